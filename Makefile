@@ -1,0 +1,42 @@
+# `make demo` and `make test` do all their own set-up; they need Python 3.11 and make.
+PYTHON ?= python3.11
+VENV := .venv
+PY := $(VENV)/bin/python
+
+.PHONY: help install demo test check lock clean
+
+help:
+	@echo "make demo    environment, then train, qat, convert and bench on built-in images"
+	@echo "make test    environment, then the core tests"
+	@echo "make install environment only (.venv)"
+	@echo "make check   style and types"
+	@echo "make lock    requirements*.txt from requirements*.in (needs uv)"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "make: $(PYTHON) is not Python 3.11: name one with make PYTHON=/path/to/python3.11"; exit 2; }
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements.txt -r requirements-dev.txt
+	touch $@
+
+demo: install
+	$(PY) cli.py qat --run runs/demo
+	$(PY) cli.py convert --run runs/demo --target cpu
+	$(PY) cli.py bench --run runs/demo --target cpu --device
+
+test: install
+	$(PY) -m pytest
+
+check: install
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+lock:
+	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements.in -o requirements.txt
+	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-dev.in -o requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

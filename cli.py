@@ -1,0 +1,370 @@
+#!/usr/bin/env python3
+"""segquant: from a Keras segmentation network to a measured 8-bit file. `python cli.py --help` says what it can do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+NEEDED = ("click", "rich", "numpy", "PIL", "tensorflow", "tf_keras", "tensorflow_model_optimization", "ai_edge_litert")
+
+
+def _ensure_environment() -> None:
+    """Goes on in the project's own environment when this Python lacks the dependencies, or says how to make it."""
+    from importlib.util import find_spec
+
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if not missing:
+        return
+    python = HERE / ".venv" / "bin" / "python"
+    if python.is_file() and Path(sys.prefix).resolve() != python.parent.parent.resolve():
+        print(f"cli.py: this Python lacks {missing[0]}: going on with {python}", file=sys.stderr, flush=True)
+        os.execv(python, [str(python), *sys.argv])
+    sys.exit(
+        f"cli.py: this Python ({sys.executable}) lacks {', '.join(missing)}: run `make install` in {HERE} with Python"
+        " 3.11, which sets up .venv, and repeat the command."
+    )
+
+
+_ensure_environment()
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
+import json  # noqa: E402
+from typing import Any  # noqa: E402
+
+import click  # noqa: E402
+
+from pipeline.nouns.errors import SegquantError  # noqa: E402
+
+
+class Main(click.Group):
+    """Turns every error a user can meet into one sentence and its exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SegquantError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted: repeat the command to go on where it stopped.", err=True)
+            ctx.exit(130)
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            click.echo(
+                f"error: {error.strerror or error}{where}: free space or correct the path, and repeat.", err=True
+            )
+            ctx.exit(2)
+
+
+def quiet_tensorflow() -> None:
+    """Loads TensorFlow without the start-up lines that its C++ part writes whatever the log level."""
+    import warnings
+
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+        tf.constant(0)
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+    tf.get_logger().setLevel("ERROR")
+    warnings.filterwarnings("ignore", module="tensorflow|tf_keras|tensorflow_model_optimization")
+
+
+def say(message: str) -> None:
+    click.echo(message, err=True)
+
+
+RUN = click.option(
+    "--run",
+    "run_path",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Run directory; by default the latest run.",
+)
+NEW_RUN = [
+    click.option("--model", "network", metavar="NAME", help="Network, see `list`.  [default: fast-scnn]"),
+    click.option("--data", metavar="NAME[:DIR]", help="Dataset, see `list`, such as camvid:DIR.  [default: synthetic]"),
+    click.option("--size", metavar="HEIGHTxWIDTH", help="Input size, such as 360x480.  [default: the dataset's]"),
+    click.option("--seed", type=int, help="Of weights, order and augmentation.  [default: 0]"),
+    click.option("--alpha", type=float, help="Width multiplier of all channels.  [default: 1]"),
+    click.option(
+        "--resize", type=click.Choice(["align_corners", "half_pixel"]),
+        help="Bilinear convention, fixed for the network's life.  [default: align_corners]",
+    ),
+    click.option("--batch-norm/--no-batch-norm", default=None, help="[default: on]"),
+    click.option("--l2", type=float, help="L2 regularisation of kernels.  [default: 0]"),
+    click.option("--dropout", type=float, help="Dropout rate.  [default: 0.1]"),
+    click.option("--encoder-weights", metavar="FILE|imagenet", help="VGG16 weights for the FCN8 encoder."),
+]  # fmt: skip
+FORCE = click.option("--force", is_flag=True, help="Replace what is there (a training is set aside, not deleted).")
+OUTPUT = click.option(
+    "--output", type=click.Choice(["logits", "scores", "mask"]), default="logits", show_default=True,
+    help="What the file gives: logits, softmax scores, or an int32 argmax mask.",
+)  # fmt: skip
+JSON = click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the numbers here."
+)
+IMAGES = click.option("--images", type=click.IntRange(1), help="Score only the first N images.  [default: all]")
+THREADS = click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="CPU threads.")
+
+
+def new_run_options(command: Any) -> Any:
+    for option in reversed(NEW_RUN):
+        command = option(command)
+    return command
+
+
+@click.group(cls=Main)
+def main() -> None:
+    """From a Keras segmentation network to a measured 8-bit file.
+
+    Three commands make and measure one, on built-in images unless --data names others:
+
+    \b
+      python cli.py qat                       float training, then quantization-aware training
+      python cli.py convert --target edgetpu  the int8 .tflite file, checked against its target
+      python cli.py bench --device            accuracy drop and latency of that very file
+
+    All of a network's files live in one run directory under runs/. Repeating a command resumes or reuses what is there.
+    """
+
+
+def _train(
+    run: Any, steps: int | None, batch: int, learning_rate: float | None, encoder: str | None, force: bool
+) -> None:
+    from pipeline.data import source_of
+    from pipeline.feed import Augmentation
+    from pipeline.fit import Schedule
+    from pipeline.train import train as train_float
+
+    defaults = source_of(run.config.data).training
+    schedule = Schedule(
+        steps or defaults.steps,
+        batch,
+        learning_rate or defaults.learning_rate,
+        evaluations=max(1, min(defaults.evaluations, (steps or defaults.steps) // 100)),
+    )
+    result = train_float(
+        run, schedule, Augmentation(defaults.scale, True, defaults.colour), say, encoder_weights=encoder, force=force
+    )
+    say(
+        f"float network: val mIoU {result['best_val_miou_percent']:.2f} % (best of {len(result['history'])}"
+        f" evaluations), last {result['last_val_miou_percent']:.2f} %, {result['seconds']:.0f} s"
+    )
+
+
+@main.command()
+@RUN
+@new_run_options
+@click.option("--steps", type=click.IntRange(1), help="Weight updates.  [default: the dataset's]")
+@click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Images per step.")
+@click.option("--learning-rate", type=float, help="Peak; decays polynomially to 0.  [default: the dataset's]")
+@FORCE
+def train(
+    run_path: Path | None, steps: int | None, batch: int, learning_rate: float | None, encoder_weights: str | None,
+    force: bool, **wanted: Any,
+) -> None:  # fmt: skip
+    """Train the float parent.
+
+    Uses the latest run when it is what the options ask for, else makes a new one. Polynomial decay, class-weighted
+    cross entropy with a soft Jaccard loss; keeps the best and the last checkpoint. Ctrl-C and repeat to go on later.
+    """
+    quiet_tensorflow()
+    from pipeline.resolve import Wanted, run_to_train
+
+    run = run_to_train(run_path, Wanted(**wanted), say)
+    _train(run, steps, batch, learning_rate, encoder_weights, force)
+
+
+@main.command()
+@RUN
+@new_run_options
+@click.option("--steps", type=click.IntRange(1), help="Weight updates of the QAT.  [default: the dataset's]")
+@click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Images per step.")
+@click.option("--learning-rate", type=float, help="Peak of the QAT.  [default: the dataset's]")
+@click.option("--calibration-images", type=click.IntRange(1), default=100, show_default=True, help="For the ranges.")
+@FORCE
+def qat(
+    run_path: Path | None, steps: int | None, batch: int, learning_rate: float | None, calibration_images: int,
+    encoder_weights: str | None, force: bool, **wanted: Any,
+) -> None:  # fmt: skip
+    """Quantization-aware training.
+
+    Starts from the float parent's weights, which it trains first when there are none, and from ranges measured on
+    training images. What it reports is the mIoU of the int8 file that the weights convert to.
+    """
+    quiet_tensorflow()
+    from pipeline.data import source_of
+    from pipeline.feed import Augmentation
+    from pipeline.fit import Schedule
+    from pipeline.qat import qat as train_quantized
+    from pipeline.resolve import Wanted, run_to_train
+
+    run = run_to_train(run_path, Wanted(**wanted), say)
+    if not (run.float_dir / "result.json").is_file():
+        say("there is no float parent in this run: training it first")
+        _train(run, None, batch, None, encoder_weights, False)
+    defaults = source_of(run.config.data).training
+    schedule = Schedule(steps or defaults.qat_steps, batch, learning_rate or defaults.qat_learning_rate, evaluations=1)
+    augmentation = Augmentation(defaults.scale, True, defaults.colour)
+    result = train_quantized(run, schedule, augmentation, say, images=calibration_images, force=force)
+    say(f"QAT network: val mIoU of its int8 file {result['best_val_miou_percent']:.2f} %, {result['seconds']:.0f} s")
+    say(f"next: python cli.py convert --target cpu{f' --run {run.path}' if run_path else ''}")
+
+
+@main.command()
+@RUN
+@click.option("--target", "target_name", required=True, metavar="NAME", help="What to convert for, see `list`.")
+@OUTPUT
+@click.option("--io", type=click.Choice(["uint8", "int8", "float32"]), help="Input type.  [default: the target's]")
+@click.option("--images", type=click.IntRange(1), default=100, show_default=True, help="To calibrate on, without QAT.")
+@click.option("--require-compiled", is_flag=True, help="Fail when the target's own compiler does not compile the file.")
+@FORCE
+def convert(
+    run_path: Path | None, target_name: str, output: Any, io: Any, images: int, require_compiled: bool, force: bool
+) -> None:
+    """Convert to a .tflite file for one target, and check the file against the target's contract.
+
+    Takes the QAT network; without one, quantizes the float network after training, and says so. The recipe is inside
+    the file as metadata and beside it as JSON.
+    """
+    quiet_tensorflow()
+    from pipeline import convert as converting
+    from pipeline.resolve import run_to_use
+    from pipeline.targets import target as find_target
+
+    target = find_target(target_name)
+    run = run_to_use(run_path, say)
+    if target.advice:
+        say(f"note: {target.advice}")
+    artifact = converting.convert(run, target, say, output=output, io=io, images=images, force=force)
+    converting.float_reference(run, output, say)
+    click.echo(
+        f"{artifact.path}  {artifact.path.stat().st_size / (1 << 20):.2f} MiB  {artifact.recipe['method']}, checked"
+    )
+    artifact, compiled = converting.compile_artifact(artifact, target, require_compiled, say)
+    if compiled is not None:
+        click.echo(compiled.note)
+
+
+@main.command()
+@RUN
+@click.option(
+    "--weights", type=click.Choice(["float", "artifact"]), default="artifact", show_default=True, help="Which to score."
+)
+@click.option("--target", "target_name", metavar="NAME", help="Whose artifact.  [default: the one converted last]")
+@click.option("--split", type=click.Choice(["val", "train"]), default="val", show_default=True)
+@IMAGES
+@JSON
+def evaluate(
+    run_path: Path | None, weights: str, target_name: str | None, split: str, images: int | None, json_path: Path | None
+) -> None:
+    """Score the float network in Keras, or an artifact in LiteRT, on labelled images."""
+    quiet_tensorflow()
+    from pipeline import bench as benching
+    from pipeline import convert as converting
+    from pipeline.data import open_dataset
+    from pipeline.data.decoded import Decoded
+    from pipeline.devices import device
+    from pipeline.evaluate import runner_infer, score_masks
+    from pipeline.nouns.files import write_new
+    from pipeline.resolve import run_to_use
+    from pipeline.show import show_score
+    from pipeline.targets import target as find_target
+    from pipeline.train import keras_infer
+
+    if target_name:
+        find_target(target_name)
+    run = run_to_use(run_path, say)
+    dataset = open_dataset(run.config.data)
+    decoded = Decoded(dataset.splits[split])
+    if weights == "float":
+        what = run.float_dir / "best.weights.h5"
+        score = score_masks(decoded, keras_infer(converting.load_float(run, what)), dataset.classes, images)
+    else:
+        artifact = benching.newest_artifact(run, target_name)
+        what = artifact.path
+        runner = device("host").open(artifact.path, 2)
+        try:
+            score = score_masks(decoded, runner_infer(runner, run.preprocessing), dataset.classes, images)
+        finally:
+            runner.close()
+    show_score(score, f"{what} on {score.images} {split} images of {run.config.data}")
+    if json_path:
+        write_new(json_path, json.dumps({"what": str(what), "split": split, **score.to_json()}, indent=2) + "\n")
+
+
+@main.command()
+@RUN
+@click.option("--target", "target_name", metavar="NAME", help="Whose artifact.  [default: the one converted last]")
+@click.option(
+    "--device", "device_name", is_flag=False, flag_value="best", default="best", metavar="[NAME]",
+    help="Where to measure, see `list`; alone: the best device attached.",
+)  # fmt: skip
+@click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="Timed inferences at least.")
+@THREADS
+@IMAGES
+@JSON
+@click.option("--max-drop", type=float, metavar="POINTS", help="Gate: exit 1 when mIoU drops by more.")
+@click.option("--max-latency-ms", type=float, metavar="MS", help="Gate: exit 1 when the median latency is higher.")
+def bench(
+    run_path: Path | None, target_name: str | None, device_name: str, runs: int, threads: int, images: int | None,
+    json_path: Path | None, max_drop: float | None, max_latency_ms: float | None,
+) -> None:  # fmt: skip
+    """Measure an artifact beside its float parent: accuracy drop and latency.
+
+    Both are scored by one evaluator on the validation images, and timed in turns on the same device. What is measured
+    is the file that ships. The numbers go to a table, to the run's measurements/, and to --json FILE.
+    """
+    from pipeline import bench as benching
+    from pipeline.devices import device
+    from pipeline.nouns.files import write_new
+    from pipeline.resolve import run_to_use
+    from pipeline.show import show_measurement
+    from pipeline.targets import target as find_target
+
+    if target_name:
+        find_target(target_name)
+    chosen = device(device_name)
+    run = run_to_use(run_path, say)
+    artifact = benching.newest_artifact(run, target_name)
+    parent = benching.float_parent(run, artifact)
+    if parent is None:
+        quiet_tensorflow()
+        from pipeline.convert import float_reference
+
+        parent = float_reference(run, artifact.recipe["output"], say)
+    best = "the best device attached: " if device_name == "best" else ""
+    say(f"device {chosen.name} ({best}{chosen.find()})")
+    measurement = benching.bench(
+        run, artifact, parent, chosen, say, images=images, threads=threads,
+        protocol=benching.Protocol(runs=runs, max_runs=max(1000, runs)),
+    )  # fmt: skip
+    show_measurement(measurement)
+    say(f"written: {benching.save(run, measurement)}")
+    if json_path:
+        write_new(json_path, json.dumps(measurement.to_json(), indent=1) + "\n")
+    benching.check_gates(measurement, max_drop, max_latency_ms)
+
+
+@main.command("list")
+def list_() -> None:
+    """List the models, datasets, targets and devices."""
+    quiet_tensorflow()
+    from pipeline.show import show_registries
+
+    show_registries()
+
+
+if __name__ == "__main__":
+    main()

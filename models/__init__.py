@@ -1,0 +1,35 @@
+"""The networks. One family per file; each registers itself by a module-level ``Network``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from pipeline.nouns.errors import BadSpec
+from pipeline.nouns.registry import discover, find
+from pipeline.nouns.spec import ModelSpec, Network
+
+
+def networks() -> dict[str, Network]:
+    return discover(sys.modules[__name__], Network)
+
+
+def network(name: str) -> Network:
+    return find(sys.modules[__name__], Network, "model", name)
+
+
+def check_size(spec: ModelSpec) -> Network:
+    """The spec's family; raises UnknownName, or BadSpec for a size below the family's smallest."""
+    family = network(spec.network)
+    if spec.height < family.min_size[0] or spec.width < family.min_size[1]:
+        least = "x".join(map(str, family.min_size))
+        raise BadSpec(f"size {spec.size} is too small for {spec.network}: it takes {least} (HEIGHTxWIDTH) or more.")
+    return family
+
+
+def build(spec: ModelSpec) -> Any:
+    """The tf_keras.Model of ``spec``: float32 [batch, height, width, 3] → logits [batch, height, width, num_classes].
+
+    Raises the errors of ``check_size``.
+    """
+    return check_size(spec).build(spec)

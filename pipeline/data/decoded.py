@@ -1,0 +1,41 @@
+"""Decoded images and labels, each file read once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.nouns.dataset import Sample
+from pipeline.nouns.errors import DataError
+
+CACHE_BYTES = 4 << 30
+"""Decoded images and labels kept in memory, per process. What does not fit is decoded again when needed."""
+
+
+class Decoded:
+    """The decoded images and labels of some samples, kept in memory up to ``cache_bytes``."""
+
+    def __init__(self, samples: Sequence[Sample], cache_bytes: int = CACHE_BYTES) -> None:
+        if not samples:
+            raise DataError("the split holds no samples: give a dataset with at least one image.")
+        self.samples = samples
+        self._free_bytes = cache_bytes
+        self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.error: DataError | None = None
+        """The error that ended a read inside tf.data, which would report it as its own."""
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 [h, w, 3] and uint8 [h, w]; raises DataError, IndexError."""
+        if index in self._kept:
+            return self._kept[index]
+        sample = self.samples[index]
+        pair = sample.image(), sample.label()
+        size_bytes = pair[0].nbytes + pair[1].nbytes
+        if size_bytes <= self._free_bytes:
+            self._free_bytes -= size_bytes
+            self._kept[index] = pair
+        return pair

@@ -1,0 +1,45 @@
+"""PASCAL VOC 2012 segmentation: 20 classes and the background (host.robots.ox.ac.uk/pascal/VOC/voc2012)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.data.images import check_pairs, dataset_root, identity_table, palette, read_list, sample
+from pipeline.nouns.dataset import IGNORE, Dataset, DatasetSource, Sample
+from pipeline.nouns.errors import DataError
+
+CLASSES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
+    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+LAYOUT = (
+    "ImageSets/Segmentation/{train,val}.txt, JPEGImages/*.jpg and SegmentationClass/*.png, itself or in a folder"
+    " VOC2012"
+)
+
+
+def open_voc(folder: str) -> Dataset:
+    """``folder`` is VOC2012 or the VOCdevkit that holds it. The void border of the objects, 255, is ignored."""
+    root = dataset_root(folder, LAYOUT)
+    if (root / "VOC2012").is_dir():
+        root /= "VOC2012"
+    splits = {split: _split(root, split) for split in ("train", "val")}
+    return Dataset(f"voc:{folder}", CLASSES, palette(len(CLASSES)), splits)
+
+
+def _split(root: Path, split: str) -> tuple[Sample, ...]:
+    listed = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+    names = read_list(listed, "image list", LAYOUT)
+    pairs = [(root / "JPEGImages" / f"{name}.jpg", root / "SegmentationClass" / f"{name}.png") for name in names]
+    for image, _ in pairs:
+        if not image.is_file():
+            raise DataError(
+                f"{listed} lists {image.stem!r} but there is no {image}: add it or remove the line; expected {LAYOUT}."
+            )
+    check_pairs(pairs, LAYOUT)
+    table = identity_table(len(CLASSES), IGNORE)
+    known = f"0 to {len(CLASSES) - 1}, and {IGNORE} for ignored"
+    return tuple(sample(image.stem, image, label, table, known) for image, label in pairs)
+
+
+VOC = DatasetSource("voc", "PASCAL VOC 2012, 21 classes", LAYOUT, open_voc)

@@ -1,0 +1,90 @@
+"""Scores masks against labels, from whatever made them: a Keras network or an artifact on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from pipeline.data.decoded import Decoded
+from pipeline.nouns.dataset import IGNORE
+from pipeline.nouns.device import Runner
+from pipeline.nouns.errors import ArtifactError
+from pipeline.nouns.preprocessing import Preprocessing
+from pipeline.nouns.score import Score
+
+Infer = Callable[[np.ndarray], np.ndarray]
+"""uint8 [h, w, 3] RGB image of any size → mask uint8 at that same size."""
+
+
+def confusion(label: np.ndarray, mask: np.ndarray, num_classes: int) -> np.ndarray:
+    """int64 [classes, classes]: row = label, column = predicted; IGNORE in the label does not count."""
+    counted = label != IGNORE
+    index = label[counted].astype(np.int64) * num_classes + mask[counted]
+    return np.bincount(index, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def score(pairs: Iterable[tuple[np.ndarray, np.ndarray]], classes: tuple[str, ...]) -> Score:
+    """Scores (label, mask) pairs, each uint8 [h, w] of one size."""
+    total = np.zeros((len(classes), len(classes)), np.int64)
+    images = 0
+    for label, mask in pairs:
+        total += confusion(label, mask, len(classes))
+        images += 1
+    return Score.from_confusion(total, classes, images)
+
+
+def score_masks(decoded: Decoded, infer: Infer, classes: tuple[str, ...], images: int | None = None) -> Score:
+    """Runs ``infer`` over the first ``images`` samples (None: all) and scores its masks at the labels' resolution."""
+    count = len(decoded) if images is None else min(images, len(decoded))
+    return score(((decoded[i][1], infer(decoded[i][0])) for i in range(count)), classes)
+
+
+def mask_of(output: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A network's output → uint8 mask [height, width].
+
+    Logits or scores [1, h, w, classes] of another size are interpolated bilinearly (half-pixel centres) before the
+    argmax, lowest index on ties; an int32 mask [1, h, w] takes the nearest pixel.
+    """
+    output = output[0]
+    if output.ndim == 2:
+        rows, columns = (
+            ((np.arange(n) + 0.5) * m / n).astype(int) for n, m in ((height, output.shape[0]), (width, output.shape[1]))
+        )
+        return output[rows][:, columns].astype(np.uint8)
+    for axis, size in ((0, height), (1, width)):
+        output = _interpolate(output, axis, size)
+    return output.argmax(-1).astype(np.uint8)
+
+
+def _interpolate(x: np.ndarray, axis: int, size: int) -> np.ndarray:
+    old = x.shape[axis]
+    if old == size:
+        return x
+    place = np.clip((np.arange(size) + 0.5) * old / size - 0.5, 0, old - 1)
+    low = place.astype(int)
+    high = np.minimum(low + 1, old - 1)
+    share = (place - low).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+    return np.take(x, low, axis).astype(np.float32) * (1 - share) + np.take(x, high, axis).astype(np.float32) * share
+
+
+def runner_infer(runner: Runner, preprocessing: Preprocessing) -> Infer:
+    """Masks of an artifact on a device, through the preprocessing that the artifact was made for."""
+
+    def infer(image: np.ndarray) -> np.ndarray:
+        output = runner.infer(preprocessing.tensor(image, runner.facts.input_dtype))  # type: ignore[arg-type]
+        if output.ndim not in (3, 4):
+            raise ArtifactError(f"the output has shape {output.shape}: expected [1, h, w] or [1, h, w, classes].")
+        # Quantized logits keep their order, so the argmax needs no dequantization.
+        return mask_of(output, *image.shape[:2])
+
+    return infer
+
+
+def agreement_percent(pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Share of pixels on which two masks agree, over all pairs."""
+    same = total = 0
+    for a, b in pairs:
+        same += int((a == b).sum())
+        total += a.size
+    return 100 * same / max(1, total)

@@ -1,0 +1,71 @@
+"""The one tree of errors a user can meet, with the exit code of each.
+
+    SegquantError                2   the base; cli.py prints its message and nothing else
+    ├── UnknownName              2   a model, target, device or dataset that is not registered
+    ├── BadSpec                  2   a combination of settings that cannot exist (size, classes, ...)
+    ├── DataError                2   a dataset folder, image, mask or label that cannot be used
+    ├── RunError                 2   a run directory, checkpoint or setting of a run that does not fit
+    ├── ArtifactError            2   a .tflite file that is broken or is not ours
+    │   └── ContractViolation    2   a converted file that breaks its target's contract, the op named
+    ├── WeightsError             2   published or local weights that cannot be read
+    ├── TrainingDiverged         1   a loss that is no longer a number
+    ├── CompilerError            1   a vendor's compiler that failed, or that was required and is missing
+    └── GateFailed               1   a measurement beyond the limit that the user set
+
+Every message says what came, what is allowed, and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SegquantError(Exception):
+    exit_code = 2
+
+
+class UnknownName(SegquantError):
+    """A name that no registry holds; suggests the nearest one that it does hold."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        super().__init__(f"unknown {kind} {name!r}: {hint}Known: {', '.join(known)}.")
+
+
+class BadSpec(SegquantError):
+    pass
+
+
+class DataError(SegquantError):
+    pass
+
+
+class RunError(SegquantError):
+    pass
+
+
+class ArtifactError(SegquantError):
+    pass
+
+
+class ContractViolation(ArtifactError):
+    pass
+
+
+class WeightsError(SegquantError):
+    pass
+
+
+class TrainingDiverged(SegquantError):
+    exit_code = 1
+
+
+class CompilerError(SegquantError):
+    exit_code = 1
+
+
+class GateFailed(SegquantError):
+    exit_code = 1

@@ -1,0 +1,153 @@
+"""A .tflite file as ops and tensors, and the recipe that travels inside it.
+
+Reading never hands the bytes to a runtime: a broken file can end the process there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from pipeline.nouns.errors import ArtifactError
+
+RECIPE_KEY = "segquant.recipe"
+IDENTIFIER = b"TFL3"
+
+
+def _names(enum: type) -> dict[int, str]:
+    return {v: k for k, v in vars(enum).items() if isinstance(v, int)}
+
+
+OP_NAMES = _names(schema.BuiltinOperator)
+TYPE_NAMES = {v: k.lower() for v, k in _names(schema.TensorType).items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """One tensor of the file.
+
+    Attributes:
+      dtype: 'int8', 'float32', ...
+      scale, zero_point: per tensor or per channel; empty where the tensor is not quantized.
+      constant: whether its values are in the file.
+      size_bytes: of the constant values; 0 for activations.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dynamic: bool
+    dtype: str
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    constant: bool
+    size_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Op:
+    """One operator: its place in the file, name, version, the tensors it reads (−1: none) and writes."""
+
+    index: int
+    name: str
+    version: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """The first subgraph of a .tflite file."""
+
+    ops: tuple[Op, ...]
+    tensors: tuple[Tensor, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    metadata: dict[str, bytes]
+
+    def reads(self, op: Op) -> Iterator[Tensor]:
+        return (self.tensors[i] for i in op.inputs if i >= 0)
+
+    def writes(self, op: Op) -> Iterator[Tensor]:
+        return (self.tensors[i] for i in op.outputs)
+
+    def recipe(self) -> dict[str, Any] | None:
+        """What we wrote into the file when it was made; None for a file that is not ours."""
+        if RECIPE_KEY not in self.metadata:
+            return None
+        try:
+            return dict(json.loads(self.metadata[RECIPE_KEY]))
+        except ValueError:
+            raise ArtifactError("the recipe inside the .tflite file is not JSON: convert the network again.") from None
+
+
+def read(data: bytes, name: str = "the file") -> Graph:
+    """Parses ``data``; raises ArtifactError when it is not a whole .tflite file."""
+    if len(data) < 8 or data[4:8] != IDENTIFIER:
+        raise ArtifactError(
+            f"{name} is not a .tflite file ({len(data)} bytes, no {IDENTIFIER.decode()} mark): give a file that"
+            " `convert` wrote."
+        )
+    try:
+        model = schema.ModelT.InitFromPackedBuf(data, 0)
+        graph = model.subgraphs[0]
+        return Graph(
+            ops=tuple(_op(i, op, model) for i, op in enumerate(graph.operators)),
+            tensors=tuple(_tensor(t, model.buffers) for t in graph.tensors),
+            inputs=tuple(int(i) for i in graph.inputs),
+            outputs=tuple(int(i) for i in graph.outputs),
+            metadata={
+                _text(m.name): np.asarray(model.buffers[m.buffer].data, np.uint8).tobytes()
+                for m in model.metadata or []
+            },
+        )
+    except (struct.error, IndexError, TypeError, AttributeError, ValueError, KeyError, MemoryError):
+        raise ArtifactError(f"{name} is broken or truncated ({len(data)} bytes): convert the network again.") from None
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _op(index: int, op: Any, model: Any) -> Op:
+    code = model.operatorCodes[op.opcodeIndex]
+    builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
+    name = _text(code.customCode) if code.customCode else OP_NAMES[builtin]
+    inputs = () if op.inputs is None else tuple(int(i) for i in op.inputs)
+    return Op(index, name, code.version, inputs, tuple(int(i) for i in op.outputs))
+
+
+def _tensor(tensor: Any, buffers: list[Any]) -> Tensor:
+    q = tensor.quantization
+    data = buffers[tensor.buffer].data
+    signature = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
+    return Tensor(
+        name=_text(tensor.name),
+        shape=tuple(int(n) for n in (tensor.shape if tensor.shape is not None else ())),
+        dynamic=any(n < 0 for n in (signature if signature is not None else ())),
+        dtype=TYPE_NAMES[tensor.type],
+        scale=tuple(float(s) for s in q.scale) if q is not None and q.scale is not None else (),
+        zero_point=tuple(int(z) for z in q.zeroPoint) if q is not None and q.zeroPoint is not None else (),
+        constant=data is not None and len(data) > 0,
+        size_bytes=0 if data is None else len(data),
+    )
+
+
+def with_recipe(data: bytes, recipe: dict[str, Any]) -> bytes:
+    """The same file with the recipe as metadata; what it held under our key before is replaced."""
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(json.dumps(recipe, sort_keys=True).encode(), np.uint8)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = RECIPE_KEY, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [m for m in model.metadata or [] if _text(m.name) != RECIPE_KEY] + [entry]
+    builder = flatbuffers.Builder(len(data) + (1 << 16))
+    builder.Finish(model.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())

@@ -1,0 +1,110 @@
+"""Trains the float parent."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+import models
+from pipeline.data import open_dataset
+from pipeline.data.decoded import Decoded
+from pipeline.evaluate import Infer, mask_of, score_masks
+from pipeline.feed import Augmentation, class_frequencies, class_weights
+from pipeline.fit import Fitted, Schedule, fit
+from pipeline.nouns.errors import BadSpec, RunError
+from pipeline.nouns.files import write_atomically
+from pipeline.nouns.preprocessing import Preprocessing
+from pipeline.nouns.run import Run
+
+Say = Callable[[str], None]
+
+
+def keras_infer(model: tf_keras.Model) -> Infer:
+    """Masks of a Keras network, through the one preprocessing."""
+    preprocessing = Preprocessing(*model.input_shape[1:3])
+    call = tf.function(lambda image: model(image, training=False))
+
+    def infer(image: np.ndarray) -> np.ndarray:
+        output = call(tf.constant(preprocessing.tensor(image, "float32"))).numpy()
+        return mask_of(output, *image.shape[:2])
+
+    return infer
+
+
+def plain(noun: Any) -> dict[str, Any]:
+    """A dataclass as JSON gives it back, so that settings can be compared with those on disk."""
+    return dict(json.loads(json.dumps(dataclasses.asdict(noun))))
+
+
+def settle(folder: Path, settings: dict[str, Any], force: bool) -> None:
+    """Writes what a training is to be; raises RunError when another one was begun there."""
+    file = folder / "settings.json"
+    if file.is_file() and not force:
+        before = json.loads(file.read_text())
+        changed = [k for k in settings if before.get(k) != settings[k]]
+        if changed:
+            was = ", ".join(f"{k} {before.get(k)} (now {settings[k]})" for k in changed)
+            raise RunError(
+                f"{folder} was trained with {was}: pass --force to replace it, or --run with a new directory."
+            )
+        return
+    if folder.is_dir():
+        retired = folder.with_name(f"{folder.name}.replaced-{time.strftime('%Y%m%d-%H%M%S')}")
+        folder.rename(retired)
+    write_atomically(file, (json.dumps(settings, indent=2) + "\n").encode())
+
+
+def finish(folder: Path, fitted: Fitted) -> dict[str, Any]:
+    """Writes what a finished training came to."""
+    result = {
+        "best_val_miou_percent": fitted.best_percent, "last_val_miou_percent": fitted.last_percent,
+        "seconds": fitted.seconds, "history": list(fitted.history),
+    }  # fmt: skip
+    write_atomically(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+    return result
+
+
+def train(
+    run: Run, schedule: Schedule, augmentation: Augmentation, say: Say, *, encoder_weights: str | None = None,
+    force: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Trains the run's float network, or reuses or resumes the training that is there; returns its result."""
+    folder = run.float_dir
+    settings = {
+        "schedule": plain(schedule), "augmentation": plain(augmentation),
+        "encoder_weights": encoder_weights,
+    }  # fmt: skip
+    settle(folder, settings, force)
+    if (folder / "result.json").is_file():
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+        say(f"float network: trained already, val mIoU {result['best_val_miou_percent']:.2f} % ({folder}): reused")
+        return result
+    dataset = open_dataset(run.config.data)
+    training, validation = Decoded(dataset.splits["train"]), Decoded(dataset.splits["val"])
+    spec = run.config.model
+    family = models.network(spec.network)
+    tf_keras.utils.set_random_seed(run.config.seed)
+    model = models.build(spec)
+    if encoder_weights:
+        if family.load_encoder is None:
+            raise BadSpec(f"--encoder-weights does not fit {spec.network}: it has no published encoder; leave it out.")
+        family.load_encoder(model, encoder_weights)
+    say(f"training {family.title} {spec.size} on {run.config.data}: {len(training)} images, {schedule.steps} steps")
+    weights = class_weights(class_frequencies(training, spec.num_classes))
+
+    def score(candidate: tf_keras.Model) -> float:
+        return score_masks(validation, keras_infer(candidate), dataset.classes).miou_percent
+
+    fitted = fit(
+        model, family.auxiliary, spec.resize, training, weights, augmentation, schedule, score, folder,
+        run.config.seed, say,
+    )  # fmt: skip
+    return finish(folder, fitted)

@@ -1,0 +1,79 @@
+"""What tests share: random but plausible networks, and one network that was really trained by the three commands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+SIZES = {"fast-scnn": (161, 193), "fcn8": (72, 104), "fastfcn8": (72, 104)}
+"""Smallest and awkward on purpose: odd maps, crops. A new network gets its own smallest size."""
+
+
+def run_cli(*arguments: str, cwd: Path, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "cli.py"), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=900, check=False, **options)
+
+
+@pytest.fixture(scope="session")
+def cli():
+    return run_cli
+
+
+def scrambled(name: str, **options):
+    """A registered network with every weight, batch norm's statistics included, drawn so that nothing is trivial."""
+    import models
+    from pipeline.nouns.spec import ModelSpec
+
+    height, width = SIZES.get(name, models.network(name).min_size)
+    model = models.build(ModelSpec(name, height, width, 5, **{"alpha": 0.125, **options}))
+    rng = np.random.default_rng(7)
+    for layer in model.layers:
+        for variable in layer.weights:
+            if variable.shape.rank == 1:
+                value = rng.uniform(0.5, 1.5, variable.shape)
+                if "mean" in variable.name or "beta" in variable.name or "bias" in variable.name:
+                    value = rng.normal(0, 0.3, variable.shape)
+                variable.assign(value.astype(np.float32))
+    return model
+
+
+def noise_images(model, count: int = 2) -> np.ndarray:
+    """float32 [count, h, w, 3] on the 1/255 grid, smooth enough that activations differ from place to place."""
+    rng = np.random.default_rng(11)
+    height, width = model.input_shape[1:3]
+    coarse = rng.integers(0, 256, (count, height // 8 + 1, width // 8 + 1, 3))
+    fine = coarse.repeat(8, 1).repeat(8, 2)[:, :height, :width] + rng.integers(-20, 20, (count, height, width, 3))
+    return np.clip(fine, 0, 255).astype(np.float32) / np.float32(255)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """The run that the first command makes in an empty directory: Fast-SCNN on the built-in images, then QAT.
+
+    SEGQUANT_TRAINED names a finished one to save its four minutes while working on the tests.
+    """
+    if os.environ.get("SEGQUANT_TRAINED"):
+        return Path(os.environ["SEGQUANT_TRAINED"])
+    home = tmp_path_factory.mktemp("fresh")
+    done = run_cli("qat", cwd=home)
+    assert done.returncode == 0, done.stderr
+    (run,) = (home / "runs").iterdir()
+    (run / "log.txt").write_text(done.stdout + done.stderr)
+    return run
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    root = os.environ.get("SEGQUANT_DATA")
+    if not root or not (Path(root) / "camvid").is_dir():
+        pytest.skip("no real data: set SEGQUANT_DATA to a folder that holds camvid/")
+    return Path(root)

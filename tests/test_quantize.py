@@ -1,0 +1,119 @@
+"""The plan of the quantized graph, and the TFMOT network built from it."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from conftest import noise_images, scrambled
+
+import models
+from calib.images import choose
+from calib.ranges import measure
+from pipeline import quantize
+from pipeline.nouns.dataset import Sample
+from pipeline.nouns.errors import BadSpec, RunError
+from pipeline.nouns.ranges import Range
+
+NETWORKS = sorted(models.networks())
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_activation_an_integer_op_writes_has_a_range(name, batch_norm):
+    model = scrambled(name, batch_norm=batch_norm)
+    planned = quantize.plan(model)
+    readers = quantize.readers_of(model)
+    for layer in model.layers:
+        fused = readers[layer.name] and isinstance(readers[layer.name][0], quantize.FUSED)
+        keeps = isinstance(layer, (*quantize.PRESERVING, tf_keras.layers.InputLayer))
+        assert (layer.name in planned.points) == (not fused and not keeps), layer.name
+
+
+def test_a_concatenation_and_all_its_inputs_share_one_range():
+    planned = quantize.plan(scrambled("fast-scnn"))
+    members = {name for name, first in planned.group.items() if first == planned.group["ppm_concat"]}
+    assert members == {"gfe3_3_add", "ppm_concat", *(f"ppm_conv{b}_relu" for b in (1, 2, 3, 6))}
+    shared = planned.share({name: Range(-i, i + 1.0) for i, name in enumerate(planned.points)})
+    assert len({shared[m] for m in members}) == 1
+    last = max(planned.points.index(m) for m in members)
+    assert shared["ppm_concat"] == Range(-last, last + 1.0)
+    assert shared["ltd_conv_relu"] == Range(0, 1.0)
+
+
+def test_a_layer_without_a_rule_is_named():
+    image = tf_keras.layers.Input((8, 8, 3))
+    model = tf_keras.Model(image, tf_keras.layers.LeakyReLU(name="leaky")(image))
+    with pytest.raises(BadSpec, match="'leaky'.*LeakyReLU.*Conv2D"):
+        quantize.plan(model)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((3, 3, 4, 8), 3), ((3, 3, 6, 1), 2), ((4, 4, 5, 7), 2)])
+def test_weights_are_rounded_per_output_channel(shape, axis):
+    kernel = np.random.default_rng(0).normal(size=shape).astype(np.float32) * 10
+    got = quantize.PerChannelWeights(axis)(tf.constant(kernel), True, {}).numpy()
+    for channel in range(shape[axis]):
+        w = np.take(kernel, channel, axis)
+        scale = np.abs(w).max() / 127
+        expected = np.clip(np.rint(w / scale), -127, 127) * scale
+        assert np.abs(np.take(got, channel, axis) - expected).max() <= 1e-5 * scale + 1e-6
+
+
+def test_gradients_pass_through_rounding():
+    kernel = tf.Variable(np.random.default_rng(0).normal(size=(1, 1, 2, 3)).astype(np.float32))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(quantize.PerChannelWeights(3)(kernel, True, {}) * 3)
+    assert tape.gradient(loss, kernel).numpy() == pytest.approx(np.full((1, 1, 2, 3), 3.0))
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_tfmot_takes_every_layer_and_gives_its_weights_back(name, batch_norm):
+    model = scrambled(name, batch_norm=batch_norm)
+    planned = quantize.plan(model)
+    images = noise_images(model)
+    ranges = planned.share(measure(model, planned.points, (x[None] for x in images)))
+    trained = quantize.quantization_aware(model, ranges)
+    assert all(layer.name.startswith(quantize.PREFIX) for layer in trained.layers[1:])
+    reference, quantized = model(images).numpy(), trained(images).numpy()
+    span = reference.max() - reference.min()
+    assert np.abs(quantized - reference).max() > 0 and np.abs(quantized - reference).mean() < 0.1 * span
+    before = [w.numpy() for w in model.weights]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.square(trained(images, training=True)))
+    gradients = tape.gradient(loss, trained.trainable_variables)
+    assert all(g is not None for g in gradients)
+    assert len(gradients) == len(model.trainable_variables)
+    for variable, gradient in zip(trained.trainable_variables, gradients, strict=True):
+        variable.assign_sub(0.01 * gradient)
+    quantize.copy_weights(model, trained)
+    assert sum(not np.array_equal(a, b.numpy()) for a, b in zip(before, model.weights, strict=True)) > len(before) / 3
+    again = quantize.quantization_aware(model, ranges)(images).numpy()
+    assert np.array_equal(again, trained(images).numpy())
+
+
+def test_measured_ranges_are_the_extremes_over_all_images():
+    model = scrambled("fcn8")
+    points = ["block1_conv1_relu", "score8", "fuse8"]
+    images = noise_images(model, 3)
+    got = measure(model, points, (x[None] for x in images))
+    for name in points:
+        values = tf_keras.Model(model.input, model.get_layer(name).output)(images).numpy()
+        assert got[name].low == pytest.approx(min(0, values.min()), abs=1e-5)
+        assert got[name].high == pytest.approx(max(0, values.max()), rel=1e-5)
+
+
+def test_a_range_holds_zero_and_is_not_empty():
+    for low, high in ((0.5, 1), (-2, -1), (0, 0), (float("nan"), 1)):
+        with pytest.raises(RunError, match="cannot be quantized"):
+            Range(low, high)
+    chosen = Range(-1.0, 4.1)
+    assert chosen.scale == pytest.approx(5.1 / 255)
+    assert chosen.zero_point == -78
+
+
+def test_chosen_images_are_random_repeatable_and_distinct():
+    samples = [Sample(str(i), None, None) for i in range(30)]
+    a, b, c = choose(samples, 8, 1), choose(samples, 8, 1), choose(samples, 8, 2)
+    assert a == b != c
+    assert len({s.name for s in a}) == 8
+    assert choose(samples, 99, 1) == tuple(samples)

@@ -1,0 +1,93 @@
+"""Scores against their definition, written out in NumPy pixel set by pixel set."""
+
+import numpy as np
+import pytest
+
+from pipeline.evaluate import agreement_percent, mask_of, score
+from pipeline.nouns.dataset import IGNORE
+
+CLASSES = ("a", "b", "c", "d")
+
+
+def iou_from_definition(pairs, klass):
+    both = either = 0
+    for label, mask in pairs:
+        counted = label != IGNORE
+        truth, guess = (label == klass) & counted, (mask == klass) & counted
+        both += np.logical_and(truth, guess).sum()
+        either += np.logical_or(truth, guess).sum()
+    return None if either == 0 else 100 * both / either
+
+
+def random_pairs(seed, classes):
+    rng = np.random.default_rng(seed)
+    pairs = []
+    for _ in range(3):
+        shape = rng.integers(5, 40, 2)
+        label = rng.choice([*classes, IGNORE], shape).astype(np.uint8)
+        mask = np.where(rng.random(shape) < 0.5, label, rng.choice(classes, shape)).astype(np.uint8)
+        mask[mask == IGNORE] = classes[0]
+        pairs.append((label, mask))
+    return pairs
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_score_is_its_definition(seed):
+    pairs = random_pairs(seed, [0, 1, 2, 3])
+    got = score(pairs, CLASSES)
+    expected = {name: iou_from_definition(pairs, k) for k, name in enumerate(CLASSES)}
+    assert got.iou_percent == pytest.approx(expected)
+    assert got.miou_percent == pytest.approx(np.mean(list(expected.values())))
+    right = sum(((label == mask) & (label != IGNORE)).sum() for label, mask in pairs)
+    counted = sum((label != IGNORE).sum() for label, _ in pairs)
+    assert got.pixel_accuracy_percent == pytest.approx(100 * right / counted)
+    assert got.images == 3
+
+
+def test_a_class_in_neither_is_left_out_and_named_but_a_wrong_guess_counts():
+    label = np.array([[0, 0, 1, IGNORE]], np.uint8)
+    mask = np.array([[0, 2, 1, 3]], np.uint8)
+    got = score([(label, mask)], CLASSES)
+    assert got.absent == ("d",)
+    assert got.iou_percent == {"a": 50.0, "b": 100.0, "c": 0.0}
+    assert got.miou_percent == 50.0
+
+
+def test_agreement_counts_all_pixels_of_all_pairs():
+    a = np.zeros((2, 2), np.uint8)
+    b = np.array([[0, 1], [0, 0]], np.uint8)
+    c = np.ones((1, 4), np.uint8)
+    assert agreement_percent(iter([(a, b), (c, c)])) == pytest.approx(100 * 7 / 8)
+
+
+def test_argmax_takes_the_lowest_class_on_ties():
+    output = np.array([[[[1, 3, 3], [2, 2, 2]]]], np.int8)
+    assert mask_of(output, 1, 2).tolist() == [[1, 0]]
+
+
+def bilinear_from_definition(x, height, width):
+    """Half-pixel centres, one output pixel at a time."""
+    h, w, c = x.shape
+    out = np.zeros((height, width, c))
+    for i in range(height):
+        for j in range(width):
+            y = min(max((i + 0.5) * h / height - 0.5, 0), h - 1)
+            z = min(max((j + 0.5) * w / width - 0.5, 0), w - 1)
+            y0, z0 = int(y), int(z)
+            y1, z1 = min(y0 + 1, h - 1), min(z0 + 1, w - 1)
+            top = x[y0, z0] * (1 - (z - z0)) + x[y0, z1] * (z - z0)
+            low = x[y1, z0] * (1 - (z - z0)) + x[y1, z1] * (z - z0)
+            out[i, j] = top * (1 - (y - y0)) + low * (y - y0)
+    return out
+
+
+@pytest.mark.parametrize("size", [(5, 7), (13, 20), (3, 30), (9, 4)])
+def test_logits_of_another_size_are_interpolated_before_the_argmax(size):
+    logits = np.random.default_rng(3).normal(size=(1, 5, 7, 4)).astype(np.float32)
+    expected = bilinear_from_definition(logits[0], *size).argmax(-1)
+    assert (mask_of(logits, *size) == expected).mean() > 0.999
+
+
+def test_a_mask_of_another_size_takes_the_nearest_pixel():
+    mask = np.arange(6, dtype=np.int32).reshape(1, 2, 3)
+    assert mask_of(mask, 4, 6).tolist() == np.kron(mask[0], np.ones((2, 2), int)).tolist()
