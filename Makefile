@@ -27,7 +27,7 @@ demo: install
 	$(PY) cli.py bench --run runs/demo --target cpu --device
 
 test: install
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: install
 	$(VENV)/bin/ruff check .

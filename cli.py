@@ -33,6 +33,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 import json  # noqa: E402
+import tempfile  # noqa: E402
+import traceback  # noqa: E402
 from typing import Any  # noqa: E402
 
 import click  # noqa: E402
@@ -58,6 +60,13 @@ class Main(click.Group):
                 f"error: {error.strerror or error}{where}: free space or correct the path, and repeat.", err=True
             )
             ctx.exit(2)
+        except Exception as error:
+            if isinstance(error, click.ClickException | click.exceptions.Exit | click.Abort):
+                raise
+            log = Path(tempfile.gettempdir()) / f"segquant-error-{os.getpid()}.log"
+            log.write_text(traceback.format_exc())
+            click.echo(f"error: unexpected {type(error).__name__}, a defect of ours: please report {log}.", err=True)
+            ctx.exit(70)
 
 
 def quiet_tensorflow() -> None:

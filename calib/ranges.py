@@ -10,12 +10,15 @@ import tf_keras
 
 from pipeline.nouns.ranges import Range
 
+DEAD_HIGH = 0.01
+"""A layer that only ever gives 0 fits any range; a small one does not widen the ranges it shares with others."""
+
 
 def measure(model: tf_keras.Model, points: Sequence[str], images: Iterable[np.ndarray]) -> dict[str, Range]:
     """The smallest and largest output of each layer of ``points`` over all images, widened to hold 0.
 
     ``images``: float32 [1, h, w, 3] as the network takes them. One pass, memory independent of their number.
-    Raises RunError for a layer whose output never leaves 0, or is not finite.
+    Raises RunError for a layer whose output is not finite.
     """
     taps = tf_keras.Model(model.input, [model.get_layer(name).output for name in points])
 
@@ -28,4 +31,6 @@ def measure(model: tf_keras.Model, points: Sequence[str], images: Iterable[np.nd
     for image in images:
         found = extremes(tf.constant(image)).numpy()
         low, high = np.minimum(low, found[:, 0]), np.maximum(high, found[:, 1])
+    dead = (low == 0) & (high == 0)
+    high[dead] = DEAD_HIGH
     return {name: Range(float(low[i]), float(high[i])) for i, name in enumerate(points)}

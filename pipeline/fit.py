@@ -136,7 +136,7 @@ class Fitted:
     best_percent: float
     last_percent: float
     seconds: float
-    history: tuple[dict[str, float], ...]
+    history: tuple[dict[str, Any], ...]
 
 
 def fit(
@@ -153,7 +153,7 @@ def fit(
     say: Say,
     portable: Callable[[tf_keras.Model], tf_keras.Model] = lambda model: model,
 ) -> Fitted:
-    """Trains ``model``.
+    """Trains ``model``; a step is one update of its weights.
 
     Writes ``folder``/best.weights.h5, last.weights.h5 and history.jsonl, and keeps what it needs to go on in resume/.
     What is scored and written is ``portable(model)`` with the averaged weights; ``score_model`` gives its validation
@@ -176,16 +176,16 @@ def fit(
     )
     manager = tf.train.CheckpointManager(checkpoint, str(folder / "resume"), max_to_keep=1)
     history_file = folder / "history.jsonl"
-    history: list[dict[str, float]] = []
+    history: list[dict[str, Any]] = []
     if manager.latest_checkpoint:
         try:
             checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
-        except (tf.errors.OpError, ValueError, AssertionError) as error:
+        except (tf.errors.OpError, ValueError, AssertionError, LookupError, RuntimeError) as error:
             raise RunError(
                 f"checkpoint {manager.latest_checkpoint} cannot be read ({str(error).splitlines()[0]}): delete"
                 f" {folder / 'resume'} to start this training again."
             ) from None
-        history = [json.loads(line) for line in history_file.read_text().splitlines()] if history_file.exists() else []
+        history = _read_history(history_file)
         history = [entry for entry in history if entry["step"] <= int(step_done)]
         say(f"goes on from step {int(step_done)} of {schedule.steps}")
     first_step = int(step_done)
@@ -232,9 +232,18 @@ def fit(
     def save_progress() -> None:
         before = seconds_before.numpy()
         seconds_before.assign(before + time.monotonic() - started)
-        step_done.assign(step)
+        step_done.assign(optimizer.iterations)  # not our own count: Ctrl-C may come between a step and its counting
         manager.save()
         seconds_before.assign(before)
+
+    def evaluate(step: int, loss: float | None) -> None:
+        percent = scored()
+        spent = float(seconds_before) + time.monotonic() - started
+        history.append({"step": step, "loss": loss, "val_miou_percent": percent, "seconds": spent})
+        write_atomically(history_file, "".join(json.dumps(e) + "\n" for e in history).encode())
+        save_progress()
+        shown_loss = "" if loss is None else f"  loss {loss:.3f}"
+        say(f"step {step}/{schedule.steps}{shown_loss}  val mIoU {percent:.2f} %  {spent:.0f} s")
 
     batches = training_batches(decoded, height, width, schedule.batch, augmentation, seed, first_step, schedule.steps)
     score_at = {math.ceil(schedule.steps * (i + 1) / schedule.evaluations) for i in range(schedule.evaluations)}
@@ -242,6 +251,8 @@ def fit(
     losses: list[float] = []
     step = first_step
     try:
+        if step in score_at and not any(entry["step"] == step for entry in history):
+            evaluate(step, None)  # interrupted while it was being scored
         for images, labels in batches:
             loss = float(train_step(images, labels, tf.constant(step, tf.int64)))
             if not math.isfinite(loss):
@@ -253,13 +264,7 @@ def fit(
             step += 1
             now = time.monotonic()
             if step in score_at:
-                percent = scored()
-                spent = float(seconds_before) + time.monotonic() - started
-                entry = {"step": step, "loss": float(np.mean(losses)), "val_miou_percent": percent, "seconds": spent}
-                history.append(entry)
-                write_atomically(history_file, "".join(json.dumps(e) + "\n" for e in history).encode())
-                save_progress()
-                say(f"step {step}/{schedule.steps}  loss {entry['loss']:.3f}  val mIoU {percent:.2f} %  {spent:.0f} s")
+                evaluate(step, float(np.mean(losses)))
                 losses, shown, saved = [], time.monotonic(), time.monotonic()
             elif now - shown > SHOW_SECONDS:
                 left = (schedule.steps - step) * (now - started) / (step - first_step)
@@ -277,6 +282,13 @@ def fit(
         raise
     seconds = float(seconds_before) + time.monotonic() - started
     return Fitted(float(best), history[-1]["val_miou_percent"], seconds, tuple(history))
+
+
+def _read_history(file: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in file.read_text().splitlines()]
+    except (OSError, ValueError):
+        return []  # the scores on the way are lost, the training is not
 
 
 def save_weights(model: tf_keras.Model, path: Path) -> None:

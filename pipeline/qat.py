@@ -23,7 +23,7 @@ from pipeline.fold import fold
 from pipeline.nouns.files import sha256, write_atomically
 from pipeline.nouns.ranges import Ranges, ranges_from_json, ranges_to_json
 from pipeline.nouns.run import Run
-from pipeline.train import finish, plain, settle
+from pipeline.train import finish, plain, read_json, settle
 
 Say = Callable[[str], None]
 
@@ -44,7 +44,7 @@ def qat(
     }  # fmt: skip
     settle(folder, settings, force)
     if (folder / "result.json").is_file():
-        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+        result = read_json(folder / "result.json")
         say(f"QAT network: trained already, val mIoU of its int8 file {result['best_val_miou_percent']:.2f} %: reused")
         return result
     dataset = open_dataset(run.config.data)
@@ -54,7 +54,7 @@ def qat(
     model = load_float(run, parent)
     ranges_file = folder / "ranges.json"
     if ranges_file.is_file():
-        ranges: Ranges = ranges_from_json(json.loads(ranges_file.read_text())["ranges"])
+        ranges: Ranges = ranges_from_json(read_json(ranges_file)["ranges"])
     else:
         ranges, how = calibrate(model, run, dataset, images, say)
         data = {"ranges": ranges_to_json(ranges), "calibration": how}

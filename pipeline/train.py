@@ -44,11 +44,18 @@ def plain(noun: Any) -> dict[str, Any]:
     return dict(json.loads(json.dumps(dataclasses.asdict(noun))))
 
 
+def read_json(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{file} is broken ({error}): restore it, or pass --force to train again.") from None
+
+
 def settle(folder: Path, settings: dict[str, Any], force: bool) -> None:
     """Writes what a training is to be; raises RunError when another one was begun there."""
     file = folder / "settings.json"
     if file.is_file() and not force:
-        before = json.loads(file.read_text())
+        before = read_json(file)
         changed = [k for k in settings if before.get(k) != settings[k]]
         if changed:
             was = ", ".join(f"{k} {before.get(k)} (now {settings[k]})" for k in changed)
@@ -84,7 +91,7 @@ def train(
     }  # fmt: skip
     settle(folder, settings, force)
     if (folder / "result.json").is_file():
-        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+        result = read_json(folder / "result.json")
         say(f"float network: trained already, val mIoU {result['best_val_miou_percent']:.2f} % ({folder}): reused")
         return result
     dataset = open_dataset(run.config.data)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -14,18 +18,44 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+
+def pytest_collection_modifyitems(items):
+    """The file that trains a network goes first: the others then run beside it."""
+    items.sort(key=lambda item: item.path.name != "test_demo.py")
+
+
 SIZES = {"fast-scnn": (161, 193), "fcn8": (72, 104), "fastfcn8": (72, 104)}
 """Smallest and awkward on purpose: odd maps, crops. A new network gets its own smallest size."""
 
 
 def run_cli(*arguments: str, cwd: Path, **options) -> subprocess.CompletedProcess[str]:
+    """The command as a user runs it: a process of its own."""
     command = [sys.executable, str(ROOT / "cli.py"), *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=900, check=False, **options)
 
 
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def call_cli(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> Done:
+    """The same in this process, which loads TensorFlow once for all tests and not for each command."""
+    from click.testing import CliRunner
+
+    from cli import main
+
+    with contextlib.chdir(cwd):
+        result = CliRunner().invoke(main, list(arguments), env=env)
+    crash = result.exception is not None and not isinstance(result.exception, SystemExit)
+    trace = "".join(traceback.format_exception(*result.exc_info)) if crash and result.exc_info else ""
+    return Done(result.exit_code, result.stdout, result.stderr + trace)
+
+
 @pytest.fixture(scope="session")
 def cli():
-    return run_cli
+    return call_cli
 
 
 def scrambled(name: str, **options):
@@ -44,6 +74,23 @@ def scrambled(name: str, **options):
                     value = rng.normal(0, 0.3, variable.shape)
                 variable.assign(value.astype(np.float32))
     return model
+
+
+@functools.lru_cache
+def still(name: str, **options):
+    """A scrambled network that no test may change, built once."""
+    return scrambled(name, **options)
+
+
+@functools.lru_cache
+def ranges_of(name: str, **options):
+    """Its ranges, measured on noise_images."""
+    from calib.ranges import measure
+    from pipeline.quantize import plan
+
+    model = still(name, **options)
+    planned = plan(model)
+    return planned.share(measure(model, planned.points, (x[None] for x in noise_images(model))))
 
 
 def noise_images(model, count: int = 2) -> np.ndarray:

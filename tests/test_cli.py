@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_cli
 from PIL import Image
 
 
@@ -166,3 +166,8 @@ def test_help_explains_every_option(cli, tmp_path, command):
     done = cli(command, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) >= 5
+
+
+def test_a_real_process_says_the_same(tmp_path):
+    fails(run_cli("bench", "--device", cwd=tmp_path), "there is no run yet", "cli.py qat")
+    assert not list(tmp_path.iterdir())

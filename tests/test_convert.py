@@ -5,10 +5,9 @@ import collections
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from conftest import noise_images, scrambled
+from conftest import noise_images, ranges_of, still
 
 import models
-from calib.ranges import measure
 from pipeline import quantize
 from pipeline.convert import FLOAT, tflite_bytes
 from pipeline.fold import INPUT_RANGE, fold
@@ -19,11 +18,6 @@ from pipeline.targets import target, targets
 from pipeline.verify import verify
 
 NETWORKS = sorted(models.networks())
-
-
-def calibrated(model):
-    planned = quantize.plan(model)
-    return planned.share(measure(model, planned.points, (x[None] for x in noise_images(model))))
 
 
 def run(data, image):
@@ -38,7 +32,7 @@ def run(data, image):
 @pytest.mark.parametrize("batch_norm", [True, False])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_folding_keeps_the_function(name, batch_norm):
-    model = scrambled(name, batch_norm=batch_norm)
+    model = still(name, batch_norm=batch_norm)
     image = noise_images(model)[:1]
     expected = model(image).numpy()
     assert np.abs(fold(model)(image).numpy() - expected).max() < 1e-4 * max(1, np.abs(expected).max())
@@ -46,7 +40,7 @@ def test_folding_keeps_the_function(name, batch_norm):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_float_file_agrees_with_keras(name):
-    model = scrambled(name)
+    model = still(name)
     image = noise_images(model)[:1]
     got, _ = run(tflite_bytes(fold(model), "float32"), image)
     expected = model(image).numpy()
@@ -56,8 +50,7 @@ def test_the_float_file_agrees_with_keras(name):
 @pytest.mark.parametrize("batch_norm", [True, False])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_int8_file_keeps_its_contract_and_its_function(name, batch_norm):
-    model = scrambled(name, batch_norm=batch_norm)
-    ranges = calibrated(model)
+    model, ranges = still(name, batch_norm=batch_norm), ranges_of(name, batch_norm=batch_norm)
     data = tflite_bytes(fold(model, ranges), "int8", "int8")
     graph = read(data)
     for each in ("cpu", "nnapi", "edgetpu"):
@@ -83,41 +76,49 @@ def test_the_int8_file_keeps_its_contract_and_its_function(name, batch_norm):
     assert len(np.unique(got)) > 20
 
 
-@pytest.mark.parametrize("output", ["logits", "scores", "mask"])
-@pytest.mark.parametrize("name", [t.name for t in targets().values()])
-def test_every_output_of_every_target(name, output):
-    model, chosen = scrambled("fcn8"), target(name)
-    ranges = calibrated(model)
+CASES = [
+    ("cpu", "logits", "uint8"), ("cpu", "logits", "int8"), ("cpu", "logits", "float32"), ("cpu", "scores", "uint8"),
+    ("cpu", "mask", "uint8"), ("edgetpu", "scores", "int8"), ("edgetpu", "mask", "int8"), ("nnapi", "logits", "int8"),
+    ("gpu", "logits", "float32"), ("gpu", "scores", "float32"), ("gpu", "mask", "float32"),
+]  # fmt: skip
+
+
+def test_every_target_has_a_case():
+    assert {name for name, _, _ in CASES} == set(targets())
+
+
+@pytest.mark.parametrize(("name", "output", "io"), CASES)
+def test_every_output(name, output, io):
+    model, ranges, chosen = still("fcn8"), ranges_of("fcn8"), target(name)
     folded = fold(model, ranges if chosen.weights == "int8" else None, output)
-    for io in chosen.io:
-        data = tflite_bytes(folded, chosen.weights, io)
-        graph = read(data)
-        verify(graph, chosen, [INPUT_RANGE, *ranges.values()])
-        source, result = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
-        assert source.dtype == io
-        assert result.dtype == ("int32" if output == "mask" else io)
-        height, width = model.input_shape[1:3]
-        assert result.shape == ((1, height, width) if output == "mask" else (1, height, width, 5))
-        image = noise_images(model)[:1]
-        raw = image if io == "float32" else np.rint(image * 255) - (128 if io == "int8" else 0)
-        got, details = run(data, raw)
-        logits = model(image).numpy()
-        if output == "mask":
-            top = np.sort(logits, -1)
-            sure = top[..., -1] - top[..., -2] > 0.15 * (logits.max() - logits.min())
-            assert sure.mean() > 0.05 and (got == logits.argmax(-1))[sure].mean() > 0.97
-        elif output == "scores":
-            real = got.astype(np.float32)
-            if io != "float32":
-                assert details["quantization"][0] == pytest.approx(1 / 256)
-                real = (real - details["quantization"][1]) / 256
-            assert np.abs(real.sum(-1) - 1).max() < 0.02
-        assert output == "mask" or (got.argmax(-1) == logits.argmax(-1)).mean() > 0.8
+    data = tflite_bytes(folded, chosen.weights, io)
+    graph = read(data)
+    verify(graph, chosen, [INPUT_RANGE, *ranges.values()])
+    source, result = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    assert source.dtype == io
+    assert result.dtype == ("int32" if output == "mask" else io)
+    height, width = model.input_shape[1:3]
+    assert result.shape == ((1, height, width) if output == "mask" else (1, height, width, 5))
+    image = noise_images(model)[:1]
+    raw = image if io == "float32" else np.rint(image * 255) - (128 if io == "int8" else 0)
+    got, details = run(data, raw)
+    logits = model(image).numpy()
+    if output == "mask":
+        top = np.sort(logits, -1)
+        sure = top[..., -1] - top[..., -2] > 0.15 * (logits.max() - logits.min())
+        assert sure.mean() > 0.05 and (got == logits.argmax(-1))[sure].mean() > 0.97
+        return
+    if output == "scores":
+        real = got.astype(np.float32)
+        if io != "float32":
+            assert details["quantization"][0] == pytest.approx(1 / 256)
+            real = (real - details["quantization"][1]) / 256
+        assert np.abs(real.sum(-1) - 1).max() < 0.02
+    assert (got.argmax(-1) == logits.argmax(-1)).mean() > 0.8
 
 
 def test_a_half_pixel_network_is_refused_by_the_edge_tpu_and_told_to_retrain():
-    model = scrambled("fcn8", resize="half_pixel")
-    ranges = calibrated(model)
+    model, ranges = still("fcn8", resize="half_pixel"), ranges_of("fcn8", resize="half_pixel")
     graph = read(tflite_bytes(fold(model, ranges), "int8", "int8"))
     with pytest.raises(ContractViolation, match="RESIZE_BILINEAR.*version 3.*train it with --resize align_corners"):
         verify(graph, target("edgetpu"), [INPUT_RANGE, *ranges.values()])
@@ -125,8 +126,7 @@ def test_a_half_pixel_network_is_refused_by_the_edge_tpu_and_told_to_retrain():
 
 
 def test_a_range_by_accident_is_found():
-    model = scrambled("fcn8")
-    ranges = calibrated(model)
+    model, ranges = still("fcn8"), ranges_of("fcn8")
     graph = read(tflite_bytes(fold(model, ranges), "int8", "int8"))
     others = {**ranges, "fuse16": Range(-1.0, 777.0)}
     with pytest.raises(ContractViolation, match=r"ADD.*no calibrated range"):
@@ -134,8 +134,7 @@ def test_a_range_by_accident_is_found():
 
 
 def test_a_layer_left_without_a_range_is_found():
-    model = scrambled("fcn8")
-    ranges = calibrated(model)
+    model, ranges = still("fcn8"), ranges_of("fcn8")
     kept = {name: r for name, r in ranges.items() if name != "block2_conv1_relu"}
     with pytest.raises(ContractViolation):
         verify(read(tflite_bytes(fold(model, kept), "int8", "int8")), target("cpu"), [INPUT_RANGE, *kept.values()])
@@ -177,7 +176,7 @@ def test_each_leftover_is_named():
 
 
 def test_the_recipe_travels_inside_and_changes_nothing_else():
-    model = scrambled("fcn8")
+    model = still("fcn8")
     data = tflite_bytes(fold(model), "float32")
     marked = with_recipe(with_recipe(data, {"a": 1}), {"b": [2]})
     before, after = read(data), read(marked)
@@ -188,7 +187,7 @@ def test_the_recipe_travels_inside_and_changes_nothing_else():
 
 
 def test_a_broken_file_is_an_error_and_never_a_crash():
-    data = tflite_bytes(fold(scrambled("fcn8")), "float32")
+    data = tflite_bytes(fold(still("fcn8")), "float32")
     for size in (0, 4, 8, 9, 100, 1000, len(data) // 3, len(data) // 2):
         with pytest.raises(ArtifactError, match="x.tflite"):
             read(data[:size], "x.tflite")

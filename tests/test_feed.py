@@ -22,7 +22,7 @@ def samples(count, height=12, width=18):
 
     def make(i):
         rng = np.random.default_rng(i)
-        label = rng.integers(0, 3, (height // 3, width // 3)).repeat(3, 0).repeat(3, 1).astype(np.uint8)
+        label = rng.integers(0, 2, (height // 3, width // 3)).repeat(3, 0).repeat(3, 1).astype(np.uint8)
         image = np.stack([np.full_like(label, i), 100 * label, np.full_like(label, 50)], -1)
         return Sample(str(i), lambda: image, lambda: label)
 
@@ -55,7 +55,7 @@ def test_image_and_label_move_together(seed):
     known = ids != IGNORE
     assert known.mean() > 0.15
     flat = np.abs(green - np.rint(green)) < 0.02  # away from edges, where bilinear mixes two classes
-    assert (np.rint(green)[known & flat] == ids[known & flat]).mean() > 0.99
+    assert (np.rint(green)[known & flat] == ids[known & flat]).mean() > 0.995
     assert (known & flat).mean() > 0.1
 
 

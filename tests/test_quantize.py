@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from conftest import noise_images, scrambled
+from conftest import noise_images, ranges_of, scrambled, still
 
 import models
 from calib.images import choose
@@ -20,7 +20,7 @@ NETWORKS = sorted(models.networks())
 @pytest.mark.parametrize("batch_norm", [True, False])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_activation_an_integer_op_writes_has_a_range(name, batch_norm):
-    model = scrambled(name, batch_norm=batch_norm)
+    model = still(name, batch_norm=batch_norm)
     planned = quantize.plan(model)
     readers = quantize.readers_of(model)
     for layer in model.layers:
@@ -30,7 +30,7 @@ def test_every_activation_an_integer_op_writes_has_a_range(name, batch_norm):
 
 
 def test_a_concatenation_and_all_its_inputs_share_one_range():
-    planned = quantize.plan(scrambled("fast-scnn"))
+    planned = quantize.plan(still("fast-scnn", batch_norm=True))
     members = {name for name, first in planned.group.items() if first == planned.group["ppm_concat"]}
     assert members == {"gfe3_3_add", "ppm_concat", *(f"ppm_conv{b}_relu" for b in (1, 2, 3, 6))}
     shared = planned.share({name: Range(-i, i + 1.0) for i, name in enumerate(planned.points)})
@@ -69,9 +69,7 @@ def test_gradients_pass_through_rounding():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_tfmot_takes_every_layer_and_gives_its_weights_back(name, batch_norm):
     model = scrambled(name, batch_norm=batch_norm)
-    planned = quantize.plan(model)
-    images = noise_images(model)
-    ranges = planned.share(measure(model, planned.points, (x[None] for x in images)))
+    ranges, images = ranges_of(name, batch_norm=batch_norm), noise_images(model)
     trained = quantize.quantization_aware(model, ranges)
     assert all(layer.name.startswith(quantize.PREFIX) for layer in trained.layers[1:])
     reference, quantized = model(images).numpy(), trained(images).numpy()
@@ -92,7 +90,7 @@ def test_tfmot_takes_every_layer_and_gives_its_weights_back(name, batch_norm):
 
 
 def test_measured_ranges_are_the_extremes_over_all_images():
-    model = scrambled("fcn8")
+    model = still("fcn8", batch_norm=True)
     points = ["block1_conv1_relu", "score8", "fuse8"]
     images = noise_images(model, 3)
     got = measure(model, points, (x[None] for x in images))
@@ -117,3 +115,11 @@ def test_chosen_images_are_random_repeatable_and_distinct():
     assert a == b != c
     assert len({s.name for s in a}) == 8
     assert choose(samples, 99, 1) == tuple(samples)
+
+
+def test_a_layer_that_only_gives_zero_still_has_a_range():
+    image = tf_keras.layers.Input((4, 4, 3))
+    x = tf_keras.layers.Conv2D(2, 1, bias_initializer=tf_keras.initializers.Constant(-9), name="dead")(image)
+    model = tf_keras.Model(image, tf_keras.layers.ReLU(name="dead_relu")(x))
+    got = measure(model, ["dead_relu"], [np.zeros((1, 4, 4, 3), np.float32)])["dead_relu"]
+    assert 0 == got.low < got.high < 0.1
