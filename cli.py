@@ -151,16 +151,18 @@ def main() -> None:
 def _train(
     run: Any, steps: int | None, batch: int, learning_rate: float | None, encoder: str | None, force: bool
 ) -> None:
+    from models import network
     from pipeline.data import source_of
     from pipeline.feed import Augmentation
     from pipeline.fit import Schedule
     from pipeline.train import train as train_float
 
     defaults = source_of(run.config.data).training
+    factor = network(run.config.model.network).learning_rate_factor
     schedule = Schedule(
         steps or defaults.steps,
         batch,
-        learning_rate or defaults.learning_rate,
+        learning_rate or defaults.learning_rate * factor,
         evaluations=max(1, min(defaults.evaluations, (steps or defaults.steps) // 100)),
     )
     result = train_float(
@@ -213,6 +215,7 @@ def qat(
     training images. What it reports is the mIoU of the int8 file that the weights convert to.
     """
     quiet_tensorflow()
+    from models import network
     from pipeline.data import source_of
     from pipeline.feed import Augmentation
     from pipeline.fit import Schedule
@@ -224,7 +227,8 @@ def qat(
         say("there is no float parent in this run: training it first")
         _train(run, None, batch, None, encoder_weights, False)
     defaults = source_of(run.config.data).training
-    schedule = Schedule(steps or defaults.qat_steps, batch, learning_rate or defaults.qat_learning_rate, evaluations=1)
+    rate = learning_rate or defaults.qat_learning_rate * network(run.config.model.network).learning_rate_factor
+    schedule = Schedule(steps or defaults.qat_steps, batch, rate, evaluations=1)
     augmentation = Augmentation(defaults.scale, True, defaults.colour)
     result = train_quantized(run, schedule, augmentation, say, images=calibration_images, force=force)
     say(f"QAT network: val mIoU of its int8 file {result['best_val_miou_percent']:.2f} %, {result['seconds']:.0f} s")

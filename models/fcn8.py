@@ -210,6 +210,7 @@ FCN8 = Network(
     build=functools.partial(build, conv_type="conv"),
     min_size=(1, 1),
     load_encoder=load_encoder,
+    learning_rate_factor=0.25,
 )
 FASTFCN8 = Network(
     name="fastfcn8",
@@ -218,4 +219,5 @@ FASTFCN8 = Network(
     build=functools.partial(build, conv_type="ds"),
     min_size=(1, 1),
     load_encoder=load_encoder,
+    learning_rate_factor=0.25,
 )

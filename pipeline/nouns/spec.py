@@ -77,6 +77,7 @@ class Network:
       build: spec → tf_keras.Model that gives logits; may raise BadSpec for a size it cannot take.
       auxiliary: layers whose outputs get a classifier of their own while training (0.4 of the loss each).
       min_size: smallest (height, width) that it takes.
+      learning_rate_factor: of the dataset's default learning rate; deep networks that half lack batch norm need less.
       load_encoder: (model, source) → None; loads published encoder weights, None where there are none.
     """
 
@@ -87,3 +88,4 @@ class Network:
     min_size: tuple[int, int]
     auxiliary: tuple[str, ...] = ()
     load_encoder: Callable[[Any, str], None] | None = None
+    learning_rate_factor: float = 1.0
