@@ -160,10 +160,11 @@ def recipe_of(run: Run, target: Target, parent: Parent, output: Output, io: Inpu
 
 def convert(
     run: Run, target: Target, say: Say, *, output: Output = "logits", io: InputType | None = None,
-    images: int = CALIBRATION_IMAGES, force: bool = False,
+    images: int = CALIBRATION_IMAGES, force: bool = False, replace_stale: bool = False,
 ) -> Artifact:  # fmt: skip
     """Makes the artifact of one target in the run, or reuses the one that is there.
 
+    One that was made otherwise is replaced with ``force``, or with ``replace_stale`` where nobody asked for it by name.
     Raises BadSpec for an --io the target does not take, RunError, and ContractViolation naming the op.
     """
     io = io or target.io[0]
@@ -177,9 +178,11 @@ def convert(
         there = artifacts.open_artifact(path)
         if there.recipe == recipe:
             say(f"{path} is there and made the same way: reused")
+            path.touch()  # so that it is the one converted last
             return there
         changed = sorted(k for k in recipe if there.recipe.get(k) != recipe[k])
-        raise RunError(f"{path} exists with another {', '.join(changed)}: pass --force to replace it.")
+        if not replace_stale:
+            raise RunError(f"{path} exists with another {', '.join(changed)}: pass --force to replace it.")
     say(f"converting {parent.method} weights for {target.title}")
     model = fold(load_float(run, parent.checkpoint), parent.ranges, output)
     data = tflite_bytes(model, target.weights, io)
@@ -204,4 +207,4 @@ def compile_artifact(artifact: Artifact, target: Target, required: bool, say: Sa
 
 def float_reference(run: Run, output: Output, say: Say) -> Artifact:
     """The float parent as a .tflite file with the same output, for comparison."""
-    return convert(run, FLOAT, say, output=output)
+    return convert(run, FLOAT, say, output=output, replace_stale=True)

@@ -60,9 +60,12 @@ def cli():
 
 def scrambled(name: str, **options):
     """A registered network with every weight, batch norm's statistics included, drawn so that nothing is trivial."""
+    import tf_keras
+
     import models
     from pipeline.nouns.spec import ModelSpec
 
+    tf_keras.utils.set_random_seed(7)
     height, width = SIZES.get(name, models.network(name).min_size)
     model = models.build(ModelSpec(name, height, width, 5, **{"alpha": 0.125, **options}))
     rng = np.random.default_rng(7)

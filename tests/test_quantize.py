@@ -73,8 +73,8 @@ def test_tfmot_takes_every_layer_and_gives_its_weights_back(name, batch_norm):
     trained = quantize.quantization_aware(model, ranges)
     assert all(layer.name.startswith(quantize.PREFIX) for layer in trained.layers[1:])
     reference, quantized = model(images).numpy(), trained(images).numpy()
-    span = reference.max() - reference.min()
-    assert np.abs(quantized - reference).max() > 0 and np.abs(quantized - reference).mean() < 0.1 * span
+    assert np.abs(quantized - reference).max() > 0
+    assert np.corrcoef(quantized.ravel(), reference.ravel())[0, 1] > 0.95
     before = [w.numpy() for w in model.weights]
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(tf.square(trained(images, training=True)))
