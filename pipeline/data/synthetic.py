@@ -40,8 +40,8 @@ COLOURS = (
 
 TRAINING = TrainingDefaults(
     size="192x256",
-    steps=650,
-    qat_steps=100,
+    steps=560,
+    qat_steps=80,
     learning_rate=4e-3,
     qat_learning_rate=4e-4,
     evaluations=3,
