@@ -239,7 +239,11 @@ def qat(
 @RUN
 @click.option("--target", "target_name", required=True, metavar="NAME", help="What to convert for, see `list`.")
 @OUTPUT
-@click.option("--io", type=click.Choice(["uint8", "int8", "float32"]), help="Input type.  [default: the target's]")
+@click.option(
+    "--io",
+    type=click.Choice(["uint8", "int8", "float32"]),
+    help="Input type; integer files give int8 logits and scores.  [default: the target's]",
+)
 @click.option("--images", type=click.IntRange(1), default=100, show_default=True, help="To calibrate on, without QAT.")
 @click.option("--require-compiled", is_flag=True, help="Fail when the target's own compiler does not compile the file.")
 @FORCE

@@ -41,8 +41,8 @@ FLOAT = Target("float32", "float reference", "float32", ("float32",), source="")
 def tflite_bytes(model: tf_keras.Model, weights: Weights, io: InputType = "float32") -> bytes:
     """Converts a folded network (see ``fold``) with a fixed batch of 1.
 
-    ``io`` is the type of the input and, unless it is an int32 mask, of the output. Raises ContractViolation when the
-    converter refuses the graph.
+    ``io`` is the type of the input. Logits and scores of an int8 graph come out as int8, or as float32 with
+    ``io='float32'``; a mask is int32. Raises ContractViolation when the converter refuses the graph.
     """
     height, width = model.input_shape[1:3]
     call = tf.function(lambda image: model(image, training=False))
@@ -56,8 +56,9 @@ def tflite_bytes(model: tf_keras.Model, weights: Weights, io: InputType = "float
         converter.target_spec.supported_types = [tf.float16]
     if weights == "int8":
         converter.inference_input_type = getattr(tf, io)
-        integer_output = model.outputs[0].dtype == tf.int32
-        converter.inference_output_type = tf.float32 if integer_output else getattr(tf, io)
+        # uint8 is for cameras: on the way out it would only cost a pass over every logit.
+        keeps_type = io == "float32" or model.outputs[0].dtype == tf.int32
+        converter.inference_output_type = tf.float32 if keeps_type else tf.int8
     try:
         return bytes(converter.convert())
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
