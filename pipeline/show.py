@@ -60,7 +60,7 @@ def _absent(score: Score) -> str:
 
 def show_measurement(m: Measurement) -> None:
     parent, artifact = m.parent, m.artifact
-    table = Table(title=f"{m.artifact.file} beside its float parent", title_justify="left")
+    table = Table()
     for name, justify in (("measured", "left"), ("float", "right"), (m.target, "right"), ("difference", "right")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
 
@@ -84,6 +84,7 @@ def show_measurement(m: Measurement) -> None:
     a, b = parent.peak_memory_bytes, artifact.peak_memory_bytes
     table.add_row("peak memory MiB, process", f"{a / MIB:.0f}", f"{b / MIB:.0f}", "")
     console = _console()
+    console.print(f"{artifact.file} beside its float parent")
     console.print(table)
     machine = m.machine
     features = f" ({', '.join(machine['cpu_features'])})" if machine.get("cpu_features") else ""

@@ -31,7 +31,7 @@ SIZES = {"fast-scnn": (161, 193), "fcn8": (72, 104), "fastfcn8": (72, 104)}
 def run_cli(*arguments: str, cwd: Path, **options) -> subprocess.CompletedProcess[str]:
     """The command as a user runs it: a process of its own."""
     command = [sys.executable, str(ROOT / "cli.py"), *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=900, check=False, **options)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=1500, check=False, **options)
 
 
 class Done(NamedTuple):
