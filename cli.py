@@ -60,9 +60,9 @@ class Main(click.Group):
                 f"error: {error.strerror or error}{where}: free space or correct the path, and repeat.", err=True
             )
             ctx.exit(2)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
         except Exception as error:
-            if isinstance(error, click.ClickException | click.exceptions.Exit | click.Abort):
-                raise
             log = Path(tempfile.gettempdir()) / f"segquant-error-{os.getpid()}.log"
             log.write_text(traceback.format_exc())
             click.echo(f"error: unexpected {type(error).__name__}, a defect of ours: please report {log}.", err=True)
@@ -151,18 +151,16 @@ def main() -> None:
 def _train(
     run: Any, steps: int | None, batch: int, learning_rate: float | None, encoder: str | None, force: bool
 ) -> None:
-    from models import network
-    from pipeline.data import source_of
     from pipeline.feed import Augmentation
     from pipeline.fit import Schedule
+    from pipeline.train import defaults_of
     from pipeline.train import train as train_float
 
-    defaults = source_of(run.config.data).training
-    factor = network(run.config.model.network).learning_rate_factor
+    defaults = defaults_of(run)
     schedule = Schedule(
         steps or defaults.steps,
         batch,
-        learning_rate or defaults.learning_rate * factor,
+        learning_rate or defaults.learning_rate,
         evaluations=max(1, min(defaults.evaluations, (steps or defaults.steps) // 100)),
     )
     result = train_float(
@@ -215,20 +213,18 @@ def qat(
     training images. What it reports is the mIoU of the int8 file that the weights convert to.
     """
     quiet_tensorflow()
-    from models import network
-    from pipeline.data import source_of
     from pipeline.feed import Augmentation
     from pipeline.fit import Schedule
     from pipeline.qat import qat as train_quantized
     from pipeline.resolve import Wanted, run_to_train
+    from pipeline.train import defaults_of
 
     run = run_to_train(run_path, Wanted(**wanted), say)
     if not (run.float_dir / "result.json").is_file():
         say("there is no float parent in this run: training it first")
         _train(run, None, batch, None, encoder_weights, False)
-    defaults = source_of(run.config.data).training
-    rate = learning_rate or defaults.qat_learning_rate * network(run.config.model.network).learning_rate_factor
-    schedule = Schedule(steps or defaults.qat_steps, batch, rate, evaluations=1)
+    defaults = defaults_of(run)
+    schedule = Schedule(steps or defaults.qat_steps, batch, learning_rate or defaults.qat_learning_rate, evaluations=1)
     augmentation = Augmentation(defaults.scale, True, defaults.colour)
     result = train_quantized(run, schedule, augmentation, say, images=calibration_images, force=force)
     say(f"QAT network: val mIoU of its int8 file {result['best_val_miou_percent']:.2f} %, {result['seconds']:.0f} s")

@@ -14,11 +14,12 @@ import tensorflow as tf
 import tf_keras
 
 import models
-from pipeline.data import open_dataset
+from pipeline.data import open_dataset, source_of
 from pipeline.data.decoded import Decoded
 from pipeline.evaluate import Infer, mask_of, score_masks
 from pipeline.feed import Augmentation, class_frequencies, class_weights
 from pipeline.fit import Fitted, Schedule, fit
+from pipeline.nouns.dataset import TrainingDefaults
 from pipeline.nouns.errors import BadSpec, RunError
 from pipeline.nouns.files import write_atomically
 from pipeline.nouns.preprocessing import Preprocessing
@@ -37,6 +38,17 @@ def keras_infer(model: tf_keras.Model) -> Infer:
         return mask_of(output, *image.shape[:2])
 
     return infer
+
+
+def defaults_of(run: Run) -> TrainingDefaults:
+    """How to train this run when the user does not say: as its dataset suggests, at rates that suit its network."""
+    of_data = source_of(run.config.data).training
+    factor = models.network(run.config.model.network).learning_rate_factor
+    return dataclasses.replace(
+        of_data,
+        learning_rate=of_data.learning_rate * factor,
+        qat_learning_rate=of_data.qat_learning_rate * factor,
+    )
 
 
 def plain(noun: Any) -> dict[str, Any]:
