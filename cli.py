@@ -127,6 +127,39 @@ IMAGES = click.option("--images", type=click.IntRange(1), help="Score only the f
 THREADS = click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="CPU threads.")
 
 
+CALIBRATION = [
+    click.option(
+        "--calibration", "method", metavar="NAME", help="How ranges are estimated, see `list`.  [default: min-max]"
+    ),
+    click.option("--select", "selection", metavar="NAME", help="How images are chosen, see `list`.  [default: random]"),
+    click.option("--images", type=click.IntRange(1), help="How many images to calibrate on.  [default: 100]"),
+    click.option(
+        "--images-from", "folder", metavar="DIR", help="Images without labels to use in place of the training images."
+    ),
+]  # fmt: skip
+PER_TENSOR = click.option(
+    "--per-tensor", is_flag=True, help="One scale for each kernel, for chips that take no other; costs accuracy."
+)
+PARENT = click.option(
+    "--parent", type=click.Path(path_type=Path), metavar="FILE",
+    help="Float weights to start from, a .weights.h5 of the same network, instead of training.",
+)  # fmt: skip
+
+
+def calibration_options(command: Any) -> Any:
+    for option in reversed(CALIBRATION):
+        command = option(command)
+    return command
+
+
+def calibration_of(said: dict[str, Any]) -> Any:
+    """What was said of calibration, or None where nothing was."""
+    from pipeline.nouns.calibration import Calibration
+
+    given = {k: v for k, v in said.items() if v is not None}
+    return Calibration(**given) if given else None
+
+
 def new_run_options(command: Any) -> Any:
     for option in reversed(NEW_RUN):
         command = option(command)
@@ -178,10 +211,11 @@ def _train(
 @click.option("--steps", type=click.IntRange(1), help="Weight updates.  [default: the dataset's]")
 @click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Images per step.")
 @click.option("--learning-rate", type=float, help="Peak; decays polynomially to 0.  [default: the dataset's]")
+@PARENT
 @FORCE
 def train(
-    run_path: Path | None, steps: int | None, batch: int, learning_rate: float | None, encoder_weights: str | None,
-    force: bool, **wanted: Any,
+    run_path: Path | None, parent: Path | None, steps: int | None, batch: int, learning_rate: float | None,
+    encoder_weights: str | None, force: bool, **wanted: Any,
 ) -> None:  # fmt: skip
     """Train the float parent.
 
@@ -190,45 +224,85 @@ def train(
     """
     quiet_tensorflow()
     from pipeline.resolve import Wanted, run_to_train
+    from pipeline.train import adopt
 
     run = run_to_train(run_path, Wanted(**wanted), say)
-    _train(run, steps, batch, learning_rate, encoder_weights, force)
+    if parent is not None:
+        adopt(run, parent, say)
+    else:
+        _train(run, steps, batch, learning_rate, encoder_weights, force)
 
 
 @main.command()
 @RUN
 @new_run_options
+@PARENT
 @click.option("--steps", type=click.IntRange(1), help="Weight updates of the QAT.  [default: the dataset's]")
 @click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Images per step.")
 @click.option("--learning-rate", type=float, help="Peak of the QAT.  [default: the dataset's]")
-@click.option("--calibration-images", type=click.IntRange(1), default=100, show_default=True, help="For the ranges.")
+@click.option(
+    "--labels/--no-labels", default=True, show_default=True, help="Without: learns from the float parent alone."
+)
+@click.option(
+    "--distil", type=click.FloatRange(0), default=1.0, show_default=True, help="Weight of the float parent's say."
+)
+@click.option("--ranges", type=click.Choice(["learned", "frozen"]), default="learned", show_default=True)
+@click.option(
+    "--freeze-statistics",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    metavar="SHARE",
+    help="Batch norm's statistics stay as they are after this share of the steps.",
+)
+@click.option("--evaluations", type=click.IntRange(1), help="Checkpoints to choose from.  [default: one in 50 steps]")
+@PER_TENSOR
+@calibration_options
+@click.option("--control", is_flag=True, help="The same training in float: what the steps alone bring.")
 @FORCE
 def qat(
-    run_path: Path | None, steps: int | None, batch: int, learning_rate: float | None, calibration_images: int,
+    run_path: Path | None, parent: Path | None, steps: int | None, batch: int, learning_rate: float | None,
+    labels: bool, distil: float, ranges: str, freeze_statistics: float, evaluations: int | None, per_tensor: bool,
+    method: str | None, selection: str | None, images: int | None, folder: str | None, control: bool,
     encoder_weights: str | None, force: bool, **wanted: Any,
 ) -> None:  # fmt: skip
     """Quantization-aware training.
 
-    Starts from the float parent's weights, which it trains first when there are none, and from ranges measured on
-    training images. What it reports is the mIoU of the int8 file that the weights convert to.
+    Starts from the float parent's weights, which it trains first when there are none, and from ranges calibrated on
+    training images. Checkpoints are chosen by scoring the int8 file that they convert to, on images held out of the
+    training split; the validation images are only reported on.
     """
     quiet_tensorflow()
     from pipeline.feed import Augmentation
     from pipeline.fit import Schedule
+    from pipeline.nouns.calibration import Calibration
+    from pipeline.qat import Settings
     from pipeline.qat import qat as train_quantized
     from pipeline.resolve import Wanted, run_to_train
-    from pipeline.train import defaults_of
+    from pipeline.train import adopt, defaults_of
 
     run = run_to_train(run_path, Wanted(**wanted), say)
-    if not (run.float_dir / "result.json").is_file():
+    if parent is not None:
+        adopt(run, parent, say)
+    elif not (run.float_dir / "result.json").is_file():
         say("there is no float parent in this run: training it first")
         _train(run, None, batch, None, encoder_weights, False)
     defaults = defaults_of(run)
-    schedule = Schedule(steps or defaults.qat_steps, batch, learning_rate or defaults.qat_learning_rate, evaluations=1)
-    augmentation = Augmentation(defaults.scale, True, defaults.colour)
-    result = train_quantized(run, schedule, augmentation, say, images=calibration_images, force=force)
-    say(f"QAT network: val mIoU of its int8 file {result['best_val_miou_percent']:.2f} %, {result['seconds']:.0f} s")
-    say(f"next: python cli.py convert --target cpu{f' --run {run.path}' if run_path else ''}")
+    steps = steps or defaults.qat_steps
+    schedule = Schedule(
+        steps, batch, learning_rate or defaults.qat_learning_rate, evaluations=evaluations or max(1, steps // 50),
+        labels=labels, distil=distil, statistics_until=freeze_statistics,
+    )  # fmt: skip
+    said = {"method": method, "selection": selection, "images": images, "folder": folder}
+    how = Settings(
+        Augmentation(defaults.scale, True, defaults.colour), calibration_of(said) or Calibration(), per_tensor,
+        ranges == "learned", control,
+    )  # fmt: skip
+    result = train_quantized(run, schedule, how, say, force=force)
+    what = "float control: val mIoU" if control else "QAT network: val mIoU of its int8 file"
+    say(f"{what} {result['val_miou_percent']:.2f} %, {result['seconds']:.0f} s")
+    if not control:
+        say(f"next: python cli.py convert --target cpu{f' --run {run.path}' if run_path else ''}")
 
 
 @main.command()
@@ -240,12 +314,20 @@ def qat(
     type=click.Choice(["uint8", "int8", "float32"]),
     help="Input type; integer files give int8 logits and scores.  [default: the target's]",
 )
-@click.option("--images", type=click.IntRange(1), default=100, show_default=True, help="To calibrate on, without QAT.")
+@click.option(
+    "--method",
+    "parent_method",
+    type=click.Choice(["qat", "ptq"]),
+    help="QAT network, or the float one quantized after training.  [default: QAT where there is one]",
+)
+@calibration_options
+@PER_TENSOR
 @click.option("--require-compiled", is_flag=True, help="Fail when the target's own compiler does not compile the file.")
 @FORCE
 def convert(
-    run_path: Path | None, target_name: str, output: Any, io: Any, images: int, require_compiled: bool, force: bool
-) -> None:
+    run_path: Path | None, target_name: str, output: Any, io: Any, parent_method: str | None, per_tensor: bool,
+    require_compiled: bool, force: bool, **said: Any,
+) -> None:  # fmt: skip
     """Convert to a .tflite file for one target, and check the file against the target's contract.
 
     Takes the QAT network; without one, quantizes the float network after training, and says so. The recipe is inside
@@ -253,6 +335,7 @@ def convert(
     """
     quiet_tensorflow()
     from pipeline import convert as converting
+    from pipeline.nouns.calibration import Quantization
     from pipeline.resolve import run_to_use
     from pipeline.targets import target as find_target
 
@@ -260,7 +343,8 @@ def convert(
     run = run_to_use(run_path, say)
     if target.advice:
         say(f"note: {target.advice}")
-    artifact = converting.convert(run, target, say, output=output, io=io, images=images, force=force)
+    asked = Quantization(parent_method, calibration_of(said), per_tensor)
+    artifact = converting.convert(run, target, say, output=output, io=io, asked=asked, force=force)
     converting.float_reference(run, output, say)
     click.echo(
         f"{artifact.path}  {artifact.path.stat().st_size / (1 << 20):.2f} MiB  {artifact.recipe['method']}, checked"
@@ -268,6 +352,68 @@ def convert(
     artifact, compiled = converting.compile_artifact(artifact, target, require_compiled, say)
     if compiled is not None:
         click.echo(compiled.note)
+
+
+@main.command()
+@RUN
+@click.option("--calibration", "methods", multiple=True, metavar="NAME", help="One or more.  [default: all]")
+@click.option("--select", "selections", multiple=True, metavar="NAME", help="One or more.  [default: all]")
+@click.option(
+    "--images", "counts", type=click.IntRange(1), multiple=True, default=(8, 32, 100), show_default=True, metavar="N"
+)
+@click.option("--images-from", "folder", metavar="DIR", help="Images without labels in place of the training images.")
+@PER_TENSOR
+@JSON
+def calibrate(
+    run_path: Path | None, methods: tuple[str, ...], selections: tuple[str, ...], counts: tuple[int, ...],
+    folder: str | None, per_tensor: bool, json_path: Path | None,
+) -> None:  # fmt: skip
+    """Compare ways to calibrate: estimator, choice of images, and their number.
+
+    Quantizes the float network after training in every combination and scores each int8 file on the validation
+    images. Can be interrupted and repeated. Use what wins with `convert --method ptq --calibration NAME ...`.
+    """
+    quiet_tensorflow()
+    from calib.estimators import ESTIMATORS
+    from calib.images import SELECTIONS
+    from pipeline.nouns.files import write_new
+    from pipeline.resolve import run_to_use
+    from pipeline.show import show_sweep
+    from pipeline.sweep import sweep
+
+    run = run_to_use(run_path, say)
+    ways = [way for way in SELECTIONS if not (folder and way == "class-balanced")]
+    result = sweep(run, methods or list(ESTIMATORS), selections or ways, counts, per_tensor, folder, say)
+    show_sweep(result)
+    if json_path:
+        write_new(json_path, json.dumps(result.to_json(), indent=1) + "\n")
+
+
+@main.command()
+@RUN
+@click.option("--target", "target_name", metavar="NAME", help="Whose artifact.  [default: the one converted last]")
+@click.option("--images", type=click.IntRange(1), default=4, show_default=True, help="Validation images to compare on.")
+@JSON
+def agree(run_path: Path | None, target_name: str | None, images: int, json_path: Path | None) -> None:
+    """Show where the Keras network and the file made from it part, layer by layer.
+
+    The file runs on LiteRT's reference kernels, the exact ones. Names the first layer that parts, and where.
+    """
+    quiet_tensorflow()
+    from pipeline import agree as agreeing
+    from pipeline.bench import newest_artifact
+    from pipeline.nouns.files import write_new
+    from pipeline.resolve import run_to_use
+    from pipeline.show import show_agreement
+    from pipeline.targets import target as find_target
+
+    if target_name:
+        find_target(target_name)
+    run = run_to_use(run_path, say)
+    agreement = agreeing.agree(run, newest_artifact(run, target_name), images, say)
+    show_agreement(agreement)
+    if json_path:
+        write_new(json_path, json.dumps(agreement.to_json(), indent=1) + "\n")
 
 
 @main.command()

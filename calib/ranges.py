@@ -2,35 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from calib.estimators import BINS, ESTIMATORS, Estimator, Histogram
+from pipeline.nouns.errors import DataError, RunError
 from pipeline.nouns.ranges import Range
 
 DEAD_HIGH = 0.01
 """A layer that only ever gives 0 fits any range; a small one does not widen the ranges it shares with others."""
 
+Images = Callable[[], Iterable[np.ndarray]]
+"""Gives float32 [1, h, w, 3] tensors as the network takes them, the same ones on every call."""
 
-def measure(model: tf_keras.Model, points: Sequence[str], images: Iterable[np.ndarray]) -> dict[str, Range]:
-    """The smallest and largest output of each layer of ``points`` over all images, widened to hold 0.
 
-    ``images``: float32 [1, h, w, 3] as the network takes them. One pass, memory independent of their number.
-    Raises RunError for a layer whose output is not finite.
+def measure(
+    model: tf_keras.Model, points: Sequence[str], images: Images, how: Estimator = ESTIMATORS["min-max"]
+) -> dict[str, Range]:
+    """The range of each layer of ``points``, of all at once, as the estimator says; it always holds 0.
+
+    One pass over the images, a second where the estimator needs a histogram; memory independent of their number.
+    Raises DataError where there is no image, and RunError for a layer whose output is not finite.
     """
     taps = tf_keras.Model(model.input, [model.get_layer(name).output for name in points])
 
     @tf.function
-    def extremes(image: tf.Tensor) -> tf.Tensor:
+    def extremes_of(image: tf.Tensor) -> tf.Tensor:
         outputs = tf.nest.flatten(taps(image, training=False))
-        return tf.stack([[tf.reduce_min(x), tf.reduce_max(x)] for x in outputs])
+        # The sum besides: a NaN may pass unseen through a minimum, never through a sum.
+        return tf.stack([[tf.reduce_min(x), tf.reduce_max(x), tf.reduce_sum(x)] for x in outputs])
 
-    low, high = np.zeros(len(points)), np.zeros(len(points))
-    for image in images:
-        found = extremes(tf.constant(image)).numpy()
-        low, high = np.minimum(low, found[:, 0]), np.maximum(high, found[:, 1])
+    @tf.function
+    def counts_of(image: tf.Tensor, edges: tf.Tensor) -> tf.Tensor:
+        outputs = tf.nest.flatten(taps(image, training=False))
+        return tf.stack([tf.histogram_fixed_width(x, edges[i], BINS) for i, x in enumerate(outputs)])
+
+    extremes = None
+    for image in images():
+        found = extremes_of(tf.constant(image)).numpy().astype(np.float64)
+        if not np.isfinite(found).all():
+            bad = [name for name, row in zip(points, found, strict=True) if not np.isfinite(row).all()]
+            raise RunError(f"layer {bad[0]!r} gives values that are not finite: its weights are broken; train again.")
+        now = np.minimum(found[:, 0], 0), np.maximum(found[:, 1], 0)
+        extremes = now if extremes is None else how.follow(extremes, now)
+    if extremes is None:
+        raise DataError("there is no image to calibrate on: name a dataset or folder that holds some.")
+    low, high = extremes
     dead = (low == 0) & (high == 0)
     high[dead] = DEAD_HIGH
-    return {name: Range(float(low[i]), float(high[i])) for i, name in enumerate(points)}
+    if how.narrow is None:
+        return {name: Range(float(low[i]), float(high[i])) for i, name in enumerate(points)}
+    edges = tf.constant(np.stack([low, high], 1), tf.float32)
+    counts = np.zeros((len(points), BINS))
+    for image in images():
+        counts += counts_of(tf.constant(image), edges).numpy()
+    ranges = {}
+    for i, name in enumerate(points):
+        whole = Range(float(low[i]), float(high[i]))
+        ranges[name] = whole if dead[i] else Range(*how.narrow(Histogram(counts[i], whole.low, whole.high)))
+    return ranges

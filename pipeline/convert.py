@@ -5,44 +5,41 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tf_keras
 
 import models
-from calib.images import choose
-from calib.ranges import measure
-from pipeline import quantize
-from pipeline.data import open_dataset
+from pipeline.calibrate import calibrate, candidates_of, samples_for
 from pipeline.fold import INPUT_RANGE, Output, fold
 from pipeline.nouns import artifact as artifacts
+from pipeline.nouns import checkpoint as checkpoints
 from pipeline.nouns.artifact import Artifact
-from pipeline.nouns.dataset import Dataset
+from pipeline.nouns.calibration import Calibration, Quantization
 from pipeline.nouns.errors import BadSpec, CompilerError, ContractViolation, RunError
 from pipeline.nouns.files import sha256
 from pipeline.nouns.preprocessing import InputType
-from pipeline.nouns.ranges import Range, Ranges, ranges_from_json, ranges_to_json
+from pipeline.nouns.ranges import Ranges, ranges_to_json
 from pipeline.nouns.run import Run
 from pipeline.nouns.target import Compiled, Target, Weights
-from pipeline.nouns.tflite import read
+from pipeline.nouns.tflite import read, with_per_tensor_kernels
 from pipeline.verify import verify
 
 Say = Callable[[str], None]
 
-CALIBRATION_IMAGES = 100
 FLOAT = Target("float32", "float reference", "float32", ("float32",), source="")
 """The float parent as a file: what every other artifact is compared with."""
 
 
-def tflite_bytes(model: tf_keras.Model, weights: Weights, io: InputType = "float32") -> bytes:
+def tflite_bytes(model: tf_keras.Model, weights: Weights, io: InputType = "float32", per_tensor: bool = False) -> bytes:
     """Converts a folded network (see ``fold``) with a fixed batch of 1.
 
     ``io`` is the type of the input. Logits and scores of an int8 graph come out as int8, or as float32 with
-    ``io='float32'``; a mask is int32. Raises ContractViolation when the converter refuses the graph.
+    ``io='float32'``; a mask is int32. ``per_tensor`` is for an int8 network that was folded so.
+    Raises ContractViolation when the converter refuses the graph.
     """
     height, width = model.input_shape[1:3]
     call = tf.function(lambda image: model(image, training=False))
@@ -60,44 +57,18 @@ def tflite_bytes(model: tf_keras.Model, weights: Weights, io: InputType = "float
         keeps_type = io == "float32" or model.outputs[0].dtype == tf.int32
         converter.inference_output_type = tf.float32 if keeps_type else tf.int8
     try:
-        return bytes(converter.convert())
+        data = bytes(converter.convert())
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ContractViolation(f"TensorFlow's converter refused the network: {first}") from None
+    return with_per_tensor_kernels(data) if per_tensor else data
 
 
 def load_float(run: Run, checkpoint: Path) -> tf_keras.Model:
     """The run's network with the weights of ``checkpoint``; raises RunError for a broken file."""
     model = models.build(run.config.model)
-    try:
-        model.load_weights(str(checkpoint))
-    except (OSError, KeyError, ValueError) as error:
-        raise RunError(
-            f"checkpoint {checkpoint} is broken or of another network ({str(error).splitlines()[0]}): train again in a"
-            " new run, or restore the file."
-        ) from None
+    checkpoints.load(model, checkpoint)
     return model
-
-
-def calibrate(
-    model: tf_keras.Model, run: Run, dataset: Dataset, count: int, say: Say
-) -> tuple[dict[str, Range], dict[str, Any]]:
-    """Ranges of every point of the network's plan, and how they were found."""
-    chosen = choose(dataset.splits["train"], count, run.config.seed)
-    say(f"calibrating on {len(chosen)} training images (min/max)")
-    planned = quantize.plan(model)
-
-    def images() -> Iterator[np.ndarray]:
-        for sample in chosen:
-            yield run.preprocessing.tensor(sample.image(), "float32")
-
-    ranges = planned.share(measure(model, planned.points, images()))
-    names = [sample.name for sample in chosen]
-    how = {
-        "method": "min/max", "selection": "random", "split": "train", "images": names,
-        "images_sha256": sha256("\n".join(names).encode()),
-    }  # fmt: skip
-    return ranges, how
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,27 +77,48 @@ class Parent:
 
     method: str
     checkpoint: Path
-    ranges: Ranges | None
-    calibration: dict[str, Any] | None
+    ranges: Ranges | None = None
+    calibration: dict[str, Any] | None = None
+    per_tensor: bool = False
 
 
-def choose_parent(run: Run, target: Target, images: int, say: Say) -> Parent:
+def choose_parent(run: Run, target: Target, asked: Quantization, say: Say) -> Parent:
     """The QAT network where there is one, else the float network, which is then quantized after training."""
     best = run.float_dir / "best.weights.h5"
     if not (run.float_dir / "result.json").is_file():
         raise RunError(f"{run.path} has no trained network yet: run `python cli.py qat --run {run.path}` first.")
     if target.weights != "int8":
-        return Parent("float", best, None, None)
-    if (run.qat_dir / "result.json").is_file():
-        try:
-            data = json.loads((run.qat_dir / "ranges.json").read_text())
-            ranges = ranges_from_json(data["ranges"])
-        except (OSError, ValueError, KeyError, TypeError):
-            raise RunError(f"{run.qat_dir / 'ranges.json'} is broken: repeat `qat` in a new run.") from None
-        return Parent("qat", run.qat_dir / "best.weights.h5", ranges, data["calibration"])
-    say("there is no QAT network in this run: post-training quantization (`python cli.py qat` trains one)")
-    ranges, calibration = calibrate(load_float(run, best), run, open_dataset(run.config.data), images, say)
-    return Parent("ptq", best, ranges, calibration)
+        return Parent("float", best)
+    trained = (run.qat_dir / "result.json").is_file()
+    if asked.method == "qat" and not trained:
+        raise RunError(f"{run.path} has no QAT network: run `python cli.py qat --run {run.path}`, or --method ptq.")
+    if trained and asked.method != "ptq":
+        return _qat_parent(run, asked, say)
+    if asked.method is None:
+        say("there is no QAT network in this run: post-training quantization (`python cli.py qat` trains one)")
+    model = load_float(run, best)
+    asked_calibration = asked.calibration or Calibration()
+    candidates = candidates_of(model, run, samples_for(run, asked_calibration.folder), say)
+    ranges, calibration = calibrate(model, run, candidates, asked_calibration, say)
+    return Parent("ptq", best, ranges, calibration, asked.per_tensor)
+
+
+def _qat_parent(run: Run, asked: Quantization, say: Say) -> Parent:
+    checkpoint = run.qat_dir / "best.weights.h5"
+    try:
+        settings = json.loads((run.qat_dir / "settings.json").read_text())
+        calibration = json.loads((run.qat_dir / "ranges.json").read_text())["calibration"]
+        per_tensor = bool(settings["per_tensor"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunError(f"{run.qat_dir} is broken: repeat `qat --force`, or `qat` in a new run.") from None
+    if asked.calibration is not None:
+        say("note: the QAT network brings its ranges; calibration options are for --method ptq")
+    if asked.per_tensor and not per_tensor:
+        raise BadSpec(
+            "--per-tensor: the QAT network of this run was trained for per-channel weights; train with `qat"
+            " --per-tensor` in a new run, or convert with --method ptq."
+        )
+    return Parent("qat", checkpoint, checkpoints.ranges_in(checkpoint), calibration, per_tensor)
 
 
 def versions() -> dict[str, str]:
@@ -148,6 +140,7 @@ def recipe_of(run: Run, target: Target, parent: Parent, output: Output, io: Inpu
         "output": output,
         "io": io,
         "weights": target.weights,
+        "per_tensor": parent.per_tensor,
         "method": parent.method,
         "calibration": parent.calibration,
         "ranges": ranges_to_json(parent.ranges) if parent.ranges else None,
@@ -161,7 +154,7 @@ def recipe_of(run: Run, target: Target, parent: Parent, output: Output, io: Inpu
 
 def convert(
     run: Run, target: Target, say: Say, *, output: Output = "logits", io: InputType | None = None,
-    images: int = CALIBRATION_IMAGES, force: bool = False, replace_stale: bool = False,
+    asked: Quantization = Quantization(), force: bool = False, replace_stale: bool = False,
 ) -> Artifact:  # fmt: skip
     """Makes the artifact of one target in the run, or reuses the one that is there.
 
@@ -171,7 +164,7 @@ def convert(
     io = io or target.io[0]
     if io not in target.io:
         raise BadSpec(f"--io {io} does not fit target {target.name}: it takes {', '.join(target.io)}.")
-    parent = choose_parent(run, target, images, say)
+    parent = choose_parent(run, target, asked, say)
     recipe = recipe_of(run, target, parent, output, io)
     method = parent.method if target.weights == "int8" else target.weights
     path = run.artifacts(target.name) / f"{run.config.model.network}-{method}-{output}-{io}.tflite"
@@ -185,10 +178,10 @@ def convert(
         if not replace_stale:
             raise RunError(f"{path} exists with another {', '.join(changed)}: pass --force to replace it.")
     say(f"converting {parent.method} weights for {target.title}")
-    model = fold(load_float(run, parent.checkpoint), parent.ranges, output)
-    data = tflite_bytes(model, target.weights, io)
+    model = fold(load_float(run, parent.checkpoint), parent.ranges, output, parent.per_tensor)
+    data = tflite_bytes(model, target.weights, io, parent.per_tensor)
     pinned = [INPUT_RANGE, *parent.ranges.values()] if parent.ranges else []
-    verify(read(data), target, pinned)
+    verify(read(data), target, pinned, parent.per_tensor)
     return artifacts.write(path, data, recipe)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 
 from pipeline.data.decoded import Decoded
+from pipeline.devices import device
 from pipeline.nouns.dataset import IGNORE
 from pipeline.nouns.device import Runner
 from pipeline.nouns.errors import ArtifactError
@@ -79,6 +83,19 @@ def runner_infer(runner: Runner, preprocessing: Preprocessing) -> Infer:
         return mask_of(output, *image.shape[:2])
 
     return infer
+
+
+@contextlib.contextmanager
+def deployed(data: bytes, preprocessing: Preprocessing, threads: int = 2) -> Iterator[Infer]:
+    """The masks of a .tflite file on this machine."""
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "candidate.tflite"
+        file.write_bytes(data)
+        runner = device("host").open(file, threads)
+        try:
+            yield runner_infer(runner, preprocessing)
+        finally:
+            runner.close()
 
 
 def agreement_percent(pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> float:

@@ -44,6 +44,10 @@ class Schedule:
       average: the scored weights are a running mean over about steps / average; 0 scores the last weights themselves.
       evaluations: how often the validation images are scored on the way.
       jaccard: weight of the soft Jaccard loss beside the cross entropy.
+      distil: weight of the distance to the teacher's class probabilities; the labels' losses have weight 1.
+      temperature: softens both distributions of that distance (Hinton et al., arXiv 1503.02531).
+      labels: False learns from the teacher alone.
+      statistics_until: share of the steps after which batch norm's statistics (and dropout) stay as they are.
     """
 
     steps: int
@@ -53,12 +57,18 @@ class Schedule:
     average: int = 20
     evaluations: int = 5
     jaccard: float = 0.5
+    distil: float = 0.0
+    temperature: float = 1.0
+    labels: bool = True
+    statistics_until: float = 1.0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or self.learning_rate <= 0:
             raise RunError(
                 f"steps {self.steps}, batch {self.batch}, learning rate {self.learning_rate}: all must be positive."
             )
+        if not self.labels and not self.distil:
+            raise RunError("without labels there is only the teacher to learn from: its weight must not be 0.")
 
 
 class Decay(tf_keras.optimizers.schedules.LearningRateSchedule):
@@ -83,6 +93,13 @@ def training_outputs(model: tf_keras.Model, auxiliary: tuple[str, ...], num_clas
     for name in auxiliary:
         outputs.append(tf_keras.layers.Conv2D(num_classes, 1, name=f"aux_{name}")(model.get_layer(name).output))
     return tf_keras.Model(model.input, outputs)
+
+
+def distillation_loss(student: tf.Tensor, teacher: tf.Tensor, temperature: float) -> tf.Tensor:
+    """T² · KL(teacher ‖ student) of the softened class probabilities, mean over all pixels; logits [b, h, w, c]."""
+    truth = tf.nn.log_softmax(teacher / temperature)
+    guess = tf.nn.log_softmax(student / temperature)
+    return temperature**2 * tf.reduce_mean(tf.reduce_sum(tf.exp(truth) * (truth - guess), -1))
 
 
 def sample_positions(size: int, full: int, convention: str) -> np.ndarray:
@@ -130,50 +147,79 @@ def segmentation_loss(
 
 
 @dataclasses.dataclass(frozen=True)
+class Lesson:
+    """What is learnt from.
+
+    Attributes:
+      decoded: images and labels.
+      class_weights: float32 [classes], of the cross entropy.
+      teacher: a float network of the same kind, needed where the schedule distils.
+    """
+
+    decoded: Decoded
+    class_weights: np.ndarray
+    augmentation: Augmentation
+    teacher: tf_keras.Model | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """How what was learnt is scored and kept; both see the network with its averaged weights.
+
+    Attributes:
+      score: () → percent; the best one is kept apart.
+      keep: writes the checkpoint to a path.
+    """
+
+    score: Callable[[], float]
+    keep: Callable[[Path], None]
+
+
+@dataclasses.dataclass(frozen=True)
 class Fitted:
-    """What a training gave: the scores of its best and last weights and the history that led there."""
+    """What a training gave: the scores of its best and last weights and the history that led there.
+
+    Attributes:
+      step_seconds: median time of a step, reading its loss included.
+    """
 
     best_percent: float
     last_percent: float
     seconds: float
+    step_seconds: float
     history: tuple[dict[str, Any], ...]
 
 
 def fit(
-    model: tf_keras.Model,
-    auxiliary: tuple[str, ...],
-    convention: str,
-    decoded: Decoded,
-    weights: np.ndarray,
-    augmentation: Augmentation,
-    schedule: Schedule,
-    score_model: Callable[[tf_keras.Model], float],
-    folder: Path,
-    seed: int,
-    say: Say,
-    portable: Callable[[tf_keras.Model], tf_keras.Model] = lambda model: model,
-) -> Fitted:
+    model: tf_keras.Model, auxiliary: tuple[str, ...], convention: str, lesson: Lesson, schedule: Schedule,
+    judge: Judge, folder: Path, seed: int, say: Say,
+) -> Fitted:  # fmt: skip
     """Trains ``model``; a step is one update of its weights.
 
     Writes ``folder``/best.weights.h5, last.weights.h5 and history.jsonl, and keeps what it needs to go on in resume/.
-    What is scored and written is ``portable(model)`` with the averaged weights; ``score_model`` gives its validation
-    mIoU in percent. Raises TrainingDiverged when the loss is no longer finite, and the decoder's DataError.
+    ``auxiliary`` names layers that get a classifier of their own while training; ``convention`` is that of the resizes.
+    Raises TrainingDiverged when the loss is no longer finite, and the decoder's DataError.
     """
+    if schedule.distil and lesson.teacher is None:
+        raise RunError("the schedule distils and there is no teacher: give one, or distil with weight 0.")
     folder.mkdir(parents=True, exist_ok=True)
     height, width = model.input_shape[1:3]
     num_classes = model.output_shape[-1]
     trainer = training_outputs(model, auxiliary, num_classes)
+    trained = list({id(v): v for v in (*trainer.trainable_variables, *model.trainable_variables)}.values())
+    teacher = training_outputs(lesson.teacher, (), num_classes) if lesson.teacher is not None else None
     optimizer = tf_keras.optimizers.AdamW(Decay(schedule), weight_decay=schedule.weight_decay, clipnorm=5.0)
-    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias", "min", "max"])
-    optimizer.build(trainer.trainable_variables)
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias", "range"])
+    optimizer.build(trained)
     variables = list(model.weights)  # once: TFMOT's wrappers change the order of their lists when they are called
     averages = [tf.Variable(w, trainable=False) for w in variables]
     step_done = tf.Variable(0, dtype=tf.int64, trainable=False)
     best = tf.Variable(-1.0, trainable=False)
     seconds_before = tf.Variable(0.0, dtype=tf.float64, trainable=False)
     checkpoint = tf.train.Checkpoint(
-        trainer=trainer, optimizer=optimizer, averages=averages, step=step_done, best=best, seconds=seconds_before
-    )
+        trainer=trainer, variables=variables, optimizer=optimizer, averages=averages, step=step_done, best=best,
+        seconds=seconds_before,
+    )  # fmt: skip
     manager = tf.train.CheckpointManager(checkpoint, str(folder / "resume"), max_to_keep=1)
     history_file = folder / "history.jsonl"
     history: list[dict[str, Any]] = []
@@ -189,21 +235,29 @@ def fit(
         history = [entry for entry in history if entry["step"] <= int(step_done)]
         say(f"goes on from step {int(step_done)} of {schedule.steps}")
     first_step = int(step_done)
-    class_weights = tf.constant(weights)
+    class_weights = tf.constant(lesson.class_weights)
     keep = max(0.0, 1 - schedule.average / schedule.steps) if schedule.average else 0.0
+    statistics_until = round(schedule.statistics_until * schedule.steps)
 
-    @tf.function
-    def train_step(images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            outputs = trainer(images, training=True)
-            outputs = outputs if isinstance(outputs, list) else [outputs]
+    def loss_of(outputs: list[tf.Tensor], images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        total = sum(trainer.losses)
+        if schedule.labels:
             losses = [
                 segmentation_loss(x, labels, class_weights, schedule.jaccard if not i else 0.0, convention)
                 for i, x in enumerate(outputs)
             ]
-            loss = losses[0] + AUXILIARY_WEIGHT * sum(losses[1:]) + sum(trainer.losses)
-        gradients = tape.gradient(loss, trainer.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, trainer.trainable_variables, strict=True))
+            total += losses[0] + AUXILIARY_WEIGHT * sum(losses[1:])
+        if schedule.distil and teacher is not None:
+            (aim,) = tf.nest.flatten(teacher(images, training=False))
+            total += schedule.distil * distillation_loss(outputs[0], tf.stop_gradient(aim), schedule.temperature)
+        return total
+
+    @tf.function
+    def train_step(images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor, training: bool) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = loss_of(tf.nest.flatten(trainer(images, training=training)), images, labels)
+        gradients = tape.gradient(loss, trained)
+        optimizer.apply_gradients(zip(gradients, trained, strict=True))
         done = tf.cast(step, tf.float32)
         momentum = tf.minimum(keep, (1 + done) / (10 + done))
         for average, weight in zip(averages, variables, strict=True):
@@ -211,19 +265,18 @@ def fit(
                 average.assign_sub((average - weight) * (1 - momentum))
             else:
                 average.assign(weight)
-        return losses[0]
+        return loss
 
     def scored() -> float:
         live = [v.numpy() for v in variables]
         for variable, average in zip(variables, averages, strict=True):
             variable.assign(average)
         try:
-            shipped = portable(model)
-            percent = score_model(shipped)
+            percent = judge.score()
             if percent > float(best):
                 best.assign(percent)
-                save_weights(shipped, folder / "best.weights.h5")
-            save_weights(shipped, folder / "last.weights.h5")
+                judge.keep(folder / "best.weights.h5")
+            judge.keep(folder / "last.weights.h5")
             return percent
         finally:
             for variable, value in zip(variables, live, strict=True):
@@ -239,22 +292,27 @@ def fit(
     def evaluate(step: int, loss: float | None) -> None:
         percent = scored()
         spent = float(seconds_before) + time.monotonic() - started
-        history.append({"step": step, "loss": loss, "val_miou_percent": percent, "seconds": spent})
+        history.append({"step": step, "loss": loss, "miou_percent": percent, "seconds": spent})
         write_atomically(history_file, "".join(json.dumps(e) + "\n" for e in history).encode())
         save_progress()
         shown_loss = "" if loss is None else f"  loss {loss:.3f}"
-        say(f"step {step}/{schedule.steps}{shown_loss}  val mIoU {percent:.2f} %  {spent:.0f} s")
+        say(f"step {step}/{schedule.steps}{shown_loss}  mIoU {percent:.2f} %  {spent:.0f} s")
 
-    batches = training_batches(decoded, height, width, schedule.batch, augmentation, seed, first_step, schedule.steps)
+    batches = training_batches(
+        lesson.decoded, height, width, schedule.batch, lesson.augmentation, seed, first_step, schedule.steps
+    )
     score_at = {math.ceil(schedule.steps * (i + 1) / schedule.evaluations) for i in range(schedule.evaluations)}
     started = shown = saved = time.monotonic()
     losses: list[float] = []
+    times: list[float] = []
     step = first_step
     try:
         if step in score_at and not any(entry["step"] == step for entry in history):
             evaluate(step, None)  # interrupted while it was being scored
         for images, labels in batches:
-            loss = float(train_step(images, labels, tf.constant(step, tf.int64)))
+            began = time.monotonic()
+            loss = float(train_step(images, labels, tf.constant(step, tf.int64), step < statistics_until))
+            times.append(time.monotonic() - began)
             if not math.isfinite(loss):
                 raise TrainingDiverged(
                     f"the loss became {loss} at step {step + 1}: lower the learning rate (it was"
@@ -277,11 +335,12 @@ def fit(
         save_progress()
         raise
     except tf.errors.OpError:
-        if decoded.error:
-            raise decoded.error from None
+        if lesson.decoded.error:
+            raise lesson.decoded.error from None
         raise
     seconds = float(seconds_before) + time.monotonic() - started
-    return Fitted(float(best), history[-1]["val_miou_percent"], seconds, tuple(history))
+    step_seconds = float(np.median(times)) if times else 0.0
+    return Fitted(float(best), history[-1]["miou_percent"], seconds, step_seconds, tuple(history))
 
 
 def _read_history(file: Path) -> list[dict[str, Any]]:
@@ -289,10 +348,3 @@ def _read_history(file: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in file.read_text().splitlines()]
     except (OSError, ValueError):
         return []  # the scores on the way are lost, the training is not
-
-
-def save_weights(model: tf_keras.Model, path: Path) -> None:
-    """Writes the weights whole or not at all."""
-    part = path.with_name(f".part.{path.name}")  # Keras chooses the format by the ending .weights.h5
-    model.save_weights(str(part))
-    part.replace(path)

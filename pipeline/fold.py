@@ -36,8 +36,12 @@ class ArgMax(tf_keras.layers.Layer):
         return tf.argmax(inputs, axis=-1, output_type=tf.int32)
 
 
-def fold(model: tf_keras.Model, ranges: Ranges | None = None, output: Output = "logits") -> tf_keras.Model:
+def fold(
+    model: tf_keras.Model, ranges: Ranges | None = None, output: Output = "logits", per_tensor: bool = False
+) -> tf_keras.Model:
     """The same function at inference, without batch norm and dropout; with ``ranges``, fake-quantized where they say.
+
+    ``per_tensor`` rounds each kernel to one scale of its own (see ``nouns.tflite.with_per_tensor_kernels``).
 
     Input float32 [1, h, w, 3]; output logits or scores float32 [1, h, w, classes], or the mask int32 [1, h, w].
     """
@@ -54,7 +58,7 @@ def fold(model: tf_keras.Model, ranges: Ranges | None = None, output: Output = "
         if isinstance(layer, layers.BatchNormalization | layers.Dropout):
             y = x
         elif isinstance(layer, WEIGHTED):
-            y = _folded(layer, norm, x)
+            y = _folded(layer, norm, x, per_tensor)
         else:
             y = layer.__class__.from_config(layer.get_config())(x)
         if ranges and layer.name in ranges:
@@ -68,7 +72,7 @@ def fold(model: tf_keras.Model, ranges: Ranges | None = None, output: Output = "
     return tf_keras.Model(image, result, name=model.name)
 
 
-def _folded(layer: Any, norm: Any, x: tf.Tensor) -> tf.Tensor:
+def _folded(layer: Any, norm: Any, x: tf.Tensor, per_tensor: bool) -> tf.Tensor:
     kind = next(t for t in (layers.DepthwiseConv2D, layers.Conv2DTranspose, layers.Conv2D) if isinstance(layer, t))
     kernel = getattr(layer, KERNELS[kind]).numpy()
     bias = layer.bias.numpy() if layer.use_bias else None
@@ -80,6 +84,9 @@ def _folded(layer: Any, norm: Any, x: tf.Tensor) -> tf.Tensor:
         bias = norm.beta.numpy() + gain * ((0 if bias is None else bias) - norm.moving_mean.numpy())
     config = {**layer.get_config(), "use_bias": bias is not None}
     twin = layer.__class__.from_config(config)
+    if per_tensor:
+        scale = max(float(np.abs(kernel).max()) / 127, 1e-12)
+        kernel = np.rint(kernel / scale) * scale
     y = twin(x)
     twin.set_weights([kernel] if bias is None else [kernel, bias])
     return y

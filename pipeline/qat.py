@@ -1,87 +1,152 @@
-"""Quantization-aware training: from the float parent's weights and from ranges measured on training images."""
+"""Quantization-aware training: from the float parent's weights and from calibrated ranges."""
 
 from __future__ import annotations
 
-import json
-import tempfile
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tf_keras
 
 import models
 from pipeline import quantize
-from pipeline.convert import CALIBRATION_IMAGES, calibrate, load_float, tflite_bytes
+from pipeline.calibrate import calibrate, candidates_of, samples_for
+from pipeline.convert import load_float, tflite_bytes
 from pipeline.data import open_dataset
 from pipeline.data.decoded import Decoded
-from pipeline.devices import device
-from pipeline.evaluate import runner_infer, score_masks
+from pipeline.evaluate import deployed, score, score_masks
 from pipeline.feed import Augmentation, class_frequencies, class_weights
-from pipeline.fit import Schedule, fit
+from pipeline.fit import Judge, Lesson, Schedule, fit
 from pipeline.fold import fold
-from pipeline.nouns.files import sha256, write_atomically
+from pipeline.nouns import checkpoint
+from pipeline.nouns.calibration import Calibration
+from pipeline.nouns.dataset import Sample
+from pipeline.nouns.files import sha256
 from pipeline.nouns.ranges import Ranges, ranges_from_json, ranges_to_json
 from pipeline.nouns.run import Run
-from pipeline.train import finish, plain, read_json, settle
+from pipeline.train import keras_infer, plain, read_json, settle, write_json
 
 Say = Callable[[str], None]
 
+HELD_OUT = 40
 
-def qat(
-    run: Run, schedule: Schedule, augmentation: Augmentation, say: Say, *, images: int = CALIBRATION_IMAGES,
-    force: bool = False,
-) -> dict[str, Any]:  # fmt: skip
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a quantization-aware training is, beside its schedule.
+
+    Attributes:
+      per_tensor: one scale for each kernel instead of one per output channel.
+      learned_ranges: whether the ranges train on from their calibrated values.
+      control: the same training in float: what the parent gains by the steps alone.
+    """
+
+    augmentation: Augmentation
+    calibration: Calibration = dataclasses.field(default_factory=Calibration)
+    per_tensor: bool = False
+    learned_ranges: bool = True
+    control: bool = False
+
+
+def hold_out(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """(to train and calibrate on, to choose the checkpoint by): 40 evenly spread ones, a fifth at most."""
+    count = min(HELD_OUT, len(samples) // 5)
+    chosen = set(np.linspace(0, len(samples) - 1, count).astype(int).tolist())
+    kept = tuple(s for i, s in enumerate(samples) if i not in chosen)
+    return kept, tuple(s for i, s in enumerate(samples) if i in chosen) or kept
+
+
+def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = False) -> dict[str, Any]:
     """Trains the run's quantized network, or reuses or resumes the training that is there; returns its result.
 
-    What is scored is the int8 file that the weights convert to, not the Keras network.
+    Checkpoints are chosen by the mIoU of the int8 file that the weights convert to, on images held out of the training
+    split: against their labels or, without labels, against the float parent's masks. The validation images are scored
+    once, at the end, and choose nothing.
     """
-    folder = run.qat_dir
+    folder = run.control_dir if how.control else run.qat_dir
     parent = run.float_dir / "best.weights.h5"
-    settings = {
-        "schedule": plain(schedule), "augmentation": plain(augmentation),
-        "calibration_images": images, "parent_sha256": sha256(parent),
-    }  # fmt: skip
-    settle(folder, settings, force)
-    if (folder / "result.json").is_file():
-        result = read_json(folder / "result.json")
-        say(f"QAT network: trained already, val mIoU of its int8 file {result['best_val_miou_percent']:.2f} %: reused")
+    settings = {"schedule": plain(schedule), **plain(how), "parent_sha256": sha256(parent)}
+    name = "control (float)" if how.control else "QAT network"
+    result = settle(folder, settings, force)
+    if result is not None:
+        say(f"{name}: trained already, val mIoU of its file {result['val_miou_percent']:.2f} %: reused")
         return result
     dataset = open_dataset(run.config.data)
-    training, validation = Decoded(dataset.splits["train"]), Decoded(dataset.splits["val"])
+    kept, held_out = hold_out(samples_for(run, how.calibration.folder if not schedule.labels else None))
+    training, judged_on = Decoded(kept), Decoded(held_out)
     spec = run.config.model
     tf_keras.utils.set_random_seed(run.config.seed)
     model = load_float(run, parent)
-    ranges_file = folder / "ranges.json"
-    if ranges_file.is_file():
-        ranges: Ranges = ranges_from_json(read_json(ranges_file)["ranges"])
-    else:
-        ranges, how = calibrate(model, run, dataset, images, say)
-        data = {"ranges": ranges_to_json(ranges), "calibration": how}
-        write_atomically(ranges_file, (json.dumps(data, indent=2) + "\n").encode())
-    quantized = quantize.quantization_aware(model, ranges)
+    ranges: Ranges | None = None
+    learned = None
+    student = model
+    if not how.control:
+        ranges = _start(model, run, how, kept, folder / "ranges.json", say)
+        learned = quantize.LearnedRanges(quantize.plan(model), ranges) if how.learned_ranges else None
+        student = quantize.quantization_aware(model, ranges, per_tensor=how.per_tensor, learned=learned)
+
+    def now() -> Ranges | None:
+        return learned.now() if learned is not None else ranges
+
+    def tflite(chosen: Ranges | None) -> bytes:
+        """What ``model`` and these ranges convert to."""
+        if how.control:
+            return tflite_bytes(fold(model), "float32")
+        return tflite_bytes(fold(model, chosen, per_tensor=how.per_tensor), "int8", "uint8", how.per_tensor)
+
+    def take_over() -> None:
+        if student is not model:
+            quantize.copy_weights(model, student)
+
+    def percent() -> float:
+        take_over()
+        with deployed(tflite(now()), run.preprocessing) as infer:
+            if schedule.labels:
+                return score_masks(judged_on, infer, dataset.classes).miou_percent
+            pairs = ((aim, infer(judged_on[i][0])) for i, aim in enumerate(aims))
+            return score(pairs, dataset.classes).miou_percent
+
+    def keep(path: Path) -> None:
+        take_over()
+        checkpoint.write(model, path, now())
+
+    teacher = load_float(run, parent) if schedule.distil else None
+    aims = []
+    if teacher is not None and not schedule.labels:
+        parents_mask = keras_infer(teacher)
+        aims = [parents_mask(judged_on[i][0]) for i in range(len(judged_on))]
     family = models.network(spec.network)
-    say(f"quantization-aware training of {family.title} {spec.size}: {schedule.steps} steps")
-    weights = class_weights(class_frequencies(training, spec.num_classes))
+    say(f"{name}: {family.title} {spec.size}, {schedule.steps} steps on {len(kept)} images, {len(held_out)} held out")
+    weights = (
+        class_weights(class_frequencies(training, spec.num_classes))
+        if schedule.labels
+        else np.ones(spec.num_classes, np.float32)
+    )
+    lesson = Lesson(training, weights, how.augmentation, teacher)
+    fitted = fit(student, (), spec.resize, lesson, schedule, Judge(percent, keep), folder, run.config.seed + 1, say)
+    checkpoint.load(model, folder / "best.weights.h5")
+    best = None if how.control else checkpoint.ranges_in(folder / "best.weights.h5")
+    with deployed(tflite(best), run.preprocessing) as infer:
+        final = score_masks(Decoded(dataset.splits["val"]), infer, dataset.classes)
+    result = {
+        "val_miou_percent": final.miou_percent, "held_out_percent": fitted.best_percent,
+        "held_out_against": "labels" if schedule.labels else "masks of the float parent",
+        "held_out_images": len(held_out), "seconds": fitted.seconds, "step_seconds": fitted.step_seconds,
+        "history": list(fitted.history),
+    }  # fmt: skip
+    write_json(folder / "result.json", result)
+    return result
 
-    def portable(trained: tf_keras.Model) -> tf_keras.Model:
-        quantize.copy_weights(model, trained)
-        return model
 
-    def score(candidate: tf_keras.Model) -> float:
-        data = tflite_bytes(fold(candidate, ranges), "int8", "uint8")
-        with tempfile.TemporaryDirectory() as scratch:
-            file = Path(scratch) / "candidate.tflite"
-            file.write_bytes(data)
-            host = device("host")
-            runner = host.open(file, 2)
-            try:
-                return score_masks(validation, runner_infer(runner, run.preprocessing), dataset.classes).miou_percent
-            finally:
-                runner.close()
-
-    fitted = fit(
-        quantized, (), spec.resize, training, weights, augmentation, schedule, score, folder, run.config.seed + 1, say,
-        portable,
-    )  # fmt: skip
-    return finish(folder, fitted)
+def _start(
+    model: tf_keras.Model, run: Run, how: Settings, kept: Sequence[Sample], file: Path, say: Say
+) -> Ranges:  # fmt: skip
+    """The calibrated ranges that training starts from: measured now, or those of the training that is resumed."""
+    if file.is_file():
+        return ranges_from_json(read_json(file)["ranges"])
+    samples = samples_for(run, how.calibration.folder) if how.calibration.folder else kept
+    ranges, recipe = calibrate(model, run, candidates_of(model, run, samples, say), how.calibration, say)
+    write_json(file, {"ranges": ranges_to_json(ranges), "calibration": recipe})
+    return ranges

@@ -52,6 +52,10 @@ def absorbed_by_reader(layer: Any, readers: list[Any]) -> bool:
     return isinstance(layer, ARITHMETIC) and len(readers) == 1 and isinstance(readers[0], FUSED)
 
 
+ROUNDING = (layers.AveragePooling2D, BilinearResize)
+"""Range-preserving, but what they compute lies between the 8-bit steps, so the integer op rounds again."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """Where a network's activations are 8-bit.
@@ -112,56 +116,117 @@ def plan(model: tf_keras.Model) -> Plan:
     return Plan(tuple(points), {name: first_of(name) for name in points})
 
 
-@tf_keras.utils.register_keras_serializable(package="segquant")
-class PinnedRange(tfmot.quantization.keras.quantizers.Quantizer):
-    """Fake quantization to int8 over a fixed range."""
+def rounded_at(model: tf_keras.Model) -> dict[str, str]:
+    """Each layer whose output the integer graph rounds, and the point whose range it has."""
+    points = plan(model).points
+    found: dict[str, str] = {}
+    for layer in model.layers:
+        behind = layer
+        while isinstance(behind, PRESERVING):
+            (behind,) = inputs_of(behind)
+        if behind.name in points and (layer.name in points or isinstance(layer, ROUNDING)):
+            found[layer.name] = behind.name
+    return found
 
-    def __init__(self, low: float, high: float) -> None:
-        self.low, self.high = low, high
+
+class LearnedRanges:
+    """Ranges that train: each end is its calibrated value times exp(v), v starting at 0, one pair of v per group.
+
+    In this form no step can move an end across 0, and one learning rate fits ranges of every size.
+    """
+
+    def __init__(self, planned: Plan, start: Ranges) -> None:
+        self._planned, self._start = planned, start
+        firsts = dict.fromkeys(planned.group.values())
+        self._logs = {
+            first: tuple(tf.Variable(0.0, name=f"{first}_range_{end}") for end in ("low", "high")) for first in firsts
+        }
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        return [log for pair in self._logs.values() for log in pair]
+
+    def ends(self, point: str) -> tuple[tf.Tensor, tf.Tensor]:
+        """The point's range as differentiable scalars."""
+        low, high = self._logs[self._planned.group[point]]
+        start = self._start[point]
+        return start.low * tf.exp(low), start.high * tf.exp(high)
+
+    def now(self) -> dict[str, Range]:
+        return {point: Range(*(float(end) for end in self.ends(point))) for point in self._planned.points}
+
+
+@tf_keras.utils.register_keras_serializable(package="segquant")
+class ActivationRounding(tfmot.quantization.keras.quantizers.Quantizer):
+    """Fake quantization to int8 over the calibrated range of a point, or over its learned one."""
+
+    def __init__(self, point: str, low: float, high: float) -> None:
+        self.point, self.low, self.high = point, low, high
+        self.learned: LearnedRanges | None = None
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
         return {}
 
     def __call__(self, inputs: tf.Tensor, training: bool, weights: dict[str, Any], **kwargs: Any) -> tf.Tensor:
+        if self.learned is not None:
+            return tf.quantization.fake_quant_with_min_max_vars(inputs, *self.learned.ends(self.point))
         return tf.quantization.fake_quant_with_min_max_args(inputs, self.low, self.high)
 
     def get_config(self) -> dict[str, Any]:
-        return {"low": self.low, "high": self.high}
+        return {"point": self.point, "low": self.low, "high": self.high}
 
 
 @tf_keras.utils.register_keras_serializable(package="segquant")
-class PerChannelWeights(tfmot.quantization.keras.quantizers.Quantizer):
-    """Symmetric int8 (−127 … 127) per output channel, over the kernel's current extent.
+class WeightRounding(tfmot.quantization.keras.quantizers.Quantizer):
+    """Symmetric int8 (−127 … 127) per output channel or per tensor, over the kernel's current extent.
 
     TFMOT's own quantizer takes the extent of the step before, and knows the last axis only, which for a depthwise
     kernel [h, w, channels, 1] is one range for all channels.
+
+    Attributes:
+      axis: of the kernel, counts its output channels.
+      norm: the batch norm that will be folded into the kernel. Per channel its gain changes no rounding; per tensor the
+        folded kernel is what is rounded.
     """
 
-    def __init__(self, axis: int) -> None:
-        self.axis = axis
+    def __init__(self, axis: int, per_tensor: bool = False) -> None:
+        self.axis, self.per_tensor = axis, per_tensor
+        self.norm: tf_keras.layers.BatchNormalization | None = None
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
         return {}
 
     def __call__(self, inputs: tf.Tensor, training: bool, weights: dict[str, Any], **kwargs: Any) -> tf.Tensor:
-        others = [i for i in range(4) if i != self.axis]
-        scale = tf.reduce_max(tf.abs(inputs), others, keepdims=True) / 127
-        scale = tf.stop_gradient(tf.maximum(scale, 1e-12))
-        return inputs + tf.stop_gradient(tf.round(inputs / scale) * scale - inputs)
+        gain = self._gain() if self.per_tensor else 1.0
+        folded = inputs * gain
+        others = range(4) if self.per_tensor else [i for i in range(4) if i != self.axis]
+        scale = tf.maximum(tf.reduce_max(tf.abs(folded), others, keepdims=True) / 127, 1e-12)
+        rounded = tf.math.divide_no_nan(tf.round(folded / scale) * scale, gain)
+        return inputs + tf.stop_gradient(rounded - inputs)
+
+    def _gain(self) -> tf.Tensor:
+        if self.norm is None:
+            return tf.constant(1.0)
+        gain = self.norm.gamma * tf.math.rsqrt(self.norm.moving_variance + self.norm.epsilon)
+        return tf.reshape(gain, [-1 if i == self.axis else 1 for i in range(4)])
 
     def get_config(self) -> dict[str, Any]:
-        return {"axis": self.axis}
+        return {"axis": self.axis, "per_tensor": self.per_tensor}
 
 
 @tf_keras.utils.register_keras_serializable(package="segquant")
 class PlannedConfig(tfmot.quantization.keras.QuantizeConfig):
-    """What the plan says of one layer: its kernel in int8 where it has one, its output where it is a range point."""
+    """What the plan says of one layer: how its kernel is rounded where it has one, and its output where it is."""
 
-    def __init__(self, kernel: str | None = None, axis: int = 0, output: tuple[float, float] | None = None) -> None:
-        self.kernel, self.axis, self.output = kernel, axis, output
+    def __init__(
+        self, kernel: str | None = None, weights: dict[str, Any] | None = None, output: dict[str, Any] | None = None
+    ) -> None:
+        self.kernel, self._said = kernel, (weights, output)
+        self.weights = WeightRounding(**weights) if weights else None
+        self.output = ActivationRounding(**output) if output else None
 
     def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, Any]]:
-        return [(getattr(layer, self.kernel), PerChannelWeights(self.axis))] if self.kernel else []
+        return [(getattr(layer, self.kernel), self.weights)] if self.kernel else []
 
     def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
         if self.kernel:
@@ -174,10 +239,11 @@ class PlannedConfig(tfmot.quantization.keras.QuantizeConfig):
         pass
 
     def get_output_quantizers(self, layer: Any) -> list[Any]:
-        return [PinnedRange(*self.output)] if self.output else []
+        return [self.output] if self.output else []
 
     def get_config(self) -> dict[str, Any]:
-        return {"kernel": self.kernel, "axis": self.axis, "output": self.output}
+        weights, output = self._said
+        return {"kernel": self.kernel, "weights": weights, "output": output}
 
 
 class _NoTransforms(tfmot.quantization.keras.QuantizeLayoutTransform):
@@ -206,21 +272,24 @@ class PlannedScheme(tfmot.quantization.keras.QuantizeScheme):
 PREFIX = "quant_"
 
 
-def quantization_aware(model: tf_keras.Model, ranges: Ranges) -> tf_keras.Model:
+def quantization_aware(
+    model: tf_keras.Model, ranges: Ranges, *, per_tensor: bool = False, learned: LearnedRanges | None = None
+) -> tf_keras.Model:
     """The TFMOT model that computes as the int8 file will, with the weights of ``model`` and the given ranges.
 
-    Every layer of it is named ``quant_<layer>``; ``float_weights`` reads the trained weights back.
+    Every layer of it is named ``quant_<layer>``; ``copy_weights`` reads the trained weights back. With ``learned``,
+    which starts at ``ranges``, the ranges train as well.
     """
+    behind = rounded_at(model)
 
     def annotate(layer: Any) -> Any:
         kind = next(
             (t for t in (layers.DepthwiseConv2D, layers.Conv2DTranspose, layers.Conv2D) if isinstance(layer, t)), None
         )
-        chosen = ranges.get(layer.name)
-        config = PlannedConfig(
-            KERNELS[kind] if kind else None, CHANNEL_AXES[kind] if kind else 0,
-            (chosen.low, chosen.high) if chosen else None,
-        )  # fmt: skip
+        weights = {"axis": CHANNEL_AXES[kind], "per_tensor": per_tensor} if kind else None
+        point = behind.get(layer.name)
+        output = {"point": point, "low": ranges[point].low, "high": ranges[point].high} if point else None
+        config = PlannedConfig(KERNELS[kind] if kind else None, weights, output)
         return tfmot.quantization.keras.quantize_annotate_layer(layer, config)
 
     with tfmot.quantization.keras.quantize_scope():
@@ -228,6 +297,18 @@ def quantization_aware(model: tf_keras.Model, ranges: Ranges) -> tf_keras.Model:
         annotated.set_weights(model.get_weights())
         quantized = tfmot.quantization.keras.quantize_apply(annotated, PlannedScheme(), PREFIX)
     copy_weights(model, quantized, to_quantized=True)
+    readers = readers_of(model)
+    for layer in model.layers:
+        if isinstance(layer, layers.InputLayer):
+            continue
+        config = quantized.get_layer(PREFIX + layer.name).quantize_config
+        if config.output is not None:
+            config.output.learned = learned
+        norm = next((r for r in readers[layer.name] if isinstance(r, layers.BatchNormalization)), None)
+        if config.weights is not None and norm is not None:
+            config.weights.norm = quantized.get_layer(PREFIX + norm.name).layer
+    if learned is not None:
+        quantized.learned_range_variables = learned.variables  # Keras trains what a model holds
     return quantized
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from pipeline import data, devices, targets
 from pipeline.bench import Measurement
+from pipeline.nouns.agreement import FEWEST_CLASSES, FEWEST_CODES, Agreement
 from pipeline.nouns.score import Score
+
+if TYPE_CHECKING:
+    from pipeline.sweep import Sweep
 
 MIB = 1 << 20
 
@@ -21,6 +26,8 @@ def _console() -> Console:
 
 def show_registries() -> None:
     import models  # brings TensorFlow, which a measurement's table does not need
+    from calib.estimators import ESTIMATORS
+    from calib.images import SELECTIONS
 
     for title, rows in (
         ("models", [(n.name, n.title, n.source) for n in models.networks().values()]),
@@ -29,6 +36,8 @@ def show_registries() -> None:
             "targets",
             [(t.name, t.title, f"{t.weights} weights; --io {', '.join(t.io)}") for t in targets.targets().values()],
         ),
+        ("calibrations", [(e.name, e.title) for e in ESTIMATORS.values()]),
+        ("selections", [(e.name, e.title) for e in SELECTIONS.values()]),
         ("devices", [(d.name, d.title, d.find() or "not attached") for d in devices.devices().values()]),
     ):
         table = Table(
@@ -95,3 +104,60 @@ def show_measurement(m: Measurement) -> None:
     )
     for note in m.notes:
         console.print(f"note: {note}")
+
+
+def show_sweep(s: Sweep) -> None:
+    table = Table(
+        title=f"mIoU % of post-training quantization (float {s.float_miou_percent:.2f}), {s.images_scored} validation"
+        f" images of {s.data}", title_justify="left",
+    )  # fmt: skip
+    methods = list(dict.fromkeys(row.method for row in s.rows))
+    for name in ("images", "selection"):
+        table.add_column(name)
+    for name in methods:
+        table.add_column(name, justify="right")
+    best = max(s.rows, key=lambda row: row.miou_percent)
+    for images, how in dict.fromkeys((row.images, row.selection) for row in s.rows):
+        of_row = {row.method: row for row in s.rows if (row.images, row.selection) == (images, how)}
+        table.add_row(str(images), how, *(f"{of_row[name].miou_percent:.2f}" for name in methods))
+    console = _console()
+    console.print(table)
+    console.print(
+        f"best: {best.method} on {best.images} images ({best.selection}), drop {best.drop_points:+.2f} points; chosen"
+        " on these very images, so expect a little less on others"
+    )
+
+
+def show_agreement(a: Agreement) -> None:
+    console = _console()
+    table = Table(title=f"{a.file}: Keras against {a.kernels}, {a.images} images", title_justify="left")
+    for name, justify in (
+        ("layer", "left"), ("op", "left"), ("same code %", "right"), ("within 2 steps %", "right"),
+        ("worst, steps", "right"), ("at image, row, column, channel", "right"),
+    ):  # fmt: skip
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for layer in a.layers:
+        where = ", ".join(map(str, layer.worst_at)) if layer.worst_steps else ""
+        table.add_row(
+            layer.layer, layer.op, f"{layer.same_percent:.2f}", f"{layer.close_percent:.2f}", str(layer.worst_steps),
+            where, style="bold" if layer.layer == a.parts else None,
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        f"same class on {a.same_class_percent:.3f} % of pixels, logits within 2 steps {a.close_percent:.3f} %"
+    )
+    first = next((layer for layer in a.layers if layer.worst_steps), None)
+    if first is None:
+        console.print("no layer parts")
+    else:
+        console.print(
+            f"the first layer that differs at all: {first.layer}, on {100 - first.same_percent:.3f} % of its values, by"
+            f" {first.worst_steps} at image {first.worst_at[0]}, row {first.worst_at[1]}, column {first.worst_at[2]},"
+            f" channel {first.worst_at[3]}"
+        )
+        console.print(f"the first layer that parts (under 99 % within 2 steps): {a.parts or 'none'}")
+    if not a.means_something:
+        console.print(
+            f"this says little: {a.codes} distinct codes and {a.classes} classes in the output; at least"
+            f" {FEWEST_CODES} and {FEWEST_CLASSES} are needed"
+        )

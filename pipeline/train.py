@@ -18,10 +18,11 @@ from pipeline.data import open_dataset, source_of
 from pipeline.data.decoded import Decoded
 from pipeline.evaluate import Infer, mask_of, score_masks
 from pipeline.feed import Augmentation, class_frequencies, class_weights
-from pipeline.fit import Fitted, Schedule, fit
+from pipeline.fit import Judge, Lesson, Schedule, fit
+from pipeline.nouns import checkpoint
 from pipeline.nouns.dataset import TrainingDefaults
 from pipeline.nouns.errors import BadSpec, RunError
-from pipeline.nouns.files import write_atomically
+from pipeline.nouns.files import sha256, write_atomically
 from pipeline.nouns.preprocessing import Preprocessing
 from pipeline.nouns.run import Run
 
@@ -63,8 +64,11 @@ def read_json(file: Path) -> dict[str, Any]:
         raise RunError(f"{file} is broken ({error}): restore it, or pass --force to train again.") from None
 
 
-def settle(folder: Path, settings: dict[str, Any], force: bool) -> None:
-    """Writes what a training is to be; raises RunError when another one was begun there."""
+def settle(folder: Path, settings: dict[str, Any], force: bool) -> dict[str, Any] | None:
+    """Writes what a training is to be; returns its result when that very training is finished.
+
+    Raises RunError when another one was begun there; ``force`` sets that one aside under another name.
+    """
     file = folder / "settings.json"
     if file.is_file() and not force:
         before = read_json(file)
@@ -74,20 +78,36 @@ def settle(folder: Path, settings: dict[str, Any], force: bool) -> None:
             raise RunError(
                 f"{folder} was trained with {was}: pass --force to replace it, or --run with a new directory."
             )
-        return
+        return read_json(folder / "result.json") if (folder / "result.json").is_file() else None
     if folder.is_dir():
         retired = folder.with_name(f"{folder.name}.replaced-{time.strftime('%Y%m%d-%H%M%S')}")
         folder.rename(retired)
-    write_atomically(file, (json.dumps(settings, indent=2) + "\n").encode())
+    write_json(file, settings)
+    return None
 
 
-def finish(folder: Path, fitted: Fitted) -> dict[str, Any]:
-    """Writes what a finished training came to."""
-    result = {
-        "best_val_miou_percent": fitted.best_percent, "last_val_miou_percent": fitted.last_percent,
-        "seconds": fitted.seconds, "history": list(fitted.history),
-    }  # fmt: skip
-    write_atomically(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+def write_json(file: Path, data: dict[str, Any]) -> None:
+    write_atomically(file, (json.dumps(data, indent=2) + "\n").encode())
+
+
+def adopt(run: Run, weights: Path, say: Say) -> dict[str, Any]:
+    """Makes trained weights the run's float parent, scored on its validation images; the file itself is copied.
+
+    Raises RunError where the run has another parent already, or where the weights are not of its network.
+    """
+    folder = run.float_dir
+    if not weights.is_file():
+        raise RunError(f"parent {weights} does not exist: give a .weights.h5 file that `train` wrote.")
+    model = models.build(run.config.model)
+    checkpoint.load(model, weights)
+    result = settle(folder, {"parent_sha256": sha256(weights)}, False)
+    if result is None:
+        dataset = open_dataset(run.config.data)
+        percent = score_masks(Decoded(dataset.splits["val"]), keras_infer(model), dataset.classes).miou_percent
+        write_atomically(folder / "best.weights.h5", weights.read_bytes())
+        result = {"best_val_miou_percent": percent, "parent": weights.name, "parent_sha256": sha256(weights)}
+        write_json(folder / "result.json", result)
+    say(f"float network: {weights}, val mIoU {result['best_val_miou_percent']:.2f} %")
     return result
 
 
@@ -101,9 +121,8 @@ def train(
         "schedule": plain(schedule), "augmentation": plain(augmentation),
         "encoder_weights": encoder_weights,
     }  # fmt: skip
-    settle(folder, settings, force)
-    if (folder / "result.json").is_file():
-        result = read_json(folder / "result.json")
+    result = settle(folder, settings, force)
+    if result is not None:
         say(f"float network: trained already, val mIoU {result['best_val_miou_percent']:.2f} % ({folder}): reused")
         return result
     dataset = open_dataset(run.config.data)
@@ -119,11 +138,15 @@ def train(
     say(f"training {family.title} {spec.size} on {run.config.data}: {len(training)} images, {schedule.steps} steps")
     weights = class_weights(class_frequencies(training, spec.num_classes))
 
-    def score(candidate: tf_keras.Model) -> float:
-        return score_masks(validation, keras_infer(candidate), dataset.classes).miou_percent
-
-    fitted = fit(
-        model, family.auxiliary, spec.resize, training, weights, augmentation, schedule, score, folder,
-        run.config.seed, say,
-    )  # fmt: skip
-    return finish(folder, fitted)
+    judge = Judge(
+        score=lambda: score_masks(validation, keras_infer(model), dataset.classes).miou_percent,
+        keep=lambda path: checkpoint.write(model, path),
+    )
+    lesson = Lesson(training, weights, augmentation)
+    fitted = fit(model, family.auxiliary, spec.resize, lesson, schedule, judge, folder, run.config.seed, say)
+    result = {
+        "best_val_miou_percent": fitted.best_percent, "last_val_miou_percent": fitted.last_percent,
+        "seconds": fitted.seconds, "step_seconds": fitted.step_seconds, "history": list(fitted.history),
+    }  # fmt: skip
+    write_json(folder / "result.json", result)
+    return result

@@ -76,6 +76,11 @@ def scrambled(name: str, **options):
                 if "mean" in variable.name or "beta" in variable.name or "bias" in variable.name:
                     value = rng.normal(0, 0.3, variable.shape)
                 variable.assign(value.astype(np.float32))
+            elif variable.shape.rank == 4 and not isinstance(layer, tf_keras.layers.Conv2DTranspose):
+                # Glorot's, from a generator of our own: Keras' depends on what was built before.
+                fans = int(np.prod(variable.shape[:3])) + variable.shape[3] * int(np.prod(variable.shape[:2]))
+                limit = (6 / fans) ** 0.5
+                variable.assign(rng.uniform(-limit, limit, variable.shape).astype(np.float32))
     return model
 
 
@@ -93,7 +98,7 @@ def ranges_of(name: str, **options):
 
     model = still(name, **options)
     planned = plan(model)
-    return planned.share(measure(model, planned.points, (x[None] for x in noise_images(model))))
+    return planned.share(measure(model, planned.points, lambda: (x[None] for x in noise_images(model))))
 
 
 def noise_images(model, count: int = 2) -> np.ndarray:

@@ -109,9 +109,9 @@ def test_the_whole_path_on_a_folder_of_ones_own(cli, images, tmp_path):
     fails(cli("train", "--run", str(run), "--seed", "5", cwd=tmp_path), "seed 0, not 5")
     assert files_of(run) == before
 
-    trained = cli("qat", "--steps", "2", "--batch", "2", "--calibration-images", "3", cwd=tmp_path)
+    trained = cli("qat", "--steps", "2", "--batch", "2", "--images", "3", cwd=tmp_path)
     assert trained.returncode == 0 and f"run {run.relative_to(tmp_path)}" in trained.stderr, trained.stderr
-    reused = cli("qat", "--steps", "2", "--batch", "2", "--calibration-images", "3", cwd=tmp_path)
+    reused = cli("qat", "--steps", "2", "--batch", "2", "--images", "3", cwd=tmp_path)
     assert "reused" in reused.stderr and reused.returncode == 0
 
     converted = cli("convert", "--target", "edgetpu", cwd=tmp_path, env=without_compiler())

@@ -7,7 +7,17 @@ import tf_keras
 
 from pipeline.data.decoded import Decoded
 from pipeline.feed import NO_AUGMENTATION, Augmentation
-from pipeline.fit import Decay, Schedule, fit, sample_positions, segmentation_loss
+from pipeline.fit import (
+    Decay,
+    Judge,
+    Lesson,
+    Schedule,
+    distillation_loss,
+    fit,
+    sample_positions,
+    segmentation_loss,
+)
+from pipeline.nouns import checkpoint
 from pipeline.nouns.dataset import IGNORE, Sample
 from pipeline.nouns.errors import RunError, TrainingDiverged
 
@@ -33,9 +43,11 @@ def network():
     return tf_keras.Model(image, tf_keras.layers.Conv2D(3, 1)(x))
 
 
-def do_fit(folder, schedule, score=lambda _: 1.0, model=None, how=Augmentation()):
+def do_fit(folder, schedule, score=lambda: 1.0, model=None, how=Augmentation(), teacher=None):
     model = model or network()
-    return model, fit(model, (), "align_corners", decoded(), WEIGHTS, how, schedule, score, folder, 0, lambda _: None)
+    judge = Judge(score, lambda path: checkpoint.write(model, path))
+    lesson = Lesson(decoded(), WEIGHTS, how, teacher)
+    return model, fit(model, (), "align_corners", lesson, schedule, judge, folder, 0, lambda _: None)
 
 
 def test_the_loss_is_its_definition():
@@ -88,7 +100,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
     whole, fitted = do_fit(tmp_path / "whole", schedule)
     calls = []
 
-    def interrupt(_):
+    def interrupt():
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
@@ -105,7 +117,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
 
 def test_best_and_last_are_kept_apart(tmp_path):
     scores = iter([10.0, 30.0, 20.0])
-    _, fitted = do_fit(tmp_path, Schedule(9, 2, 0.05, evaluations=3), lambda _: next(scores))
+    _, fitted = do_fit(tmp_path, Schedule(9, 2, 0.05, evaluations=3), lambda: next(scores))
     assert (fitted.best_percent, fitted.last_percent) == (30.0, 20.0)
     best, last = network(), network()
     best.load_weights(str(tmp_path / "best.weights.h5"))
@@ -133,6 +145,52 @@ def test_a_broken_checkpoint_is_named(tmp_path):
     data.write_bytes(data.read_bytes()[:50])
     with pytest.raises(RunError, match="cannot be read.*delete"):
         do_fit(tmp_path, schedule)
+
+
+def test_the_distillation_loss_is_its_definition():
+    rng = np.random.default_rng(1)
+    student, teacher = rng.normal(size=(2, 2, 3, 4, 5)).astype(np.float32) * 3
+    total = 0.0
+    for place in np.ndindex(2, 3, 4):
+        p = np.exp(teacher[place] / 2) / np.exp(teacher[place] / 2).sum()
+        q = np.exp(student[place] / 2) / np.exp(student[place] / 2).sum()
+        total += (p * np.log(p / q)).sum()
+    got = distillation_loss(tf.constant(student), tf.constant(teacher), 2.0).numpy()
+    assert got == pytest.approx(4 * total / 24, rel=1e-4)
+    assert distillation_loss(tf.constant(teacher), tf.constant(teacher), 2.0).numpy() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_student_without_labels_comes_to_its_teacher(tmp_path):
+    teacher, student = network(), network()
+    rng = np.random.default_rng(5)
+    for variable in student.trainable_variables:
+        variable.assign_add(0.3 * rng.normal(size=variable.shape).astype(np.float32))
+    images = np.stack([decoded()[i][0] for i in range(5)]).astype(np.float32) / 255
+
+    def apart():
+        return np.abs(student(images).numpy() - teacher(images).numpy()).mean()
+
+    before = apart()
+    schedule = Schedule(60, 4, 0.01, evaluations=1, distil=1.0, labels=False, jaccard=0.0)
+    do_fit(tmp_path, schedule, model=student, how=NO_AUGMENTATION, teacher=teacher)
+    assert apart() < 0.5 * before
+
+
+def test_statistics_stay_after_their_share_of_the_steps(tmp_path):
+    def moving_mean_after(steps, share):
+        model, _ = do_fit(tmp_path / f"{steps}-{share}", Schedule(steps, 2, 1e-9, average=0, statistics_until=share))
+        return model.layers[2].moving_mean.numpy()
+
+    start = network().layers[2].moving_mean.numpy()
+    assert np.array_equal(moving_mean_after(4, 0.0), start)
+    half, whole = moving_mean_after(4, 0.5), moving_mean_after(4, 1.0)
+    assert not np.array_equal(half, start) and not np.array_equal(half, whole)
+    assert np.allclose(half, moving_mean_after(2, 1.0), atol=1e-6)
+
+
+def test_nothing_to_learn_from_is_refused():
+    with pytest.raises(RunError, match="without labels"):
+        Schedule(3, 2, 0.01, labels=False)
 
 
 def test_a_schedule_that_cannot_be_is_refused():

@@ -7,10 +7,8 @@ import tf_keras
 from conftest import noise_images, ranges_of, scrambled, still
 
 import models
-from calib.images import choose
 from calib.ranges import measure
 from pipeline import quantize
-from pipeline.nouns.dataset import Sample
 from pipeline.nouns.errors import BadSpec, RunError
 from pipeline.nouns.ranges import Range
 
@@ -50,7 +48,7 @@ def test_a_layer_without_a_rule_is_named():
 @pytest.mark.parametrize(("shape", "axis"), [((3, 3, 4, 8), 3), ((3, 3, 6, 1), 2), ((4, 4, 5, 7), 2)])
 def test_weights_are_rounded_per_output_channel(shape, axis):
     kernel = np.random.default_rng(0).normal(size=shape).astype(np.float32) * 10
-    got = quantize.PerChannelWeights(axis)(tf.constant(kernel), True, {}).numpy()
+    got = quantize.WeightRounding(axis)(tf.constant(kernel), True, {}).numpy()
     for channel in range(shape[axis]):
         w = np.take(kernel, channel, axis)
         scale = np.abs(w).max() / 127
@@ -61,7 +59,7 @@ def test_weights_are_rounded_per_output_channel(shape, axis):
 def test_gradients_pass_through_rounding():
     kernel = tf.Variable(np.random.default_rng(0).normal(size=(1, 1, 2, 3)).astype(np.float32))
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(quantize.PerChannelWeights(3)(kernel, True, {}) * 3)
+        loss = tf.reduce_sum(quantize.WeightRounding(3)(kernel, True, {}) * 3)
     assert tape.gradient(loss, kernel).numpy() == pytest.approx(np.full((1, 1, 2, 3), 3.0))
 
 
@@ -93,7 +91,7 @@ def test_measured_ranges_are_the_extremes_over_all_images():
     model = still("fcn8", batch_norm=True)
     points = ["block1_conv1_relu", "score8", "fuse8"]
     images = noise_images(model, 3)
-    got = measure(model, points, (x[None] for x in images))
+    got = measure(model, points, lambda: (x[None] for x in images))
     for name in points:
         values = tf_keras.Model(model.input, model.get_layer(name).output)(images).numpy()
         assert got[name].low == pytest.approx(min(0, values.min()), abs=1e-5)
@@ -109,17 +107,52 @@ def test_a_range_holds_zero_and_is_not_empty():
     assert chosen.zero_point == -78
 
 
-def test_chosen_images_are_random_repeatable_and_distinct():
-    samples = [Sample(str(i), None, None) for i in range(30)]
-    a, b, c = choose(samples, 8, 1), choose(samples, 8, 1), choose(samples, 8, 2)
-    assert a == b != c
-    assert len({s.name for s in a}) == 8
-    assert choose(samples, 99, 1) == tuple(samples)
+def test_weights_per_tensor_are_rounded_as_they_will_be_folded():
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(3, 3, 16, 6)).astype(np.float32)
+    norm = tf_keras.layers.BatchNormalization()
+    norm.build((None, 8, 8, 6))
+    norm.gamma.assign(rng.uniform(0.1, 4, 6))
+    norm.moving_variance.assign(rng.uniform(0.5, 2, 6))
+    rounding = quantize.WeightRounding(3, per_tensor=True)
+    rounding.norm = norm
+    got = rounding(tf.constant(kernel), True, {}).numpy()
+    gain = norm.gamma.numpy() / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
+    folded = kernel * gain
+    scale = np.abs(folded).max() / 127
+    assert got * gain == pytest.approx(np.clip(np.rint(folded / scale), -127, 127) * scale, abs=1e-5)
+    assert len(np.unique(np.rint(got * gain / scale))) > 100
+
+
+def test_ranges_learn_together_and_never_leave_zero():
+    model = scrambled("fast-scnn")
+    planned, ranges = quantize.plan(model), ranges_of("fast-scnn")
+    learned = quantize.LearnedRanges(planned, ranges)
+    network = quantize.quantization_aware(model, ranges, learned=learned)
+    assert learned.now().keys() == ranges.keys()
+    assert all(learned.now()[p].high == pytest.approx(ranges[p].high, rel=1e-6) for p in ranges)
+    held = {id(v) for v in network.trainable_variables}
+    assert all(id(v) in held for v in learned.variables)
+    assert len(learned.variables) == 2 * len(set(planned.group.values()))
+    image = noise_images(model)[:1]
+    before = network(image).numpy()
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.square(network(image)))
+    gradients = [g for g in tape.gradient(loss, learned.variables) if g is not None]
+    assert sum(float(tf.abs(g)) > 0 for g in gradients) > len(learned.variables) / 4
+    for variable in learned.variables:
+        variable.assign_sub(0.7)
+    narrow = learned.now()
+    assert all(r.low <= 0 <= r.high and r.high <= ranges[p].high for p, r in narrow.items())
+    assert narrow["ppm_concat"] == narrow["gfe3_3_add"] != ranges["ppm_concat"]
+    assert not np.array_equal(before, network(image).numpy())
+    pinned = quantize.quantization_aware(model, narrow)(image).numpy()
+    assert np.abs(pinned - network(image).numpy()).max() <= ranges["head_logits"].scale
 
 
 def test_a_layer_that_only_gives_zero_still_has_a_range():
     image = tf_keras.layers.Input((4, 4, 3))
     x = tf_keras.layers.Conv2D(2, 1, bias_initializer=tf_keras.initializers.Constant(-9), name="dead")(image)
     model = tf_keras.Model(image, tf_keras.layers.ReLU(name="dead_relu")(x))
-    got = measure(model, ["dead_relu"], [np.zeros((1, 4, 4, 3), np.float32)])["dead_relu"]
+    got = measure(model, ["dead_relu"], lambda: [np.zeros((1, 4, 4, 3), np.float32)])["dead_relu"]
     assert 0 == got.low < got.high < 0.1

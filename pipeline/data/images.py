@@ -150,3 +150,20 @@ def check_pairs(pairs: Sequence[tuple[Path, Path]], layout: str) -> None:
     for image, label in pairs:
         if not label.is_file():
             raise DataError(f"image {image} has no label {label}: add it or remove the image; expected {layout}.")
+
+
+def unlabelled(folder: str) -> tuple[Sample, ...]:
+    """The images of a folder, in all its folders below, as samples whose every pixel is IGNORE. Raises DataError."""
+    root = dataset_root(folder, "images")
+    found = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise DataError(f"folder {root} holds no image ({', '.join(IMAGE_SUFFIXES)}), nor does any below it.")
+    return tuple(
+        Sample(str(path.relative_to(root)), functools.partial(read_image, path), functools.partial(_nothing, path))
+        for path in found
+    )
+
+
+def _nothing(path: Path) -> np.ndarray:
+    with _opened(path, "image") as image:
+        return np.full((image.height, image.width), IGNORE, np.uint8)

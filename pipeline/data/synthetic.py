@@ -40,11 +40,11 @@ COLOURS = (
 
 TRAINING = TrainingDefaults(
     size="192x256",
-    steps=560,
-    qat_steps=80,
+    steps=480,
+    qat_steps=60,
     learning_rate=4e-3,
     qat_learning_rate=4e-4,
-    evaluations=3,
+    evaluations=2,
     scale=(0.9, 1.2),
     colour=0.1,
 )

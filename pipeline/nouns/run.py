@@ -2,7 +2,8 @@
 
 run.json                     what it is: network, dataset, classes, preprocessing, seed
 float/                       best.weights.h5, last.weights.h5, history.jsonl, result.json
-qat/                         the same, and ranges.json
+qat/                         the same, and ranges.json: the calibrated ranges it started from
+control/                     the same as float/: the parent trained on in float for as long as QAT
 artifacts/<target>/          <name>.tflite, <name>.json beside it, compiled twins
 measurements/                what bench and evaluate wrote
 """
@@ -57,6 +58,10 @@ class Run:
     @property
     def qat_dir(self) -> Path:
         return self.path / "qat"
+
+    @property
+    def control_dir(self) -> Path:
+        return self.path / "control"
 
     @property
     def measurements(self) -> Path:

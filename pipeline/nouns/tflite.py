@@ -19,6 +19,8 @@ from pipeline.nouns.errors import ArtifactError
 
 RECIPE_KEY = "segquant.recipe"
 IDENTIFIER = b"TFL3"
+WEIGHTED = {"CONV_2D": (0, 1, 2, 0), "DEPTHWISE_CONV_2D": (0, 1, 2, 3), "TRANSPOSE_CONV": (2, 1, 3, 0)}
+"""Op → places of its data, kernel and bias among its inputs, and the kernel's axis of output channels."""
 
 
 def _names(enum: type) -> dict[int, str]:
@@ -36,8 +38,10 @@ class Tensor:
     Attributes:
       dtype: 'int8', 'float32', ...
       scale, zero_point: per tensor or per channel; empty where the tensor is not quantized.
+      axis: the one that the channels of a per-channel scale lie on.
       constant: whether its values are in the file.
       size_bytes: of the constant values; 0 for activations.
+      lowest: smallest value of an int8 constant; None for all others.
     """
 
     name: str
@@ -46,8 +50,10 @@ class Tensor:
     dtype: str
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]
+    axis: int
     constant: bool
     size_bytes: int
+    lowest: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,9 +140,58 @@ def _tensor(tensor: Any, buffers: list[Any]) -> Tensor:
         dtype=TYPE_NAMES[tensor.type],
         scale=tuple(float(s) for s in q.scale) if q is not None and q.scale is not None else (),
         zero_point=tuple(int(z) for z in q.zeroPoint) if q is not None and q.zeroPoint is not None else (),
+        axis=int(q.quantizedDimension) if q is not None else 0,
         constant=data is not None and len(data) > 0,
         size_bytes=0 if data is None else len(data),
+        lowest=(
+            int(np.asarray(data, np.uint8).view(np.int8).min())
+            if TYPE_NAMES[tensor.type] == "int8" and data is not None and len(data)
+            else None
+        ),
     )
+
+
+def with_per_tensor_kernels(data: bytes) -> bytes:
+    """The same int8 graph with one scale for each kernel instead of one per channel, and its biases to match.
+
+    Exact where the kernels were rounded to that one scale before conversion: a channel's own scale is finer, so
+    rounding back gives the same integers. The converter's flag for this does nothing on a graph that brings its ranges
+    (TensorFlow 2.21).
+    """
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    graph = model.subgraphs[0]
+    for op in graph.operators:
+        name = _op(0, op, model).name
+        if name not in WEIGHTED:
+            continue
+        data_at, kernel_at, bias_at, _ = WEIGHTED[name]
+        kernel = graph.tensors[op.inputs[kernel_at]]
+        old = np.asarray(kernel.quantization.scale, np.float32)
+        scale = old.max()
+        shape = [-1 if i == kernel.quantization.quantizedDimension else 1 for i in range(len(kernel.shape))]
+        values = np.asarray(model.buffers[kernel.buffer].data, np.uint8).view(np.int8).reshape(kernel.shape)
+        rounded = np.clip(np.rint(values * (old / scale).reshape(shape)), -127, 127).astype(np.int8)
+        model.buffers[kernel.buffer].data = rounded.view(np.uint8).ravel()
+        _one_scale(kernel, scale)
+        if len(op.inputs) > bias_at and op.inputs[bias_at] >= 0:
+            bias = graph.tensors[op.inputs[bias_at]]
+            sums = np.asarray(model.buffers[bias.buffer].data, np.uint8).view(np.int32)
+            sums = np.rint(sums * (old / scale).astype(np.float64)).astype(np.int32)
+            model.buffers[bias.buffer].data = sums.view(np.uint8)
+            _one_scale(bias, scale * graph.tensors[op.inputs[data_at]].quantization.scale[0])
+    return _packed(model, len(data))
+
+
+def _one_scale(tensor: Any, scale: float) -> None:
+    tensor.quantization.scale = np.asarray([scale], np.float32)
+    tensor.quantization.zeroPoint = np.zeros(1, np.int64)
+    tensor.quantization.quantizedDimension = 0
+
+
+def _packed(model: Any, about_bytes: int) -> bytes:
+    builder = flatbuffers.Builder(about_bytes + (1 << 16))
+    builder.Finish(model.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())
 
 
 def with_recipe(data: bytes, recipe: dict[str, Any]) -> bytes:
@@ -148,6 +203,4 @@ def with_recipe(data: bytes, recipe: dict[str, Any]) -> bytes:
     entry.name, entry.buffer = RECIPE_KEY, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [m for m in model.metadata or [] if _text(m.name) != RECIPE_KEY] + [entry]
-    builder = flatbuffers.Builder(len(data) + (1 << 16))
-    builder.Finish(model.Pack(builder), IDENTIFIER)
-    return bytes(builder.Output())
+    return _packed(model, len(data))

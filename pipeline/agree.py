@@ -1,0 +1,152 @@
+"""Compares the quantization-aware Keras network with the file made from it, layer by layer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import tf_keras
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from pipeline import quantize
+from pipeline.convert import load_float
+from pipeline.data import open_dataset
+from pipeline.nouns.agreement import CLOSE_STEPS, PARTS_PERCENT, Agreement, LayerAgreement
+from pipeline.nouns.artifact import Artifact
+from pipeline.nouns.errors import BadSpec, RunError
+from pipeline.nouns.files import sha256
+from pipeline.nouns.preprocessing import Preprocessing
+from pipeline.nouns.ranges import Range, Ranges, ranges_from_json
+from pipeline.nouns.run import Run
+from pipeline.nouns.tflite import Graph, read
+
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass
+class _Tally:
+    """Running sums of one layer over the images."""
+
+    layer: str
+    op: str
+    tensor: int
+    scale: float
+    zero_point: int
+    values: int = 0
+    same: int = 0
+    close: int = 0
+    worst: int = 0
+    worst_at: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def add(self, image: int, keras: np.ndarray, file: np.ndarray) -> None:
+        apart = np.abs(keras.astype(np.int16) - file.astype(np.int16))
+        self.values += apart.size
+        self.same += int((apart == 0).sum())
+        self.close += int((apart <= CLOSE_STEPS).sum())
+        if apart.max() > self.worst:
+            self.worst = int(apart.max())
+            place = np.unravel_index(apart.argmax(), apart.shape)
+            self.worst_at = (image, int(place[1]), int(place[2]), int(place[3]))
+
+    def done(self) -> LayerAgreement:
+        return LayerAgreement(
+            self.layer, self.op, self.values, 100 * self.same / self.values, 100 * self.close / self.values,
+            self.worst, self.worst_at,
+        )  # fmt: skip
+
+
+def parent_of(run: Run, artifact: Artifact) -> tuple[tf_keras.Model, dict[str, Range]]:
+    """The float weights and the ranges that an int8 artifact was made from; raises BadSpec and RunError."""
+    recipe = artifact.recipe
+    if not recipe["ranges"] or recipe["output"] != "logits":
+        raise BadSpec(f"{artifact.path} is not an int8 file that gives logits: convert with --output logits for cpu.")
+    checkpoint = run.path / recipe["parent"]["checkpoint"]
+    if not checkpoint.is_file() or sha256(checkpoint) != recipe["parent"]["sha256"]:
+        raise RunError(f"{artifact.path} was made from another {checkpoint}: convert again.")
+    return load_float(run, checkpoint), ranges_from_json(recipe["ranges"])
+
+
+def names_in_file(model: tf_keras.Model, rounded: Iterable[str]) -> dict[str, str]:
+    """What tensors of the file call each layer's output: its own name, or for a batch norm that of its convolution."""
+    names: dict[str, str] = {}
+    for name in rounded:
+        layer = model.get_layer(name)
+        while isinstance(layer, tf_keras.layers.BatchNormalization):
+            (layer,) = quantize.inputs_of(layer)
+        names[layer.name] = name
+    return names
+
+
+def tallies_of(graph: Graph, names: dict[str, str]) -> dict[str, _Tally]:
+    """For each layer where the file holds its output, found by the names that the file's tensors keep."""
+    found: dict[str, _Tally] = {}
+    for op in graph.ops:
+        for index in op.outputs:
+            for part in graph.tensors[index].name.split(";"):
+                layer = next((names[name] for name in part.split("/") if name in names), None)
+                tensor = graph.tensors[index]
+                if layer is not None and tensor.dtype == "int8":
+                    name = f"{op.index} {op.name}"
+                    found.setdefault(layer, _Tally(layer, name, index, tensor.scale[0], tensor.zero_point[0]))
+                    break
+    return found
+
+
+def agree(run: Run, artifact: Artifact, images: int, say: Say) -> Agreement:
+    """Runs both on the first ``images`` validation images; the file on LiteRT's reference kernels."""
+    model, ranges = parent_of(run, artifact)
+    samples = open_dataset(run.config.data).splits["val"][:images]
+    say(f"comparing every layer on {len(samples)} validation images, on reference kernels (slow)")
+
+    def shown() -> Iterator[np.ndarray]:
+        for i, sample in enumerate(samples):
+            say(f"image {i + 1}/{len(samples)}")
+            yield sample.image()
+
+    name = str(artifact.path.relative_to(run.path))
+    data = artifact.path.read_bytes()
+    return compare(model, ranges, artifact.recipe["per_tensor"], data, name, run.preprocessing, shown())
+
+
+def compare(
+    model: tf_keras.Model, ranges: Ranges, per_tensor: bool, data: bytes, name: str, preprocessing: Preprocessing,
+    images: Iterable[np.ndarray],
+) -> Agreement:  # fmt: skip
+    """The quantization-aware form of ``model`` against the int8 file ``data``, on uint8 [h, w, 3] images."""
+    quantized = quantize.quantization_aware(model, ranges, per_tensor=per_tensor)
+    rounded = quantize.rounded_at(model)
+    found = tallies_of(read(data, name), names_in_file(model, rounded))
+    tallies = [found[layer] for layer in rounded if layer in found]
+    outputs = [quantized.get_layer(quantize.PREFIX + tally.layer).output for tally in tallies]
+    taps = tf_keras.Model(quantized.input, outputs)
+    interpreter = Interpreter(
+        model_content=data, experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+        experimental_preserve_all_tensors=True,
+    )  # fmt: skip
+    interpreter.allocate_tensors()
+    (image_in,) = interpreter.get_input_details()
+    io = np.dtype(image_in["dtype"]).name
+    same = pixels = count = 0
+    codes: set[int] = set()
+    classes: set[int] = set()
+    for i, image in enumerate(images):
+        interpreter.set_tensor(image_in["index"], preprocessing.tensor(image, io))  # type: ignore[arg-type]
+        interpreter.invoke()
+        in_keras = taps(preprocessing.tensor(image, "float32"), training=False)
+        for tally, values in zip(tallies, in_keras, strict=True):
+            keras = np.rint(values.numpy() / tally.scale) + tally.zero_point
+            file = interpreter.get_tensor(tally.tensor)
+            tally.add(i, keras, file)
+        mask = file[0].argmax(-1)  # of the last layer: the logits
+        same += int((keras[0].argmax(-1) == mask).sum())
+        pixels += mask.size
+        codes |= set(np.unique(file).tolist())
+        classes |= set(np.unique(mask).tolist())
+        count = i + 1
+    layers = tuple(tally.done() for tally in tallies)
+    parts = next((layer.layer for layer in layers if layer.close_percent < PARTS_PERCENT), None)
+    return Agreement(
+        file=name, images=count, kernels="LiteRT reference kernels", same_class_percent=100 * same / pixels,
+        close_percent=layers[-1].close_percent, codes=len(codes), classes=len(classes), parts=parts, layers=layers,
+    )  # fmt: skip

@@ -1,0 +1,59 @@
+"""How far the quantization-aware Keras network and the file made from it agree."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+CLOSE_STEPS = 2
+PARTS_PERCENT = 99.0
+"""A layer parts where fewer of its values than this are within CLOSE_STEPS."""
+FEWEST_CODES, FEWEST_CLASSES = 50, 4
+"""Below these the network says too little for its agreement to mean anything."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerAgreement:
+    """One layer's output in both, in steps of its 8-bit scale.
+
+    Attributes:
+      op: index and name of the op in the file.
+      worst_at: (image, row, column, channel) of the largest difference.
+    """
+
+    layer: str
+    op: str
+    values: int
+    same_percent: float
+    close_percent: float
+    worst_steps: int
+    worst_at: tuple[int, int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """Of Keras and the file on ``images`` images.
+
+    Attributes:
+      same_class_percent: pixels on which both have the same class.
+      close_percent: logits within CLOSE_STEPS of each other.
+      codes: distinct values of the file's output; classes: that it predicts.
+      parts: the first layer that parts, or None.
+    """
+
+    file: str
+    images: int
+    kernels: str
+    same_class_percent: float
+    close_percent: float
+    codes: int
+    classes: int
+    parts: str | None
+    layers: tuple[LayerAgreement, ...]
+
+    @property
+    def means_something(self) -> bool:
+        return self.codes >= FEWEST_CODES and self.classes >= FEWEST_CLASSES
+
+    def to_json(self) -> dict[str, Any]:
+        return {"schema": 1, **dataclasses.asdict(self)}

@@ -1,0 +1,145 @@
+"""Quantization-aware training, in few steps on few small images: what it takes, keeps apart and says."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.nouns.ranges import ranges_from_json
+from pipeline.nouns.run import open_run
+from pipeline.qat import hold_out
+
+COMMON = ("--steps", "3", "--batch", "2", "--images", "3", "--evaluations", "1")
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory, cli):
+    """A folder dataset of 10 + 4 images and a float parent of four steps."""
+    home = tmp_path_factory.mktemp("qat")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 10), ("val", 4)):
+        for kind in ("images", "masks"):
+            (home / "data" / split / kind).mkdir(parents=True)
+        for i in range(count):
+            label = np.kron(rng.integers(0, 3, (6, 6)), np.ones((16, 16), int)).astype(np.uint8)
+            image = (label[..., None] * 80 + rng.integers(0, 60, (96, 96, 3))).astype(np.uint8)
+            Image.fromarray(image).save(home / "data" / split / "images" / f"{i}.png")
+            Image.fromarray(label).save(home / "data" / split / "masks" / f"{i}.png")
+    (home / "data" / "classes.txt").write_text("a\nb\nc\n")
+    arguments = ("--data", "folder:data", "--model", "fcn8", "--size", "72x104", "--alpha", "0.125")
+    done = cli("train", "--run", "runs/parent", *arguments, "--steps", "4", "--batch", "2", cwd=home)
+    assert done.returncode == 0, done.stderr
+    return home, arguments
+
+
+def start(parent, cli, name, *more):
+    home, arguments = parent
+    weights = "runs/parent/float/best.weights.h5"
+    done = cli("qat", "--run", f"runs/{name}", *arguments, "--parent", weights, *COMMON, *more, cwd=home)
+    assert done.returncode == 0, done.stderr
+    return open_run(home / "runs" / name), done
+
+
+def ranges_of_checkpoint(path):
+    with h5py.File(path) as file:
+        return ranges_from_json(json.loads(file.attrs["segquant_ranges"]))
+
+
+def test_held_out_images_are_not_trained_on():
+    kept, out = hold_out(tuple(range(367)))
+    assert len(out) == 40 and len(kept) == 327 and not set(kept) & set(out)
+    kept, out = hold_out(tuple(range(10)))
+    assert len(out) == 2 and len(kept) == 8
+
+
+def test_learned_ranges_move_and_travel_with_the_weights(parent, cli):
+    run, done = start(parent, cli, "learned", "--learning-rate", "0.05")
+    assert "8 images, 2 held out" in done.stderr
+    result = json.loads((run.qat_dir / "result.json").read_text())
+    assert result["held_out_images"] == 2 and result["held_out_against"] == "labels"
+    begun = ranges_from_json(json.loads((run.qat_dir / "ranges.json").read_text())["ranges"])
+    trained = ranges_of_checkpoint(run.qat_dir / "best.weights.h5")
+    moved = [abs(trained[p].high - begun[p].high) > 1e-4 * begun[p].high for p in begun]
+    assert trained.keys() == begun.keys() and sum(moved) > len(moved) / 2
+    home = parent[0]
+    done = cli("convert", "--run", "runs/learned", "--target", "cpu", cwd=home)
+    assert done.returncode == 0, done.stderr
+    (beside,) = run.artifacts("cpu").glob("*-qat-*.json")
+    recipe = json.loads(beside.read_text())["recipe"]
+    assert ranges_from_json(recipe["ranges"]) == trained and recipe["per_tensor"] is False
+    done = cli("convert", "--run", "runs/learned", "--target", "cpu", "--per-tensor", cwd=home)
+    assert done.returncode == 2 and "trained for per-channel" in done.stderr
+    done = cli(
+        "convert", "--run", "runs/learned", "--target", "cpu", "--method", "ptq", "--per-tensor", "--calibration",
+        "percentile", "--select", "coverage", "--images", "4", cwd=home,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (beside,) = run.artifacts("cpu").glob("*-ptq-*.json")
+    recipe = json.loads(beside.read_text())["recipe"]
+    assert recipe["per_tensor"] and recipe["calibration"]["method"] == "percentile"
+    assert recipe["calibration"]["selection"] == "coverage" and len(recipe["calibration"]["images"]) == 4
+
+
+def test_without_labels_and_with_images_of_a_folder(parent, cli, tmp_path):
+    home = parent[0]
+    rng = np.random.default_rng(1)
+    (tmp_path / "more" / "deep").mkdir(parents=True)
+    for i in range(7):
+        image = rng.integers(0, 256, (90, 80, 3), dtype=np.uint8)
+        Image.fromarray(image).save(tmp_path / "more" / ("deep" if i % 2 else "") / f"{i}.png")
+    run, done = start(
+        parent, cli, "free", "--no-labels", "--images-from", str(tmp_path / "more"), "--ranges", "frozen",
+        "--per-tensor", "--select", "coverage",
+    )  # fmt: skip
+    assert "6 images, 1 held out" in done.stderr
+    result = json.loads((run.qat_dir / "result.json").read_text())
+    assert result["held_out_against"] == "masks of the float parent"
+    data = json.loads((run.qat_dir / "ranges.json").read_text())
+    there = {f"{i}.png" if i % 2 == 0 else f"deep/{i}.png" for i in range(7)}
+    assert set(data["calibration"]["images"]) < there
+    assert ranges_of_checkpoint(run.qat_dir / "best.weights.h5") == ranges_from_json(data["ranges"])
+    done = cli("convert", "--run", "runs/free", "--target", "cpu", cwd=home)
+    assert done.returncode == 0, done.stderr
+    done = cli("qat", "--run", "runs/free", *COMMON, "--select", "class-balanced", "--images-from",
+               str(tmp_path / "more"), "--force", cwd=home)  # fmt: skip
+    assert done.returncode == 2 and "needs labels" in done.stderr
+
+
+def test_the_control_is_float_and_touches_nothing(parent, cli):
+    run, done = start(parent, cli, "control", "--control", "--no-labels")
+    assert (run.control_dir / "result.json").is_file() and not run.qat_dir.exists()
+    assert "float control" in done.stderr
+    with h5py.File(run.control_dir / "best.weights.h5") as file:
+        assert "segquant_ranges" not in file.attrs
+
+
+def test_a_parent_is_copied_scored_and_checked(parent, cli, tmp_path):
+    home, arguments = parent
+    run, done = start(parent, cli, "adopted")
+    scored = json.loads((home / "runs/parent/float/result.json").read_text())["best_val_miou_percent"]
+    assert json.loads((run.float_dir / "result.json").read_text())["best_val_miou_percent"] == pytest.approx(scored)
+    again = cli("qat", "--run", "runs/adopted", *COMMON, cwd=home)
+    assert again.returncode == 0 and "reused" in again.stderr
+    (tmp_path / "broken.weights.h5").write_bytes(b"no")
+    for weights, words in (("nowhere.h5", "does not exist"), (str(tmp_path / "broken.weights.h5"), "is broken")):
+        done = cli("qat", "--run", "runs/refused", *arguments, "--parent", weights, *COMMON, cwd=home)
+        assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+    done = cli("train", "--run", "runs/refused", *arguments, "--parent", "runs/parent/float/best.weights.h5", cwd=home)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_way_to_calibrate_is_scored_once(parent, cli):
+    home = parent[0]
+    command = ("calibrate", "--run", "runs/parent", "--images", "3", "--json", "sweep.json")
+    first = cli(*command, "--calibration", "mse", "--select", "first", "--select", "class-balanced", cwd=home)
+    assert first.returncode == 0, first.stderr
+    rows = json.loads((home / "sweep.json").read_text())["rows"]
+    again = cli(*command, "--calibration", "mse", "--calibration", "entropy", "--select", "first", cwd=home)
+    assert again.returncode == 0, again.stderr
+    more = json.loads((home / "sweep.json").read_text())["rows"]
+    assert more[0] == rows[0] and more[1]["method"] == "entropy"
+    assert (home / "sweep.json.1").is_file()
+    wrong = cli(*command, "--calibration", "entropi", cwd=home)
+    assert wrong.returncode == 2 and "did you mean 'entropy'" in wrong.stderr
