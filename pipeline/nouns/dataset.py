@@ -55,11 +55,11 @@ class TrainingDefaults:
     """
 
     size: str | None = None
-    steps: int = 5600
+    steps: int = 4000
     qat_steps: int = 460
     learning_rate: float = 2e-3
     qat_learning_rate: float = 2e-4
-    evaluations: int = 14
+    evaluations: int = 10
     scale: tuple[float, float] = (0.6, 1.8)
     colour: float = 0.25
 
