@@ -244,7 +244,7 @@ def train(
     "--labels/--no-labels", default=True, show_default=True, help="Without: learns from the float parent alone."
 )
 @click.option(
-    "--distil", type=click.FloatRange(0), default=1.0, show_default=True, help="Weight of the float parent's say."
+    "--distil", type=click.FloatRange(0), default=10.0, show_default=True, help="Weight of the float parent's say."
 )
 @click.option("--ranges", type=click.Choice(["learned", "frozen"]), default="learned", show_default=True)
 @click.option(
@@ -384,9 +384,9 @@ def calibrate(
     run = run_to_use(run_path, say)
     ways = [way for way in SELECTIONS if not (folder and way == "class-balanced")]
     result = sweep(run, methods or list(ESTIMATORS), selections or ways, counts, per_tensor, folder, say)
-    show_sweep(result)
     if json_path:
         write_new(json_path, json.dumps(result.to_json(), indent=1) + "\n")
+    show_sweep(result)
 
 
 @main.command()
@@ -411,9 +411,9 @@ def agree(run_path: Path | None, target_name: str | None, images: int, json_path
         find_target(target_name)
     run = run_to_use(run_path, say)
     agreement = agreeing.agree(run, newest_artifact(run, target_name), images, say)
-    show_agreement(agreement)
     if json_path:
         write_new(json_path, json.dumps(agreement.to_json(), indent=1) + "\n")
+    show_agreement(agreement)
 
 
 @main.command()
@@ -509,10 +509,11 @@ def bench(
         run, artifact, parent, chosen, say, images=images, threads=threads,
         protocol=benching.Protocol(runs=runs, max_runs=max(1000, runs)),
     )  # fmt: skip
-    show_measurement(measurement)
-    say(f"written: {benching.save(run, measurement)}")
+    saved = benching.save(run, measurement)
     if json_path:
         write_new(json_path, json.dumps(measurement.to_json(), indent=1) + "\n")
+    show_measurement(measurement)
+    say(f"written: {saved}")
     benching.check_gates(measurement, max_drop, max_latency_ms)
 
 
