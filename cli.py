@@ -250,10 +250,10 @@ def train(
 @click.option(
     "--freeze-statistics",
     type=click.FloatRange(0, 1),
-    default=0.5,
+    default=0.0,
     show_default=True,
     metavar="SHARE",
-    help="Batch norm's statistics stay as they are after this share of the steps.",
+    help="After this share of the steps batch norm's statistics stay as they are; 0: the parent's, always.",
 )
 @click.option("--evaluations", type=click.IntRange(1), help="Checkpoints to choose from.  [default: one in 50 steps]")
 @PER_TENSOR

@@ -31,6 +31,7 @@ from pipeline.train import keras_infer, plain, read_json, settle, write_json
 Say = Callable[[str], None]
 
 HELD_OUT = 40
+BEST = "best.weights.h5"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +67,7 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
     once, at the end, and choose nothing.
     """
     folder = run.control_dir if how.control else run.qat_dir
-    parent = run.float_dir / "best.weights.h5"
+    parent = run.float_dir / BEST
     settings = {"schedule": plain(schedule), **plain(how), "parent_sha256": sha256(parent)}
     name = "control (float)" if how.control else "QAT network"
     result = settle(folder, settings, force)
@@ -100,16 +101,23 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
         if student is not model:
             quantize.copy_weights(model, student)
 
+    scored = best = b""
+
     def percent() -> float:
+        nonlocal scored
         take_over()
-        with deployed(tflite(now()), run.preprocessing) as infer:
+        scored = tflite(now())
+        with deployed(scored, run.preprocessing) as infer:
             if schedule.labels:
                 return score_masks(judged_on, infer, dataset.classes).miou_percent
             pairs = ((aim, infer(judged_on[i][0])) for i, aim in enumerate(aims))
             return score(pairs, dataset.classes).miou_percent
 
     def keep(path: Path) -> None:
+        nonlocal best
         take_over()
+        if path.name == BEST:
+            best = scored
         checkpoint.write(model, path, now())
 
     teacher = load_float(run, parent) if schedule.distil else None
@@ -126,9 +134,10 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
     )
     lesson = Lesson(training, weights, how.augmentation, teacher)
     fitted = fit(student, (), spec.resize, lesson, schedule, Judge(percent, keep), folder, run.config.seed + 1, say)
-    checkpoint.load(model, folder / "best.weights.h5")
-    best = None if how.control else checkpoint.ranges_in(folder / "best.weights.h5")
-    with deployed(tflite(best), run.preprocessing) as infer:
+    if not best:  # it was found before an interruption
+        checkpoint.load(model, folder / BEST)
+        best = tflite(None if how.control else checkpoint.ranges_in(folder / BEST))
+    with deployed(best, run.preprocessing) as infer:
         final = score_masks(Decoded(dataset.splits["val"]), infer, dataset.classes)
     result = {
         "val_miou_percent": final.miou_percent, "held_out_percent": fitted.best_percent,
