@@ -1,6 +1,4 @@
-"""Keras and the file: that they agree on a trained network, and that the command finds where two part."""
-
-import json
+"""Keras and the file: that the layer where they part is found. On a trained network: test_demo."""
 
 import numpy as np
 import pytest
@@ -17,7 +15,7 @@ from pipeline.nouns.preprocessing import Preprocessing
     [
         ("fast-scnn", "gfe2_1_project_bn", "gfe2_1_project_bn", False),
         ("fast-scnn", "fusion_low_bn", "fusion_low_bn", True),
-        ("fastfcn8", "score16", "score16", False),
+        ("fastfcn8", "score16_pw", "score16_pw", False),
     ],
 )
 def test_the_layer_that_differs_is_found_and_those_before_it_are_not(name, changed, layer, per_tensor):
@@ -36,16 +34,3 @@ def test_the_layer_that_differs_is_found_and_those_before_it_are_not(name, chang
     assert differing[0] == layer
     (found,) = [x for x in after.layers if x.layer == layer]
     assert found.worst_steps >= 8 and found.worst_at[3] == 1
-
-
-def test_a_trained_network_agrees_with_its_file(trained, cli):
-    home = trained.parent.parent
-    converted = cli("convert", "--target", "cpu", "--force", cwd=home)
-    assert converted.returncode == 0, converted.stderr
-    done = cli("agree", "--target", "cpu", "--images", "2", "--json", "agree.json", cwd=home)
-    assert done.returncode == 0, done.stderr
-    assert "first layer" in done.stdout or "no layer parts" in done.stdout
-    numbers = json.loads((home / "agree.json").read_text())
-    assert numbers["codes"] >= 50 and numbers["classes"] >= 4
-    assert numbers["same_class_percent"] >= 99.5
-    assert numbers["close_percent"] >= 99

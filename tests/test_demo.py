@@ -111,3 +111,16 @@ def test_an_edge_tpu_file_is_scored_through_its_twin(run, measured, trained, cli
     finally:
         twin.unlink()
         beside.write_text(kept)
+
+
+def test_keras_agrees_with_the_file(trained, cli):
+    home = trained.parent.parent
+    converted = cli("convert", "--target", "cpu", "--force", cwd=home)
+    assert converted.returncode == 0, converted.stderr
+    done = cli("agree", "--target", "cpu", "--images", "2", "--json", "agree.json", cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert "first layer" in done.stdout or "no layer parts" in done.stdout
+    numbers = json.loads((home / "agree.json").read_text())
+    assert numbers["codes"] >= 50 and numbers["classes"] >= 4
+    assert numbers["same_class_percent"] >= 99.5
+    assert numbers["close_percent"] >= 99
