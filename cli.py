@@ -33,137 +33,26 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 import json  # noqa: E402
-import tempfile  # noqa: E402
-import traceback  # noqa: E402
 from typing import Any  # noqa: E402
 
 import click  # noqa: E402
 
-from pipeline.nouns.errors import SegquantError  # noqa: E402
-
-
-class Main(click.Group):
-    """Turns every error a user can meet into one sentence and its exit code."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except SegquantError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("interrupted: repeat the command to go on where it stopped.", err=True)
-            ctx.exit(130)
-        except OSError as error:
-            where = f" ({error.filename})" if error.filename else ""
-            click.echo(
-                f"error: {error.strerror or error}{where}: free space or correct the path, and repeat.", err=True
-            )
-            ctx.exit(2)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except Exception as error:
-            log = Path(tempfile.gettempdir()) / f"segquant-error-{os.getpid()}.log"
-            log.write_text(traceback.format_exc())
-            click.echo(f"error: unexpected {type(error).__name__}, a defect of ours: please report {log}.", err=True)
-            ctx.exit(70)
-
-
-def quiet_tensorflow() -> None:
-    """Loads TensorFlow without the start-up lines that its C++ part writes whatever the log level."""
-    import warnings
-
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
-        tf.constant(0)
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-    tf.get_logger().setLevel("ERROR")
-    warnings.filterwarnings("ignore", module="tensorflow|tf_keras|tensorflow_model_optimization")
-
-
-def say(message: str) -> None:
-    click.echo(message, err=True)
-
-
-RUN = click.option(
-    "--run",
-    "run_path",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Run directory; by default the latest run.",
-)
-NEW_RUN = [
-    click.option("--model", "network", metavar="NAME", help="Network, see `list`.  [default: fast-scnn]"),
-    click.option("--data", metavar="NAME[:DIR]", help="Dataset, see `list`, such as camvid:DIR.  [default: synthetic]"),
-    click.option("--size", metavar="HEIGHTxWIDTH", help="Input size, such as 360x480.  [default: the dataset's]"),
-    click.option("--seed", type=int, help="Of weights, order and augmentation.  [default: 0]"),
-    click.option("--alpha", type=float, help="Width multiplier of all channels.  [default: 1]"),
-    click.option(
-        "--resize", type=click.Choice(["align_corners", "half_pixel"]),
-        help="Bilinear convention, fixed for the network's life.  [default: align_corners]",
-    ),
-    click.option("--batch-norm/--no-batch-norm", default=None, help="[default: on]"),
-    click.option("--l2", type=float, help="L2 regularisation of kernels.  [default: 0]"),
-    click.option("--dropout", type=float, help="Dropout rate.  [default: 0.1]"),
-    click.option("--encoder-weights", metavar="FILE|imagenet", help="VGG16 weights for the FCN8 encoder."),
-]  # fmt: skip
-FORCE = click.option("--force", is_flag=True, help="Replace what is there (a training is set aside, not deleted).")
-OUTPUT = click.option(
-    "--output", type=click.Choice(["logits", "scores", "mask"]), default="logits", show_default=True,
-    help="What the file gives: logits, softmax scores, or an int32 argmax mask.",
+from pipeline.options import (  # noqa: E402
+    FORCE,
+    IMAGES,
+    JSON,
+    OUTPUT,
+    PARENT,
+    PER_TENSOR,
+    RUN,
+    THREADS,
+    Main,
+    calibration_of,
+    calibration_options,
+    new_run_options,
+    quiet_tensorflow,
+    say,
 )  # fmt: skip
-JSON = click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the numbers here."
-)
-IMAGES = click.option("--images", type=click.IntRange(1), help="Score only the first N images.  [default: all]")
-THREADS = click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="CPU threads.")
-
-
-CALIBRATION = [
-    click.option(
-        "--calibration", "method", metavar="NAME", help="How ranges are estimated, see `list`.  [default: min-max]"
-    ),
-    click.option("--select", "selection", metavar="NAME", help="How images are chosen, see `list`.  [default: random]"),
-    click.option("--images", type=click.IntRange(1), help="How many images to calibrate on.  [default: 100]"),
-    click.option(
-        "--images-from", "folder", metavar="DIR", help="Images without labels to use in place of the training images."
-    ),
-]  # fmt: skip
-PER_TENSOR = click.option(
-    "--per-tensor", is_flag=True, help="One scale for each kernel, for chips that take no other; costs accuracy."
-)
-PARENT = click.option(
-    "--parent", type=click.Path(path_type=Path), metavar="FILE",
-    help="Float weights to start from, a .weights.h5 of the same network, instead of training.",
-)  # fmt: skip
-
-
-def calibration_options(command: Any) -> Any:
-    for option in reversed(CALIBRATION):
-        command = option(command)
-    return command
-
-
-def calibration_of(said: dict[str, Any]) -> Any:
-    """What was said of calibration, or None where nothing was."""
-    from pipeline.nouns.calibration import Calibration
-
-    given = {k: v for k, v in said.items() if v is not None}
-    return Calibration(**given) if given else None
-
-
-def new_run_options(command: Any) -> Any:
-    for option in reversed(NEW_RUN):
-        command = option(command)
-    return command
 
 
 @click.group(cls=Main)
@@ -248,13 +137,9 @@ def train(
 )
 @click.option("--ranges", type=click.Choice(["learned", "frozen"]), default="learned", show_default=True)
 @click.option(
-    "--freeze-statistics",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    show_default=True,
-    metavar="SHARE",
+    "--freeze-statistics", type=click.FloatRange(0, 1), default=0.0, show_default=True, metavar="SHARE",
     help="After this share of the steps batch norm's statistics stay as they are; 0: the parent's, always.",
-)
+)  # fmt: skip
 @click.option("--evaluations", type=click.IntRange(1), help="Checkpoints to choose from.  [default: one in 50 steps]")
 @PER_TENSOR
 @calibration_options

@@ -45,5 +45,6 @@ def ranges_in(path: Path) -> dict[str, Range]:
             return ranges_from_json(json.loads(file.attrs[RANGES]))
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise RunError(
-            f"checkpoint {path} holds no ranges ({type(error).__name__}): restore the file, or repeat `qat --force`."
+            f"checkpoint {path} is broken or holds no ranges ({type(error).__name__}): restore it, or repeat"
+            " `qat --force`."
         ) from None
