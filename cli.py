@@ -32,26 +32,13 @@ _ensure_environment()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
-import json  # noqa: E402
-from typing import Any  # noqa: E402
+from typing import Any  # noqa: E402, I001
 
 import click  # noqa: E402
 
 from pipeline.options import (  # noqa: E402
-    FORCE,
-    IMAGES,
-    JSON,
-    OUTPUT,
-    PARENT,
-    PER_TENSOR,
-    RUN,
-    THREADS,
-    Main,
-    calibration_of,
-    calibration_options,
-    new_run_options,
-    quiet_tensorflow,
-    say,
+    ARTIFACT_TARGET, FORCE, IMAGES, JSON, OUTPUT, PARENT, PER_TENSOR, RUN, THREADS, Main, calibration_of,
+    calibration_options, new_run_options, quiet_tensorflow, say, write_numbers,
 )  # fmt: skip
 
 
@@ -261,7 +248,6 @@ def calibrate(
     quiet_tensorflow()
     from calib.estimators import ESTIMATORS
     from calib.images import SELECTIONS
-    from pipeline.nouns.files import write_new
     from pipeline.resolve import run_to_use
     from pipeline.show import show_sweep
     from pipeline.sweep import sweep
@@ -269,14 +255,13 @@ def calibrate(
     run = run_to_use(run_path, say)
     ways = [way for way in SELECTIONS if not (folder and way == "class-balanced")]
     result = sweep(run, methods or list(ESTIMATORS), selections or ways, counts, per_tensor, folder, say)
-    if json_path:
-        write_new(json_path, json.dumps(result.to_json(), indent=1) + "\n")
+    write_numbers(json_path, result.to_json())
     show_sweep(result)
 
 
 @main.command()
 @RUN
-@click.option("--target", "target_name", metavar="NAME", help="Whose artifact.  [default: the one converted last]")
+@ARTIFACT_TARGET
 @click.option("--images", type=click.IntRange(1), default=4, show_default=True, help="Validation images to compare on.")
 @JSON
 def agree(run_path: Path | None, target_name: str | None, images: int, json_path: Path | None) -> None:
@@ -287,7 +272,6 @@ def agree(run_path: Path | None, target_name: str | None, images: int, json_path
     quiet_tensorflow()
     from pipeline import agree as agreeing
     from pipeline.bench import newest_artifact
-    from pipeline.nouns.files import write_new
     from pipeline.resolve import run_to_use
     from pipeline.show import show_agreement
     from pipeline.targets import target as find_target
@@ -296,8 +280,7 @@ def agree(run_path: Path | None, target_name: str | None, images: int, json_path
         find_target(target_name)
     run = run_to_use(run_path, say)
     agreement = agreeing.agree(run, newest_artifact(run, target_name), images, say)
-    if json_path:
-        write_new(json_path, json.dumps(agreement.to_json(), indent=1) + "\n")
+    write_numbers(json_path, agreement.to_json())
     show_agreement(agreement)
 
 
@@ -306,7 +289,7 @@ def agree(run_path: Path | None, target_name: str | None, images: int, json_path
 @click.option(
     "--weights", type=click.Choice(["float", "artifact"]), default="artifact", show_default=True, help="Which to score."
 )
-@click.option("--target", "target_name", metavar="NAME", help="Whose artifact.  [default: the one converted last]")
+@ARTIFACT_TARGET
 @click.option("--split", type=click.Choice(["val", "train"]), default="val", show_default=True)
 @IMAGES
 @JSON
@@ -321,7 +304,6 @@ def evaluate(
     from pipeline.data.decoded import Decoded
     from pipeline.devices import device
     from pipeline.evaluate import runner_infer, score_masks
-    from pipeline.nouns.files import write_new
     from pipeline.resolve import run_to_use
     from pipeline.show import show_score
     from pipeline.targets import target as find_target
@@ -344,13 +326,12 @@ def evaluate(
         finally:
             runner.close()
     show_score(score, f"{what} on {score.images} {split} images of {run.config.data}")
-    if json_path:
-        write_new(json_path, json.dumps({"what": str(what), "split": split, **score.to_json()}, indent=2) + "\n")
+    write_numbers(json_path, {"what": str(what), "split": split, **score.to_json()})
 
 
 @main.command()
 @RUN
-@click.option("--target", "target_name", metavar="NAME", help="Whose artifact.  [default: the one converted last]")
+@ARTIFACT_TARGET
 @click.option(
     "--device", "device_name", is_flag=False, flag_value="best", default="best", metavar="[NAME]",
     help="Where to measure, see `list`; alone: the best device attached.",
@@ -372,7 +353,6 @@ def bench(
     """
     from pipeline import bench as benching
     from pipeline.devices import device
-    from pipeline.nouns.files import write_new
     from pipeline.resolve import run_to_use
     from pipeline.show import show_measurement
     from pipeline.targets import target as find_target
@@ -395,8 +375,7 @@ def bench(
         protocol=benching.Protocol(runs=runs, max_runs=max(1000, runs)),
     )  # fmt: skip
     saved = benching.save(run, measurement)
-    if json_path:
-        write_new(json_path, json.dumps(measurement.to_json(), indent=1) + "\n")
+    write_numbers(json_path, measurement.to_json())
     show_measurement(measurement)
     say(f"written: {saved}")
     benching.check_gates(measurement, max_drop, max_latency_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from typing import Any
 import click
 
 from pipeline.nouns.errors import SegquantError
+from pipeline.nouns.files import write_new
 
 
 class Main(click.Group):
@@ -65,6 +67,12 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
+def write_numbers(path: Path | None, numbers: dict[str, Any]) -> None:
+    """What --json asks for."""
+    if path:
+        write_new(path, json.dumps(numbers, indent=1) + "\n")
+
+
 RUN = click.option(
     "--run",
     "run_path",
@@ -94,6 +102,9 @@ OUTPUT = click.option(
 )  # fmt: skip
 JSON = click.option(
     "--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the numbers here."
+)
+ARTIFACT_TARGET = click.option(
+    "--target", "target_name", metavar="NAME", help="Whose artifact.  [default: the one converted last]"
 )
 IMAGES = click.option("--images", type=click.IntRange(1), help="Score only the first N images.  [default: all]")
 THREADS = click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="CPU threads.")
