@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipeline.nouns.errors import UnknownName
+from pipeline.nouns.registry import pick
 
 BINS = 2048
 """TensorRT's number of histogram bins (Migacz: 8-bit Inference with TensorRT, GTC 2017)."""
@@ -156,6 +156,4 @@ ESTIMATORS = {
 
 def estimator(name: str) -> Estimator:
     """Raises UnknownName."""
-    if name not in ESTIMATORS:
-        raise UnknownName("calibration", name, ESTIMATORS)
-    return ESTIMATORS[name]
+    return pick(ESTIMATORS, "calibration", name)

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from pipeline.nouns.dataset import Sample
-from pipeline.nouns.errors import UnknownName
+from pipeline.nouns.registry import pick
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Candidates:
     """The images there are to choose from, and what can be asked about them; each answer is worked out when asked for.
 
     Attributes:
-      shares: () → float64 [samples, classes], the share of each class in each label; DataError without labels.
+      shares: () → float64 [samples, classes], the share of each class in each label; BadSpec without labels.
       features: () → float64 [samples, features], the network's own pooled activations.
     """
 
@@ -90,9 +90,7 @@ SELECTIONS = {
 
 def selection(name: str) -> Selection:
     """Raises UnknownName."""
-    if name not in SELECTIONS:
-        raise UnknownName("selection", name, SELECTIONS)
-    return SELECTIONS[name]
+    return pick(SELECTIONS, "selection", name)
 
 
 def choose(candidates: Candidates, count: int, how: Selection, seed: int) -> tuple[Sample, ...]:

@@ -34,7 +34,11 @@ def discover(package: ModuleType, noun: type[N]) -> dict[str, N]:
 
 def find(package: ModuleType, noun: type[N], kind: str, name: str) -> N:
     """The registered instance called ``name``; raises UnknownName with the nearest known one."""
-    known = discover(package, noun)
+    return pick(discover(package, noun), kind, name)
+
+
+def pick(known: dict[str, N], kind: str, name: str) -> N:
+    """The one called ``name``; raises UnknownName with the nearest known one."""
     if name not in known:
         raise UnknownName(kind, name, known)
     return known[name]
