@@ -267,7 +267,8 @@ def calibrate(
 def agree(run_path: Path | None, target_name: str | None, images: int, json_path: Path | None) -> None:
     """Show where the Keras network and the file made from it part, layer by layer.
 
-    The file runs on LiteRT's reference kernels, the exact ones. Names the first layer that parts, and where.
+    The file runs on LiteRT's reference kernels, the exact ones; the Keras network computes in the same integer
+    arithmetic and, for a second figure, in floating point as in training. Names the first layer that parts, and where.
     """
     quiet_tensorflow()
     from pipeline import agree as agreeing

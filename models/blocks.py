@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -18,13 +19,20 @@ class BilinearResize(tf_keras.layers.Layer):
 
     align_corners converts to RESIZE_BILINEAR version 2, which every compiler takes; half_pixel to version 3.
     Keras' own Resizing and UpSampling2D know half_pixel only.
+
+    Attributes:
+      exact: resizes in its place, in integers (see ``pipeline.imitate``).
     """
+
+    exact: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     def __init__(self, height: int, width: int, convention: Resize = "align_corners", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.height, self.width, self.convention = height, width, convention
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        if self.exact is not None:
+            return self.exact(inputs)
         return tf.raw_ops.ResizeBilinear(
             images=inputs,
             size=[self.height, self.width],

@@ -6,12 +6,14 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
+import tensorflow as tf
 import tf_keras
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from pipeline import quantize
 from pipeline.convert import load_float
 from pipeline.data import open_dataset
+from pipeline.imitate import Imitation
 from pipeline.nouns.agreement import CLOSE_STEPS, PARTS_PERCENT, Agreement, LayerAgreement
 from pipeline.nouns.artifact import Artifact
 from pipeline.nouns.errors import BadSpec, RunError
@@ -38,6 +40,9 @@ class _Tally:
     close: int = 0
     worst: int = 0
     worst_at: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def codes(self, values: tf.Tensor) -> np.ndarray:
+        return np.rint(values.numpy() / self.scale) + self.zero_point
 
     def add(self, image: int, keras: np.ndarray, file: np.ndarray) -> None:
         apart = np.abs(keras.astype(np.int16) - file.astype(np.int16))
@@ -113,8 +118,12 @@ def compare(
     model: tf_keras.Model, ranges: Ranges, per_tensor: bool, data: bytes, name: str, preprocessing: Preprocessing,
     images: Iterable[np.ndarray],
 ) -> Agreement:  # fmt: skip
-    """The quantization-aware form of ``model`` against the int8 file ``data``, on uint8 [h, w, 3] images."""
+    """The quantization-aware form of ``model`` against the int8 file ``data``, on uint8 [h, w, 3] images.
+
+    Layer by layer with integer arithmetic (see ``imitate``), and the logits alone in floating point, as in training.
+    """
     quantized = quantize.quantization_aware(model, ranges, per_tensor=per_tensor)
+    in_integers = Imitation(quantized, model, ranges, per_tensor)
     rounded = quantize.rounded_at(model)
     found = tallies_of(read(data, name), names_in_file(model, rounded))
     tallies = [found[layer] for layer in rounded if layer in found]
@@ -127,19 +136,25 @@ def compare(
     interpreter.allocate_tensors()
     (image_in,) = interpreter.get_input_details()
     io = np.dtype(image_in["dtype"]).name
-    same = pixels = count = 0
+    last = tallies[-1]
+    in_training = dataclasses.replace(last)
+    same = same_in_training = pixels = count = 0
     codes: set[int] = set()
     classes: set[int] = set()
     for i, image in enumerate(images):
         interpreter.set_tensor(image_in["index"], preprocessing.tensor(image, io))  # type: ignore[arg-type]
         interpreter.invoke()
-        in_keras = taps(preprocessing.tensor(image, "float32"), training=False)
+        given = preprocessing.tensor(image, "float32")
+        rounded_in_float = quantized(given, training=False)
+        with in_integers:
+            in_keras = taps(given, training=False)
         for tally, values in zip(tallies, in_keras, strict=True):
-            keras = np.rint(values.numpy() / tally.scale) + tally.zero_point
-            file = interpreter.get_tensor(tally.tensor)
-            tally.add(i, keras, file)
-        mask = file[0].argmax(-1)  # of the last layer: the logits
-        same += int((keras[0].argmax(-1) == mask).sum())
+            tally.add(i, tally.codes(values), interpreter.get_tensor(tally.tensor))
+        file = interpreter.get_tensor(last.tensor)
+        in_training.add(i, last.codes(rounded_in_float), file)
+        mask = file[0].argmax(-1)
+        same += int((last.codes(in_keras[-1])[0].argmax(-1) == mask).sum())
+        same_in_training += int((last.codes(rounded_in_float)[0].argmax(-1) == mask).sum())
         pixels += mask.size
         codes |= set(np.unique(file).tolist())
         classes |= set(np.unique(mask).tolist())
@@ -148,5 +163,7 @@ def compare(
     parts = next((layer.layer for layer in layers if layer.close_percent < PARTS_PERCENT), None)
     return Agreement(
         file=name, images=count, kernels="LiteRT reference kernels", same_class_percent=100 * same / pixels,
-        close_percent=layers[-1].close_percent, codes=len(codes), classes=len(classes), parts=parts, layers=layers,
+        close_percent=layers[-1].close_percent, in_training_same_class_percent=100 * same_in_training / pixels,
+        in_training_close_percent=in_training.done().close_percent, codes=len(codes), classes=len(classes), parts=parts,
+        layers=layers,
     )  # fmt: skip

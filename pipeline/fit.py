@@ -42,7 +42,7 @@ class Schedule:
       learning_rate: peak; polynomial decay (power 0.9) to 0 after a linear warm-up over the first 5 % of the steps.
       weight_decay: decoupled (AdamW), on everything but batch norm and biases.
       average: the scored weights are a running mean over about steps / average; 0 scores the last weights themselves.
-      evaluations: how often the validation images are scored on the way.
+      evaluations: how often the judge scores the weights on the way.
       jaccard: weight of the soft Jaccard loss beside the cross entropy.
       distil: weight of the distance to the teacher's class probabilities; the labels' losses have weight 1.
       temperature: softens both distributions of that distance (Hinton et al., arXiv 1503.02531).
@@ -181,12 +181,14 @@ class Fitted:
 
     Attributes:
       step_seconds: median time of a step, reading its loss included.
+      judge_seconds: median time of scoring and keeping a checkpoint; 0 where that was before an interruption.
     """
 
     best_percent: float
     last_percent: float
     seconds: float
     step_seconds: float
+    judge_seconds: float
     history: tuple[dict[str, Any], ...]
 
 
@@ -290,7 +292,9 @@ def fit(
         seconds_before.assign(before)
 
     def evaluate(step: int, loss: float | None) -> None:
+        began = time.monotonic()
         percent = scored()
+        judged.append(time.monotonic() - began)
         spent = float(seconds_before) + time.monotonic() - started
         history.append({"step": step, "loss": loss, "miou_percent": percent, "seconds": spent})
         write_atomically(history_file, "".join(json.dumps(e) + "\n" for e in history).encode())
@@ -305,6 +309,7 @@ def fit(
     started = shown = saved = time.monotonic()
     losses: list[float] = []
     times: list[float] = []
+    judged: list[float] = []
     step = first_step
     try:
         if step in score_at and not any(entry["step"] == step for entry in history):
@@ -339,8 +344,9 @@ def fit(
             raise lesson.decoded.error from None
         raise
     seconds = float(seconds_before) + time.monotonic() - started
-    step_seconds = float(np.median(times)) if times else 0.0
-    return Fitted(float(best), history[-1]["miou_percent"], seconds, step_seconds, tuple(history))
+    step_seconds, judge_seconds = (float(np.median(x)) if x else 0.0 for x in (times, judged))
+    last_percent = history[-1]["miou_percent"]
+    return Fitted(float(best), last_percent, seconds, step_seconds, judge_seconds, tuple(history))
 
 
 def _read_history(file: Path) -> list[dict[str, Any]]:

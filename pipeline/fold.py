@@ -10,7 +10,17 @@ import tf_keras
 
 from pipeline.nouns.preprocessing import SCALE
 from pipeline.nouns.ranges import Range, Ranges
-from pipeline.quantize import CHANNEL_AXES, KERNELS, WEIGHTED, inputs_of, readers_of
+from pipeline.quantize import (
+    KERNELS,
+    PRESERVING,
+    WEIGHTED,
+    WeightRounding,
+    channel_axis,
+    gain_of,
+    inputs_of,
+    kind_of,
+    readers_of,
+)
 
 layers = tf_keras.layers
 
@@ -41,7 +51,8 @@ def fold(
 ) -> tf_keras.Model:
     """The same function at inference, without batch norm and dropout; with ``ranges``, fake-quantized where they say.
 
-    ``per_tensor`` rounds each kernel to one scale of its own (see ``nouns.tflite.with_per_tensor_kernels``).
+    Kernels are then rounded to one scale per output channel, or with ``per_tensor`` to one in all (see
+    ``nouns.tflite.with_per_tensor_kernels``).
 
     Input float32 [1, h, w, 3]; output logits or scores float32 [1, h, w, classes], or the mask int32 [1, h, w].
     """
@@ -58,7 +69,7 @@ def fold(
         if isinstance(layer, layers.BatchNormalization | layers.Dropout):
             y = x
         elif isinstance(layer, WEIGHTED):
-            y = _folded(layer, norm, x, per_tensor)
+            y = _folded(layer, norm, x, input_range(layer, ranges) if ranges else None, per_tensor)
         else:
             y = layer.__class__.from_config(layer.get_config())(x)
         if ranges and layer.name in ranges:
@@ -72,21 +83,43 @@ def fold(
     return tf_keras.Model(image, result, name=model.name)
 
 
-def _folded(layer: Any, norm: Any, x: tf.Tensor, per_tensor: bool) -> tf.Tensor:
-    kind = next(t for t in (layers.DepthwiseConv2D, layers.Conv2DTranspose, layers.Conv2D) if isinstance(layer, t))
-    kernel = getattr(layer, KERNELS[kind]).numpy()
+def input_range(layer: Any, ranges: Ranges) -> Range:
+    """The range of what a layer reads in the quantized graph."""
+    (source,) = inputs_of(layer)
+    while isinstance(source, PRESERVING):
+        (source,) = inputs_of(source)
+    return INPUT_RANGE if isinstance(source, layers.InputLayer) else ranges[source.name]
+
+
+def folded_weights(layer: Any, norm: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Kernel and bias of a convolution with the batch norm that follows it, or None, folded in."""
+    kernel = getattr(layer, KERNELS[kind_of(layer)]).numpy()
     bias = layer.bias.numpy() if layer.use_bias else None
-    if norm is not None:
-        gain = norm.gamma.numpy() / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
-        shape = [1, 1, 1, 1]
-        shape[CHANNEL_AXES[kind]] = -1
-        kernel = kernel * gain.reshape(shape)
-        bias = norm.beta.numpy() + gain * ((0 if bias is None else bias) - norm.moving_mean.numpy())
-    config = {**layer.get_config(), "use_bias": bias is not None}
-    twin = layer.__class__.from_config(config)
-    if per_tensor:
-        scale = max(float(np.abs(kernel).max()) / 127, 1e-12)
-        kernel = np.rint(kernel / scale) * scale
+    if norm is None:
+        return kernel, bias
+    gain = gain_of(norm, channel_axis(layer)).numpy()
+    shift = norm.beta.numpy() + gain.ravel() * ((0 if bias is None else bias) - norm.moving_mean.numpy())
+    return kernel * gain, shift
+
+
+def accumulator_step(kernel: np.ndarray, axis: int, given: Range, per_tensor: bool) -> np.ndarray:
+    """What 1 in the int32 accumulator stands for, float64 [channels]: input scale times kernel scale."""
+    others = tuple(range(4)) if per_tensor else tuple(i for i in range(4) if i != axis)
+    scale = np.broadcast_to(np.abs(kernel).max(others) / np.float32(127), kernel.shape[axis])
+    return np.maximum(scale, 1e-12) * np.float64(np.float32(given.scale))
+
+
+def _folded(layer: Any, norm: Any, x: tf.Tensor, given: Range | None, per_tensor: bool) -> tf.Tensor:
+    """With ``given``, the range of ``x``, kernel and bias are put on their integer grids, so that the converter, which
+    computes in another precision, has nothing left to round."""
+    kernel, bias = folded_weights(layer, norm)
+    twin = layer.__class__.from_config({**layer.get_config(), "use_bias": bias is not None})
+    if given is not None:
+        axis = channel_axis(layer)
+        kernel = WeightRounding(axis, per_tensor)(tf.constant(kernel), False, {}).numpy()
+        if bias is not None:
+            step = accumulator_step(kernel, axis, given, per_tensor)
+            bias = np.rint(bias / step) * step
     y = twin(x)
     twin.set_weights([kernel] if bias is None else [kernel, bias])
     return y

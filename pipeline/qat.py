@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,7 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
         "val_miou_percent": final.miou_percent, "held_out_percent": fitted.best_percent,
         "held_out_against": "labels" if schedule.labels else "masks of the float parent",
         "held_out_images": len(held_out), "seconds": fitted.seconds, "step_seconds": fitted.step_seconds,
+        "judge_seconds": fitted.judge_seconds, "steps_per_epoch": math.ceil(len(kept) / schedule.batch),
         "history": list(fitted.history),
     }  # fmt: skip
     write_json(folder / "result.json", result)

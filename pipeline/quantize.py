@@ -6,6 +6,7 @@ The same plan serves post-training quantization and quantization-aware training,
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -31,6 +32,23 @@ PRESERVING = (
 KERNELS = {layers.Conv2D: "kernel", layers.Conv2DTranspose: "kernel", layers.DepthwiseConv2D: "depthwise_kernel"}
 CHANNEL_AXES = {layers.Conv2D: 3, layers.Conv2DTranspose: 2, layers.DepthwiseConv2D: 2}
 """The axis of the kernel that counts output channels: the LiteRT 8-bit specification's quantized dimension."""
+
+
+def kind_of(layer: Any) -> type | None:
+    """Which of the kinds of convolution it is; None for another layer. DepthwiseConv2D is a Conv2D too."""
+    return next(
+        (t for t in (layers.DepthwiseConv2D, layers.Conv2DTranspose, layers.Conv2D) if isinstance(layer, t)), None
+    )
+
+
+def channel_axis(layer: Any) -> int:
+    return CHANNEL_AXES[kind_of(layer)]
+
+
+def gain_of(norm: Any, axis: int) -> tf.Tensor:
+    """What a batch norm's moving statistics multiply by, float32, shaped to multiply a kernel along ``axis``."""
+    gain = norm.gamma * tf.math.rsqrt(norm.moving_variance + norm.epsilon)
+    return tf.reshape(gain, [-1 if i == axis else 1 for i in range(4)])
 
 
 def inputs_of(layer: Any) -> list[Any]:
@@ -158,16 +176,23 @@ class LearnedRanges:
 
 @tf_keras.utils.register_keras_serializable(package="segquant")
 class ActivationRounding(tfmot.quantization.keras.quantizers.Quantizer):
-    """Fake quantization to int8 over the calibrated range of a point, or over its learned one."""
+    """Fake quantization to int8 over the calibrated range of a point, or over its learned one.
+
+    Attributes:
+      exact: rounds in its place, in integers and without a gradient (see ``pipeline.imitate``).
+    """
 
     def __init__(self, point: str, low: float, high: float) -> None:
         self.point, self.low, self.high = point, low, high
         self.learned: LearnedRanges | None = None
+        self.exact: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
         return {}
 
     def __call__(self, inputs: tf.Tensor, training: bool, weights: dict[str, Any], **kwargs: Any) -> tf.Tensor:
+        if self.exact is not None:
+            return self.exact(inputs)
         if self.learned is not None:
             return tf.quantization.fake_quant_with_min_max_vars(inputs, *self.learned.ends(self.point))
         return tf.quantization.fake_quant_with_min_max_args(inputs, self.low, self.high)
@@ -185,8 +210,8 @@ class WeightRounding(tfmot.quantization.keras.quantizers.Quantizer):
 
     Attributes:
       axis: of the kernel, counts its output channels.
-      norm: the batch norm that will be folded into the kernel. Per channel its gain changes no rounding; per tensor the
-        folded kernel is what is rounded.
+      norm: the batch norm that will be folded into the kernel: the folded kernel is what is rounded. Per channel the
+        gain decides only where a weight lies at half a step.
     """
 
     def __init__(self, axis: int, per_tensor: bool = False) -> None:
@@ -197,18 +222,12 @@ class WeightRounding(tfmot.quantization.keras.quantizers.Quantizer):
         return {}
 
     def __call__(self, inputs: tf.Tensor, training: bool, weights: dict[str, Any], **kwargs: Any) -> tf.Tensor:
-        gain = self._gain() if self.per_tensor else 1.0
+        gain = 1.0 if self.norm is None else gain_of(self.norm, self.axis)
         folded = inputs * gain
         others = range(4) if self.per_tensor else [i for i in range(4) if i != self.axis]
         scale = tf.maximum(tf.reduce_max(tf.abs(folded), others, keepdims=True) / 127, 1e-12)
         rounded = tf.math.divide_no_nan(tf.round(folded / scale) * scale, gain)
         return inputs + tf.stop_gradient(rounded - inputs)
-
-    def _gain(self) -> tf.Tensor:
-        if self.norm is None:
-            return tf.constant(1.0)
-        gain = self.norm.gamma * tf.math.rsqrt(self.norm.moving_variance + self.norm.epsilon)
-        return tf.reshape(gain, [-1 if i == self.axis else 1 for i in range(4)])
 
     def get_config(self) -> dict[str, Any]:
         return {"axis": self.axis, "per_tensor": self.per_tensor}
@@ -283,9 +302,7 @@ def quantization_aware(
     behind = rounded_at(model)
 
     def annotate(layer: Any) -> Any:
-        kind = next(
-            (t for t in (layers.DepthwiseConv2D, layers.Conv2DTranspose, layers.Conv2D) if isinstance(layer, t)), None
-        )
+        kind = kind_of(layer)
         weights = {"axis": CHANNEL_AXES[kind], "per_tensor": per_tensor} if kind else None
         point = behind.get(layer.name)
         output = {"point": point, "low": ranges[point].low, "high": ranges[point].high} if point else None

@@ -144,7 +144,12 @@ def show_agreement(a: Agreement) -> None:
         )  # fmt: skip
     console.print(table)
     console.print(
-        f"same class on {a.same_class_percent:.3f} % of pixels, logits within 2 steps {a.close_percent:.3f} %"
+        f"same class on {a.same_class_percent:.3f} % of pixels, logits within 2 steps {a.close_percent:.3f} %, in the"
+        " integer arithmetic of those kernels"
+    )
+    console.print(
+        f"same class on {a.in_training_same_class_percent:.3f} %, within 2 steps {a.in_training_close_percent:.3f} %,"
+        " where Keras rounds in floating point, as in training"
     )
     first = next((layer for layer in a.layers if layer.worst_steps), None)
     if first is None:

@@ -37,6 +37,7 @@ class Agreement:
     Attributes:
       same_class_percent: pixels on which both have the same class.
       close_percent: logits within CLOSE_STEPS of each other.
+      in_training_…: the same two where the Keras network rounds in floating point, as it does in training.
       codes: distinct values of the file's output; classes: that it predicts.
       parts: the first layer that parts, or None.
     """
@@ -46,6 +47,8 @@ class Agreement:
     kernels: str
     same_class_percent: float
     close_percent: float
+    in_training_same_class_percent: float
+    in_training_close_percent: float
     codes: int
     classes: int
     parts: str | None
@@ -56,4 +59,4 @@ class Agreement:
         return self.codes >= FEWEST_CODES and self.classes >= FEWEST_CLASSES
 
     def to_json(self) -> dict[str, Any]:
-        return {"schema": 1, **dataclasses.asdict(self)}
+        return {"schema": 2, **dataclasses.asdict(self)}
