@@ -43,6 +43,7 @@ class Schedule:
       weight_decay: decoupled (AdamW), on everything but batch norm and biases.
       average: the scored weights are a running mean over about steps / average; 0 scores the last weights themselves.
       evaluations: how often the judge scores the weights on the way.
+      judge_start: whether it scores those that the training begins with as well, so that nothing worse is kept.
       jaccard: weight of the soft Jaccard loss beside the cross entropy.
       distil: weight of the distance to the teacher's class probabilities; the labels' losses have weight 1.
       temperature: softens both distributions of that distance (Hinton et al., arXiv 1503.02531).
@@ -56,6 +57,7 @@ class Schedule:
     weight_decay: float = 0.01
     average: int = 20
     evaluations: int = 5
+    judge_start: bool = False
     jaccard: float = 0.5
     distil: float = 0.0
     temperature: float = 1.0
@@ -185,6 +187,7 @@ class Fitted:
     """
 
     best_percent: float
+    best_step: int
     last_percent: float
     seconds: float
     step_seconds: float
@@ -306,6 +309,7 @@ def fit(
         lesson.decoded, height, width, schedule.batch, lesson.augmentation, seed, first_step, schedule.steps
     )
     score_at = {math.ceil(schedule.steps * (i + 1) / schedule.evaluations) for i in range(schedule.evaluations)}
+    score_at |= {0} if schedule.judge_start else set()
     started = shown = saved = time.monotonic()
     losses: list[float] = []
     times: list[float] = []
@@ -313,7 +317,7 @@ def fit(
     step = first_step
     try:
         if step in score_at and not any(entry["step"] == step for entry in history):
-            evaluate(step, None)  # interrupted while it was being scored
+            evaluate(step, None)  # the start, or interrupted while it was being scored
         for images, labels in batches:
             began = time.monotonic()
             loss = float(train_step(images, labels, tf.constant(step, tf.int64), step < statistics_until))
@@ -346,7 +350,8 @@ def fit(
     seconds = float(seconds_before) + time.monotonic() - started
     step_seconds, judge_seconds = (float(np.median(x)) if x else 0.0 for x in (times, judged))
     last_percent = history[-1]["miou_percent"]
-    return Fitted(float(best), last_percent, seconds, step_seconds, judge_seconds, tuple(history))
+    best_step = max(history, key=lambda entry: entry["miou_percent"])["step"]
+    return Fitted(float(best), best_step, last_percent, seconds, step_seconds, judge_seconds, tuple(history))
 
 
 def _read_history(file: Path) -> list[dict[str, Any]]:

@@ -63,9 +63,9 @@ def hold_out(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tuple[Sampl
 def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = False) -> dict[str, Any]:
     """Trains the run's quantized network, or reuses or resumes the training that is there; returns its result.
 
-    Checkpoints are chosen by the mIoU of the int8 file that the weights convert to, on images held out of the training
-    split: against their labels or, without labels, against the float parent's masks. The validation images are scored
-    once, at the end, and choose nothing.
+    Checkpoints, the start among them, are chosen by the mIoU of the int8 file that the weights convert to, on images
+    held out of the training split: against their labels or, without labels, against the float parent's masks. The
+    validation images are scored once, at the end, and choose nothing.
     """
     folder = run.control_dir if how.control else run.qat_dir
     parent = run.float_dir / BEST
@@ -135,6 +135,8 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
     )
     lesson = Lesson(training, weights, how.augmentation, teacher)
     fitted = fit(student, (), spec.resize, lesson, schedule, Judge(percent, keep), folder, run.config.seed + 1, say)
+    if fitted.best_step == 0:
+        say("no step beat the start on the held-out images: the start is kept")
     if not best:  # it was found before an interruption
         checkpoint.load(model, folder / BEST)
         best = tflite(None if how.control else checkpoint.ranges_in(folder / BEST))
@@ -142,6 +144,7 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
         final = score_masks(Decoded(dataset.splits["val"]), infer, dataset.classes)
     result = {
         "val_miou_percent": final.miou_percent, "held_out_percent": fitted.best_percent,
+        "best_step": fitted.best_step,
         "held_out_against": "labels" if schedule.labels else "masks of the float parent",
         "held_out_images": len(held_out), "seconds": fitted.seconds, "step_seconds": fitted.step_seconds,
         "judge_seconds": fitted.judge_seconds, "steps_per_epoch": math.ceil(len(kept) / schedule.batch),

@@ -197,3 +197,16 @@ def test_a_schedule_that_cannot_be_is_refused():
     for steps, batch, rate in ((0, 8, 0.1), (5, 0, 0.1), (5, 8, 0.0)):
         with pytest.raises(RunError, match="must be positive"):
             Schedule(steps, batch, rate)
+
+
+@pytest.mark.parametrize(("scores", "kept"), [((5.0, 3.0, 4.0), 0), ((3.0, 5.0, 4.0), 2), ((3.0, 3.0, 4.0), 4)])
+def test_the_start_is_kept_when_no_step_beats_it(tmp_path, scores, kept):
+    left, seen = iter(scores), []
+    model = network()
+    start = [w.numpy() for w in model.weights]
+    schedule = Schedule(4, 2, 1e-2, evaluations=2, judge_start=True)
+    _, fitted = do_fit(tmp_path, schedule, lambda: seen.append(0) or next(left), model)
+    assert [entry["step"] for entry in fitted.history] == [0, 2, 4]
+    assert fitted.best_step == kept and fitted.best_percent == max(scores) and fitted.last_percent == scores[-1]
+    checkpoint.load(model, tmp_path / "best.weights.h5")
+    assert all(np.array_equal(a, b) for a, b in zip(start, model.get_weights(), strict=True)) == (kept == 0)
