@@ -45,7 +45,8 @@ class Schedule:
       evaluations: how often the judge scores the weights on the way.
       judge_start: whether it scores those that the training begins with as well, so that nothing worse is kept.
       jaccard: weight of the soft Jaccard loss beside the cross entropy.
-      distil: weight of the distance to the teacher's class probabilities; the labels' losses have weight 1.
+      distil: weight of the distance to the class probabilities of the teacher, which sees each image both ways; the
+        labels' losses have weight 1.
       temperature: softens both distributions of that distance (Hinton et al., arXiv 1503.02531).
       labels: False learns from the teacher alone.
       statistics_until: share of the steps after which batch norm's statistics (and dropout) stay as they are.
@@ -95,6 +96,16 @@ def training_outputs(model: tf_keras.Model, auxiliary: tuple[str, ...], num_clas
     for name in auxiliary:
         outputs.append(tf_keras.layers.Conv2D(num_classes, 1, name=f"aux_{name}")(model.get_layer(name).output))
     return tf_keras.Model(model.input, outputs)
+
+
+def seen_both_ways(network: Callable[..., Any], images: tf.Tensor) -> tf.Tensor:
+    """Mean of a network's logits for each image and for its mirror image, mirrored back; images [b, h, w, 3].
+
+    It knows more than either: a better teacher for one more forward pass.
+    """
+    views = (network(images, training=False), network(tf.reverse(images, [2]), training=False))
+    (seen,), (mirrored,) = (tf.nest.flatten(view) for view in views)
+    return (seen + tf.reverse(mirrored, [2])) / 2
 
 
 def distillation_loss(student: tf.Tensor, teacher: tf.Tensor, temperature: float) -> tf.Tensor:
@@ -253,8 +264,8 @@ def fit(
             ]
             total += losses[0] + AUXILIARY_WEIGHT * sum(losses[1:])
         if schedule.distil and teacher is not None:
-            (aim,) = tf.nest.flatten(teacher(images, training=False))
-            total += schedule.distil * distillation_loss(outputs[0], tf.stop_gradient(aim), schedule.temperature)
+            aim = tf.stop_gradient(seen_both_ways(teacher, images))
+            total += schedule.distil * distillation_loss(outputs[0], aim, schedule.temperature)
         return total
 
     @tf.function

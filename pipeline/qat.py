@@ -124,7 +124,7 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
     teacher = load_float(run, parent) if schedule.distil else None
     aims = []
     if teacher is not None and not schedule.labels:
-        parents_mask = keras_infer(teacher)
+        parents_mask = keras_infer(teacher, both_ways=True)
         aims = [parents_mask(judged_on[i][0]) for i in range(len(judged_on))]
     family = models.network(spec.network)
     say(f"{name}: {family.title} {spec.size}, {schedule.steps} steps on {len(kept)} images, {len(held_out)} held out")

@@ -15,6 +15,7 @@ from pipeline.fit import (
     distillation_loss,
     fit,
     sample_positions,
+    seen_both_ways,
     segmentation_loss,
 )
 from pipeline.nouns import checkpoint
@@ -69,6 +70,16 @@ def test_the_loss_is_its_definition():
             both += truth * probability[place]
             either += truth + probability[place] - truth * probability[place]
     assert got == pytest.approx(cross / weight + 0.5 * (1 - (both / either).mean()), rel=1e-4)
+
+
+def test_the_teacher_sees_each_image_and_its_mirror_image():
+    model, images = network(), np.random.default_rng(0).normal(size=(2, *SHAPE, 3)).astype(np.float32)
+    got = seen_both_ways(model, tf.constant(images)).numpy()
+    seen, mirrored = model(images).numpy(), model(np.ascontiguousarray(images[:, :, ::-1])).numpy()
+    assert got == pytest.approx((seen + mirrored[:, :, ::-1]) / 2, abs=1e-6)
+    assert np.abs(got - seen).max() > 0.01
+    again = seen_both_ways(model, tf.constant(images[:, :, ::-1])).numpy()
+    assert again[:, :, ::-1] == pytest.approx(got, abs=1e-5)
 
 
 def test_a_batch_without_labels_gives_no_loss_and_no_nan():
