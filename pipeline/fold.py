@@ -83,12 +83,12 @@ def fold(
     return tf_keras.Model(image, result, name=model.name)
 
 
-def input_range(layer: Any, ranges: Ranges) -> Range:
-    """The range of what a layer reads in the quantized graph."""
+def input_range(layer: Any, ranges: Ranges) -> Range | None:
+    """The range of what a layer reads in the quantized graph; None where ``ranges`` lacks it."""
     (source,) = inputs_of(layer)
     while isinstance(source, PRESERVING):
         (source,) = inputs_of(source)
-    return INPUT_RANGE if isinstance(source, layers.InputLayer) else ranges[source.name]
+    return INPUT_RANGE if isinstance(source, layers.InputLayer) else ranges.get(source.name)
 
 
 def folded_weights(layer: Any, norm: Any) -> tuple[np.ndarray, np.ndarray | None]:

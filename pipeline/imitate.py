@@ -168,6 +168,9 @@ def _accumulator(layer: Any, ranges: Ranges, per_tensor: bool) -> Accumulator | 
         (layer,) = quantize.inputs_of(layer)
     if not isinstance(layer, quantize.WEIGHTED):
         return None
+    given = input_range(layer, ranges)
+    if given is None:
+        raise BadSpec(f"{layer.name!r} reads a layer that has no range: calibrate the whole network.")
     kernel, bias = folded_weights(layer, norm)
-    step = accumulator_step(kernel, quantize.channel_axis(layer), input_range(layer, ranges), per_tensor)
+    step = accumulator_step(kernel, quantize.channel_axis(layer), given, per_tensor)
     return Accumulator(step, np.zeros(len(step), np.float32) if bias is None else bias, output)
