@@ -40,8 +40,8 @@ COLOURS = (
 
 TRAINING = TrainingDefaults(
     size="192x256",
-    steps=480,
-    qat_steps=50,
+    steps=440,
+    qat_steps=40,
     learning_rate=4e-3,
     qat_learning_rate=4e-4,
     evaluations=2,
