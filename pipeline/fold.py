@@ -12,13 +12,13 @@ from pipeline.nouns.preprocessing import SCALE
 from pipeline.nouns.ranges import Range, Ranges
 from pipeline.quantize import (
     KERNELS,
-    PRESERVING,
     WEIGHTED,
     WeightRounding,
     channel_axis,
     gain_of,
     inputs_of,
     kind_of,
+    origin_of,
     readers_of,
 )
 
@@ -85,9 +85,7 @@ def fold(
 
 def input_range(layer: Any, ranges: Ranges) -> Range | None:
     """The range of what a layer reads in the quantized graph; None where ``ranges`` lacks it."""
-    (source,) = inputs_of(layer)
-    while isinstance(source, PRESERVING):
-        (source,) = inputs_of(source)
+    (source,) = map(origin_of, inputs_of(layer))
     return INPUT_RANGE if isinstance(source, layers.InputLayer) else ranges.get(source.name)
 
 

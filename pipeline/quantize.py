@@ -55,6 +55,13 @@ def inputs_of(layer: Any) -> list[Any]:
     return tf.nest.flatten(layer.inbound_nodes[0].inbound_layers)
 
 
+def origin_of(layer: Any) -> Any:
+    """The layer whose range this one's output has: itself, or what stands behind range-preserving ones."""
+    while isinstance(layer, PRESERVING):
+        (layer,) = inputs_of(layer)
+    return layer
+
+
 def readers_of(model: tf_keras.Model) -> dict[str, list[Any]]:
     """The layers that read each layer's output, by the latter's name."""
     readers: dict[str, list[Any]] = {layer.name: [] for layer in model.layers}
@@ -102,9 +109,8 @@ def plan(model: tf_keras.Model) -> Plan:
     group: dict[str, str] = {}
 
     def point_behind(layer: Any) -> str | None:
-        while isinstance(layer, PRESERVING):
-            (layer,) = inputs_of(layer)
-        return layer.name if layer.name in group else None
+        name = origin_of(layer).name
+        return name if name in group else None
 
     def first_of(name: str) -> str:
         while group[name] != name:
@@ -139,9 +145,7 @@ def rounded_at(model: tf_keras.Model) -> dict[str, str]:
     points = plan(model).points
     found: dict[str, str] = {}
     for layer in model.layers:
-        behind = layer
-        while isinstance(behind, PRESERVING):
-            (behind,) = inputs_of(behind)
+        behind = origin_of(layer)
         if behind.name in points and (layer.name in points or isinstance(layer, ROUNDING)):
             found[layer.name] = behind.name
     return found

@@ -13,6 +13,7 @@ from pipeline.nouns.preprocessing import Preprocessing
 @pytest.mark.parametrize(
     ("name", "changed", "layer", "per_tensor"),
     [
+        ("fast-scnn", "gfe2_1_project_bn", "gfe2_1_project_bn", False),
         ("fast-scnn", "fusion_low_bn", "fusion_low_bn", True),
         ("fastfcn8", "score16_pw", "score16_pw", False),
     ],
