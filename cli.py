@@ -141,8 +141,9 @@ def qat(
     """Quantization-aware training.
 
     Starts from the float parent's weights, which it trains first when there are none, and from ranges calibrated on
-    training images. Checkpoints, the start among them, are chosen by scoring the int8 file that they convert to, on
-    images held out of the training split; the validation images are only reported on.
+    training images. The checkpoint is chosen by scoring the int8 files that they convert to, on images held out of the
+    training split; the start is kept unless training gains more than a standard error there. The validation images are
+    only reported on.
     """
     quiet_tensorflow()
     from pipeline.feed import Augmentation
@@ -163,7 +164,7 @@ def qat(
     steps = steps or defaults.qat_steps
     schedule = Schedule(
         steps, batch, learning_rate or defaults.qat_learning_rate, evaluations=evaluations or max(1, steps // 50),
-        judge_start=True, labels=labels, distil=distil, statistics_until=freeze_statistics,
+        labels=labels, distil=distil, statistics_until=freeze_statistics,
     )  # fmt: skip
     said = {"method": method, "selection": selection, "images": images, "folder": folder}
     how = Settings(

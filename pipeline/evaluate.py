@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from pipeline.nouns.dataset import IGNORE
 from pipeline.nouns.device import Runner
 from pipeline.nouns.errors import ArtifactError
 from pipeline.nouns.preprocessing import Preprocessing
-from pipeline.nouns.score import Score
+from pipeline.nouns.score import Score, mean_iou_percent
 
 Infer = Callable[[np.ndarray], np.ndarray]
 """uint8 [h, w, 3] RGB image of any size → mask uint8 at that same size."""
@@ -28,20 +28,41 @@ def confusion(label: np.ndarray, mask: np.ndarray, num_classes: int) -> np.ndarr
     return np.bincount(index, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
+def confusions(pairs: Iterable[tuple[np.ndarray, np.ndarray]], num_classes: int) -> np.ndarray:
+    """int64 [images, classes, classes]: the ``confusion`` of each (label, mask) pair."""
+    return np.stack([confusion(label, mask, num_classes) for label, mask in pairs])
+
+
+def masks_of(
+    decoded: Decoded, infer: Infer, images: int | None = None, labels: Sequence[np.ndarray] | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
+    """(label, mask of ``infer``) of the first ``images`` samples (None: all); ``labels`` stand in for the samples'."""
+    for i in range(len(decoded) if images is None else min(images, len(decoded))):
+        image, label = decoded[i]
+        yield label if labels is None else labels[i], infer(image)
+
+
 def score(pairs: Iterable[tuple[np.ndarray, np.ndarray]], classes: tuple[str, ...]) -> Score:
     """Scores (label, mask) pairs, each uint8 [h, w] of one size."""
-    total = np.zeros((len(classes), len(classes)), np.int64)
-    images = 0
-    for label, mask in pairs:
-        total += confusion(label, mask, len(classes))
-        images += 1
-    return Score.from_confusion(total, classes, images)
+    each = confusions(pairs, len(classes))
+    return Score.from_confusion(each.sum(0), classes, len(each))
 
 
 def score_masks(decoded: Decoded, infer: Infer, classes: tuple[str, ...], images: int | None = None) -> Score:
     """Runs ``infer`` over the first ``images`` samples (None: all) and scores its masks at the labels' resolution."""
-    count = len(decoded) if images is None else min(images, len(decoded))
-    return score(((decoded[i][1], infer(decoded[i][0])) for i in range(count)), classes)
+    return score(masks_of(decoded, infer, images), classes)
+
+
+def gain(before: np.ndarray, after: np.ndarray, resamples: int = 2000) -> tuple[float, float]:
+    """(points of mIoU that ``after`` has more than ``before``, the standard error of that difference).
+
+    Both are ``confusions`` of the same images in the same order. The error is a paired bootstrap over images (Efron and
+    Tibshirani, An Introduction to the Bootstrap, 1993): each resample draws as many images, with replacement, for both.
+    """
+    drawn = np.random.default_rng(0).integers(0, len(before), (resamples, len(before)))
+    times = np.stack([np.bincount(row, minlength=len(before)) for row in drawn])
+    first, second = (mean_iou_percent(np.tensordot(times, each, 1)) for each in (before, after))
+    return float(mean_iou_percent(after.sum(0)) - mean_iou_percent(before.sum(0))), float(np.std(second - first))
 
 
 def mask_of(output: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -43,10 +43,8 @@ class Schedule:
       weight_decay: decoupled (AdamW), on everything but batch norm and biases.
       average: the scored weights are a running mean over about steps / average; 0 scores the last weights themselves.
       evaluations: how often the judge scores the weights on the way.
-      judge_start: whether it scores those that the training begins with as well, so that nothing worse is kept.
       jaccard: weight of the soft Jaccard loss beside the cross entropy.
-      distil: weight of the distance to the class probabilities of the teacher, which sees each image both ways; the
-        labels' losses have weight 1.
+      distil: weight of the distance to the class probabilities of the teacher; the labels' losses have weight 1.
       temperature: softens both distributions of that distance (Hinton et al., arXiv 1503.02531).
       labels: False learns from the teacher alone.
       statistics_until: share of the steps after which batch norm's statistics (and dropout) stay as they are.
@@ -58,7 +56,6 @@ class Schedule:
     weight_decay: float = 0.01
     average: int = 20
     evaluations: int = 5
-    judge_start: bool = False
     jaccard: float = 0.5
     distil: float = 0.0
     temperature: float = 1.0
@@ -96,16 +93,6 @@ def training_outputs(model: tf_keras.Model, auxiliary: tuple[str, ...], num_clas
     for name in auxiliary:
         outputs.append(tf_keras.layers.Conv2D(num_classes, 1, name=f"aux_{name}")(model.get_layer(name).output))
     return tf_keras.Model(model.input, outputs)
-
-
-def seen_both_ways(network: Callable[..., Any], images: tf.Tensor) -> tf.Tensor:
-    """Mean of a network's logits for each image and for its mirror image, mirrored back; images [b, h, w, 3].
-
-    It knows more than either: a better teacher for one more forward pass.
-    """
-    views = (network(images, training=False), network(tf.reverse(images, [2]), training=False))
-    (seen,), (mirrored,) = (tf.nest.flatten(view) for view in views)
-    return (seen + tf.reverse(mirrored, [2])) / 2
 
 
 def distillation_loss(student: tf.Tensor, teacher: tf.Tensor, temperature: float) -> tf.Tensor:
@@ -264,7 +251,7 @@ def fit(
             ]
             total += losses[0] + AUXILIARY_WEIGHT * sum(losses[1:])
         if schedule.distil and teacher is not None:
-            aim = tf.stop_gradient(seen_both_ways(teacher, images))
+            aim = tf.stop_gradient(tf.nest.flatten(teacher(images, training=False))[0])
             total += schedule.distil * distillation_loss(outputs[0], aim, schedule.temperature)
         return total
 
@@ -320,7 +307,6 @@ def fit(
         lesson.decoded, height, width, schedule.batch, lesson.augmentation, seed, first_step, schedule.steps
     )
     score_at = {math.ceil(schedule.steps * (i + 1) / schedule.evaluations) for i in range(schedule.evaluations)}
-    score_at |= {0} if schedule.judge_start else set()
     started = shown = saved = time.monotonic()
     losses: list[float] = []
     times: list[float] = []
@@ -328,7 +314,7 @@ def fit(
     step = first_step
     try:
         if step in score_at and not any(entry["step"] == step for entry in history):
-            evaluate(step, None)  # the start, or interrupted while it was being scored
+            evaluate(step, None)  # interrupted while it was being scored
         for images, labels in batches:
             began = time.monotonic()
             loss = float(train_step(images, labels, tf.constant(step, tf.int64), step < statistics_until))

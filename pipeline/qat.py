@@ -17,7 +17,8 @@ from pipeline.calibrate import calibrate, candidates_of, samples_for
 from pipeline.convert import load_float, tflite_bytes
 from pipeline.data import open_dataset
 from pipeline.data.decoded import Decoded
-from pipeline.evaluate import deployed, score, score_masks
+from pipeline.devices import device
+from pipeline.evaluate import confusions, deployed, gain, masks_of, score_masks
 from pipeline.feed import Augmentation, class_frequencies, class_weights
 from pipeline.fit import Judge, Lesson, Schedule, fit
 from pipeline.fold import fold
@@ -27,6 +28,7 @@ from pipeline.nouns.dataset import Sample
 from pipeline.nouns.files import sha256
 from pipeline.nouns.ranges import Ranges, ranges_from_json, ranges_to_json
 from pipeline.nouns.run import Run
+from pipeline.nouns.score import mean_iou_percent
 from pipeline.train import keras_infer, plain, read_json, settle, write_json
 
 Say = Callable[[str], None]
@@ -63,9 +65,10 @@ def hold_out(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tuple[Sampl
 def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = False) -> dict[str, Any]:
     """Trains the run's quantized network, or reuses or resumes the training that is there; returns its result.
 
-    Checkpoints, the start among them, are chosen by the mIoU of the int8 file that the weights convert to, on images
-    held out of the training split: against their labels or, without labels, against the float parent's masks. The
-    validation images are scored once, at the end, and choose nothing.
+    Checkpoints are chosen by the mIoU of the int8 file that the weights convert to, on images held out of the training
+    split: against their labels or, without labels, against the float parent's masks. The best one must gain more there
+    than the standard error of that gain, else the start is kept: the one-standard-error rule of Breiman et al.,
+    Classification and Regression Trees, 1984. The validation images are scored once, at the end, and choose nothing.
     """
     folder = run.control_dir if how.control else run.qat_dir
     parent = run.float_dir / BEST
@@ -102,17 +105,24 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
         if student is not model:
             quantize.copy_weights(model, student)
 
+    teacher = load_float(run, parent) if schedule.distil else None
+    aims: list[np.ndarray] | None = None
+    if teacher is not None and not schedule.labels:
+        parents_mask = keras_infer(teacher)
+        aims = [parents_mask(judged_on[i][0]) for i in range(len(judged_on))]
+
+    def judged(data: bytes) -> np.ndarray:
+        """``confusions`` of a file on the images held out."""
+        with deployed(data, run.preprocessing) as infer:
+            return confusions(masks_of(judged_on, infer, labels=aims), len(dataset.classes))
+
     scored = best = b""
 
     def percent() -> float:
         nonlocal scored
         take_over()
         scored = tflite(now())
-        with deployed(scored, run.preprocessing) as infer:
-            if schedule.labels:
-                return score_masks(judged_on, infer, dataset.classes).miou_percent
-            pairs = ((aim, infer(judged_on[i][0])) for i, aim in enumerate(aims))
-            return score(pairs, dataset.classes).miou_percent
+        return float(mean_iou_percent(judged(scored).sum(0)))
 
     def keep(path: Path) -> None:
         nonlocal best
@@ -121,11 +131,6 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
             best = scored
         checkpoint.write(model, path, now())
 
-    teacher = load_float(run, parent) if schedule.distil else None
-    aims = []
-    if teacher is not None and not schedule.labels:
-        parents_mask = keras_infer(teacher, both_ways=True)
-        aims = [parents_mask(judged_on[i][0]) for i in range(len(judged_on))]
     family = models.network(spec.network)
     say(f"{name}: {family.title} {spec.size}, {schedule.steps} steps on {len(kept)} images, {len(held_out)} held out")
     weights = (
@@ -134,21 +139,31 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
         else np.ones(spec.num_classes, np.float32)
     )
     lesson = Lesson(training, weights, how.augmentation, teacher)
+    start = tflite(ranges)
+    before = judged(start)
+    started_at = float(mean_iou_percent(before.sum(0)))
+    say(f"start  mIoU {started_at:.2f} % on the images held out")
     fitted = fit(student, (), spec.resize, lesson, schedule, Judge(percent, keep), folder, run.config.seed + 1, say)
-    if fitted.best_step == 0:
-        say("no step beat the start on the held-out images: the start is kept")
     if not best:  # it was found before an interruption
         checkpoint.load(model, folder / BEST)
         best = tflite(None if how.control else checkpoint.ranges_in(folder / BEST))
+    points, error = gain(before, judged(best))
+    gained = points > error
+    if not gained:
+        say(f"the start is kept: the best step gains {points:+.2f} points, with a standard error of {error:.2f}")
+        checkpoint.load(model, parent)
+        checkpoint.write(model, folder / BEST, ranges)
+        best = start
     with deployed(best, run.preprocessing) as infer:
         final = score_masks(Decoded(dataset.splits["val"]), infer, dataset.classes)
     result = {
-        "val_miou_percent": final.miou_percent, "held_out_percent": fitted.best_percent,
-        "best_step": fitted.best_step,
+        "val_miou_percent": final.miou_percent, "kept_step": fitted.best_step if gained else 0,
+        "held_out_start_percent": started_at, "held_out_best_percent": fitted.best_percent,
+        "best_step": fitted.best_step, "gain_points": points, "gain_standard_error_points": error,
         "held_out_against": "labels" if schedule.labels else "masks of the float parent",
         "held_out_images": len(held_out), "seconds": fitted.seconds, "step_seconds": fitted.step_seconds,
         "judge_seconds": fitted.judge_seconds, "steps_per_epoch": math.ceil(len(kept) / schedule.batch),
-        "history": list(fitted.history),
+        "history": list(fitted.history), "machine": device("host").describe(),
     }  # fmt: skip
     write_json(folder / "result.json", result)
     return result

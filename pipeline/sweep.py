@@ -16,6 +16,7 @@ from pipeline.calibrate import calibrate, candidates_of, samples_for
 from pipeline.convert import load_float, tflite_bytes
 from pipeline.data import open_dataset
 from pipeline.data.decoded import Decoded
+from pipeline.devices import device
 from pipeline.evaluate import deployed, score_masks
 from pipeline.fold import INPUT_RANGE, fold
 from pipeline.nouns.calibration import Calibration
@@ -46,13 +47,18 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """Rows of one parent, all beside the same float file's score."""
+    """Rows of one parent, all beside the same float file's score.
+
+    Attributes:
+      machine: where the files were scored.
+    """
 
     parent_sha256: str
     data: str
     images_scored: int
     float_miou_percent: float
     per_tensor: bool
+    machine: dict[str, Any]
     rows: tuple[Row, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -102,7 +108,10 @@ def sweep(
         percent, seconds = known[name]
         rows.append(Row(method, how, images, percent, known["float"] - percent, seconds))
         say(f"{i + 1}/{len(combinations)}  {name}: {percent:.2f} %, drop {rows[-1].drop_points:+.2f} points")
-    return Sweep(sha256(checkpoint), run.config.data, len(validation), known["float"], per_tensor, tuple(rows))
+    return Sweep(
+        sha256(checkpoint), run.config.data, len(validation), known["float"], per_tensor, device("host").describe(),
+        tuple(rows),
+    )  # fmt: skip
 
 
 def _known(file: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pipeline.data import open_dataset, source_of
 from pipeline.data.decoded import Decoded
 from pipeline.evaluate import Infer, mask_of, score_masks
 from pipeline.feed import Augmentation, class_frequencies, class_weights
-from pipeline.fit import Judge, Lesson, Schedule, fit, seen_both_ways
+from pipeline.fit import Judge, Lesson, Schedule, fit
 from pipeline.nouns import checkpoint
 from pipeline.nouns.dataset import TrainingDefaults
 from pipeline.nouns.errors import BadSpec, RunError
@@ -29,10 +29,10 @@ from pipeline.nouns.run import Run
 Say = Callable[[str], None]
 
 
-def keras_infer(model: tf_keras.Model, both_ways: bool = False) -> Infer:
-    """Masks of a Keras network, through the one preprocessing; ``both_ways``: see ``fit.seen_both_ways``."""
+def keras_infer(model: tf_keras.Model) -> Infer:
+    """Masks of a Keras network, through the one preprocessing."""
     preprocessing = Preprocessing(*model.input_shape[1:3])
-    call = tf.function(lambda image: seen_both_ways(model, image) if both_ways else model(image, training=False))
+    call = tf.function(lambda image: model(image, training=False))
 
     def infer(image: np.ndarray) -> np.ndarray:
         output = call(tf.constant(preprocessing.tensor(image, "float32"))).numpy()

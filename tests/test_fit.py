@@ -15,7 +15,6 @@ from pipeline.fit import (
     distillation_loss,
     fit,
     sample_positions,
-    seen_both_ways,
     segmentation_loss,
 )
 from pipeline.nouns import checkpoint
@@ -70,16 +69,6 @@ def test_the_loss_is_its_definition():
             both += truth * probability[place]
             either += truth + probability[place] - truth * probability[place]
     assert got == pytest.approx(cross / weight + 0.5 * (1 - (both / either).mean()), rel=1e-4)
-
-
-def test_the_teacher_sees_each_image_and_its_mirror_image():
-    model, images = network(), np.random.default_rng(0).normal(size=(2, *SHAPE, 3)).astype(np.float32)
-    got = seen_both_ways(model, tf.constant(images)).numpy()
-    seen, mirrored = model(images).numpy(), model(np.ascontiguousarray(images[:, :, ::-1])).numpy()
-    assert got == pytest.approx((seen + mirrored[:, :, ::-1]) / 2, abs=1e-6)
-    assert np.abs(got - seen).max() > 0.01
-    again = seen_both_ways(model, tf.constant(images[:, :, ::-1])).numpy()
-    assert again[:, :, ::-1] == pytest.approx(got, abs=1e-5)
 
 
 def test_a_batch_without_labels_gives_no_loss_and_no_nan():
@@ -208,16 +197,3 @@ def test_a_schedule_that_cannot_be_is_refused():
     for steps, batch, rate in ((0, 8, 0.1), (5, 0, 0.1), (5, 8, 0.0)):
         with pytest.raises(RunError, match="must be positive"):
             Schedule(steps, batch, rate)
-
-
-@pytest.mark.parametrize(("scores", "kept"), [((5.0, 3.0, 4.0), 0), ((3.0, 5.0, 4.0), 2), ((3.0, 3.0, 4.0), 4)])
-def test_the_start_is_kept_when_no_step_beats_it(tmp_path, scores, kept):
-    left, seen = iter(scores), []
-    model = network()
-    start = [w.numpy() for w in model.weights]
-    schedule = Schedule(4, 2, 1e-2, evaluations=2, judge_start=True)
-    _, fitted = do_fit(tmp_path, schedule, lambda: seen.append(0) or next(left), model)
-    assert [entry["step"] for entry in fitted.history] == [0, 2, 4]
-    assert fitted.best_step == kept and fitted.best_percent == max(scores) and fitted.last_percent == scores[-1]
-    checkpoint.load(model, tmp_path / "best.weights.h5")
-    assert all(np.array_equal(a, b) for a, b in zip(start, model.get_weights(), strict=True)) == (kept == 0)

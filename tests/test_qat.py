@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import models
+from pipeline.nouns import checkpoint
 from pipeline.nouns.ranges import ranges_from_json
 from pipeline.nouns.run import open_run
 from pipeline.qat import hold_out
@@ -81,6 +83,21 @@ def test_learned_ranges_move_and_travel_with_the_weights(parent, cli):
     recipe = json.loads(beside.read_text())["recipe"]
     assert recipe["per_tensor"] and recipe["calibration"]["method"] == "percentile"
     assert recipe["calibration"]["selection"] == "coverage" and len(recipe["calibration"]["images"]) == 4
+
+
+@pytest.mark.parametrize(("rate", "steps", "gains"), [("1e-9", "1", False), ("0.01", "40", True)])
+def test_the_start_is_kept_unless_training_gains_on_held_out_images(parent, cli, rate, steps, gains):
+    run, done = start(parent, cli, f"gains-{gains}", "--learning-rate", rate, "--steps", steps, "--distil", "0")
+    result = json.loads((run.qat_dir / "result.json").read_text())
+    assert (result["gain_points"] > result["gain_standard_error_points"]) == gains
+    assert ("the start is kept" in done.stderr) == (not gains) and (result["kept_step"] == 0) == (not gains)
+    model = models.build(run.config.model)
+    checkpoint.load(model, run.float_dir / "best.weights.h5")
+    begun = model.get_weights()
+    checkpoint.load(model, run.qat_dir / "best.weights.h5")
+    assert all(np.array_equal(a, b) for a, b in zip(begun, model.get_weights(), strict=True)) == (not gains)
+    ranges = ranges_from_json(json.loads((run.qat_dir / "ranges.json").read_text())["ranges"])
+    assert (ranges_of_checkpoint(run.qat_dir / "best.weights.h5") == ranges) == (not gains)
 
 
 def test_without_labels_and_with_images_of_a_folder(parent, cli, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluate import agreement_percent, mask_of, score
+from pipeline.evaluate import agreement_percent, confusions, gain, mask_of, score
 from pipeline.nouns.dataset import IGNORE
 
 CLASSES = ("a", "b", "c", "d")
@@ -51,6 +51,25 @@ def test_a_class_in_neither_is_left_out_and_named_but_a_wrong_guess_counts():
     assert got.absent == ("d",)
     assert got.iou_percent == {"a": 50.0, "b": 100.0, "c": 0.0}
     assert got.miou_percent == 50.0
+
+
+def test_a_gain_and_its_standard_error_are_those_of_resampled_images():
+    rng = np.random.default_rng(3)
+    labels = [np.kron(rng.integers(0, 4, (4, 4)), np.ones((5, 5), int)).astype(np.uint8) for _ in range(30)]
+
+    def wrong(share):
+        return [np.where(rng.random(x.shape) < share * rng.random(), (x + 1) % 4, x).astype(np.uint8) for x in labels]
+
+    before, after = (list(zip(labels, wrong(share), strict=True)) for share in (0.5, 0.3))
+    points, error = gain(confusions(before, 4), confusions(after, 4))
+    assert points == pytest.approx(score(after, CLASSES).miou_percent - score(before, CLASSES).miou_percent)
+    differences = []
+    for _ in range(300):
+        drawn = rng.integers(0, 30, 30)
+        first, second = (score([pairs[i] for i in drawn], CLASSES).miou_percent for pairs in (before, after))
+        differences.append(second - first)
+    assert error == pytest.approx(np.std(differences), rel=0.15)
+    assert gain(confusions(before, 4), confusions(before, 4)) == (0.0, 0.0)
 
 
 def test_agreement_counts_all_pixels_of_all_pairs():

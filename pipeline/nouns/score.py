@@ -8,6 +8,14 @@ from typing import Any
 import numpy as np
 
 
+def mean_iou_percent(confusion: np.ndarray) -> np.ndarray:
+    """float64 [...]: mean IoU of each int [..., classes, classes], over the classes that occur in labels or masks."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
+    union = confusion.sum(-2) + confusion.sum(-1) - hits
+    iou = np.divide(hits, union, out=np.zeros_like(hits), where=union > 0)
+    return 100 * iou.sum(-1) / np.maximum(1, (union > 0).sum(-1))
+
+
 @dataclasses.dataclass(frozen=True)
 class Score:
     """Accuracy over a set of images, pooled over all their labelled pixels.
@@ -34,7 +42,7 @@ class Score:
         present = union > 0
         iou = {name: 100 * hits[i] / union[i] for i, name in enumerate(classes) if present[i]}
         return cls(
-            miou_percent=float(np.mean(list(iou.values()))) if iou else 0.0,
+            miou_percent=float(mean_iou_percent(confusion)),
             pixel_accuracy_percent=float(100 * hits.sum() / max(1, confusion.sum())),
             iou_percent={name: float(value) for name, value in iou.items()},
             absent=tuple(name for i, name in enumerate(classes) if not present[i]),
