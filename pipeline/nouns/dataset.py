@@ -58,7 +58,7 @@ class TrainingDefaults:
     steps: int = 4000
     qat_steps: int = 230
     learning_rate: float = 2e-3
-    qat_learning_rate: float = 5e-5
+    qat_learning_rate: float = 1e-4
     evaluations: int = 10
     scale: tuple[float, float] = (0.6, 1.8)
     colour: float = 0.25
