@@ -3,11 +3,12 @@ PYTHON ?= python3.11
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help install demo test check lock clean
+.PHONY: help install demo test test-real check lock clean
 
 help:
 	@echo "make demo    environment, then train, qat, convert and bench on built-in images"
 	@echo "make test    environment, then the core tests"
+	@echo "make test-real  the vendors' compilers, installed and asked for real"
 	@echo "make install environment only (.venv)"
 	@echo "make check   style and types"
 	@echo "make lock    requirements*.txt from requirements*.in (needs uv)"
@@ -27,7 +28,11 @@ demo: install
 	$(PY) cli.py bench --run runs/demo --target cpu --device
 
 test: install
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not real"
+
+test-real: install
+	$(PY) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-ethos.txt
+	$(PY) -m pytest -n 2 -m real
 
 check: install
 	$(VENV)/bin/ruff check .
@@ -37,6 +42,7 @@ check: install
 lock:
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements.in -o requirements.txt
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-dev.in -o requirements-dev.txt
+	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-ethos.in -o requirements-ethos.txt
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -383,6 +383,39 @@ def bench(
     benching.check_gates(measurement, max_drop, max_latency_ms)
 
 
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--target", "names", multiple=True, required=True, metavar="NAME", help="One or more, see `list`.")
+@click.option("--level", type=int, metavar="N", help="Feature level, for targets that have such (nnapi: 27 to 31).")
+@click.option("--all", "every_op", is_flag=True, help="Show the accelerated ops as well.")
+@click.option("--no-compiler", is_flag=True, help="Go by the rules alone; do not ask the target's own compiler.")
+@JSON
+def inspect(
+    file: Path, names: tuple[str, ...], level: int | None, every_op: bool, no_compiler: bool, json_path: Path | None
+) -> None:
+    """What a target makes of a .tflite file, ours or not, operator by operator: accelerated, falls back, or refused.
+
+    By the target's rules, each with its source, and by its own compiler or runtime where that is on this machine.
+    """
+    from pipeline.inspect import inspect as ask
+    from pipeline.show_inspection import show_inspection
+    from pipeline.targets import target as find_target
+
+    targets = [find_target(name).at_level(level) for name in names]
+    inspections = [ask(file, target, not no_compiler) for target in targets]
+    write_numbers(json_path, {"file": str(file), "inspections": [i.to_json() for i in inspections]})
+    for inspection in inspections:
+        show_inspection(inspection, str(file), every_op)
+
+
+@main.command()
+def doctor() -> None:
+    """Say of each target and device whether it is ready on this machine, and the one command that makes it so."""
+    from pipeline.show import show_readiness
+
+    show_readiness()
+
+
 @main.command("list")
 def list_() -> None:
     """List the models, datasets, targets and devices."""

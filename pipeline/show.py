@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 
 
-def _console() -> Console:
+def console() -> Console:
     # A pipe gets a fixed width, so that logs do not wrap at 80 columns.
     return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120, highlight=False)
 
@@ -45,8 +45,24 @@ def show_registries() -> None:
         )
         for row in rows:
             table.add_row(*row)
-        _console().print(table)
-        _console().print()
+        console().print(table)
+        console().print()
+
+
+def show_readiness() -> None:
+    """Each target and device: ready on this machine, or the one command that makes it so."""
+    table = Table()
+    for name in ("", "name", "what", "ready"):
+        table.add_column(name, overflow="fold")
+    for target in targets.targets().values():
+        needed = target.missing() if target.missing else None
+        compiled = "its compiler too" if target.missing else "nothing to compile"
+        table.add_row("target", target.name, target.title, f"no: {needed}" if needed else f"yes, {compiled}")
+    for device in devices.devices().values():
+        there = device.find()
+        table.add_row("device", device.name, device.title, f"yes, {there}" if there else "no: not attached")
+    console().print(table)
+    console().print("A target whose compiler is missing converts and inspects all the same; it is not compiled.")
 
 
 def show_score(score: Score, what: str) -> None:
@@ -58,9 +74,9 @@ def show_score(score: Score, what: str) -> None:
     table.add_section()
     table.add_row("mIoU", f"{score.miou_percent:.2f}")
     table.add_row("pixel accuracy", f"{score.pixel_accuracy_percent:.2f}")
-    console = _console()
-    console.print(table)
-    console.print(f"{score.images} images" + _absent(score))
+    out = console()
+    out.print(table)
+    out.print(f"{score.images} images" + _absent(score))
 
 
 def _absent(score: Score) -> str:
@@ -92,18 +108,18 @@ def show_measurement(m: Measurement) -> None:
     table.add_row("file MiB", f"{a / MIB:.2f}", f"{b / MIB:.2f}", f"{a / b:.2f}x smaller")
     a, b = parent.peak_memory_bytes, artifact.peak_memory_bytes
     table.add_row("peak memory MiB, process", f"{a / MIB:.0f}", f"{b / MIB:.0f}", "")
-    console = _console()
-    console.print(f"{artifact.file} beside its float parent")
-    console.print(table)
+    out = console()
+    out.print(f"{artifact.file} beside its float parent")
+    out.print(table)
     machine = m.machine
     features = f" ({', '.join(machine['cpu_features'])})" if machine.get("cpu_features") else ""
-    console.print(f"accuracy: {m.images} {m.split} images of {m.data}{_absent(artifact.score)}")
-    console.print(
+    out.print(f"accuracy: {m.images} {m.split} images of {m.data}{_absent(artifact.score)}")
+    out.print(
         f"latency: {machine['device']}, {machine['cpu']}{features}, {machine['threads']} of {machine['cores']} cores,"
         f" {machine['runtime']}; in turns after {artifact.latency.warmup_runs} warm-up runs"
     )
     for note in m.notes:
-        console.print(f"note: {note}")
+        out.print(f"note: {note}")
 
 
 def show_sweep(s: Sweep) -> None:
@@ -120,16 +136,16 @@ def show_sweep(s: Sweep) -> None:
     for images, how in dict.fromkeys((row.images, row.selection) for row in s.rows):
         of_row = {row.method: row for row in s.rows if (row.images, row.selection) == (images, how)}
         table.add_row(str(images), how, *(f"{of_row[name].miou_percent:.2f}" for name in methods))
-    console = _console()
-    console.print(table)
-    console.print(
+    out = console()
+    out.print(table)
+    out.print(
         f"best: {best.method} on {best.images} images ({best.selection}), drop {best.drop_points:+.2f} points; chosen"
         " on these very images, so expect a little less on others"
     )
 
 
 def show_agreement(a: Agreement) -> None:
-    console = _console()
+    out = console()
     table = Table(title=f"{a.file}: Keras against {a.kernels}, {a.images} images", title_justify="left")
     for name, justify in (
         ("layer", "left"), ("op", "left"), ("same code %", "right"), ("within 2 steps %", "right"),
@@ -142,27 +158,27 @@ def show_agreement(a: Agreement) -> None:
             layer.layer, layer.op, f"{layer.same_percent:.2f}", f"{layer.close_percent:.2f}", str(layer.worst_steps),
             where, style="bold" if layer.layer == a.parts else None,
         )  # fmt: skip
-    console.print(table)
-    console.print(
+    out.print(table)
+    out.print(
         f"same class on {a.same_class_percent:.3f} % of pixels, logits within 2 steps {a.close_percent:.3f} %, in the"
         " integer arithmetic of those kernels"
     )
-    console.print(
+    out.print(
         f"same class on {a.in_training_same_class_percent:.3f} %, within 2 steps {a.in_training_close_percent:.3f} %,"
         " where Keras rounds in floating point, as in training"
     )
     first = next((layer for layer in a.layers if layer.worst_steps), None)
     if first is None:
-        console.print("no layer parts")
+        out.print("no layer parts")
     else:
-        console.print(
+        out.print(
             f"the first layer that differs at all: {first.layer}, on {100 - first.same_percent:.3f} % of its values, by"
             f" {first.worst_steps} at image {first.worst_at[0]}, row {first.worst_at[1]}, column {first.worst_at[2]},"
             f" channel {first.worst_at[3]}"
         )
-        console.print(f"the first layer that parts (under 99 % within 2 steps): {a.parts or 'none'}")
+        out.print(f"the first layer that parts (under 99 % within 2 steps): {a.parts or 'none'}")
     if not a.means_something:
-        console.print(
+        out.print(
             f"this says little: {a.codes} distinct codes and {a.classes} classes in the output; at least"
             f" {FEWEST_CODES} and {FEWEST_CLASSES} are needed"
         )

@@ -78,17 +78,19 @@ def _sources(graph: Graph, op: Op) -> Iterator[Tensor]:
 
 
 def _versions(graph: Graph, target: Target) -> Iterator[str]:
-    for op in graph.ops if target.op_versions is not None else ():
-        newest = (target.op_versions or {}).get(op.name)
-        if newest is None:
+    """Ops that would end the target's compilation instead of falling back."""
+    rules = target.rules
+    for op in graph.ops if rules is not None and rules.refuses_newer else ():
+        rule = rules.ops.get(op.name) if rules else None
+        if rule is None:
             yield f"{_at(op, graph)} is not known to {target.title}"
-        elif op.version > newest:
+        elif rule.newest is not None and op.version > rule.newest:
             retrain = (
                 " (the network's half_pixel resize needs it: train it with --resize align_corners)"
                 if op.name.startswith("RESIZE_")
                 else ""
             )
-            yield f"{_at(op, graph)} has version {op.version}, {target.title} takes {newest} at most{retrain}"
+            yield f"{_at(op, graph)} has version {op.version}, {target.title} takes {rule.newest} at most{retrain}"
 
 
 def _types(graph: Graph) -> Iterator[str]:

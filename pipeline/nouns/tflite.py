@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flatbuffers
@@ -29,6 +30,13 @@ def _names(enum: type) -> dict[int, str]:
 
 OP_NAMES = _names(schema.BuiltinOperator)
 TYPE_NAMES = {v: k.lower() for v, k in _names(schema.TensorType).items()}
+PADDINGS = _names(schema.Padding)
+ACTIVATIONS = _names(schema.ActivationFunctionType)
+TYPE_BITS = {
+    "bool": 8, "int4": 4, "uint8": 8, "int8": 8, "int16": 16, "uint16": 16, "float16": 16, "bfloat16": 16, "int32": 32,
+    "uint32": 32, "float32": 32, "int64": 64, "uint64": 64, "float64": 64, "complex64": 64, "complex128": 128,
+}  # fmt: skip
+NUMBERS = ("int8", "uint8", "int16", "int32", "int64", "float32")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +50,7 @@ class Tensor:
       constant: whether its values are in the file.
       size_bytes: of the constant values; 0 for activations.
       lowest: smallest value of an int8 constant; None for all others.
+      values: of a constant with at most 64 numbers, such as axes and sizes, flattened; None for all others.
     """
 
     name: str
@@ -54,28 +63,51 @@ class Tensor:
     constant: bool
     size_bytes: int
     lowest: int | None = None
+    values: tuple[float, ...] | None = None
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def activation_bytes(self) -> int:
+        """What the tensor needs in memory while it is alive, unpadded."""
+        return math.ceil(self.elements * TYPE_BITS.get(self.dtype, 0) / 8)
 
 
 @dataclasses.dataclass(frozen=True)
 class Op:
-    """One operator: its place in the file, name, version, the tensors it reads (−1: none) and writes."""
+    """One operator: its place in the file, name, version, the tensors it reads (−1: none) and writes.
+
+    Attributes:
+      options: what the schema's table of options for this op holds, under the schema's own names, with 'padding' and
+        'fusedActivationFunction' as words.
+      custom: whether the name is that of a custom op.
+    """
 
     index: int
     name: str
     version: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    custom: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """The first subgraph of a .tflite file."""
+    """The first subgraph of a .tflite file.
+
+    Attributes:
+      subgraphs: how many the file has.
+    """
 
     ops: tuple[Op, ...]
     tensors: tuple[Tensor, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     metadata: dict[str, bytes]
+    subgraphs: int = 1
 
     def reads(self, op: Op) -> Iterator[Tensor]:
         return (self.tensors[i] for i in op.inputs if i >= 0)
@@ -103,7 +135,7 @@ def read(data: bytes, name: str = "the file") -> Graph:
     try:
         model = schema.ModelT.InitFromPackedBuf(data, 0)
         graph = model.subgraphs[0]
-        return Graph(
+        parsed = Graph(
             ops=tuple(_op(i, op, model) for i, op in enumerate(graph.operators)),
             tensors=tuple(_tensor(t, model.buffers) for t in graph.tensors),
             inputs=tuple(int(i) for i in graph.inputs),
@@ -112,9 +144,20 @@ def read(data: bytes, name: str = "the file") -> Graph:
                 _text(m.name): np.asarray(model.buffers[m.buffer].data, np.uint8).tobytes()
                 for m in model.metadata or []
             },
+            subgraphs=len(model.subgraphs),
         )
+        _check_indices(parsed)
+        return parsed
     except (struct.error, IndexError, TypeError, AttributeError, ValueError, KeyError, MemoryError):
         raise ArtifactError(f"{name} is broken or truncated ({len(data)} bytes): convert the network again.") from None
+
+
+def _check_indices(graph: Graph) -> None:
+    """Raises IndexError where an op or the graph names a tensor that is not there; −1 stands for no input."""
+    known = range(len(graph.tensors))
+    named = {i for op in graph.ops for i in (*(i for i in op.inputs if i != -1), *op.outputs)}
+    if not named | {*graph.inputs, *graph.outputs} <= set(known):
+        raise IndexError
 
 
 def _text(value: Any) -> str:
@@ -126,18 +169,34 @@ def _op(index: int, op: Any, model: Any) -> Op:
     builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
     name = _text(code.customCode) if code.customCode else OP_NAMES[builtin]
     inputs = () if op.inputs is None else tuple(int(i) for i in op.inputs)
-    return Op(index, name, code.version, inputs, tuple(int(i) for i in op.outputs))
+    outputs = () if op.outputs is None else tuple(int(i) for i in op.outputs)
+    return Op(index, name, code.version, inputs, outputs, _options(op.builtinOptions), bool(code.customCode))
+
+
+def _options(table: Any) -> dict[str, Any]:
+    given = {} if table is None else dict(vars(table))
+    for key, names in (("padding", PADDINGS), ("fusedActivationFunction", ACTIVATIONS)):
+        if key in given:
+            given[key] = names.get(given[key], str(given[key]))
+    return given
+
+
+def _values(dtype: str, data: Any) -> tuple[float, ...] | None:
+    if dtype not in NUMBERS or data is None or not 0 < len(data) <= 64 * np.dtype(dtype).itemsize:
+        return None
+    return tuple(x.item() for x in np.asarray(data, np.uint8).view(dtype))
 
 
 def _tensor(tensor: Any, buffers: list[Any]) -> Tensor:
     q = tensor.quantization
     data = buffers[tensor.buffer].data
+    dtype = TYPE_NAMES[tensor.type]
     signature = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
     return Tensor(
         name=_text(tensor.name),
         shape=tuple(int(n) for n in (tensor.shape if tensor.shape is not None else ())),
         dynamic=any(n < 0 for n in (signature if signature is not None else ())),
-        dtype=TYPE_NAMES[tensor.type],
+        dtype=dtype,
         scale=tuple(float(s) for s in q.scale) if q is not None and q.scale is not None else (),
         zero_point=tuple(int(z) for z in q.zeroPoint) if q is not None and q.zeroPoint is not None else (),
         axis=int(q.quantizedDimension) if q is not None else 0,
@@ -145,9 +204,10 @@ def _tensor(tensor: Any, buffers: list[Any]) -> Tensor:
         size_bytes=0 if data is None else len(data),
         lowest=(
             int(np.asarray(data, np.uint8).view(np.int8).min())
-            if TYPE_NAMES[tensor.type] == "int8" and data is not None and len(data)
+            if dtype == "int8" and data is not None and len(data)
             else None
         ),
+        values=_values(dtype, data),
     )
 
 

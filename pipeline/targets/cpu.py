@@ -1,6 +1,98 @@
-"""Plain CPUs through XNNPACK, LiteRT's default delegate."""
+"""Plain CPUs through XNNPACK, LiteRT's default delegate. What it leaves runs in LiteRT's own kernels, there too."""
 
-from pipeline.nouns.target import Target
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline.nouns.rules import Check, Rule, Rules, Verdict
+from pipeline.nouns.target import Answer, Target
+from pipeline.nouns.tflite import Graph, Op
+from pipeline.targets.checks import FLOATS, activation, axes_of, constant, data_of, fixed_sizes, unit_strides
+
+SOURCE = "tflite/delegates/xnnpack/xnnpack_delegate.cc"
+WORKER = Path(__file__).with_name("xnnpack_worker.py")
+TIMEOUT_SECONDS = 300
+
+
+def ask(file: Path, graph: Graph) -> Answer:
+    """Which ops LiteRT hands to XNNPACK on this machine."""
+    by = f"LiteRT {importlib.metadata.version('ai-edge-litert')}"
+    try:
+        done = subprocess.run(
+            [sys.executable, str(WORKER), str(file)], capture_output=True, text=True, timeout=TIMEOUT_SECONDS,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return Answer(None, f"{by} did not load the file in {TIMEOUT_SECONDS} s")
+    if done.returncode != 0:
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["nothing"]
+        return Answer(None, f"{by} cannot load the file (exit code {done.returncode}): {said[-1]}")
+    inside = in_pieces(graph, json.loads(done.stdout.splitlines()[-1]))
+    return Answer(
+        tuple(
+            Verdict(op.index, "accelerated", "", by, by) if op.index in inside
+            else Verdict(op.index, "falls back", "left to LiteRT's own kernel", by, by)
+            for op in graph.ops
+        ),
+        f"{by}, XNNPACK",
+    )  # fmt: skip
+
+
+def in_pieces(graph: Graph, pieces: list[dict[str, list[int]]]) -> set[int]:
+    """Ops between the inputs and the outputs of the delegate's pieces."""
+    made_by = {i: op for op in graph.ops for i in op.outputs}
+    found: set[int] = set()
+    for piece in pieces:
+        borders, open_ends = set(piece["inputs"]), list(piece["outputs"])
+        while open_ends:
+            op = made_by.get(open_ends.pop())
+            if op is not None and op.index not in found:
+                found.add(op.index)
+                open_ends += [i for i in op.inputs if i >= 0 and i not in borders]
+    return found
+
+
+def one_range(op: Op, graph: Graph) -> str | None:
+    """Quantized data keeps its range on the way through."""
+    ranges = {(t.scale, t.zero_point) for t in (*graph.reads(op), *graph.writes(op)) if t.dtype in ("int8", "uint8")}
+    return None if len(ranges) < 2 else "its inputs and its output have different ranges"
+
+
+def inputs_at_most(limit: int) -> Check:
+    def check(op: Op, graph: Graph) -> str | None:
+        return None if len(op.inputs) <= limit else f"{len(op.inputs)} inputs; {limit} at most"
+
+    return check
+
+
+def image_mean(op: Op, graph: Graph) -> str | None:
+    axes = axes_of(op, graph)
+    return "axes that are computed, not constant" if axes is None else None
+
+
+def rank_of_4(op: Op, graph: Graph) -> str | None:
+    shape = data_of(op, graph).shape
+    return None if len(shape) == 4 else f"data of {len(shape)} dimensions; 4 only"
+
+
+def keeps_sign(op: Op, graph: Graph) -> str | None:
+    old, new = data_of(op, graph).dtype, graph.tensors[op.outputs[0]].dtype
+    return None if old in ("float32", new) else f"from {old} to {new}; from float32, or within one type"
+
+
+FUSED = activation("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
+INT8 = ("int8", "uint8")
+BOTH = ("float32", *INT8)
+ONLY_FLOAT = ("float32",)
+
+
+def taken(*checks: Check, reads: tuple[str, ...] = BOTH, writes: tuple[str, ...] = (), remedy: str = "") -> Rule:
+    return Rule(reads, SOURCE, checks=checks, writes=writes, remedy=remedy)
+
 
 CPU = Target(
     name="cpu",
@@ -8,4 +100,27 @@ CPU = Target(
     weights="int8",
     io=("uint8", "int8", "float32"),  # uint8 first: camera frames and MediaPipe plug in as they are
     source="LiteRT runs what its own converter writes",
-)
+    rules=Rules(
+        ops={
+            "CONV_2D": taken(FUSED, constant(1, 2)), "DEPTHWISE_CONV_2D": taken(FUSED, constant(1, 2)),
+            "TRANSPOSE_CONV": taken(constant(0, 1, 3)), "FULLY_CONNECTED": taken(FUSED, constant(1)),
+            "ADD": taken(FUSED), "SUB": taken(FUSED), "MUL": taken(FUSED),
+            "CONCATENATION": taken(activation("NONE"), inputs_at_most(5)),
+            "AVERAGE_POOL_2D": taken(FUSED, reads=ONLY_FLOAT, remedy="a MEAN, or a depthwise convolution"),
+            "MAX_POOL_2D": taken(FUSED, one_range),
+            "MEAN": taken(image_mean),
+            "RESIZE_BILINEAR": taken(rank_of_4, constant(1), one_range),
+            "SOFTMAX": taken(reads=ONLY_FLOAT, remedy="logits in place of scores (`--output logits`)"),
+            "LOGISTIC": taken(), "TANH": taken(), "ELU": taken(), "LEAKY_RELU": taken(),
+            "RELU": taken(reads=ONLY_FLOAT), "RELU6": taken(reads=ONLY_FLOAT), "RELU_N1_TO_1": taken(reads=ONLY_FLOAT),
+            "HARD_SWISH": taken(reads=ONLY_FLOAT),
+            "PAD": taken(constant(1), one_range), "RESHAPE": taken(one_range), "TRANSPOSE": taken(constant(1)),
+            "SLICE": taken(constant(1, 2)),
+            "STRIDED_SLICE": taken(constant(1, 2), unit_strides), "SPLIT": taken(constant(0)),
+            "QUANTIZE": taken(keeps_sign, writes=INT8), "DEQUANTIZE": taken(reads=(*INT8, *FLOATS), writes=ONLY_FLOAT),
+        },
+        source=SOURCE,
+        everywhere=(fixed_sizes,),
+    ),
+    ask=ask,
+)  # fmt: skip

@@ -1,13 +1,133 @@
-"""Android's Neural Networks API, feature level 29 (Android 10) and newer for int8."""
+"""Android's Neural Networks API: what each feature level takes, 27 (Android 8.1) to 31 (Android 12)."""
 
+from __future__ import annotations
+
+from pipeline.nouns.rules import Check, Rule, Rules
 from pipeline.nouns.target import Target
+from pipeline.nouns.tflite import Graph, Op
+from pipeline.targets.checks import (
+    activation,
+    constant,
+    factor,
+    fixed_sizes,
+    not_both_resize_modes,
+    not_grouped,
+    rank_at_most,
+    window_at_most,
+)
 
+SOURCE = "tflite/delegates/nnapi/nnapi_delegate.cc, Validate"
+ANDROID = {27: "8.1", 28: "9", 29: "10", 30: "11", 31: "12"}
+INTEGERS = ("int8", "uint8")
+INT8_SINCE = 29
+"""Signed 8-bit activations and per-channel kernels; before it the delegate takes uint8 and float32 graphs."""
+
+
+def from_level(needed: int, level: int, what: str) -> Check:
+    def check(op: Op, graph: Graph) -> str | None:
+        return None if level >= needed else f"{what} needs feature level {needed} (Android {ANDROID[needed]})"
+
+    return check
+
+
+def int8_since(needed: int, level: int) -> Check:
+    """Signed 8-bit data needs a feature level of its own."""
+
+    def check(op: Op, graph: Graph) -> str | None:
+        signed = any(t.dtype == "int8" and not t.constant for t in (*graph.reads(op), *graph.writes(op)))
+        return from_level(needed, level, "int8")(op, graph) if signed else None
+
+    return check
+
+
+def resize_flags(level: int) -> Check:
+    def check(op: Op, graph: Graph) -> str | None:
+        flags = [name for name in ("alignCorners", "halfPixelCenters") if op.options.get(name)]
+        return from_level(30, level, f"a resize with {flags[0]}")(op, graph) if flags else None
+
+    return check
+
+
+def quantized_window(op: Op, graph: Graph) -> str | None:
+    """Vendors' fixed-point sums overflow beyond 256 values; checked unless an accelerator is named."""
+    data = graph.tensors[op.inputs[0]]
+    return window_at_most(256)(op, graph) if data.dtype in INTEGERS else None
+
+
+def to_int8(level: int) -> Check:
+    def check(op: Op, graph: Graph) -> str | None:
+        made = graph.tensors[op.outputs[0]]
+        return from_level(30, level, "quantizing to int8")(op, graph) if made.dtype == "int8" else None
+
+    return check
+
+
+def from_int8(level: int) -> Check:
+    def check(op: Op, graph: Graph) -> str | None:
+        read = graph.tensors[op.inputs[0]]
+        if read.dtype != "int8":
+            return None
+        return from_level(30 if any(read.zero_point) else 29, level, "dequantizing int8")(op, graph)
+
+    return check
+
+
+def index_output(op: Op, graph: Graph) -> str | None:
+    made = graph.tensors[op.outputs[0]]
+    return None if made.dtype == "int32" else f"gives {made.dtype}; int32 only"
+
+
+def one_to_one(op: Op, graph: Graph) -> str | None:
+    """A size must be constant; ``factor`` would fail where it is not."""
+    return constant(1)(op, graph) or (None if min(factor(op, graph)) > 0 else "a size of 0")
+
+
+def rules(level: int) -> Rules:
+    data = ("float32", *INTEGERS)
+
+    def op(since: int, *checks: Check, int8: int = INT8_SINCE, reads: tuple[str, ...] = data,
+           writes: tuple[str, ...] = (), remedy: str = "") -> Rule:  # fmt: skip
+        every = (from_level(since, level, "this op"), int8_since(int8, level), *checks)
+        return Rule(reads, SOURCE, checks=every, writes=writes, remedy=remedy)
+
+    older = "a newer feature level (`--level`), or the GPU target"
+    return Rules(
+        ops={
+            "CONV_2D": op(27, constant(1, 2), not_grouped),
+            "DEPTHWISE_CONV_2D": op(27, constant(1, 2)),
+            "TRANSPOSE_CONV": op(29, constant(0, 1, 3)),
+            "FULLY_CONNECTED": op(27, constant(1, 2)),
+            "ADD": op(27, rank_at_most(4)), "MUL": op(27, rank_at_most(4)), "SUB": op(28, rank_at_most(4)),
+            "CONCATENATION": op(27, activation("NONE")),
+            "AVERAGE_POOL_2D": op(27, quantized_window, remedy="a MEAN, or pool windows of at most 256 pixels"),
+            "MAX_POOL_2D": op(27),
+            "MEAN": op(28, constant(1)),
+            "RESIZE_BILINEAR": op(27, one_to_one, not_both_resize_modes, resize_flags(level), remedy=older),
+            "RESIZE_NEAREST_NEIGHBOR": op(29, one_to_one, resize_flags(level), remedy=older),
+            "SOFTMAX": op(27), "LOGISTIC": op(27), "TANH": op(27), "RELU": op(27), "RELU6": op(27),
+            "RELU_N1_TO_1": op(27), "HARD_SWISH": op(29),
+            "ARG_MAX": op(29, index_output, writes=("int32", "int64"), remedy="argmax to int32, or on the host"),
+            "PAD": op(28, constant(1)), "PADV2": op(29, constant(1, 2)),
+            "RESHAPE": op(27, rank_at_most(4)), "SQUEEZE": op(28, rank_at_most(4)), "TRANSPOSE": op(28, constant(1)),
+            "STRIDED_SLICE": op(28, constant(1, 2, 3)), "SLICE": op(29, constant(1, 2)),
+            "QUANTIZE": op(29, to_int8(level), int8=27, reads=("float32",), writes=INTEGERS,
+                           remedy="an int8 input (`--io int8`)"),
+            "DEQUANTIZE": op(27, from_int8(level), int8=27, reads=INTEGERS, writes=("float32",)),
+        },
+        source=SOURCE,
+        everywhere=(fixed_sizes,),
+    )  # fmt: skip
+
+
+LEVELS = {level: rules(level) for level in ANDROID}
 NNAPI = Target(
     name="nnapi",
-    title="NNAPI, Android 10 to 14",
+    title="NNAPI, Android 8.1 to 14",
     weights="int8",
     io=("int8", "uint8", "float32"),
-    source="tflite/delegates/nnapi/nnapi_delegate.cc, Validate",
+    source=SOURCE,
+    rules=LEVELS[30],
+    levels=LEVELS,
     advice=(
         "NNAPI is deprecated since Android 15: for new devices use --target gpu, or the chip vendor's own compiler."
     ),

@@ -1,0 +1,192 @@
+"""Asks what a target makes of a .tflite file, operator by operator."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.nouns.errors import ArtifactError, BadSpec
+from pipeline.nouns.inspection import Change, Coverage, Inspection
+from pipeline.nouns.rules import Rule, Rules, Verdict
+from pipeline.nouns.target import Target
+from pipeline.nouns.tflite import Graph, Op, read
+
+COMPILED = "edgetpu-custom-op"
+MALFORMED = (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError)
+BORDER = ("QUANTIZE", "DEQUANTIZE")
+
+
+def macs(op: Op, graph: Graph) -> int:
+    """Multiply-accumulates of one op: 1 MAC = one product added; 0 for ops that multiply no kernel."""
+    try:
+        return _macs(op, graph)
+    except MALFORMED:
+        return 0
+
+
+def _macs(op: Op, graph: Graph) -> int:
+    if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+        kernel, made = graph.tensors[op.inputs[1]], graph.tensors[op.outputs[0]]
+        each = {
+            "CONV_2D": math.prod(kernel.shape[1:]),
+            "DEPTHWISE_CONV_2D": math.prod(kernel.shape[1:3]),
+            "FULLY_CONNECTED": kernel.shape[-1] if kernel.shape else 0,
+        }[op.name]
+        return made.elements * each
+    if op.name == "TRANSPOSE_CONV":  # every input value meets the whole kernel: [out, h, w, in]
+        kernel, data = graph.tensors[op.inputs[1]], graph.tensors[op.inputs[2]]
+        return data.elements * math.prod(kernel.shape[:3])
+    return 0
+
+
+def by_rule(graph: Graph, rules: Rules) -> tuple[Verdict, ...]:
+    """Each op by itself, before partitions are chosen."""
+    return tuple(_judge(op, graph, rules) for op in graph.ops)
+
+
+def _judge(op: Op, graph: Graph, rules: Rules) -> Verdict:
+    def no(reason: str, source: str, remedy: str = "", refused: bool = False) -> Verdict:
+        return Verdict(op.index, "refused" if refused else "falls back", reason, source, remedy=remedy)
+
+    rule: Rule | None = None if op.custom else rules.ops.get(op.name)
+    if rule is None:
+        return no("a custom op" if op.custom else "not an op that this target knows", rules.source)
+    if rule.newest is not None and op.version > rule.newest:
+        return no(f"version {op.version}; {rule.newest} at most", rule.source, rule.remedy, rules.refuses_newer)
+    for tensors, allowed in ((graph.reads(op), rule.reads), (graph.writes(op), rule.writes or rule.reads)):
+        for tensor in tensors:
+            if not tensor.constant and tensor.dtype not in allowed:
+                return no(f"works on {tensor.dtype}; allowed: {', '.join(allowed)}", rule.source, rule.remedy)
+    for check in (*rules.everywhere, *rule.checks):
+        try:
+            reason = check(op, graph)
+        except MALFORMED:
+            reason = "its inputs or options are not those of such an op: the file may be broken"
+        if reason:
+            return no(reason, rule.source, rule.remedy)
+    return Verdict(op.index, "accelerated", "", rule.source)
+
+
+def partitions(graph: Graph, taken: Sequence[bool]) -> list[list[int]]:
+    """Pieces of taken ops: as few as the order of the data allows.
+
+    As LiteRT partitions a graph for a delegate (PartitionGraphIntoIndependentNodeSubsets, tflite/graph_info.cc): ops of
+    one kind are collected as long as any is ready, then those of the other kind.
+    """
+    made_by = {i: op.index for op in graph.ops for i in op.outputs}
+    needs = [{made_by[i] for i in op.inputs if i in made_by} for op in graph.ops]
+    left, done, pieces = list(range(len(graph.ops))), set[int](), []
+    while left:
+        ready = [i for i in left if needs[i] <= done]
+        if not ready:
+            raise ArtifactError("the graph's ops wait for each other in a circle: the file is broken.")
+        kind, piece = taken[ready[0]], list[int]()
+        for i in left:  # the file's order is one in which each op follows those that it needs
+            if taken[i] == kind and needs[i] <= done:
+                piece.append(i)
+                done.add(i)
+        left = [i for i in left if i not in done]
+        if kind:
+            pieces.append(piece)
+    return pieces
+
+
+def kept(pieces: list[list[int]], rules: Rules) -> list[list[int]]:
+    """The pieces that the target accelerates."""
+    if rules.partitions == "all" or not pieces:
+        return pieces
+    return [pieces[0] if rules.partitions == "first" else max(pieces, key=len)]
+
+
+def after_partitioning(graph: Graph, verdicts: tuple[Verdict, ...], rules: Rules) -> tuple[Verdict, ...]:
+    """The verdicts once the target has kept the pieces that it takes."""
+    pieces = partitions(graph, [v.outcome == "accelerated" for v in verdicts])
+    inside = {i for piece in kept(pieces, rules) for i in piece}
+    why = f"the target takes one piece of a graph, the {rules.partitions}; this op lies in another"
+    return tuple(
+        v if v.outcome != "accelerated" or v.op in inside
+        else dataclasses.replace(v, outcome="falls back", reason=why, source=rules.source)
+        for v in verdicts
+    )  # fmt: skip
+
+
+def coverage(graph: Graph, verdicts: Sequence[Verdict], by: str) -> Coverage:
+    taken = [v.outcome == "accelerated" for v in verdicts]
+    pieces = partitions(graph, taken)
+    place = {i: n for n, piece in enumerate(pieces) for i in piece}
+    made_by = {i: op.index for op in graph.ops for i in op.outputs}
+    crossing = {
+        i for op in graph.ops for i in op.inputs if i in made_by and place.get(made_by[i]) != place.get(op.index)
+    }
+    counts = [macs(op, graph) for op in graph.ops]
+    return Coverage(
+        ops=len(graph.ops), ops_accelerated=sum(taken), macs=sum(counts),
+        macs_accelerated=sum(n for n, yes in zip(counts, taken, strict=True) if yes), partitions=len(pieces),
+        crossing_bytes=sum(graph.tensors[i].activation_bytes for i in crossing), by=by,
+    )  # fmt: skip
+
+
+def best_change(graph: Graph, alone: tuple[Verdict, ...], rules: Rules) -> Change | None:
+    """Of all the ops with one name and one remedy, those whose acceptance would gain most: MACs first, then ops."""
+    now = coverage(graph, after_partitioning(graph, alone, rules), "rule")
+    groups: dict[tuple[str, str], list[Verdict]] = {}
+    for verdict in alone:
+        if verdict.outcome != "accelerated":
+            groups.setdefault((graph.ops[verdict.op].name, verdict.remedy), []).append(verdict)
+    changes = []
+    for (name, remedy), group in groups.items():
+        inside = {v.op for v in group}
+        then = tuple(dataclasses.replace(v, outcome="accelerated") if v.op in inside else v for v in alone)
+        new = coverage(graph, after_partitioning(graph, then, rules), "rule")
+        gained = (new.macs_accelerated - now.macs_accelerated, new.ops_accelerated - now.ops_accelerated)
+        changes.append(Change(tuple(sorted(inside)), name, group[0].reason, remedy, gained[1], gained[0]))
+    return max(changes, key=lambda c: (c.macs_gained, c.ops_gained), default=None)
+
+
+def inspect(file: Path, target: Target, compiler: bool = True) -> Inspection:
+    """What ``target`` makes of ``file``, by its rules and, with ``compiler``, by its own compiler where that is here.
+
+    Raises ArtifactError for a file that is none, and BadSpec for a target without rules.
+    """
+    if target.rules is None:
+        raise BadSpec(f"target {target.name} has no rules about ops: choose another target (see `list`).")
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{file} cannot be read ({error.strerror}): name a .tflite file.") from None
+    graph = read(data, str(file))
+    if any(op.name == COMPILED for op in graph.ops):
+        raise ArtifactError(f"{file} is compiled already ({COMPILED}): inspect the file that it was compiled from.")
+    rules = target.rules
+    alone = by_rule(graph, rules)
+    verdicts = after_partitioning(graph, alone, rules)
+    real, estimates, note = None, {}, f"target {target.name} has no compiler that could be asked here"
+    if target.ask is not None and compiler:
+        answer = target.ask(file, graph)
+        real, estimates, note = answer.verdicts, dict(answer.estimates), answer.note
+    elif not compiler:
+        note = "not asked"
+    inside = {i for v in verdicts if v.outcome == "accelerated" for i in graph.ops[v.op].inputs if i >= 0}
+    parameters = sum(graph.tensors[i].size_bytes for i in inside)
+    largest = max((t for t in graph.tensors if not t.constant), key=lambda t: t.activation_bytes, default=None)
+    ends = {*graph.inputs, *graph.outputs}
+    return Inspection(
+        target=target.name,
+        ops=tuple((op.name, next((t.name for t in graph.writes(op)), "").split(";")[0]) for op in graph.ops),
+        verdicts=verdicts,
+        coverage=coverage(graph, verdicts, "rule"),
+        real=real,
+        real_coverage=coverage(graph, real, real[0].by) if real else None,
+        real_note=note,
+        parameter_bytes=parameters,
+        streamed_bytes=None if rules.cache_bytes is None else max(0, parameters - rules.cache_bytes),
+        largest_activation_bytes=largest.activation_bytes if largest else 0,
+        largest_activation=largest.name if largest else "",
+        requantizations=sum(
+            op.name in BORDER and not ends & {*op.inputs, *op.outputs} for op in graph.ops
+        ),
+        estimates=estimates,
+        change=best_change(graph, alone, rules),
+    )  # fmt: skip

@@ -1,0 +1,93 @@
+"""Tables of what a target makes of a file, for people."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from pipeline.nouns.inspection import Coverage, Inspection
+from pipeline.nouns.rules import Verdict
+from pipeline.show import MIB, console
+
+MILLION = 1_000_000
+
+
+def show_inspection(i: Inspection, file: str, every_op: bool) -> None:
+    """The ops that are not accelerated (with ``every_op``: all), what they add up to, and what would help most."""
+    out = console()
+    out.print(f"[bold]{file} on {i.target}[/bold]")
+    ops = Table()
+    ops.add_column("op", justify="right")
+    ops.add_column("name")
+    ops.add_column("writes", overflow="fold", max_width=36)
+    ops.add_column("by rule")
+    if i.real is not None:
+        ops.add_column(f"by {i.real[0].by}" if i.real else "real")
+    ops.add_column("why")
+    shown = 0
+    for n, (name, tensor) in enumerate(i.ops):
+        verdicts = [i.verdicts[n], *([i.real[n]] if i.real is not None else [])]
+        if not every_op and all(v.outcome == "accelerated" for v in verdicts):
+            continue
+        shown += 1
+        why = next((v for v in reversed(verdicts) if v.reason and v.outcome != "accelerated"), None)
+        ops.add_row(
+            str(n), name, tensor, *(v.outcome for v in verdicts), _why(why, verdicts[0]),
+            style="bold" if n in i.disagreements else None,
+        )  # fmt: skip
+    if shown:
+        out.print(ops)
+    hidden = len(i.ops) - shown
+    if hidden:
+        out.print(f"{hidden} ops are accelerated and not shown (--all shows them)" if shown else "all ops accelerated")
+    sums = Table()
+    sums.add_column("")
+    sums.add_column("by rule", justify="right")
+    columns = [i.coverage]
+    if i.real_coverage is not None:
+        columns.append(i.real_coverage)
+        sums.add_column(f"by {i.real_coverage.by}", justify="right")
+    for label, of in (
+        ("ops accelerated", lambda c: f"{c.ops_accelerated} of {c.ops}"),
+        ("multiply-accumulates accelerated", _macs),
+        ("partitions", lambda c: str(c.partitions)),
+        ("bytes that cross a partition", lambda c: f"{c.crossing_bytes:,}"),
+    ):
+        sums.add_row(label, *(of(c) for c in columns))  # type: ignore[no-untyped-call]
+    out.print(sums)
+    streamed = "" if i.streamed_bytes is None else (
+        f"; {i.streamed_bytes / MIB:.2f} MiB of them stream in each inference (estimate)" if i.streamed_bytes
+        else "; they fit into the chip's cache (estimate)"
+    )  # fmt: skip
+    out.print(f"parameters of accelerated ops: {i.parameter_bytes / MIB:.2f} MiB{streamed}")
+    out.print(f"largest activation: {i.largest_activation_bytes:,} bytes ({i.largest_activation.split(';')[0]})")
+    out.print(f"changes of range inside the graph: {i.requantizations}")
+    if i.estimates:
+        out.print("the compiler's estimates: " + ", ".join(f"{k} {_number(v)}" for k, v in i.estimates.items()))
+    if i.change is not None:
+        c = i.change
+        which = f"op {c.ops[0]}" if len(c.ops) == 1 else f"{len(c.ops)} ops"
+        out.print(
+            f"what would help most: {c.op_name} ({which}; {c.reason}), by the rules {c.ops_gained:+d} ops and"
+            f" {c.macs_gained / MILLION:+.1f} million MACs" + (f". Try: {c.remedy}" if c.remedy else "")
+        )
+    if i.disagreements:
+        out.print(f"the rules and {i.real_note} disagree on ops {', '.join(map(str, i.disagreements))}")
+    out.print(f"asked: {i.real_note}" if i.real is not None else f"by rules alone: {i.real_note}")
+    out.print()
+
+
+def _number(value: object) -> str:
+    return f"{value:,.6g}" if isinstance(value, float) else str(value)
+
+
+def _macs(c: Coverage) -> str:
+    share = 100 * c.macs_accelerated / c.macs if c.macs else 100.0
+    return f"{share:.2f} % of {c.macs / MILLION:,.1f} million"
+
+
+def _why(verdict: Verdict | None, rule: Verdict) -> str:
+    if verdict is None:
+        return ""
+    remedy = f" Try: {rule.remedy}." if rule.remedy else ""
+    source = f" [{verdict.source}]" if verdict.by == "rule" else ""
+    return f"{verdict.reason}{source.replace('[', chr(92) + '[')}.{remedy}"

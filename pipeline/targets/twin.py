@@ -1,0 +1,22 @@
+"""What a compiler took of a graph, from the file that it made: what is left of the graph there it did not take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.nouns.rules import Verdict
+from pipeline.nouns.tflite import Graph
+
+
+def verdicts_of_twin(graph: Graph, twin: Graph, why: Mapping[int, str], by: str) -> tuple[Verdict, ...]:
+    """One verdict per op of ``graph``: an op that stays on the CPU is in its compiled twin and writes the same tensor.
+
+    ``why``: op index → the compiler's reason, where it gave one.
+    """
+    on_cpu = {t.name for op in twin.ops if not op.custom for t in twin.writes(op)}
+    return tuple(
+        Verdict(op.index, "falls back", why.get(op.index) or "left to the CPU", by, by)
+        if any(t.name in on_cpu for t in graph.writes(op))
+        else Verdict(op.index, "accelerated", "", by, by)
+        for op in graph.ops
+    )

@@ -1,0 +1,170 @@
+"""What a target makes of whole files: partitions, counts, the change that helps most, and files made by others."""
+
+import json
+
+import numpy as np
+import pytest
+from single_ops import SAME, Case, Data, axes, cases, conv, model, transposed
+
+from pipeline.inspect import after_partitioning, best_change, by_rule, coverage, inspect, macs, partitions
+from pipeline.nouns.errors import ArtifactError, BadSpec
+from pipeline.nouns.rules import Rule, Rules, Verdict
+from pipeline.nouns.tflite import Graph, Op, Tensor, read
+from pipeline.targets import target
+
+
+def chain(links, shape=(1, 4, 4, 2)):
+    """A graph drawn by hand: each link is (op name, indices of the ops that it reads; none: the input)."""
+
+    def tensor(name):
+        return Tensor(name, shape, False, "int8", (0.1,), (0,), 0, False, 0)
+
+    tensors = [tensor("image"), *(tensor(f"t{i}") for i in range(len(links)))]
+    ops = [
+        Op(i, name, 1, tuple(1 + r for r in reads) or (0,), (i + 1,)) for i, (name, reads) in enumerate(links)
+    ]  # fmt: skip
+    return Graph(tuple(ops), tuple(tensors), (0,), (len(links),), {})
+
+
+STRAIGHT = chain([("A", ()), ("B", (0,)), ("A", (1,)), ("A", (2,)), ("B", (3,)), ("A", (4,))])
+TAKES_A = {"ops": {"A": Rule(("int8",), "here")}, "source": "here"}
+BRANCHES = chain([("A", ()), ("B", (0,)), ("A", (0,)), ("A", (2,)), ("A", (1, 3))])
+"""Two branches from op 0: over B, and over two As, which join in the last A."""
+
+
+def test_partitions_are_as_few_as_the_order_of_the_data_allows():
+    taken = [op.name == "A" for op in STRAIGHT.ops]
+    assert partitions(STRAIGHT, taken) == [[0], [2, 3], [5]]
+    assert partitions(BRANCHES, [op.name == "A" for op in BRANCHES.ops]) == [[0, 2, 3], [4]]
+    assert partitions(BRANCHES, [True] * 5) == [[0, 1, 2, 3, 4]] and partitions(BRANCHES, [False] * 5) == []
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("all", {0, 2, 3, 5}), ("largest", {2, 3}), ("first", {0})])
+def test_a_target_keeps_the_pieces_that_it_takes(kind, kept):
+    rules = Rules(**TAKES_A, partitions=kind)
+    verdicts = after_partitioning(STRAIGHT, by_rule(STRAIGHT, rules), rules)
+    assert {v.op for v in verdicts if v.outcome == "accelerated"} == kept
+    left = [v for v in verdicts if v.outcome != "accelerated" and STRAIGHT.ops[v.op].name == "A"]
+    assert all(kind in v.reason for v in left) and len(left) == 4 - len(kept)
+
+
+def test_what_crosses_a_partition_is_counted_once():
+    verdicts = [
+        Verdict(i, "accelerated" if op.name == "A" else "falls back", "", "") for i, op in enumerate(BRANCHES.ops)
+    ]
+    covered = coverage(BRANCHES, verdicts, "rule")
+    # Op 0's result goes to B; B's and the branch's results go to the last A, which is another piece. 32 bytes each.
+    assert (covered.partitions, covered.crossing_bytes, covered.ops_accelerated) == (2, 3 * 32, 4)
+
+
+def test_the_change_that_helps_most_is_the_one_that_frees_what_lies_behind():
+    rules = Rules(**TAKES_A, partitions="first")
+    change = best_change(STRAIGHT, by_rule(STRAIGHT, rules), rules)
+    assert (change.op_name, change.ops, change.ops_gained) == ("B", (1, 4), 5)
+    assert (
+        best_change(
+            STRAIGHT, by_rule(STRAIGHT, full := Rules({**TAKES_A["ops"], "B": Rule(("int8",), "x")}, "x")), full
+        )
+        is None
+    )
+
+
+def test_multiply_accumulates_are_those_of_the_definition():
+    def counted(case):
+        graph = read(model(case))
+        return macs(graph.ops[0], graph)
+
+    assert counted(conv("c", size=(6, 5), channels=(3, 4), kernel=3)) == 6 * 5 * 4 * 3 * 9
+    assert counted(conv("s", size=(7, 7), channels=(3, 4), kernel=3, stride=2)) == 4 * 4 * 4 * 3 * 9
+    assert counted(conv("d", size=(6, 5), op="DEPTHWISE_CONV_2D", channels=(4, 8), kernel=3)) == 6 * 5 * 8 * 9
+    assert counted(conv("g", size=(6, 5), channels=(4, 8), kernel=3, groups=2)) == 6 * 5 * 8 * 2 * 9
+    assert counted(transposed("t", stride=2, kernel=4)) == 8 * 8 * 8 * 8 * 16
+    weights = Data((10, 32), "int8", np.ones((10, 32)), np.full(10, 0.1))
+    dense = Case("f", "FULLY_CONNECTED", 4, (Data((1, 32)), weights), Data((1, 10)))
+    assert counted(dense) == 320
+    assert counted(next(case for case in cases() if case.name == "add")) == 0
+
+
+def write(tmp_path, data, name="x.tflite"):
+    file = tmp_path / name
+    file.write_bytes(data)
+    return file
+
+
+def test_by_hand_and_by_litert_the_same_coverage(tmp_path):
+    seen = inspect(write(tmp_path, model(conv("c"))), target("cpu"))
+    assert seen.real_coverage == seen.coverage.__class__(**{**vars(seen.coverage), "by": seen.real[0].by})
+    assert seen.coverage.ops_accelerated == 1 and not seen.disagreements and seen.change is None
+    assert seen.parameter_bytes == 8 * 9 * 8 + 8 * 4 and seen.largest_activation_bytes == 16 * 16 * 8
+
+
+def test_parameters_beyond_the_cache_stream(tmp_path):
+    case = conv("large", size=(4, 4), channels=(1024, 1024), kernel=3, padding=SAME)
+    seen = inspect(write(tmp_path, model(case)), target("edgetpu"))
+    assert seen.parameter_bytes == 9 * 1024 * 1024 + 4 * 1024
+    assert seen.streamed_bytes == seen.parameter_bytes - target("edgetpu").rules.cache_bytes > 0
+    assert inspect(write(tmp_path, model(conv("c"))), target("edgetpu")).streamed_bytes == 0
+
+
+SIX = Case(
+    "six dimensions", "RESHAPE", 1, (Data((1, 4, 4, 8)), axes(1, 2, 2, 2, 2, 8)), Data((1, 2, 2, 2, 2, 8)),
+    {"newShape": [1, 2, 2, 2, 2, 8]},
+)  # fmt: skip
+
+
+def test_files_made_by_others(cli, tmp_path):
+    write(tmp_path, model(SIX), "six.tflite")
+    write(tmp_path, custom(), "custom.tflite")
+    done = cli("inspect", "six.tflite", "--target", "gpu", "--target", "cpu", cwd=tmp_path)
+    assert done.returncode == 0 and "6 dimensions" in done.stdout, done.stderr
+    done = cli("inspect", "custom.tflite", "--target", "cpu", "--json", "out.json", cwd=tmp_path)
+    assert done.returncode == 0 and "a custom op" in done.stdout, done.stderr
+    (seen,) = json.loads((tmp_path / "out.json").read_text())["inspections"]
+    assert seen["real"] is None and "LiteRT" in seen["real_note"]  # an unknown op cannot be loaded: it says so
+    assert seen["verdicts"][0]["outcome"] == "falls back"
+    write(tmp_path, custom("edgetpu-custom-op"), "net_edgetpu.tflite")
+    done = cli("inspect", "net_edgetpu.tflite", "--target", "edgetpu", cwd=tmp_path)
+    assert done.returncode == 2 and "compiled already" in done.stderr
+
+
+def custom(name="TheirOp"):
+    from ai_edge_litert import schema_py_generated as schema
+
+    from pipeline.nouns.tflite import _packed
+
+    made = schema.ModelT.InitFromPackedBuf(model(next(c for c in cases() if c.name == "relu")), 0)
+    made.operatorCodes[0].builtinCode = made.operatorCodes[0].deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+    made.operatorCodes[0].customCode = name
+    return _packed(made, 1000)
+
+
+def test_what_is_no_file_gets_one_sentence(cli, tmp_path):
+    whole = model(conv("c"))
+    write(tmp_path, whole[: len(whole) // 2], "half.tflite")
+    write(tmp_path, b"", "empty.tflite")
+    for name in ("half.tflite", "empty.tflite", "nowhere.tflite"):
+        done = cli("inspect", name, "--target", "cpu", cwd=tmp_path)
+        assert done.returncode == 2 and name in done.stderr and "Traceback" not in done.stderr, done.stderr
+    done = cli("inspect", "half.tflite", "--target", "npu", cwd=tmp_path)
+    assert done.returncode == 2 and "unknown target" in done.stderr
+    write(tmp_path, whole, "whole.tflite")
+    done = cli("inspect", "whole.tflite", "--target", "cpu", "--level", "29", cwd=tmp_path)
+    assert done.returncode == 2 and "no feature level" in done.stderr
+    with pytest.raises(BadSpec, match=r"27, 28, 29, 30, 31"):
+        target("nnapi").at_level(26)
+
+
+def test_a_damaged_file_never_ends_without_an_answer(tmp_path):
+    whole = np.frombuffer(model(conv("c", channels=(2, 2))), np.uint8)
+    rng = np.random.default_rng(0)
+    answers = {"read": 0, "refused": 0}
+    for _ in range(400):
+        damaged = whole.copy()
+        for place in rng.integers(8, len(whole), rng.integers(1, 6)):
+            damaged[place] = rng.integers(256)
+        try:
+            inspect(write(tmp_path, damaged.tobytes()), target("edgetpu"))
+            answers["read"] += 1
+        except ArtifactError:
+            answers["refused"] += 1
+    assert min(answers.values()) > 20, answers
