@@ -161,11 +161,11 @@ def test_a_python_without_the_dependencies_gets_one_sentence(tmp_path):
     assert "make install" in line and "tensorflow" in line
 
 
-@pytest.mark.parametrize("command", ["train", "qat", "convert", "evaluate", "bench", "list"])
+@pytest.mark.parametrize("command", ["train", "qat", "convert", "evaluate", "bench", "inspect", "doctor", "list"])
 def test_help_explains_every_option(cli, tmp_path, command):
     done = cli(command, "--help", cwd=tmp_path)
     assert done.returncode == 0
-    assert len(done.stdout.splitlines()) >= 5
+    assert len(done.stdout.splitlines()) >= 5 and "Options:" in done.stdout
 
 
 def test_a_real_process_says_the_same(tmp_path):

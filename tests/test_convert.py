@@ -79,6 +79,7 @@ def test_the_int8_file_keeps_its_contract_and_its_function(name, batch_norm):
 CASES = [
     ("cpu", "logits", "uint8"), ("cpu", "logits", "int8"), ("cpu", "logits", "float32"), ("cpu", "scores", "uint8"),
     ("cpu", "mask", "uint8"), ("edgetpu", "scores", "int8"), ("edgetpu", "mask", "int8"), ("nnapi", "logits", "int8"),
+    ("ethos-u55", "logits", "int8"), ("ethos-u65", "scores", "int8"), ("ethos-u85", "mask", "int8"),
     ("gpu", "logits", "float32"), ("gpu", "scores", "float32"), ("gpu", "mask", "float32"),
 ]  # fmt: skip
 
