@@ -180,7 +180,7 @@ def qat(
 
 @main.command()
 @RUN
-@click.option("--target", "target_name", required=True, metavar="NAME", help="What to convert for, see `list`.")
+@click.option("--target", "target_name", required=True, metavar="NAME", help="What to convert for, see `list`; `all`.")
 @OUTPUT
 @click.option(
     "--io",
@@ -196,10 +196,11 @@ def qat(
 @calibration_options
 @PER_TENSOR
 @click.option("--require-compiled", is_flag=True, help="Fail when the target's own compiler does not compile the file.")
+@JSON
 @FORCE
 def convert(
     run_path: Path | None, target_name: str, output: Any, io: Any, parent_method: str | None, per_tensor: bool,
-    require_compiled: bool, force: bool, **said: Any,
+    require_compiled: bool, force: bool, json_path: Path | None, **said: Any,
 ) -> None:  # fmt: skip
     """Convert to a .tflite file for one target, and check the file against the target's contract.
 
@@ -209,9 +210,16 @@ def convert(
     quiet_tensorflow()
     from pipeline import convert as converting
     from pipeline.nouns.calibration import Quantization
+    from pipeline.nouns.errors import BadSpec
     from pipeline.resolve import run_to_use
     from pipeline.targets import target as find_target
 
+    if target_name == "all":
+        asked = Quantization(parent_method, calibration_of(said), per_tensor)
+        _convert_all(run_path, output, io, asked, require_compiled, force, json_path)
+        return
+    if json_path:
+        raise BadSpec("--json goes with --target all: the recipe of a single artifact lies beside it as JSON already.")
     target = find_target(target_name)
     run = run_to_use(run_path, say)
     if target.advice:
@@ -225,6 +233,31 @@ def convert(
     artifact, compiled = converting.compile_artifact(artifact, target, require_compiled, say)
     if compiled is not None:
         click.echo(compiled.note)
+
+
+def _convert_all(
+    run_path: Path | None, output: Any, io: Any, asked: Any, require_compiled: bool, force: bool, json_path: Path | None
+) -> None:
+    """Every target in turn; exit code 1 where one failed."""
+    from pipeline.convert_all import convert_all
+    from pipeline.nouns.errors import BadSpec, CompilerError
+    from pipeline.resolve import run_to_use
+    from pipeline.show_inspection import show_made
+    from pipeline.targets import targets
+
+    if io:
+        raise BadSpec("--io with --target all: each target has its own input type; leave --io out.")
+    run = run_to_use(run_path, say)
+    made = convert_all(
+        run, targets().values(), say, output=output, asked=asked, force=force, require_compiled=require_compiled
+    )
+    write_numbers(json_path, {"targets": [one.to_json() for one in made]})
+    show_made(made)
+    failed = [one.target for one in made if one.failed]
+    if failed:
+        raise CompilerError(
+            f"{len(failed)} of {len(made)} targets failed: {', '.join(failed)}; their reasons are above."
+        )
 
 
 @main.command()

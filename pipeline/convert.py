@@ -155,16 +155,18 @@ def recipe_of(run: Run, target: Target, parent: Parent, output: Output, io: Inpu
 def convert(
     run: Run, target: Target, say: Say, *, output: Output = "logits", io: InputType | None = None,
     asked: Quantization = Quantization(), force: bool = False, replace_stale: bool = False,
+    parent: Parent | None = None,
 ) -> Artifact:  # fmt: skip
     """Makes the artifact of one target in the run, or reuses the one that is there.
 
+    ``parent`` spares choosing it again, and calibrating, where a target of the same weights has done so.
     One that was made otherwise is replaced with ``force``, or with ``replace_stale`` where nobody asked for it by name.
     Raises BadSpec for an --io the target does not take, RunError, and ContractViolation naming the op.
     """
     io = io or target.io[0]
     if io not in target.io:
         raise BadSpec(f"--io {io} does not fit target {target.name}: it takes {', '.join(target.io)}.")
-    parent = choose_parent(run, target, asked, say)
+    parent = parent or choose_parent(run, target, asked, say)
     recipe = recipe_of(run, target, parent, output, io)
     method = parent.method if target.weights == "int8" else target.weights
     path = run.artifacts(target.name) / f"{run.config.model.network}-{method}-{output}-{io}.tflite"

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from rich.table import Table
 
 from pipeline.nouns.inspection import Coverage, Inspection
 from pipeline.nouns.rules import Verdict
 from pipeline.show import MIB, console
+
+if TYPE_CHECKING:
+    from pipeline.convert_all import Made
 
 MILLION = 1_000_000
 
@@ -76,13 +82,35 @@ def show_inspection(i: Inspection, file: str, every_op: bool) -> None:
     out.print()
 
 
+def show_made(rows: Sequence[Made]) -> None:
+    """One line per target; what a compiler only estimates has its own column, and says so."""
+    table = Table()
+    for name in ("target", "ops accelerated", "MACs", "partitions", "said by", "size KiB", "compiler's estimate"):
+        table.add_column(name, justify="left" if name in ("target", "said by") else "right")
+    for row in rows:
+        c = row.coverage
+        guess = row.estimates.get("inference_seconds")
+        table.add_row(
+            row.target, f"{c.ops_accelerated} of {c.ops}" if c else "", _share(c) if c else "",
+            str(c.partitions) if c else "", c.by if c else "failed" if row.failed else "",
+            f"{row.size_bytes / 1024:,.0f}" if row.size_bytes else "",
+            f"{guess * 1000:.2f} ms" if isinstance(guess, float) else "",
+        )  # fmt: skip
+    console().print(table)
+    for row in rows:
+        console().print(f"{row.target}: {'FAILED: ' if row.failed else ''}{row.note}", highlight=False, markup=False)
+
+
 def _number(value: object) -> str:
     return f"{value:,.6g}" if isinstance(value, float) else str(value)
 
 
 def _macs(c: Coverage) -> str:
-    share = 100 * c.macs_accelerated / c.macs if c.macs else 100.0
-    return f"{share:.2f} % of {c.macs / MILLION:,.1f} million"
+    return f"{_share(c)} of {c.macs / MILLION:,.1f} million"
+
+
+def _share(c: Coverage) -> str:
+    return f"{100 * c.macs_accelerated / c.macs if c.macs else 100.0:.2f} %"
 
 
 def _why(verdict: Verdict | None, rule: Verdict) -> str:

@@ -1,6 +1,7 @@
 """The plan of the house: imports go one way, and whatever is added is one new file."""
 
 import ast
+import json
 import os
 import shutil
 import subprocess
@@ -73,6 +74,13 @@ NEW = Network("one-layer", "One layer", "nowhere", build, (1, 1))
 from pipeline.nouns.target import Target
 NEW = Target("toaster", "A toaster", "int8", ("int8",), source="its manual")
 """,
+    "pipeline/targets/grill.py": """
+from pipeline.nouns.errors import CompilerError
+from pipeline.nouns.target import Target
+def burn(artifact):
+    raise CompilerError("it burnt")
+NEW = Target("grill", "A grill", "int8", ("int8",), source="its manual", compile=burn)
+""",
     "pipeline/devices/drawer.py": """
 from pipeline.nouns.device import Device
 NEW = Device("drawer", "The phone in the drawer", 9, lambda: None, dict, None)
@@ -107,6 +115,7 @@ def extended(tmp_path_factory):
         command = [sys.executable, "cli.py", *arguments]
         return subprocess.run(command, cwd=copy, capture_output=True, text=True, env={**os.environ}, check=False)
 
+    call.copy = copy
     return call
 
 
@@ -121,5 +130,11 @@ def test_a_new_model_target_device_and_dataset_are_one_file_each(extended):
     done = extended("bench", "--device", "--runs", "3")
     assert done.returncode == 0, done.stderr
     assert "toaster" in done.stdout
+    done = extended("convert", "--target", "all", "--json", "made.json")
+    assert done.returncode == 1 and "1 of 9 targets failed: grill" in done.stderr, done.stderr
+    made = {one["target"]: one for one in json.loads((extended.copy / "made.json").read_text())["targets"]}
+    assert "it burnt" in made["grill"]["note"] and made["toaster"]["coverage"] is None
+    assert made["cpu"]["coverage"]["by"].startswith("LiteRT") and made["nnapi"]["coverage"]["by"] == "rule"
+    assert all((extended.copy / one["file"]).is_file() for one in made.values() if not one["failed"])
     done = extended("bench", "--device", "drawer")
     assert done.returncode == 2 and "not attached" in done.stderr
