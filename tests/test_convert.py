@@ -11,6 +11,7 @@ import models
 from pipeline import quantize
 from pipeline.convert import FLOAT, tflite_bytes
 from pipeline.fold import INPUT_RANGE, fold
+from pipeline.inspect import inspect
 from pipeline.nouns.errors import ArtifactError, ContractViolation
 from pipeline.nouns.ranges import Range
 from pipeline.nouns.tflite import read, with_recipe
@@ -49,12 +50,16 @@ def test_the_float_file_agrees_with_keras(name):
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_int8_file_keeps_its_contract_and_its_function(name, batch_norm):
+def test_the_int8_file_keeps_its_contract_and_its_function(name, batch_norm, tmp_path):
     model, ranges = still(name, batch_norm=batch_norm), ranges_of(name, batch_norm=batch_norm)
     data = tflite_bytes(fold(model, ranges), "int8", "int8")
     graph = read(data)
     for each in ("cpu", "nnapi", "edgetpu"):
         verify(graph, target(each), [INPUT_RANGE, *ranges.values()])
+    (tmp_path / "x.tflite").write_bytes(data)
+    seen = inspect(tmp_path / "x.tflite", target("cpu"))
+    assert seen.real is not None and seen.disagreements == (), seen.disagreements
+    assert seen.coverage.partitions == seen.real_coverage.partitions
     counts = collections.Counter(op.name for op in graph.ops)
     assert counts["QUANTIZE"] == counts["DEQUANTIZE"] == counts["MUL"] == 0
     convolutions = [x for x in model.layers if isinstance(x, quantize.WEIGHTED)]

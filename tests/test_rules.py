@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 from single_ops import cases, model
 
-from pipeline.inspect import by_rule
+from pipeline.inspect import by_rule, inspect
 from pipeline.nouns.tflite import read
 from pipeline.targets import target, targets
 from pipeline.targets.cpu import WORKER, in_pieces
@@ -80,6 +80,32 @@ def test_vela_does_what_its_rules_say(name, tmp_path):
             wrong.append(f"{case.name}: by rule {rule.outcome} ({rule.reason}), by Vela {real_outcome} ({why})")
     assert not wrong, "\n".join(wrong)
     assert answers["accelerated"] >= 40 and answers["falls back"] >= 15
+
+
+@pytest.fixture(scope="module", params=["fast-scnn", "fcn8", "fastfcn8"])
+def network_file(request, tmp_path_factory):
+    from conftest import ranges_of, still
+
+    from pipeline.convert import tflite_bytes
+    from pipeline.fold import fold
+
+    file = tmp_path_factory.mktemp("network") / "net.tflite"
+    file.write_bytes(tflite_bytes(fold(still(request.param), ranges_of(request.param)), "int8", "int8"))
+    return file
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["ethos-u55", "ethos-u65", "ethos-u85"])
+def test_vela_compiles_our_networks_as_the_rules_say(name, network_file):
+    if program() is None:
+        pytest.skip(f"Vela is not installed: {INSTALL}")
+    seen = inspect(network_file, target(name))
+    assert seen.real is not None, seen.real_note
+    assert seen.disagreements == (), [(seen.ops[i], seen.verdicts[i], seen.real[i]) for i in seen.disagreements]
+    assert seen.real_coverage.ops_accelerated > 0.8 * seen.real_coverage.ops and seen.estimates["cycles_npu"] > 0
+    compiled = target(name).compile(network_file)
+    assert read(compiled.path.read_bytes()).recipe() is None and "on the NPU" in compiled.note
+    assert any(op.name == "ethos-u" for op in read(compiled.path.read_bytes()).ops)
 
 
 def test_every_rule_names_its_source_and_every_refusal_says_why():
