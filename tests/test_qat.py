@@ -85,7 +85,7 @@ def test_learned_ranges_move_and_travel_with_the_weights(parent, cli):
     assert recipe["calibration"]["selection"] == "coverage" and len(recipe["calibration"]["images"]) == 4
 
 
-@pytest.mark.parametrize(("rate", "steps", "gains"), [("1e-9", "1", False), ("0.01", "40", True)])
+@pytest.mark.parametrize(("rate", "steps", "gains"), [("1e-9", "1", False), ("0.001", "30", True)])
 def test_the_start_is_kept_unless_training_gains_on_held_out_images(parent, cli, rate, steps, gains):
     run, done = start(parent, cli, f"gains-{gains}", "--learning-rate", rate, "--steps", steps, "--distil", "0")
     result = json.loads((run.qat_dir / "result.json").read_text())

@@ -95,7 +95,9 @@ def test_an_unknown_name_suggests_the_nearest():
     import pipeline.targets
     from pipeline.nouns.target import Target
 
-    with pytest.raises(UnknownName, match="unknown target 'edgtpu': did you mean 'edgetpu'.*cpu, edgetpu, gpu, nnapi"):
+    with pytest.raises(
+        UnknownName, match=r"unknown target 'edgtpu': did you mean 'edgetpu'.*cpu, edgetpu, .*gpu, nnapi"
+    ):
         find(pipeline.targets, Target, "target", "edgtpu")
 
 

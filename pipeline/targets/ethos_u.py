@@ -1,0 +1,31 @@
+"""Arm's Ethos-U NPUs, compiled by Vela: one target per generation, each at 256 multiply-accumulates a cycle."""
+
+from __future__ import annotations
+
+from pipeline.nouns.rules import Rules
+from pipeline.nouns.target import Target
+from pipeline.targets.ethos_rules import SOURCE, U55, U85
+from pipeline.targets.vela import ask_with, compile_with, missing
+
+
+def npu(generation: int, rules: Rules, system: str, memory: str) -> Target:
+    """``system`` and ``memory`` name sections of Vela's own configuration (Arm/vela.ini)."""
+    accelerator = f"ethos-u{generation}-256"
+    configuration = ("--accelerator-config", accelerator, "--system-config", system, "--memory-mode", memory)
+    return Target(
+        name=f"ethos-u{generation}",
+        title=f"Arm Ethos-U{generation}, 256 MACs a cycle",
+        weights="int8",
+        io=("int8", "uint8"),
+        source=SOURCE,
+        rules=rules,
+        ask=ask_with(*configuration),
+        missing=missing,
+        compile=compile_with(*configuration),
+        compiled_suffix="_vela.tflite",
+    )
+
+
+ETHOS_U55 = npu(55, U55, "Ethos_U55_High_End_Embedded", "Shared_Sram")
+ETHOS_U65 = npu(65, U55, "Ethos_U65_High_End", "Dedicated_Sram")
+ETHOS_U85 = npu(85, U85, "Ethos_U85_SYS_DRAM_Mid", "Dedicated_Sram_384KB")
