@@ -434,7 +434,9 @@ def inspect(
     from pipeline.show_inspection import show_inspection
     from pipeline.targets import target as find_target
 
-    targets = [find_target(name).at_level(level) for name in names]
+    targets = [find_target(name) for name in names]
+    leveled = any(target.levels for target in targets)
+    targets = [target.at_level(level) if target.levels or not leveled else target for target in targets]
     inspections = [ask(file, target, not no_compiler) for target in targets]
     write_numbers(json_path, {"file": str(file), "inspections": [i.to_json() for i in inspections]})
     for inspection in inspections:

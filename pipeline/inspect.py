@@ -14,6 +14,7 @@ from pipeline.nouns.target import Target
 from pipeline.nouns.tflite import Graph, Op, read
 
 COMPILED = "edgetpu-custom-op"
+QUANTIZE_IT = "an int8 file: `convert` makes one for this target"
 MALFORMED = (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError)
 BORDER = ("QUANTIZE", "DEQUANTIZE")
 
@@ -58,7 +59,9 @@ def _judge(op: Op, graph: Graph, rules: Rules) -> Verdict:
     for tensors, allowed in ((graph.reads(op), rule.reads), (graph.writes(op), rule.writes or rule.reads)):
         for tensor in tensors:
             if not tensor.constant and tensor.dtype not in allowed:
-                return no(f"works on {tensor.dtype}; allowed: {', '.join(allowed)}", rule.source, rule.remedy)
+                float_file = op.name not in BORDER and "float" in tensor.dtype and "float" not in "".join(allowed)
+                remedy = QUANTIZE_IT if float_file else rule.remedy
+                return no(f"works on {tensor.dtype}; allowed: {', '.join(allowed)}", rule.source, remedy)
     for check in (*rules.everywhere, *rule.checks):
         try:
             reason = check(op, graph)
@@ -185,7 +188,10 @@ def inspect(file: Path, target: Target, compiler: bool = True) -> Inspection:
         largest_activation_bytes=largest.activation_bytes if largest else 0,
         largest_activation=largest.name if largest else "",
         requantizations=sum(
-            op.name in BORDER and not ends & {*op.inputs, *op.outputs} for op in graph.ops
+            op.name in BORDER
+            and not ends & {*op.inputs, *op.outputs}
+            and not all(t.constant for t in graph.reads(op))  # weights kept as float16 are no change of range
+            for op in graph.ops
         ),
         estimates=estimates,
         change=best_change(graph, alone, rules),

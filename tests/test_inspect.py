@@ -98,6 +98,14 @@ def test_by_hand_and_by_litert_the_same_coverage(tmp_path):
     assert seen.parameter_bytes == 8 * 9 * 8 + 8 * 4 and seen.largest_activation_bytes == 16 * 16 * 8
 
 
+def test_a_float_file_is_told_to_become_int8_and_its_weights_are_no_change_of_range(tmp_path):
+    seen = inspect(write(tmp_path, model(conv("f", "float32"))), target("edgetpu"))
+    assert "float32" in seen.verdicts[0].reason and "int8 file" in seen.verdicts[0].remedy
+    weights = Data((4, 4), "float16", np.ones((4, 4)))
+    kept_small = Case("half", "DEQUANTIZE", 1, (weights,), Data((4, 4), "float32"))
+    assert inspect(write(tmp_path, model(kept_small)), target("cpu")).requantizations == 0
+
+
 def test_parameters_beyond_the_cache_stream(tmp_path):
     case = conv("large", size=(4, 4), channels=(1024, 1024), kernel=3, padding=SAME)
     seen = inspect(write(tmp_path, model(case)), target("edgetpu"))
@@ -148,6 +156,8 @@ def test_what_is_no_file_gets_one_sentence(cli, tmp_path):
     done = cli("inspect", "half.tflite", "--target", "npu", cwd=tmp_path)
     assert done.returncode == 2 and "unknown target" in done.stderr
     write(tmp_path, whole, "whole.tflite")
+    done = cli("inspect", "whole.tflite", "--target", "cpu", "--target", "nnapi", "--level", "28", cwd=tmp_path)
+    assert done.returncode == 0 and "int8 needs feature level 29 (Android 10)" in " ".join(done.stdout.split())
     done = cli("inspect", "whole.tflite", "--target", "cpu", "--level", "29", cwd=tmp_path)
     assert done.returncode == 2 and "no feature level" in done.stderr
     with pytest.raises(BadSpec, match=r"27, 28, 29, 30, 31"):
