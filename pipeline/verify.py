@@ -80,8 +80,10 @@ def _sources(graph: Graph, op: Op) -> Iterator[Tensor]:
 def _versions(graph: Graph, target: Target) -> Iterator[str]:
     """Ops that would end the target's compilation instead of falling back."""
     rules = target.rules
-    for op in graph.ops if rules is not None and rules.refuses_newer else ():
-        rule = rules.ops.get(op.name) if rules else None
+    if rules is None or not rules.refuses_newer:
+        return
+    for op in graph.ops:
+        rule = rules.ops.get(op.name)
         if rule is None:
             yield f"{_at(op, graph)} is not known to {target.title}"
         elif rule.newest is not None and op.version > rule.newest:

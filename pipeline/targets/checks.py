@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pipeline.nouns.rules import Check
 from pipeline.nouns.tflite import WEIGHTED, Graph, Op, Tensor
 
@@ -70,21 +68,10 @@ def same_dilation(op: Op, graph: Graph) -> str | None:
     return None if height == width else f"dilation {height}x{width}; must be the same in both directions"
 
 
-def grouped(op: Op, graph: Graph) -> bool:
-    """Whether a CONV_2D is a grouped one: its kernel sees a part of the channels."""
-    return op.name == "CONV_2D" and graph.tensors[op.inputs[1]].shape[-1] != data_of(op, graph).shape[-1]
-
-
 def not_grouped(op: Op, graph: Graph) -> str | None:
-    return "a grouped convolution" if grouped(op, graph) else None
-
-
-def stride_at_most(limit: int) -> Check:
-    def check(op: Op, graph: Graph) -> str | None:
-        strides = (op.options.get("strideH", 1), op.options.get("strideW", 1))
-        return None if max(strides) <= limit else f"stride {strides[0]}x{strides[1]}; {limit} at most"
-
-    return check
+    """A CONV_2D whose kernel sees a part of the channels only is a grouped one."""
+    whole = graph.tensors[op.inputs[1]].shape[-1] == data_of(op, graph).shape[-1]
+    return None if whole else "a grouped convolution"
 
 
 def window_at_most(area: int, height: int | None = None) -> Check:
@@ -117,14 +104,8 @@ def axes_of(op: Op, graph: Graph, place: int = 1) -> tuple[int, ...] | None:
     return tuple(int(a) % rank for a in graph.tensors[op.inputs[place]].values or ())
 
 
-def axes_within(allowed: Sequence[int], words: str) -> Check:
-    def check(op: Op, graph: Graph) -> str | None:
-        axes = axes_of(op, graph)
-        if axes is None:
-            return "axes that are computed, not constant"
-        return None if set(axes) <= set(allowed) else f"reduces over axes {list(axes)}; allowed: {words}"
-
-    return check
+def constant_axes(op: Op, graph: Graph) -> str | None:
+    return None if axes_of(op, graph) is not None else "axes that are computed, not constant"
 
 
 def unit_strides(op: Op, graph: Graph) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.nouns.rules import Check, Rule, Rules, Verdict
 from pipeline.nouns.target import Answer, Target
 from pipeline.nouns.tflite import Graph, Op
-from pipeline.targets.checks import FLOATS, activation, axes_of, constant, data_of, fixed_sizes, unit_strides
+from pipeline.targets.checks import FLOATS, activation, constant, constant_axes, data_of, fixed_sizes, unit_strides
 
 SOURCE = "tflite/delegates/xnnpack/xnnpack_delegate.cc"
 WORKER = Path(__file__).with_name("xnnpack_worker.py")
@@ -69,11 +69,6 @@ def inputs_at_most(limit: int) -> Check:
     return check
 
 
-def image_mean(op: Op, graph: Graph) -> str | None:
-    axes = axes_of(op, graph)
-    return "axes that are computed, not constant" if axes is None else None
-
-
 def rank_of_4(op: Op, graph: Graph) -> str | None:
     shape = data_of(op, graph).shape
     return None if len(shape) == 4 else f"data of {len(shape)} dimensions; 4 only"
@@ -108,7 +103,7 @@ CPU = Target(
             "CONCATENATION": taken(activation("NONE"), inputs_at_most(5)),
             "AVERAGE_POOL_2D": taken(FUSED, reads=ONLY_FLOAT, remedy="a MEAN, or a depthwise convolution"),
             "MAX_POOL_2D": taken(FUSED, one_range),
-            "MEAN": taken(image_mean),
+            "MEAN": taken(constant_axes),
             "RESIZE_BILINEAR": taken(rank_of_4, constant(1), one_range),
             "SOFTMAX": taken(reads=ONLY_FLOAT, remedy="logits in place of scores (`--output logits`)"),
             "LOGISTIC": taken(), "TANH": taken(), "ELU": taken(), "LEAKY_RELU": taken(),

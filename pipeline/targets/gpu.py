@@ -12,8 +12,8 @@ from pipeline.targets.checks import (
     BYTES,
     FLOATS,
     activation,
-    axes_of,
     constant,
+    constant_axes,
     fixed_sizes,
     not_both_resize_modes,
     rank_at_most,
@@ -43,10 +43,6 @@ def broadcasts(op: Op, graph: Graph) -> str | None:
     if len(a) == len(b) and all(1 in n for n in plane) and len(plane) <= 2:
         return None
     return f"broadcasts {a} with {b}"
-
-
-def constant_axes(op: Op, graph: Graph) -> str | None:
-    return None if axes_of(op, graph) is not None else "axes that are computed, not constant"
 
 
 def no_shrinking(op: Op, graph: Graph) -> str | None:

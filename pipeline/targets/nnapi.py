@@ -77,8 +77,7 @@ def index_output(op: Op, graph: Graph) -> str | None:
     return None if made.dtype == "int32" else f"gives {made.dtype}; int32 only"
 
 
-def one_to_one(op: Op, graph: Graph) -> str | None:
-    """A size must be constant; ``factor`` would fail where it is not."""
+def constant_size(op: Op, graph: Graph) -> str | None:
     return constant(1)(op, graph) or (None if min(factor(op, graph)) > 0 else "a size of 0")
 
 
@@ -102,8 +101,8 @@ def rules(level: int) -> Rules:
             "AVERAGE_POOL_2D": op(27, quantized_window, remedy="a MEAN, or pool windows of at most 256 pixels"),
             "MAX_POOL_2D": op(27),
             "MEAN": op(28, constant(1)),
-            "RESIZE_BILINEAR": op(27, one_to_one, not_both_resize_modes, resize_flags(level), remedy=older),
-            "RESIZE_NEAREST_NEIGHBOR": op(29, one_to_one, resize_flags(level), remedy=older),
+            "RESIZE_BILINEAR": op(27, constant_size, not_both_resize_modes, resize_flags(level), remedy=older),
+            "RESIZE_NEAREST_NEIGHBOR": op(29, constant_size, resize_flags(level), remedy=older),
             "SOFTMAX": op(27), "LOGISTIC": op(27), "TANH": op(27), "RELU": op(27), "RELU6": op(27),
             "RELU_N1_TO_1": op(27), "HARD_SWISH": op(29),
             "ARG_MAX": op(29, index_output, writes=("int32", "int64"), remedy="argmax to int32, or on the host"),

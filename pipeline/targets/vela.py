@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.nouns.errors import CompilerError
+from pipeline.nouns.files import write_atomically
 from pipeline.nouns.rules import Verdict
 from pipeline.nouns.target import Answer, Compiled
 from pipeline.nouns.tflite import Graph, read
@@ -129,10 +130,8 @@ def compile_with(*configuration: str) -> Callable[[Path], Compiled]:
             return Compiled(None, f"not compiled: Vela is not installed. Run `{INSTALL}` and this command again.")
         made = run(vela, artifact, configuration)
         result = artifact.with_name(f"{artifact.stem}_vela.tflite")
-        scratch = result.with_name(f".{result.name}")
-        scratch.write_bytes(made.data)
-        scratch.replace(result)
-        result.with_suffix(".csv").write_text(made.per_layer)
+        write_atomically(result, made.data)
+        write_atomically(result.with_suffix(".csv"), made.per_layer.encode())
         guess = estimates(made)
         ops = verdicts(read(artifact.read_bytes(), str(artifact)), made, "")
         return Compiled(

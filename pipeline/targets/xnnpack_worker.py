@@ -1,6 +1,6 @@
 """Asks LiteRT which pieces of a .tflite file XNNPACK takes; a process of its own, as a broken file can end it.
 
-python xnnpack_worker.py FILE    prints JSON: [{"inputs": [tensor, ...], "outputs": [tensor, ...]}, ...]
+python xnnpack_worker.py FILE ...    prints a line of JSON for each file: [{"inputs": [...], "outputs": [...]}, ...]
 """
 
 from __future__ import annotations
