@@ -28,18 +28,40 @@ def confusion(label: np.ndarray, mask: np.ndarray, num_classes: int) -> np.ndarr
     return np.bincount(index, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
+def expected_confusion(shares: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """float64 [classes, classes] like ``confusion``: each pixel counts for every class by its probability.
+
+    ``shares``: float [h, w, classes], summing to 1; ``mask``: uint8 [h, w].
+    """
+    each = shares.reshape(-1, shares.shape[-1]).astype(np.float64)
+    return np.stack([np.bincount(mask.ravel(), share, len(each[0])) for share in each.T])
+
+
+def believed(logits: np.ndarray, height: int, width: int, weights: Sequence[float] | None) -> np.ndarray:
+    """What a network takes each pixel's class probabilities to be: float16 [height, width, classes].
+
+    A loss that weights classes makes softmax(logits) proportional to weight · probability; dividing them out gives
+    the probability itself (Elkan, The Foundations of Cost-Sensitive Learning, 2001, theorem 2, for many classes).
+    """
+    resized = _interpolate(_interpolate(logits[0], 0, height), 1, width)
+    if weights is not None:
+        resized = resized - np.log(np.asarray(weights, np.float32))
+    odds = np.exp(resized - resized.max(-1, keepdims=True))
+    return (odds / odds.sum(-1, keepdims=True)).astype(np.float16)
+
+
 def confusions(pairs: Iterable[tuple[np.ndarray, np.ndarray]], num_classes: int) -> np.ndarray:
     """int64 [images, classes, classes]: the ``confusion`` of each (label, mask) pair."""
     return np.stack([confusion(label, mask, num_classes) for label, mask in pairs])
 
 
 def masks_of(
-    decoded: Decoded, infer: Infer, images: int | None = None, labels: Sequence[np.ndarray] | None = None
+    decoded: Decoded, infer: Infer, images: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
-    """(label, mask of ``infer``) of the first ``images`` samples (None: all); ``labels`` stand in for the samples'."""
+    """(label, mask of ``infer``) of the first ``images`` samples (None: all)."""
     for i in range(len(decoded) if images is None else min(images, len(decoded))):
         image, label = decoded[i]
-        yield label if labels is None else labels[i], infer(image)
+        yield label, infer(image)
 
 
 def score(pairs: Iterable[tuple[np.ndarray, np.ndarray]], classes: tuple[str, ...]) -> Score:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from pipeline.convert import load_float, tflite_bytes
 from pipeline.data import open_dataset
 from pipeline.data.decoded import Decoded
 from pipeline.devices import device
-from pipeline.evaluate import confusions, deployed, gain, masks_of, score_masks
+from pipeline.evaluate import Infer, believed, confusions, deployed, expected_confusion, gain, masks_of, score_masks
 from pipeline.feed import Augmentation, class_frequencies, class_weights
 from pipeline.fit import Judge, Lesson, Schedule, fit
 from pipeline.fold import fold
@@ -29,7 +30,7 @@ from pipeline.nouns.files import sha256
 from pipeline.nouns.ranges import Ranges, ranges_from_json, ranges_to_json
 from pipeline.nouns.run import Run
 from pipeline.nouns.score import mean_iou_percent
-from pipeline.train import keras_infer, plain, read_json, settle, write_json
+from pipeline.train import keras_logits, plain, read_json, settle, write_json
 
 Say = Callable[[str], None]
 
@@ -66,9 +67,10 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
     """Trains the run's quantized network, or reuses or resumes the training that is there; returns its result.
 
     Checkpoints are chosen by the mIoU of the int8 file that the weights convert to, on images held out of the training
-    split: against their labels or, without labels, against the float parent's masks. The best one must gain more there
-    than the standard error of that gain, else the start is kept: the one-standard-error rule of Breiman et al.,
-    Classification and Regression Trees, 1984. The validation images are scored once, at the end, and choose nothing.
+    split: against their labels or, without labels, the mIoU to be expected by the float parent's class probabilities
+    (see ``believed``). The best one must gain more there than the standard error of that gain, else the start is kept:
+    the one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984. The validation images are
+    scored once, at the end, and choose nothing.
     """
     folder = run.control_dir if how.control else run.qat_dir
     parent = run.float_dir / BEST
@@ -106,15 +108,17 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
             quantize.copy_weights(model, student)
 
     teacher = load_float(run, parent) if schedule.distil else None
-    aims: list[np.ndarray] | None = None
+    scores = functools.partial(_against_labels, judged_on, len(dataset.classes))
     if teacher is not None and not schedule.labels:
-        parents_mask = keras_infer(teacher)
-        aims = [parents_mask(judged_on[i][0]) for i in range(len(judged_on))]
+        leaning = checkpoint.class_weights_in(parent)
+        if leaning is None:
+            say("note: the parent does not tell the class weights of its loss: its probabilities are taken as they are")
+        scores = functools.partial(_against_parent, _beliefs(teacher, judged_on, leaning), judged_on)
 
     def judged(data: bytes) -> np.ndarray:
-        """``confusions`` of a file on the images held out."""
+        """The confusion of a file with the labels or with what the parent believes, image by image."""
         with deployed(data, run.preprocessing) as infer:
-            return confusions(masks_of(judged_on, infer, labels=aims), len(dataset.classes))
+            return scores(infer)
 
     scored = best = b""
 
@@ -160,13 +164,27 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
         "val_miou_percent": final.miou_percent, "kept_step": fitted.best_step if gained else 0,
         "held_out_start_percent": started_at, "held_out_best_percent": fitted.best_percent,
         "best_step": fitted.best_step, "gain_points": points, "gain_standard_error_points": error,
-        "held_out_against": "labels" if schedule.labels else "masks of the float parent",
+        "held_out_against": "labels" if schedule.labels else "class probabilities of the float parent",
         "held_out_images": len(held_out), "seconds": fitted.seconds, "step_seconds": fitted.step_seconds,
         "judge_seconds": fitted.judge_seconds, "steps_per_epoch": math.ceil(len(kept) / schedule.batch),
         "history": list(fitted.history), "machine": device("host").describe(),
     }  # fmt: skip
     write_json(folder / "result.json", result)
     return result
+
+
+def _against_labels(judged_on: Decoded, num_classes: int, infer: Infer) -> np.ndarray:
+    return confusions(masks_of(judged_on, infer), num_classes)
+
+
+def _against_parent(beliefs: list[np.ndarray], judged_on: Decoded, infer: Infer) -> np.ndarray:
+    return np.stack([expected_confusion(shares, infer(judged_on[i][0])) for i, shares in enumerate(beliefs)])
+
+
+def _beliefs(teacher: tf_keras.Model, judged_on: Decoded, weights: Sequence[float] | None) -> list[np.ndarray]:
+    images = [judged_on[i][0] for i in range(len(judged_on))]
+    logits = keras_logits(teacher)
+    return [believed(logits(image), image.shape[0], image.shape[1], weights) for image in images]
 
 
 def _start(

@@ -29,16 +29,17 @@ from pipeline.nouns.run import Run
 Say = Callable[[str], None]
 
 
-def keras_infer(model: tf_keras.Model) -> Infer:
-    """Masks of a Keras network, through the one preprocessing."""
+def keras_logits(model: tf_keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """uint8 [h, w, 3] → float32 [1, height, width, classes] of a Keras network, through the one preprocessing."""
     preprocessing = Preprocessing(*model.input_shape[1:3])
     call = tf.function(lambda image: model(image, training=False))
+    return lambda image: call(tf.constant(preprocessing.tensor(image, "float32"))).numpy()
 
-    def infer(image: np.ndarray) -> np.ndarray:
-        output = call(tf.constant(preprocessing.tensor(image, "float32"))).numpy()
-        return mask_of(output, *image.shape[:2])
 
-    return infer
+def keras_infer(model: tf_keras.Model) -> Infer:
+    """Masks of a Keras network."""
+    logits = keras_logits(model)
+    return lambda image: mask_of(logits(image), *image.shape[:2])
 
 
 def defaults_of(run: Run) -> TrainingDefaults:
@@ -140,7 +141,7 @@ def train(
 
     judge = Judge(
         score=lambda: score_masks(validation, keras_infer(model), dataset.classes).miou_percent,
-        keep=lambda path: checkpoint.write(model, path),
+        keep=lambda path: checkpoint.write(model, path, class_weights=weights.tolist()),
     )
     lesson = Lesson(training, weights, augmentation)
     fitted = fit(model, family.auxiliary, spec.resize, lesson, schedule, judge, folder, run.config.seed, say)

@@ -113,7 +113,10 @@ def test_without_labels_and_with_images_of_a_folder(parent, cli, tmp_path):
     )  # fmt: skip
     assert "6 images, 1 held out" in done.stderr
     result = json.loads((run.qat_dir / "result.json").read_text())
-    assert result["held_out_against"] == "masks of the float parent"
+    assert result["held_out_against"] == "class probabilities of the float parent"
+    assert "does not tell the class weights" not in done.stderr
+    weights = checkpoint.class_weights_in(run.float_dir / "best.weights.h5")
+    assert weights is not None and np.mean(weights) == pytest.approx(1, abs=1e-4)  # they came with the parent
     data = json.loads((run.qat_dir / "ranges.json").read_text())
     there = {f"{i}.png" if i % 2 == 0 else f"deep/{i}.png" for i in range(7)}
     assert set(data["calibration"]["images"]) < there

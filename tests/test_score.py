@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluate import agreement_percent, confusions, gain, mask_of, score
+from pipeline.evaluate import (
+    agreement_percent,
+    believed,
+    confusion,
+    confusions,
+    expected_confusion,
+    gain,
+    mask_of,
+    score,
+)
 from pipeline.nouns.dataset import IGNORE
 
 CLASSES = ("a", "b", "c", "d")
@@ -110,3 +119,23 @@ def test_logits_of_another_size_are_interpolated_before_the_argmax(size):
 def test_a_mask_of_another_size_takes_the_nearest_pixel():
     mask = np.arange(6, dtype=np.int32).reshape(1, 2, 3)
     assert mask_of(mask, 4, 6).tolist() == np.kron(mask[0], np.ones((2, 2), int)).tolist()
+
+
+def test_class_weights_are_divided_out_of_what_a_network_believes():
+    rng = np.random.default_rng(3)
+    truth = rng.dirichlet(np.ones(4), (5, 7))
+    weights = np.array([0.2, 1.0, 3.0, 0.5])
+    logits = np.log(truth * weights)[None].astype(np.float32)
+    assert np.allclose(believed(logits, 5, 7, weights), truth, atol=1e-3)
+    leaning = truth * weights / (truth * weights).sum(-1, keepdims=True)
+    assert np.allclose(believed(logits, 5, 7, None), leaning, atol=1e-3)
+    assert believed(logits, 10, 14, weights).shape == (10, 14, 4)
+
+
+def test_an_expected_confusion_counts_each_pixel_by_its_probability():
+    rng = np.random.default_rng(4)
+    label, mask = rng.integers(0, 4, (2, 6, 9), dtype=np.uint8)
+    assert np.array_equal(expected_confusion(np.eye(4)[label], mask), confusion(label, mask, 4))
+    shares = rng.dirichlet(np.ones(4), (6, 9))
+    draws = [confusion(np.array([[rng.choice(4, p=p) for p in row] for row in shares]), mask, 4) for _ in range(300)]
+    assert np.allclose(expected_confusion(shares, mask), np.mean(draws, 0), atol=0.8)

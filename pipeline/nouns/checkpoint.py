@@ -1,8 +1,13 @@
-"""A checkpoint: one file with a network's weights and, where it is quantized, the ranges that go with them."""
+"""A checkpoint: one file with a network's weights and what goes with them.
+
+A quantized network's has its ranges; a float one's the class weights of the loss that it was trained with, which say by
+how much its class probabilities lean towards rare classes.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +20,20 @@ if TYPE_CHECKING:
     import tf_keras
 
 RANGES = "segquant_ranges"
+CLASS_WEIGHTS = "segquant_class_weights"
 
 
-def write(model: tf_keras.Model, path: Path, ranges: Ranges | None = None) -> None:
-    """Writes both, whole or not at all."""
+def write(
+    model: tf_keras.Model, path: Path, ranges: Ranges | None = None, class_weights: Sequence[float] | None = None
+) -> None:  # fmt: skip
+    """Writes all of it, whole or not at all."""
     part = path.with_name(f".part.{path.name}")  # Keras chooses the format by the ending .weights.h5
     model.save_weights(str(part))
-    if ranges is not None:
-        with h5py.File(part, "r+") as file:
+    with h5py.File(part, "r+") as file:
+        if ranges is not None:
             file.attrs[RANGES] = json.dumps(ranges_to_json(ranges))
+        if class_weights is not None:
+            file.attrs[CLASS_WEIGHTS] = json.dumps([round(float(weight), 6) for weight in class_weights])
     part.replace(path)
 
 
@@ -48,3 +58,14 @@ def ranges_in(path: Path) -> dict[str, Range]:
             f"checkpoint {path} is broken or holds no ranges ({type(error).__name__}): restore it, or repeat"
             " `qat --force`."
         ) from None
+
+
+def class_weights_in(path: Path) -> tuple[float, ...] | None:
+    """Those of the loss that the weights were trained with; None where the file does not tell."""
+    try:
+        with h5py.File(path) as file:
+            return tuple(map(float, json.loads(file.attrs[CLASS_WEIGHTS])))
+    except KeyError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"checkpoint {path} is broken ({type(error).__name__}): restore it, or train again.") from None
