@@ -195,19 +195,26 @@ def qat(
 )
 @calibration_options
 @PER_TENSOR
+@click.option("--weights", type=click.Choice(["int8", "float16", "float32"]), help="[default: the target's]")
+@click.option("--level", type=int, metavar="N", help="Feature level, for targets that have such (nnapi: 27 to 31).")
+@click.option("--rewrite/--no-rewrite", "rewrites", default=True, help="Replace ops that the target does not take.")
 @click.option("--require-compiled", is_flag=True, help="Fail when the target's own compiler does not compile the file.")
 @JSON
 @FORCE
 def convert(
     run_path: Path | None, target_name: str, output: Any, io: Any, parent_method: str | None, per_tensor: bool,
-    require_compiled: bool, force: bool, json_path: Path | None, **said: Any,
+    weights: Any, level: int | None, rewrites: bool, require_compiled: bool, force: bool, json_path: Path | None,
+    **said: Any,
 ) -> None:  # fmt: skip
     """Convert to a .tflite file for one target, and check the file against the target's contract.
 
     Takes the QAT network; without one, quantizes the float network after training, and says so. The recipe is inside
-    the file as metadata and beside it as JSON.
+    the file as metadata and beside it as JSON. An op that the target does not take is replaced by ops that compute the
+    same, where there are such, and said aloud.
     """
     quiet_tensorflow()
+    import dataclasses
+
     from pipeline import convert as converting
     from pipeline.nouns.calibration import Quantization
     from pipeline.nouns.errors import BadSpec
@@ -215,12 +222,16 @@ def convert(
     from pipeline.targets import target as find_target
 
     if target_name == "all":
+        if weights or level:
+            raise BadSpec("--weights and --level go with one target, not with --target all.")
         asked = Quantization(parent_method, calibration_of(said), per_tensor)
-        _convert_all(run_path, output, io, asked, require_compiled, force, json_path)
+        _convert_all(run_path, output, io, asked, rewrites, require_compiled, force, json_path)
         return
     if json_path:
         raise BadSpec("--json goes with --target all: the recipe of a single artifact lies beside it as JSON already.")
-    target = find_target(target_name)
+    target = find_target(target_name).at_level(level).with_weights(weights)
+    if not rewrites:
+        target = dataclasses.replace(target, rewrites=())
     run = run_to_use(run_path, say)
     if target.advice:
         say(f"note: {target.advice}")
@@ -236,8 +247,9 @@ def convert(
 
 
 def _convert_all(
-    run_path: Path | None, output: Any, io: Any, asked: Any, require_compiled: bool, force: bool, json_path: Path | None
-) -> None:
+    run_path: Path | None, output: Any, io: Any, asked: Any, rewrites: bool, require_compiled: bool, force: bool,
+    json_path: Path | None,
+) -> None:  # fmt: skip
     """Every target in turn; exit code 1 where one failed."""
     from pipeline.convert_all import convert_all
     from pipeline.nouns.errors import BadSpec, CompilerError
@@ -249,8 +261,9 @@ def _convert_all(
         raise BadSpec("--io with --target all: each target has its own input type; leave --io out.")
     run = run_to_use(run_path, say)
     made = convert_all(
-        run, targets().values(), say, output=output, asked=asked, force=force, require_compiled=require_compiled
-    )
+        run, targets().values(), say, output=output, asked=asked, rewrites=rewrites, force=force,
+        require_compiled=require_compiled,
+    )  # fmt: skip
     write_numbers(json_path, {"targets": [one.to_json() for one in made]})
     show_made(made)
     failed = [one.target for one in made if one.failed]

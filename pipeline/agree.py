@@ -123,9 +123,10 @@ def compare(
     Layer by layer with integer arithmetic (see ``imitate``), and the logits alone in floating point, as in training.
     """
     quantized = quantize.quantization_aware(model, ranges, per_tensor=per_tensor)
-    in_integers = Imitation(quantized, model, ranges, per_tensor)
     rounded = quantize.rounded_at(model)
     found = tallies_of(read(data, name), names_in_file(model, rounded))
+    ops = {layer: tally.op.rpartition(" ")[2] for layer, tally in found.items()}
+    in_integers = Imitation(quantized, model, ranges, per_tensor, ops)
     tallies = [found[layer] for layer in rounded if layer in found]
     outputs = [quantized.get_layer(quantize.PREFIX + tally.layer).output for tally in tallies]
     taps = tf_keras.Model(quantized.input, outputs)

@@ -26,6 +26,7 @@ from pipeline.nouns.ranges import Ranges, ranges_to_json
 from pipeline.nouns.run import Run
 from pipeline.nouns.target import Compiled, Target, Weights
 from pipeline.nouns.tflite import read, with_per_tensor_kernels
+from pipeline.rewrite import rewrite
 from pipeline.verify import verify
 
 Say = Callable[[str], None]
@@ -127,6 +128,7 @@ def versions() -> dict[str, str]:
 
 
 def recipe_of(run: Run, target: Target, parent: Parent, output: Output, io: InputType) -> dict[str, Any]:
+    """All that decides what the file will be; what was rewritten comes to it once that is known."""
     spec = run.config.model
     return {
         "schema": 1,
@@ -141,6 +143,7 @@ def recipe_of(run: Run, target: Target, parent: Parent, output: Output, io: Inpu
         "io": io,
         "weights": target.weights,
         "per_tensor": parent.per_tensor,
+        "rewrites": [one.name for one in target.rewrites],
         "method": parent.method,
         "calibration": parent.calibration,
         "ranges": ranges_to_json(parent.ranges) if parent.ranges else None,
@@ -159,6 +162,7 @@ def convert(
 ) -> Artifact:  # fmt: skip
     """Makes the artifact of one target in the run, or reuses the one that is there.
 
+    Ops that the target does not take are rewritten where one of its rewrites does the same (see ``rewrite``).
     ``parent`` spares choosing it again, and calibrating, where a target of the same weights has done so.
     One that was made otherwise is replaced with ``force``, or with ``replace_stale`` where nobody asked for it by name.
     Raises BadSpec for an --io the target does not take, RunError, and ContractViolation naming the op.
@@ -172,7 +176,7 @@ def convert(
     path = run.artifacts(target.name) / f"{run.config.model.network}-{method}-{output}-{io}.tflite"
     if path.exists() and not force:
         there = artifacts.open_artifact(path)
-        if there.recipe == recipe:
+        if {k: v for k, v in there.recipe.items() if k != "rewritten"} == recipe:
             say(f"{path} is there and made the same way: reused")
             path.touch()  # so that it is the one converted last
             return there
@@ -181,10 +185,13 @@ def convert(
             raise RunError(f"{path} exists with another {', '.join(changed)}: pass --force to replace it.")
     say(f"converting {parent.method} weights for {target.title}")
     model = fold(load_float(run, parent.checkpoint), parent.ranges, output, parent.per_tensor)
-    data = tflite_bytes(model, target.weights, io, parent.per_tensor)
+    data, applied = rewrite(tflite_bytes(model, target.weights, io, parent.per_tensor), target, parent.per_tensor)
+    how = {one.name: one.how for one in target.rewrites}
+    for one in applied:
+        say(f"rewritten: {one.op} {one.output.rpartition('/')[0]} into {how[one.rewrite]} ({one.why})")
     pinned = [INPUT_RANGE, *parent.ranges.values()] if parent.ranges else []
     verify(read(data), target, pinned, parent.per_tensor)
-    return artifacts.write(path, data, recipe)
+    return artifacts.write(path, data, {**recipe, "rewritten": [dataclasses.asdict(one) for one in applied]})
 
 
 def compile_artifact(artifact: Artifact, target: Target, required: bool, say: Say) -> tuple[Artifact, Compiled | None]:

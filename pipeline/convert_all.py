@@ -41,14 +41,15 @@ class Made:
 
 
 def convert_all(
-    run: Run, targets: Iterable[Target], say: Say, *, output: Output, asked: Quantization, force: bool,
-    require_compiled: bool = False,
+    run: Run, targets: Iterable[Target], say: Say, *, output: Output, asked: Quantization, rewrites: bool = True,
+    force: bool = False, require_compiled: bool = False,
 ) -> tuple[Made, ...]:  # fmt: skip
     """Converts, compiles and inspects for each target in turn; an error becomes that target's note."""
     found = []
     parents: dict[str, Parent] = {}
     for target in targets:
         say(f"{target.name}: {target.title}")
+        target = target if rewrites else dataclasses.replace(target, rewrites=())
         try:
             if target.weights not in parents:
                 parents[target.weights] = choose_parent(run, target, asked, say)

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -101,6 +103,24 @@ class Mean:
 
 
 @dataclasses.dataclass(frozen=True)
+class ScaledSum:
+    """The same for a pool that was rewritten (see ``pipeline.rewrite``) as a MEAN or as a depthwise convolution."""
+
+    count: int
+    output: Range
+    depthwise: bool
+
+    def __call__(self, values: tf.Tensor) -> tf.Tensor:
+        sums = whole(values * self.count, np.float32(self.output.scale))
+        if self.depthwise:  # every weight is 127, times the kernel's scale
+            sums, (mantissa, exponent) = sums * 127, fixed_point(np.array([np.float32(1 / (127 * self.count))], np.float64))
+        else:  # the kernel cuts the quotient off
+            bits = self.count.bit_length() - 1
+            mantissa, exponent = np.array([(1 << 30 + bits) // self.count]), np.array([1 - bits])
+        return _real(multiply(sums, mantissa, exponent) + self.output.zero_point, self.output)
+
+
+@dataclasses.dataclass(frozen=True)
 class Resize:
     """Resizes as the reference kernel does: positions of 10 bits, weights of 20, one rounding."""
 
@@ -134,11 +154,14 @@ class Resize:
 class Imitation:
     """While it is entered, ``network``, the quantization-aware form of ``model``, computes in integers.
 
-    Additions stay in floating point: their fixed-point arithmetic has 20 bits to spare. Raises BadSpec for an op that
-    is not imitated.
+    Additions stay in floating point: their fixed-point arithmetic has 20 bits to spare. ``ops``: the file's op for each
+    layer, where it is another than the layer's own. Raises BadSpec for an op that is not imitated.
     """
 
-    def __init__(self, network: tf_keras.Model, model: tf_keras.Model, ranges: Ranges, per_tensor: bool) -> None:
+    def __init__(
+        self, network: tf_keras.Model, model: tf_keras.Model, ranges: Ranges, per_tensor: bool,
+        ops: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         self._exact: list[tuple[Any, Any]] = []
         for name, point in quantize.rounded_at(model).items():
             wrapper, layer = network.get_layer(quantize.PREFIX + name), model.get_layer(name)
@@ -147,7 +170,7 @@ class Imitation:
             elif isinstance(layer, layers.AveragePooling2D):
                 if layer.padding != "valid":
                     raise BadSpec(f"average pool {name!r} pads: the imitation knows 'valid' ones only.")
-                self._exact.append((wrapper.quantize_config.output, Mean(math.prod(layer.pool_size), ranges[point])))
+                self._exact.append((wrapper.quantize_config.output, _pool(layer, ranges[point], ops.get(name))))
             else:
                 self._exact.append((wrapper.quantize_config.output, _accumulator(layer, ranges, per_tensor)))
 
@@ -158,6 +181,13 @@ class Imitation:
     def __exit__(self, *_: object) -> None:
         for sink, _exact in self._exact:
             sink.exact = None
+
+
+def _pool(layer: Any, output: Range, op: str | None) -> Mean | ScaledSum:
+    count = math.prod(layer.pool_size)
+    if op in ("MEAN", "DEPTHWISE_CONV_2D"):
+        return ScaledSum(count, output, op == "DEPTHWISE_CONV_2D")
+    return Mean(count, output)
 
 
 def _accumulator(layer: Any, ranges: Ranges, per_tensor: bool) -> Accumulator | None:

@@ -12,7 +12,7 @@ from single_ops import cases, model
 from pipeline.devices import devices
 from pipeline.inspect import inspect
 from pipeline.nouns.errors import CompilerError
-from pipeline.nouns.tflite import _packed, read
+from pipeline.nouns.tflite import packed, read
 from pipeline.targets import target, targets
 from pipeline.targets.edgetpu_compiler import MAPPED, ask, compile_edgetpu, parse
 
@@ -177,7 +177,7 @@ def test_the_compilers_own_verdict_comes_from_what_it_left(tmp_path, compiler):
     twin.operatorCodes[0].customCode = "edgetpu-custom-op"
     file, made = tmp_path / "net.tflite", tmp_path / "twin"
     file.write_bytes(whole)
-    made.write_bytes(_packed(twin, 1000) + bytes(4096))
+    made.write_bytes(packed(twin, 1000) + bytes(4096))
     table = "Operator  Count  Status\n\nRELU  1  Mapped to Edge TPU\nRELU6  1  Operation not supported\n"
     compiler(f'while [ $# -gt 1 ]; do [ "$1" = -o ] && out=$2; shift; done\ncp {made} "$out/net_edgetpu.tflite"\n'
              f"cat <<'END'\n{REPORT}{table}END\n")  # fmt: skip
@@ -205,4 +205,4 @@ def two_ops():
     op.opcodeIndex, op.inputs, op.outputs = 1, [1], [2]
     graph.operators.append(op)
     graph.outputs = [2]
-    return _packed(model_, 1000)
+    return packed(model_, 1000)

@@ -138,12 +138,12 @@ def test_files_made_by_others(cli, tmp_path):
 def custom(name="TheirOp"):
     from ai_edge_litert import schema_py_generated as schema
 
-    from pipeline.nouns.tflite import _packed
+    from pipeline.nouns.tflite import packed
 
     made = schema.ModelT.InitFromPackedBuf(model(next(c for c in cases() if c.name == "relu")), 0)
     made.operatorCodes[0].builtinCode = made.operatorCodes[0].deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
     made.operatorCodes[0].customCode = name
-    return _packed(made, 1000)
+    return packed(made, 1000)
 
 
 def test_what_is_no_file_gets_one_sentence(cli, tmp_path):

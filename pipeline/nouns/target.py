@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pipeline.nouns.errors import BadSpec
 from pipeline.nouns.preprocessing import InputType
+from pipeline.nouns.rewrite import Rewrite
 from pipeline.nouns.rules import Rules, Verdict
 from pipeline.nouns.tflite import Graph
 
@@ -50,10 +51,12 @@ class Target:
 
     Attributes:
       weights: type of the weights; 'int8' makes the whole graph int8.
+      other_weights: those that it can have instead, on request.
       io: types that the input and output may have, the default first.
       source: where its contract comes from.
       rules: which ops it accelerates; None where nothing is known of single ops.
       levels: rules by feature level, for a target that has such; ``rules`` are those of its default level.
+      rewrites: what may replace an op that the rules refuse, in the order in which they are tried.
       ask: (the .tflite file, its graph) → what the real compiler or runtime makes of each op; None where there is none.
       compile: (the .tflite file, seconds it may take) → Compiled; may raise CompilerError. None where nothing is
         compiled ahead of time.
@@ -68,8 +71,10 @@ class Target:
     weights: Weights
     io: tuple[InputType, ...]
     source: str
+    other_weights: tuple[Weights, ...] = ()
     rules: Rules | None = None
     levels: Mapping[int, Rules] = dataclasses.field(default_factory=dict)
+    rewrites: tuple[Rewrite, ...] = ()
     ask: Callable[[Path, Graph], Answer] | None = None
     compile: Callable[[Path], Compiled] | None = None
     missing: Callable[[], str | None] | None = None
@@ -84,3 +89,12 @@ class Target:
             known = f"it has {', '.join(map(str, self.levels))}" if self.levels else "it has none"
             raise BadSpec(f"target {self.name} has no feature level {level}: {known}.")
         return dataclasses.replace(self, rules=self.levels[level])
+
+    def with_weights(self, weights: Weights | None) -> Target:
+        """This target with weights of another type; raises BadSpec where it has no such."""
+        if weights in (None, self.weights):
+            return self
+        if weights not in self.other_weights:
+            known = ", ".join((self.weights, *self.other_weights))
+            raise BadSpec(f"target {self.name} has no {weights} weights: choose {known}.")
+        return dataclasses.replace(self, weights=weights)

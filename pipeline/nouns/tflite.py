@@ -239,7 +239,7 @@ def with_per_tensor_kernels(data: bytes) -> bytes:
             sums = np.rint(sums * (old / scale).astype(np.float64)).astype(np.int32)
             model.buffers[bias.buffer].data = sums.view(np.uint8)
             _one_scale(bias, scale * graph.tensors[op.inputs[data_at]].quantization.scale[0])
-    return _packed(model, len(data))
+    return packed(model, len(data))
 
 
 def _one_scale(tensor: Any, scale: float) -> None:
@@ -248,7 +248,7 @@ def _one_scale(tensor: Any, scale: float) -> None:
     tensor.quantization.quantizedDimension = 0
 
 
-def _packed(model: Any, about_bytes: int) -> bytes:
+def packed(model: Any, about_bytes: int) -> bytes:
     builder = flatbuffers.Builder(about_bytes + (1 << 16))
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
@@ -263,4 +263,4 @@ def with_recipe(data: bytes, recipe: dict[str, Any]) -> bytes:
     entry.name, entry.buffer = RECIPE_KEY, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [m for m in model.metadata or [] if _text(m.name) != RECIPE_KEY] + [entry]
-    return _packed(model, len(data))
+    return packed(model, len(data))

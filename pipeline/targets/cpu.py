@@ -12,6 +12,7 @@ from pipeline.nouns.rules import Check, Rule, Rules, Verdict
 from pipeline.nouns.target import Answer, Target
 from pipeline.nouns.tflite import Graph, Op
 from pipeline.targets.checks import FLOATS, activation, constant, constant_axes, data_of, fixed_sizes, unit_strides
+from pipeline.targets.rewrites import POOL_AS_DEPTHWISE, POOL_AS_MEAN
 
 SOURCE = "tflite/delegates/xnnpack/xnnpack_delegate.cc"
 WORKER = Path(__file__).with_name("xnnpack_worker.py")
@@ -117,5 +118,6 @@ CPU = Target(
         source=SOURCE,
         everywhere=(fixed_sizes,),
     ),
+    rewrites=(POOL_AS_MEAN, POOL_AS_DEPTHWISE),
     ask=ask,
 )  # fmt: skip

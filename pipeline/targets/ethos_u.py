@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.nouns.rules import Rules
 from pipeline.nouns.target import Target
 from pipeline.targets.ethos_rules import SOURCE, U55, U85
+from pipeline.targets.rewrites import POOL_AS_DEPTHWISE, POOL_AS_MEAN, RESIZE_AS_PRODUCTS
 from pipeline.targets.vela import ask_with, compile_with, missing
 
 
@@ -19,6 +20,7 @@ def npu(generation: int, rules: Rules, system: str, memory: str) -> Target:
         io=("int8", "uint8"),
         source=SOURCE,
         rules=rules,
+        rewrites=(POOL_AS_MEAN, POOL_AS_DEPTHWISE, RESIZE_AS_PRODUCTS),
         ask=ask_with(*configuration),
         missing=missing,
         compile=compile_with(*configuration),

@@ -58,6 +58,7 @@ GPU = Target(
     name="gpu",
     title="GPU delegate, float16 weights",
     weights="float16",
+    other_weights=("int8", "float32"),
     io=("float32",),
     source="LiteRT runs what its own converter writes",
     rules=Rules(

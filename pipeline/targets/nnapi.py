@@ -15,6 +15,7 @@ from pipeline.targets.checks import (
     rank_at_most,
     window_at_most,
 )
+from pipeline.targets.rewrites import POOL_AS_DEPTHWISE, POOL_AS_MEAN
 
 SOURCE = "tflite/delegates/nnapi/nnapi_delegate.cc, Validate"
 ANDROID = {27: "8.1", 28: "9", 29: "10", 30: "11", 31: "12"}
@@ -126,6 +127,7 @@ NNAPI = Target(
     io=("int8", "uint8", "float32"),
     source=SOURCE,
     rules=LEVELS[30],
+    rewrites=(POOL_AS_MEAN, POOL_AS_DEPTHWISE),
     levels=LEVELS,
     advice=(
         "NNAPI is deprecated since Android 15: for new devices use --target gpu, or the chip vendor's own compiler."

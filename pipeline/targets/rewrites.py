@@ -1,0 +1,187 @@
+"""The rewrites that targets choose from. Each gives, in 8 bits, what the op gave, or one step beside it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from pipeline.nouns.graph_edit import GraphEdit
+from pipeline.nouns.rewrite import Rewrite, name_for
+
+NONE, RELU = schema.ActivationFunctionType.NONE, schema.ActivationFunctionType.RELU
+SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
+FULL = 127
+"""Largest weight: kernels are symmetric int8."""
+
+
+def pool_as_mean(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
+    op = edit.op(index)
+    old, options = edit.tensor(op.inputs[0]), op.builtinOptions
+    window = (options.filterHeight, options.filterWidth)
+    if _int8(edit, index) is None or window != tuple(old.shape[1:3]) or options.padding != VALID:
+        return None
+    axes = edit.constant(f"{_name(edit, index)}/mean/axes", np.array([1, 2], np.int32))
+    return [edit.made("MEAN", 2, [op.inputs[0], axes], op.outputs, "ReducerOptions", keepDims=True)]
+
+
+def pool_as_depthwise(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
+    op = edit.op(index)
+    options = op.builtinOptions
+    scale = _int8(edit, index)
+    if scale is None or options.padding != VALID:
+        return None
+    channels = edit.tensor(op.inputs[0]).shape[3]
+    window = (options.filterHeight, options.filterWidth)
+    each = 1 / (FULL * math.prod(window))
+    name = name_for(_name(edit, index), "depthwise")
+    kernel, bias = _kernel(edit, name, np.full((1, *window, channels), FULL), [each] * channels, 3, scale, per_tensor)
+    return [
+        edit.made(
+            "DEPTHWISE_CONV_2D", 3, [op.inputs[0], kernel, bias], op.outputs, "DepthwiseConv2DOptions",
+            padding=VALID, strideH=options.strideH, strideW=options.strideW, depthMultiplier=1,
+            dilationHFactor=1, dilationWFactor=1, fusedActivationFunction=options.fusedActivationFunction,
+        )
+    ]  # fmt: skip
+
+
+def resize_as_products(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
+    """Rows, then columns: the axis that is resized becomes the channels of a 1×1 convolution with a fixed matrix."""
+    op = edit.op(index)
+    scale = _int8(edit, index)
+    if scale is None:
+        return None
+    _, old_h, old_w, _ = edit.tensor(op.inputs[0]).shape
+    _, new_h, new_w, _ = edit.tensor(op.outputs[0]).shape
+    name = name_for(_name(edit, index), "products")
+    ops: list[Any] = []
+
+    def then(
+        kind: str, version: int, data: int, more: list[int], suffix: str, shape: Any, table: str, **options: Any
+    ) -> int:
+        made = edit.like(op.inputs[0], f"{name}/{suffix}", shape)
+        ops.append(edit.made(kind, version, [data, *more], [made], table, **options))
+        return made
+
+    def transposed(data: int, order: tuple[int, ...], suffix: str) -> int:
+        shape = [edit.tensor(data).shape[i] for i in order]
+        axes = edit.constant(f"{name}/{suffix}/order", np.array(order, np.int32))
+        return then("TRANSPOSE", 2, data, [axes], suffix, shape, "TransposeOptions")
+
+    def product(data: int, matrix: np.ndarray, suffix: str) -> int:
+        weights = np.rint(FULL * matrix)
+        weights[np.arange(len(matrix)), matrix.argmax(1)] += FULL - weights.sum(1)  # what is flat stays flat
+        weights, each = weights.reshape(len(matrix), 1, 1, -1), [1 / FULL] * len(matrix)
+        kernel, bias = _kernel(edit, f"{name}/{suffix}", weights, each, 0, scale, per_tensor)
+        return then(
+            "CONV_2D", 3, data, [kernel, bias], suffix, [*edit.tensor(data).shape[:3], len(matrix)], "Conv2DOptions",
+            padding=VALID, strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=1, fusedActivationFunction=NONE,
+        )  # fmt: skip
+
+    options = op.builtinOptions
+    convention = (bool(options.alignCorners), bool(options.halfPixelCenters))
+    x = transposed(op.inputs[0], (0, 2, 3, 1), "rows_last")
+    x = product(x, interpolation(old_h, new_h, *convention), "rows")
+    x = transposed(x, (0, 3, 2, 1), "columns_last")
+    x = product(x, interpolation(old_w, new_w, *convention), "columns")
+    x = transposed(x, (0, 1, 3, 2), "channels_last")
+    ops[-1].outputs = op.outputs
+    return ops
+
+
+def interpolation(old: int, new: int, align_corners: bool, half_pixel: bool) -> np.ndarray:
+    """float64 [new, old]: the matrix of a bilinear resize along one axis, each row summing to 1."""
+    matrix = np.zeros((new, old))
+    step = (old - 1) / (new - 1) if align_corners and new > 1 else old / new
+    for i in range(new):
+        at = (i + 0.5) * step - 0.5 if half_pixel else i * step
+        at = min(max(at, 0.0), old - 1.0)
+        low = min(int(at), old - 1)
+        matrix[i, low] += 1 - (at - low)
+        matrix[i, min(low + 1, old - 1)] += at - low
+    return matrix
+
+
+def dilated_as_dense(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
+    op = edit.op(index)
+    options, scale = op.builtinOptions, _int8(edit, index)
+    if (
+        scale is None
+        or options.depthMultiplier not in (0, 1)
+        or max(options.dilationHFactor, options.dilationWFactor) < 2
+    ):
+        return None
+    old = edit.tensor(op.inputs[1])
+    weights = edit.values(op.inputs[1], np.int8)
+    _, height, width, channels = weights.shape
+    dense = np.zeros((channels, height, width, channels), np.int8)
+    dense[np.arange(channels), :, :, np.arange(channels)] = weights[0].transpose(2, 0, 1)
+    kernel = edit.constant(f"{_name(edit, index)}/dense/kernel", dense, old.quantization.scale, 0)
+    return [
+        edit.made(
+            "CONV_2D", 3, [op.inputs[0], kernel, *op.inputs[2:]], op.outputs, "Conv2DOptions", padding=options.padding,
+            strideH=options.strideH, strideW=options.strideW, dilationHFactor=options.dilationHFactor,
+            dilationWFactor=options.dilationWFactor, fusedActivationFunction=options.fusedActivationFunction,
+        )
+    ]  # fmt: skip
+
+
+def transposed_without_activation(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
+    """A ReLU does nothing to codes that stand for 0 and more: where zero point is the lowest code it can go."""
+    op = edit.op(index)
+    options = op.builtinOptions
+    zero_point = edit.tensor(op.outputs[0]).quantization.zeroPoint
+    if _int8(edit, index, 2) is None or options.fusedActivationFunction != RELU or zero_point[0] != -128:
+        return None
+    return [
+        edit.made(
+            "TRANSPOSE_CONV", 3 if len(op.inputs) > 3 else 2, op.inputs, op.outputs, "TransposeConvOptions",
+            padding=options.padding, strideH=options.strideH, strideW=options.strideW, fusedActivationFunction=NONE,
+        )
+    ]  # fmt: skip
+
+
+def _name(edit: GraphEdit, index: int) -> str:
+    name = edit.tensor(edit.op(index).outputs[0]).name
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def _int8(edit: GraphEdit, index: int, data_at: int = 0) -> float | None:
+    """The scale of the op's data; None where that is not int8."""
+    data = edit.tensor(edit.op(index).inputs[data_at])
+    if data.type != schema.TensorType.INT8 or data.quantization is None or data.quantization.scale is None:
+        return None
+    return float(data.quantization.scale[0])
+
+
+def _kernel(
+    edit: GraphEdit, name: str, weights: np.ndarray, scales: Any, axis: int, data_scale: float, per_tensor: bool
+) -> tuple[int, int]:  # fmt: skip
+    """A kernel of these integers and one scale per channel, or one in all, and a bias of zeros; their indices."""
+    scales = np.asarray(scales, np.float64)
+    if per_tensor:
+        shape = [-1 if i == axis else 1 for i in range(weights.ndim)]
+        weights = np.rint(weights * (scales / scales.max()).reshape(shape))
+        scales = scales.max(keepdims=True)
+    kernel = edit.constant(f"{name}/kernel", weights.astype(np.int8), scales, axis if len(scales) > 1 else 0)
+    bias = edit.constant(f"{name}/bias", np.zeros(weights.shape[axis], np.int32), scales * data_scale)
+    return kernel, bias
+
+
+POOL_AS_MEAN = Rewrite("mean", ("AVERAGE_POOL_2D",), "a MEAN over rows and columns", 1, pool_as_mean)
+POOL_AS_DEPTHWISE = Rewrite(
+    "depthwise", ("AVERAGE_POOL_2D",), "a depthwise convolution whose weights are all one number", 1, pool_as_depthwise
+)
+RESIZE_AS_PRODUCTS = Rewrite(
+    "products", ("RESIZE_BILINEAR",), "its two interpolation matrices as 1×1 convolutions, transposes between", 2,
+    resize_as_products,
+)  # fmt: skip
+DILATED_AS_DENSE = Rewrite(
+    "dense", ("DEPTHWISE_CONV_2D",), "a convolution whose kernel is diagonal in the channels", 0, dilated_as_dense
+)
+TRANSPOSED_WITHOUT_ACTIVATION = Rewrite(
+    "plain", ("TRANSPOSE_CONV",), "a transposed convolution without its ReLU, which the output's range does already", 0,
+    transposed_without_activation,
+)  # fmt: skip

@@ -1,0 +1,187 @@
+"""Rewrites: in LiteRT's reference kernels each gives what the op gave, and its target then takes it."""
+
+import dataclasses
+import functools
+import json
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from single_ops import RELU, VALID, conv, model, pool, resize, transposed
+
+from pipeline.inspect import by_rule
+from pipeline.nouns.tflite import read
+from pipeline.rewrite import rewrite
+from pipeline.targets import target, targets
+from pipeline.targets.rewrites import (
+    DILATED_AS_DENSE,
+    POOL_AS_DEPTHWISE,
+    POOL_AS_MEAN,
+    RESIZE_AS_PRODUCTS,
+    TRANSPOSED_WITHOUT_ACTIVATION,
+)
+
+
+def moved(case, zero_point):
+    """The case with another zero point, as after a ReLU."""
+    inputs = tuple(dataclasses.replace(d, zero_point=zero_point) if d.values is None else d for d in case.inputs)
+    return dataclasses.replace(
+        case, name=f"{case.name} {zero_point}", inputs=inputs,
+        output=dataclasses.replace(case.output, zero_point=zero_point),
+    )  # fmt: skip
+
+
+CASES = [
+    (moved(pool("halves", "AVERAGE_POOL_2D", (6, 8), (6, 7), size=(12, 15)), -128), POOL_AS_DEPTHWISE),
+    (moved(pool("overlapping", "AVERAGE_POOL_2D", (5, 4), (3, 2), size=(17, 20)), -20), POOL_AS_DEPTHWISE),
+    (moved(pool("whole", "AVERAGE_POOL_2D", (16, 16), (16, 16)), -128), POOL_AS_MEAN),
+    (moved(pool("12x15", "AVERAGE_POOL_2D", (12, 15), (12, 15), size=(12, 15)), -20), POOL_AS_MEAN),
+    (moved(resize("fusion", (12, 15), (45, 60), align=True), -128), RESIZE_AS_PRODUCTS),
+    (pool("whole", "AVERAGE_POOL_2D", (16, 16), (16, 16)), POOL_AS_MEAN),
+    (pool("12x15", "AVERAGE_POOL_2D", (12, 15), (12, 15), size=(12, 15)), POOL_AS_MEAN),
+    (pool("halves", "AVERAGE_POOL_2D", (6, 8), (6, 7), size=(12, 15)), POOL_AS_DEPTHWISE),
+    (pool("overlapping", "AVERAGE_POOL_2D", (5, 4), (3, 2), size=(17, 20)), POOL_AS_DEPTHWISE),
+    (pool("large", "AVERAGE_POOL_2D", (16, 32), (16, 32), size=(32, 64)), POOL_AS_DEPTHWISE),
+    (resize("from 3x3", (3, 3), (12, 15), align=True), RESIZE_AS_PRODUCTS),
+    (resize("from 1x2", (1, 2), (12, 15), align=True), RESIZE_AS_PRODUCTS),
+    (resize("fusion", (12, 15), (45, 60), align=True), RESIZE_AS_PRODUCTS),
+    (resize("half pixel", (12, 15), (45, 60), half=True), RESIZE_AS_PRODUCTS),
+    (resize("legacy", (9, 7), (25, 24)), RESIZE_AS_PRODUCTS),
+    (resize("down", (25, 24), (9, 7), align=True), RESIZE_AS_PRODUCTS),
+    (conv("dilated", op="DEPTHWISE_CONV_2D", dilation=4, size=(32, 32)), DILATED_AS_DENSE),
+    (transposed("relu", fused=RELU), TRANSPOSED_WITHOUT_ACTIVATION),
+]
+
+
+def run(data, image):
+    """On the reference kernels."""
+    interpreter = Interpreter(model_content=data, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+def rewritten(data, one, per_tensor=False):
+    from pipeline.nouns.graph_edit import GraphEdit
+
+    edit = GraphEdit(data)
+    ops = one.make(edit, 0, per_tensor)
+    if ops is None:
+        return None
+    edit.replace(0, ops)
+    return edit.finished()
+
+
+def of_case(case, one):
+    """Its bytes; a fused ReLU is one that the output's range does already."""
+    if one is TRANSPOSED_WITHOUT_ACTIVATION:
+        case = dataclasses.replace(case, output=dataclasses.replace(case.output, zero_point=-128, scale=3.0))
+    return model(case)
+
+
+@pytest.mark.parametrize("per_tensor", [False, True], ids=["per-channel", "per-tensor"])
+@pytest.mark.parametrize(("case", "one"), CASES, ids=[f"{one.name} {case.name}" for case, one in CASES])
+def test_a_rewrite_gives_what_the_op_gave(case, one, per_tensor):
+    data = of_case(case, one)
+    new = rewritten(data, one, per_tensor)
+    graph, made = read(data), read(new)
+    assert graph.ops[0].name not in {op.name for op in made.ops if one is not TRANSPOSED_WITHOUT_ACTIVATION}
+    (old_out,), (new_out,) = graph.outputs, made.outputs
+    assert graph.tensors[old_out] == made.tensors[new_out]
+    rng = np.random.default_rng(5)
+    worst, spread = 0, set()
+    for _ in range(4):
+        shape = graph.tensors[graph.inputs[0]].shape
+        levels = rng.integers(-128, 128, shape[-1])  # so that means lie everywhere
+        levels[0] = 127
+        image = np.clip(levels + rng.integers(-60, 61, shape), -128, 127).astype(np.int8)
+        before, after = run(data, image), run(new, image)
+        worst = max(worst, int(np.abs(before.astype(int) - after).max()))
+        spread |= set(np.unique(before).tolist())
+    assert worst <= one.steps and len(spread) > 20
+
+
+def test_a_resize_in_products_is_the_interpolation_of_the_definition():
+    data = rewritten(model(resize("fusion", (12, 15), (45, 60), align=True)), RESIZE_AS_PRODUCTS)
+    image = np.random.default_rng(0).integers(-128, 128, (1, 12, 15, 8), dtype=np.int8)
+    rows, columns = np.linspace(0, 11, 45), np.linspace(0, 14, 60)
+    expected = np.empty((45, 60, 8))
+    for channel in range(8):
+        over_rows = np.stack([np.interp(rows, np.arange(12), image[0, :, x, channel]) for x in range(15)], 1)
+        expected[..., channel] = [np.interp(columns, np.arange(15), row) for row in over_rows]
+    assert np.abs(run(data, image)[0] - expected).max() <= 2.5
+
+
+@pytest.mark.parametrize(
+    ("case", "one"),
+    [
+        (pool("same", "AVERAGE_POOL_2D", (4, 4), (2, 2), 0), POOL_AS_DEPTHWISE),
+        (pool("float", "AVERAGE_POOL_2D", (4, 4), (2, 2), dtype="float32"), POOL_AS_DEPTHWISE),
+        (pool("part", "AVERAGE_POOL_2D", (4, 4), (2, 2)), POOL_AS_MEAN),
+        (resize("float", (3, 3), (12, 15), dtype="float32"), RESIZE_AS_PRODUCTS),
+        (conv("not dilated", op="DEPTHWISE_CONV_2D"), DILATED_AS_DENSE),
+        (conv("multiplier", op="DEPTHWISE_CONV_2D", channels=(8, 16), dilation=2), DILATED_AS_DENSE),
+        (transposed("another range", fused=RELU), TRANSPOSED_WITHOUT_ACTIVATION),
+        (transposed("no activation", padding=VALID), TRANSPOSED_WITHOUT_ACTIVATION),
+    ],
+    ids=lambda value: str(getattr(value, "name", value)),
+)
+def test_what_does_not_fit_is_left_alone(case, one):
+    assert rewritten(model(case), one) is None
+
+
+NETWORKS = [
+    ("cpu", "fast-scnn", {"AVERAGE_POOL_2D"}), ("ethos-u55", "fast-scnn", {"RESIZE_BILINEAR"}),
+    ("ethos-u65", "fcn8", {"RESIZE_BILINEAR"}), ("ethos-u85", "fast-scnn", {"RESIZE_BILINEAR"}),
+    ("cpu", "fcn8", set()),
+]  # fmt: skip
+
+
+@functools.lru_cache
+def converted(network):
+    from conftest import ranges_of, still
+
+    from pipeline.convert import tflite_bytes
+    from pipeline.fold import fold
+
+    return tflite_bytes(fold(still(network), ranges_of(network)), "int8", "int8")
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "kinds"), NETWORKS, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_a_network_is_rewritten_where_its_target_refuses_an_op_and_only_there(name, network, kinds):
+    from conftest import noise_images, ranges_of, still
+
+    from pipeline.fold import INPUT_RANGE
+    from pipeline.verify import specification, verify
+
+    data, one = converted(network), target(name)
+    new, applied = rewrite(data, one)
+    refused = [v for v in by_rule(read(data), one.rules) if v.outcome != "accelerated"]
+    assert {a.op for a in applied} == kinds and len(applied) == len(refused)
+    assert all(a.why and a.output for a in applied) and json.dumps([a.rewrite for a in applied])
+    assert all(v.outcome == "accelerated" for v in by_rule(read(new), one.rules))
+    assert (new == data) == (not kinds)
+    assert list(specification(read(new))) == []
+    verify(read(new), one, [INPUT_RANGE, *ranges_of(network).values()])
+    image = np.rint(noise_images(still(network))[:1] * 255 - 128).astype(np.int8)
+    before, after = run(data, image), run(new, image)
+    assert len(np.unique(before)) > 20
+    assert (np.abs(before.astype(int) - after) <= 2).mean() > 0.999
+    assert (before.argmax(-1) == after.argmax(-1)).mean() > 0.98
+
+
+def test_every_rewrite_of_every_target_is_tested_here():
+    tested = {one for _, one in CASES}
+    used = {one for name in targets().values() for one in name.rewrites}
+    assert used <= tested and len({one.name for one in tested}) == len(tested)
+
+
+def test_a_rewrite_whose_result_the_target_refuses_is_not_made():
+    nothing = target("ethos-u55")
+    rules = dataclasses.replace(nothing.rules, ops={k: v for k, v in nothing.rules.ops.items() if k != "TRANSPOSE"})
+    data = model(resize("fusion", (12, 15), (45, 60), align=True))
+    assert rewrite(data, dataclasses.replace(nothing, rules=rules)) == (data, ())
+    assert rewrite(data, nothing)[1] != ()
