@@ -113,7 +113,8 @@ class ScaledSum:
     def __call__(self, values: tf.Tensor) -> tf.Tensor:
         sums = whole(values * self.count, np.float32(self.output.scale))
         if self.depthwise:  # every weight is 127, times the kernel's scale
-            sums, (mantissa, exponent) = sums * 127, fixed_point(np.array([np.float32(1 / (127 * self.count))], np.float64))
+            sums *= 127
+            mantissa, exponent = fixed_point(np.array([np.float32(1 / (127 * self.count))], np.float64))
         else:  # the kernel cuts the quotient off
             bits = self.count.bit_length() - 1
             mantissa, exponent = np.array([(1 << 30 + bits) // self.count]), np.array([1 - bits])
