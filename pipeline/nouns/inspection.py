@@ -54,7 +54,8 @@ class Inspection:
       real: one per op, by the target's own compiler or runtime where it is on this machine; else None.
       real_note: why there is none, or what did it.
       parameter_bytes: constants that accelerated ops read.
-      streamed_bytes: of those, what is beyond the target's cache, an estimate; None where the target has no such limit.
+      streamed_bytes: of those, laid out for the target, what is beyond its cache, an estimate; None where it has
+        no such limit.
       largest_activation_bytes: of one tensor, unpadded, and its name.
       requantizations: QUANTIZE and DEQUANTIZE ops that lie inside the graph.
       estimates: what the compiler predicts (cycles, memory), its own names and units; nothing of it was measured.
