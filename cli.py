@@ -37,7 +37,7 @@ from typing import Any  # noqa: E402, I001
 import click  # noqa: E402
 
 from pipeline.options import (  # noqa: E402
-    ARTIFACT_TARGET, FORCE, IMAGES, JSON, OUTPUT, PARENT, PER_TENSOR, RUN, THREADS, Main, calibration_of,
+    ARTIFACT_TARGET, COMPILER, FORCE, IMAGES, JSON, OUTPUT, PARENT, PER_TENSOR, RUN, THREADS, Main, calibration_of,
     calibration_options, new_run_options, quiet_tensorflow, say, write_numbers,
 )  # fmt: skip
 
@@ -195,32 +195,36 @@ def qat(
 )
 @calibration_options
 @PER_TENSOR
+@COMPILER
 @click.option("--require-compiled", is_flag=True, help="Fail when the target's own compiler does not compile the file.")
 @JSON
 @FORCE
 def convert(
     run_path: Path | None, target_name: str, output: Any, io: Any, parent_method: str | None, per_tensor: bool,
-    require_compiled: bool, force: bool, json_path: Path | None, **said: Any,
+    compiler_command: str | None, require_compiled: bool, force: bool, json_path: Path | None, **said: Any,
 ) -> None:  # fmt: skip
     """Convert to a .tflite file for one target, and check the file against the target's contract.
 
     Takes the QAT network; without one, quantizes the float network after training, and says so. The recipe is inside
     the file as metadata and beside it as JSON.
     """
+    from pipeline.nouns.errors import BadSpec
+    from pipeline.targets import target as find_target
+
+    if target_name == "all" and compiler_command:
+        raise BadSpec("--compiler goes with one target: name it with --target.")
+    target = None if target_name == "all" else find_target(target_name).with_compiler(compiler_command)
     quiet_tensorflow()
     from pipeline import convert as converting
     from pipeline.nouns.calibration import Quantization
-    from pipeline.nouns.errors import BadSpec
     from pipeline.resolve import run_to_use
-    from pipeline.targets import target as find_target
 
-    if target_name == "all":
+    if target is None:
         asked = Quantization(parent_method, calibration_of(said), per_tensor)
         _convert_all(run_path, output, io, asked, require_compiled, force, json_path)
         return
     if json_path:
         raise BadSpec("--json goes with --target all: the recipe of a single artifact lies beside it as JSON already.")
-    target = find_target(target_name)
     run = run_to_use(run_path, say)
     if target.advice:
         say(f"note: {target.advice}")
@@ -422,10 +426,12 @@ def bench(
 @click.option("--level", type=int, metavar="N", help="Feature level, for targets that have such (nnapi: 27 to 31).")
 @click.option("--all", "every_op", is_flag=True, help="Show the accelerated ops as well.")
 @click.option("--no-compiler", is_flag=True, help="Go by the rules alone; do not ask the target's own compiler.")
+@COMPILER
 @JSON
 def inspect(
-    file: Path, names: tuple[str, ...], level: int | None, every_op: bool, no_compiler: bool, json_path: Path | None
-) -> None:
+    file: Path, names: tuple[str, ...], level: int | None, every_op: bool, no_compiler: bool,
+    compiler_command: str | None, json_path: Path | None,
+) -> None:  # fmt: skip
     """What a target makes of a .tflite file, ours or not, operator by operator: accelerated, falls back, or refused.
 
     By the target's rules, each with its source, and by its own compiler or runtime where that is on this machine.
@@ -434,7 +440,7 @@ def inspect(
     from pipeline.show_inspection import show_inspection
     from pipeline.targets import target as find_target
 
-    targets = [find_target(name) for name in names]
+    targets = [find_target(name).with_compiler(compiler_command) for name in names]
     leveled = any(target.levels for target in targets)
     targets = [target.at_level(level) if target.levels or not leveled else target for target in targets]
     inspections = [ask(file, target, not no_compiler) for target in targets]

@@ -19,15 +19,13 @@ from pipeline.targets.checks import (
     sizes,
     unit_strides,
 )
-from pipeline.targets.edgetpu_compiler import ask, compile_edgetpu, missing
+from pipeline.targets.edgetpu_compiler import ask, compile_edgetpu, driven_by, missing
 
 TABLE = "coral.ai/docs/edgetpu/models-intro, supported operations"
 VERSIONS = "edgetpu_compiler 16.0.384591198"
 TWINS = "google-coral/test_data, models beside their compiled twins"
-RESIZES = (
-    f"{TWINS}: version 3, half-pixel, in movenet_single_pose_lightning is mapped, 1x1 to 33x33 in deeplabv3_mnv2_pascal"
-    " is not; a nearest one of version 3 is mapped by compiler 16.0, WongKinYiu/yolov7 pull request 1672"
-)
+BILINEAR = f"{TWINS}: movenet_single_pose_lightning, deeplabv3_mnv2_pascal"
+NEAREST = f"{VERSIONS}, a log in WongKinYiu/yolov7 pull request 1672"
 
 
 def mapped(newest: int, *checks: Check, source: str = TABLE, writes: tuple[str, ...] = (), remedy: str = "") -> Rule:
@@ -164,8 +162,8 @@ RULES = Rules(
         "TRANSPOSE": mapped(2), "EXPAND_DIMS": mapped(1), "SPACE_TO_DEPTH": mapped(2), "L2_NORMALIZATION": mapped(2),
         "PRELU": mapped(1, constant(1)), "RSQRT": mapped(2), "SQUARED_DIFFERENCE": mapped(2),
         "TILE": mapped(2, constant(1), source=f"{TWINS}: deeplab_mobilenet_edgetpu_slim_cityscapes"),
-        "RESIZE_BILINEAR": mapped(3, resize_size, source=RESIZES, remedy=RESIZE_REMEDY),
-        "RESIZE_NEAREST_NEIGHBOR": mapped(3, resize_size, source=RESIZES, remedy=RESIZE_REMEDY),
+        "RESIZE_BILINEAR": mapped(3, resize_size, source=BILINEAR, remedy=RESIZE_REMEDY),
+        "RESIZE_NEAREST_NEIGHBOR": mapped(3, resize_size, source=NEAREST, remedy=RESIZE_REMEDY),
         "UNIDIRECTIONAL_SEQUENCE_LSTM": Rule(("int8", "int16"), f"{TABLE}; {TWINS}: keras_lstm_mnist", 1),
         "SOFTMAX": mapped(2, softmax_size, remedy="logits in place of scores (`--output logits`)"),
         "STRIDED_SLICE": mapped(2, unit_strides),
@@ -193,5 +191,6 @@ EDGETPU = Target(
     ask=ask,
     missing=missing,
     compile=compile_edgetpu,
+    driven_by=driven_by,
     compiled_suffix="_edgetpu.tflite",
 )
