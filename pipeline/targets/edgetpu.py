@@ -136,8 +136,8 @@ def never(op: Op, graph: Graph) -> str | None:
 LARGE_RESIZE_PIXELS = 512 * 512
 SOFTMAX_TABLE_BYTES = 48256  # mobilenet_v1_*_quant, 1001 classes
 RESIZE_REMEDY = (
-    "give logits at a smaller size (`convert --output logits`) and enlarge the mask on the host; for one pixel, TILE or"
-    " an ADD that repeats it"
+    "give logits at a smaller size (`convert --output logits`) and enlarge the mask on the host; to repeat one pixel, a"
+    " TILE of version 1, as Coral's own DeepLab has"
 )
 RULES = Rules(
     ops={
@@ -161,7 +161,7 @@ RULES = Rules(
         "SPLIT": mapped(2, splits_no_batch), "SLICE": mapped(2),
         "TRANSPOSE": mapped(2), "EXPAND_DIMS": mapped(1), "SPACE_TO_DEPTH": mapped(2), "L2_NORMALIZATION": mapped(2),
         "PRELU": mapped(1, constant(1)), "RSQRT": mapped(2), "SQUARED_DIFFERENCE": mapped(2),
-        "TILE": mapped(2, constant(1), source=f"{TWINS}: deeplab_mobilenet_edgetpu_slim_cityscapes"),
+        "TILE": mapped(1, constant(1), source=f"{TWINS}: deeplab_mobilenet_edgetpu_slim_cityscapes"),
         "RESIZE_BILINEAR": mapped(3, resize_size, source=BILINEAR, remedy=RESIZE_REMEDY),
         "RESIZE_NEAREST_NEIGHBOR": mapped(3, resize_size, source=NEAREST, remedy=RESIZE_REMEDY),
         "UNIDIRECTIONAL_SEQUENCE_LSTM": Rule(("int8", "int16"), f"{TABLE}; {TWINS}: keras_lstm_mnist", 1),
