@@ -206,4 +206,5 @@ def inspect(file: Path, target: Target, compiler: bool = True) -> Inspection:
         ),
         estimates=estimates,
         change=best_change(graph, alone, rules),
+        subgraphs=graph.subgraphs,
     )  # fmt: skip

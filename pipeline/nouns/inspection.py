@@ -58,6 +58,7 @@ class Inspection:
         no such limit.
       largest_activation_bytes: of one tensor, unpadded, and its name.
       requantizations: QUANTIZE and DEQUANTIZE ops that lie inside the graph.
+      subgraphs: how many the file has; only the first is looked at.
       estimates: what the compiler predicts (cycles, memory), its own names and units; nothing of it was measured.
     """
 
@@ -75,6 +76,7 @@ class Inspection:
     requantizations: int
     estimates: dict[str, Any]
     change: Change | None
+    subgraphs: int = 1
 
     @property
     def disagreements(self) -> tuple[int, ...]:
