@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 PY := $(VENV)/bin/python
+SUDO := $(shell test "$$(id -u)" = 0 || command -v sudo)
 
 .PHONY: help install demo test test-real check lock clean
 
@@ -32,7 +33,10 @@ test: install
 
 test-real: install
 	$(PY) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-ethos.txt
-	$(PY) -m pytest -n 2 -m real
+	test -x /usr/sbin/sshd || { $(SUDO) apt-get -qq update && $(SUDO) apt-get -qq -y install openssh-server openssh-client; } \
+		|| echo "make: no ssh server, so its tests are skipped"
+	PYTHON=$(PY) tests/arm64.sh .arm64 || echo "make: no ARM64 userland, so its tests are skipped"
+	$(PY) -m pytest -n 2 --dist loadfile -m real
 
 check: install
 	$(VENV)/bin/ruff check .
@@ -45,4 +49,4 @@ lock:
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-ethos.in -o requirements-ethos.txt
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .arm64 .pytest_cache .mypy_cache .ruff_cache

@@ -37,7 +37,7 @@ from typing import Any  # noqa: E402, I001
 import click  # noqa: E402
 
 from pipeline.options import (  # noqa: E402
-    ARTIFACT_TARGET, FORCE, IMAGES, JSON, OUTPUT, PARENT, PER_TENSOR, RUN, THREADS, Main, calibration_of,
+    ARTIFACT_TARGET, COMPILER, FORCE, IMAGES, JSON, OUTPUT, PARENT, PER_TENSOR, RUN, THREADS, Main, calibration_of,
     calibration_options, new_run_options, quiet_tensorflow, say, write_numbers,
 )  # fmt: skip
 
@@ -198,13 +198,14 @@ def qat(
 @click.option("--weights", type=click.Choice(["int8", "float16", "float32"]), help="[default: the target's]")
 @click.option("--level", type=int, metavar="N", help="Feature level, for targets that have such (nnapi: 27 to 31).")
 @click.option("--rewrite/--no-rewrite", "rewrites", default=True, help="Replace ops that the target does not take.")
+@COMPILER
 @click.option("--require-compiled", is_flag=True, help="Fail when the target's own compiler does not compile the file.")
 @JSON
 @FORCE
 def convert(
     run_path: Path | None, target_name: str, output: Any, io: Any, parent_method: str | None, per_tensor: bool,
-    weights: Any, level: int | None, rewrites: bool, require_compiled: bool, force: bool, json_path: Path | None,
-    **said: Any,
+    weights: Any, level: int | None, rewrites: bool, compiler_command: str | None, require_compiled: bool, force: bool,
+    json_path: Path | None, **said: Any,
 ) -> None:  # fmt: skip
     """Convert to a .tflite file for one target, and check the file against the target's contract.
 
@@ -212,16 +213,22 @@ def convert(
     the file as metadata and beside it as JSON. An op that the target does not take is replaced by ops that compute the
     same, where there are such, and said aloud.
     """
+    from pipeline.nouns.errors import BadSpec
+    from pipeline.targets import target as find_target
+
+    if target_name == "all" and compiler_command:
+        raise BadSpec("--compiler goes with one target: name it with --target.")
+    target = None
+    if target_name != "all":
+        target = find_target(target_name).at_level(level).with_weights(weights).with_compiler(compiler_command)
     quiet_tensorflow()
     import dataclasses
 
     from pipeline import convert as converting
     from pipeline.nouns.calibration import Quantization
-    from pipeline.nouns.errors import BadSpec
     from pipeline.resolve import run_to_use
-    from pipeline.targets import target as find_target
 
-    if target_name == "all":
+    if target is None:
         if weights or level:
             raise BadSpec("--weights and --level go with one target, not with --target all.")
         asked = Quantization(parent_method, calibration_of(said), per_tensor)
@@ -229,7 +236,6 @@ def convert(
         return
     if json_path:
         raise BadSpec("--json goes with --target all: the recipe of a single artifact lies beside it as JSON already.")
-    target = find_target(target_name).at_level(level).with_weights(weights)
     if not rewrites:
         target = dataclasses.replace(target, rewrites=())
     run = run_to_use(run_path, say)
@@ -435,10 +441,12 @@ def bench(
 @click.option("--level", type=int, metavar="N", help="Feature level, for targets that have such (nnapi: 27 to 31).")
 @click.option("--all", "every_op", is_flag=True, help="Show the accelerated ops as well.")
 @click.option("--no-compiler", is_flag=True, help="Go by the rules alone; do not ask the target's own compiler.")
+@COMPILER
 @JSON
 def inspect(
-    file: Path, names: tuple[str, ...], level: int | None, every_op: bool, no_compiler: bool, json_path: Path | None
-) -> None:
+    file: Path, names: tuple[str, ...], level: int | None, every_op: bool, no_compiler: bool,
+    compiler_command: str | None, json_path: Path | None,
+) -> None:  # fmt: skip
     """What a target makes of a .tflite file, ours or not, operator by operator: accelerated, falls back, or refused.
 
     By the target's rules, each with its source, and by its own compiler or runtime where that is on this machine.
@@ -447,7 +455,7 @@ def inspect(
     from pipeline.show_inspection import show_inspection
     from pipeline.targets import target as find_target
 
-    targets = [find_target(name) for name in names]
+    targets = [find_target(name).with_compiler(compiler_command) for name in names]
     leveled = any(target.levels for target in targets)
     targets = [target.at_level(level) if target.levels or not leveled else target for target in targets]
     inspections = [ask(file, target, not no_compiler) for target in targets]

@@ -148,6 +148,16 @@ def best_change(graph: Graph, alone: tuple[Verdict, ...], rules: Rules) -> Chang
     return max(changes, key=lambda c: (c.macs_gained, c.ops_gained), default=None)
 
 
+def _stored(graph: Graph, verdicts: Sequence[Verdict], rules: Rules) -> int:
+    """Bytes of the accelerated ops' constants as the target lays them out; 0 where nothing is known of that."""
+    if rules.stored_bytes is None:
+        return 0
+    try:
+        return sum(rules.stored_bytes(graph.ops[v.op], graph) for v in verdicts if v.outcome == "accelerated")
+    except MALFORMED:
+        return 0
+
+
 def inspect(file: Path, target: Target, compiler: bool = True) -> Inspection:
     """What ``target`` makes of ``file``, by its rules and, with ``compiler``, by its own compiler where that is here.
 
@@ -173,6 +183,7 @@ def inspect(file: Path, target: Target, compiler: bool = True) -> Inspection:
         note = "not asked"
     inside = {i for v in verdicts if v.outcome == "accelerated" for i in graph.ops[v.op].inputs if i >= 0}
     parameters = sum(graph.tensors[i].size_bytes for i in inside)
+    stored = _stored(graph, verdicts, rules) or parameters
     largest = max((t for t in graph.tensors if not t.constant), key=lambda t: t.activation_bytes, default=None)
     ends = {*graph.inputs, *graph.outputs}
     return Inspection(
@@ -184,7 +195,7 @@ def inspect(file: Path, target: Target, compiler: bool = True) -> Inspection:
         real_coverage=coverage(graph, real, real[0].by) if real else None,
         real_note=note,
         parameter_bytes=parameters,
-        streamed_bytes=None if rules.cache_bytes is None else max(0, parameters - rules.cache_bytes),
+        streamed_bytes=None if rules.cache_bytes is None else max(0, stored - rules.cache_bytes),
         largest_activation_bytes=largest.activation_bytes if largest else 0,
         largest_activation=largest.name if largest else "",
         requantizations=sum(
@@ -195,4 +206,5 @@ def inspect(file: Path, target: Target, compiler: bool = True) -> Inspection:
         ),
         estimates=estimates,
         change=best_change(graph, alone, rules),
+        subgraphs=graph.subgraphs,
     )  # fmt: skip

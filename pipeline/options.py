@@ -123,6 +123,11 @@ CALIBRATION = [
 PER_TENSOR = click.option(
     "--per-tensor", is_flag=True, help="One scale for each kernel, for chips that take no other; costs accuracy."
 )
+COMPILER = click.option(
+    "--compiler", "compiler_command", metavar="COMMAND",
+    help="Starts the target's compiler (edgetpu), here or elsewhere: 'ssh HOST edgetpu_compiler',"
+    " 'docker run --rm IMAGE edgetpu_compiler'.",
+)  # fmt: skip
 PARENT = click.option(
     "--parent", type=click.Path(path_type=Path), metavar="FILE",
     help="Float weights to start from, a .weights.h5 of the same network, instead of training.",

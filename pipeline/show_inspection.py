@@ -45,6 +45,11 @@ def show_inspection(i: Inspection, file: str, every_op: bool) -> None:
     hidden = len(i.ops) - shown
     if hidden:
         out.print(f"{hidden} ops are accelerated and not shown (--all shows them)" if shown else "all ops accelerated")
+    if i.subgraphs > 1:
+        out.print(
+            f"the file has {i.subgraphs} subgraphs and only the first is counted: what its IF and WHILE ops do, or its"
+            " other signatures, is not"
+        )
     sums = Table()
     sums.add_column("")
     sums.add_column("by rule", justify="right")

@@ -45,7 +45,9 @@ TABLES = {
     "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions", "RESHAPE": "ReshapeOptions", "PAD": "PadOptions",
     "STRIDED_SLICE": "StridedSliceOptions", "ARG_MAX": "ArgMaxOptions", "QUANTIZE": "QuantizeOptions",
     "DEQUANTIZE": "DequantizeOptions", "TRANSPOSE": "TransposeOptions", "HARD_SWISH": "HardSwishOptions",
-    "LEAKY_RELU": "LeakyReluOptions", "MAXIMUM": "MaximumMinimumOptions", "MINIMUM": "MaximumMinimumOptions",
+    "LEAKY_RELU": "LeakyReluOptions", "SUM": "ReducerOptions", "REDUCE_MAX": "ReducerOptions", "DIV": "DivOptions",
+    "DEPTH_TO_SPACE": "DepthToSpaceOptions", "SPACE_TO_DEPTH": "SpaceToDepthOptions",
+    "MAXIMUM": "MaximumMinimumOptions", "MINIMUM": "MaximumMinimumOptions",
 }  # fmt: skip
 TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "int8": 9, "int16": 7}
 
@@ -287,6 +289,22 @@ def cases() -> list[Case]:
         plain("quantize uint8", "QUANTIZE", "uint8", 1, made=Data((1, 16, 16, 8), "int8", zero_point=-128)),
         plain("requantize", "QUANTIZE", made=Data((1, 16, 16, 8), scale=0.2)),
         plain("dequantize", "DEQUANTIZE", made=Data((1, 16, 16, 8), "float32")),
+        *(plain(f"{op} float", op.upper(), "float32", 1) for op in ("sqrt", "abs", "exp", "gelu")),
+        plain("divide float", "DIV", "float32", 1, inputs=2),
+        plain("maximum of floats", "MAXIMUM", "float32", inputs=2),
+        plain("add scale 255", "ADD", made=Data((1, 16, 16, 8), scale=0.1 / 255), inputs=2),
+        plain("add scale 256", "ADD", made=Data((1, 16, 16, 8), scale=0.1 / 256.5), inputs=2),
+        plain("add scale 1/1100", "ADD", made=Data((1, 16, 16, 8), scale=110), inputs=2),
+        plain("subtract scale 300", "SUB", made=Data((1, 16, 16, 8), scale=0.1 / 300), inputs=2),
+        plain("multiply scale 200", "MUL", made=Data((1, 16, 16, 8), scale=0.01 / 200), inputs=2),
+        plain("multiply scale 300", "MUL", made=Data((1, 16, 16, 8), scale=0.01 / 300), inputs=2),
+        plain("requantize by 127", "QUANTIZE", made=Data((1, 16, 16, 8), scale=0.1 / 127)),
+        plain("requantize by 129", "QUANTIZE", made=Data((1, 16, 16, 8), scale=0.1 / 129)),
+        plain("requantize by 1/300", "QUANTIZE", made=Data((1, 16, 16, 8), scale=30)),
+        plain("sum", "SUM", made=Data((1, 1, 1, 8)), more=(axes(1, 2),), keepDims=True),
+        plain("largest", "REDUCE_MAX", made=Data((1, 1, 1, 8)), more=(axes(1, 2),), keepDims=True),
+        plain("depth to space", "DEPTH_TO_SPACE", made=Data((1, 32, 32, 2)), blockSize=2),
+        plain("space to depth", "SPACE_TO_DEPTH", made=Data((1, 8, 8, 32)), blockSize=2),
         plain("hard swish", "HARD_SWISH", version=1), plain("leaky relu", "LEAKY_RELU", alpha=0.1),
     ]  # fmt: skip
     assert len({case.name for case in found}) == len(found)

@@ -199,3 +199,22 @@ def test_a_broken_file_is_an_error_and_never_a_crash():
             read(data[:size], "x.tflite")
     with pytest.raises(ArtifactError, match="not a .tflite"):
         read(b"hello world, I am not a model", "x.tflite")
+
+
+@pytest.mark.parametrize("way", ["float16", "sparse"])
+def test_weights_that_an_op_unpacks_count_as_constants_on_the_cpu(way, tmp_path):
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(1, 1, 64, 64)).astype(np.float32) * (rng.random((1, 1, 64, 64)) < 0.1)
+    call = tf.function(lambda image: tf.nn.conv2d(image, tf.constant(kernel.astype(np.float32)), 1, "SAME"))
+    concrete = call.get_concrete_function(tf.TensorSpec([1, 8, 8, 64], tf.float32))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT if way == "float16" else tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+    if way == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    (tmp_path / "x.tflite").write_bytes(converter.convert())
+    seen = inspect(tmp_path / "x.tflite", target("cpu"))
+    unpacks = "DEQUANTIZE" if way == "float16" else "DENSIFY"
+    assert {name for name, _ in seen.ops} == {unpacks, "CONV_2D"}
+    assert seen.real_coverage.ops_accelerated == len(seen.ops) and seen.disagreements == ()

@@ -127,7 +127,8 @@ def verdict_of(name, target_name, level=None):
     ("case", "outcome", "words"),
     [
         ("conv grouped", "refused", "version 6"), ("transposed relu", "refused", "version 4"),
-        ("transposed x2", "accelerated", ""), ("bilinear x2 half", "refused", "version 3"),
+        ("transposed x2", "accelerated", ""), ("bilinear x2 half", "accelerated", ""),
+        ("bilinear from 1x1", "falls back", "one pixel"),
         ("bilinear x2", "accelerated", ""), ("bilinear x2 align", "accelerated", ""),
         ("softmax", "falls back", "one vector"), ("softmax vector", "accelerated", ""),
         ("argmax int32", "falls back", "CPU"), ("conv float", "falls back", "float32"),
@@ -137,7 +138,10 @@ def verdict_of(name, target_name, level=None):
     ],
 )  # fmt: skip
 def test_the_edge_tpu_takes_what_its_table_and_its_users_say(case, outcome, words):
-    """coral.ai/docs/edgetpu/models-intro; google-coral/edgetpu issues #631 (grouped), #845 (transposed and ReLU)."""
+    """coral.ai/docs/edgetpu/models-intro; google-coral/edgetpu issues #631 (grouped), #845 (transposed and ReLU).
+
+    The resizes: the compiled twins of test_edgetpu_twins.py.
+    """
     verdict = verdict_of(case, "edgetpu")
     assert verdict.outcome == outcome and words in verdict.reason
 

@@ -54,9 +54,11 @@ class Inspection:
       real: one per op, by the target's own compiler or runtime where it is on this machine; else None.
       real_note: why there is none, or what did it.
       parameter_bytes: constants that accelerated ops read.
-      streamed_bytes: of those, what is beyond the target's cache, an estimate; None where the target has no such limit.
+      streamed_bytes: of those, laid out for the target, what is beyond its cache, an estimate; None where it has
+        no such limit.
       largest_activation_bytes: of one tensor, unpadded, and its name.
       requantizations: QUANTIZE and DEQUANTIZE ops that lie inside the graph.
+      subgraphs: how many the file has; only the first is looked at.
       estimates: what the compiler predicts (cycles, memory), its own names and units; nothing of it was measured.
     """
 
@@ -74,6 +76,7 @@ class Inspection:
     requantizations: int
     estimates: dict[str, Any]
     change: Change | None
+    subgraphs: int = 1
 
     @property
     def disagreements(self) -> tuple[int, ...]:

@@ -45,6 +45,8 @@ class Rules:
       refuses_newer: whether an op of a newer version ends the compilation instead of falling back.
       cache_bytes: on-chip memory for parameters; what is beyond it streams in each inference. None: no such limit.
       cache_source: where cache_bytes comes from.
+      stored_bytes: what the target keeps of an accelerated op's constants, padded as it lays them out; None: what they
+        have in the file.
     """
 
     ops: Mapping[str, Rule]
@@ -54,6 +56,7 @@ class Rules:
     refuses_newer: bool = False
     cache_bytes: int | None = None
     cache_source: str = ""
+    stored_bytes: Callable[[Op, Graph], int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -62,6 +62,8 @@ class Target:
         compiled ahead of time.
       missing: () → the command that makes its compiler ready on this machine, or None where it is; None where it needs
         nothing.
+      driven_by: (this target, a command) → the same with the compiler that the command starts, on this machine or
+        elsewhere; None where the compiler cannot be named so.
       compiled_suffix: what a compiled file's name ends in.
       advice: said whenever somebody converts for this target.
     """
@@ -78,6 +80,7 @@ class Target:
     ask: Callable[[Path, Graph], Answer] | None = None
     compile: Callable[[Path], Compiled] | None = None
     missing: Callable[[], str | None] | None = None
+    driven_by: Callable[[Target, str], Target] | None = None
     compiled_suffix: str = ""
     advice: str = ""
 
@@ -98,3 +101,11 @@ class Target:
             known = ", ".join((self.weights, *self.other_weights))
             raise BadSpec(f"target {self.name} has no {weights} weights: choose {known}.")
         return dataclasses.replace(self, weights=weights)
+
+    def with_compiler(self, command: str | None) -> Target:
+        """This target with the compiler that ``command`` starts; raises BadSpec where that cannot be chosen."""
+        if command is None:
+            return self
+        if self.driven_by is None:
+            raise BadSpec(f"--compiler: target {self.name} takes none; leave it out.")
+        return self.driven_by(self, command)

@@ -33,7 +33,8 @@ TYPE_NAMES = {v: k.lower() for v, k in _names(schema.TensorType).items()}
 PADDINGS = _names(schema.Padding)
 ACTIVATIONS = _names(schema.ActivationFunctionType)
 TYPE_BITS = {
-    "bool": 8, "int4": 4, "uint8": 8, "int8": 8, "int16": 16, "uint16": 16, "float16": 16, "bfloat16": 16, "int32": 32,
+    "bool": 8, "int2": 2, "int4": 4, "uint4": 4, "float8_e4m3fn": 8, "float8_e5m2": 8, "uint8": 8, "int8": 8,
+    "int16": 16, "uint16": 16, "float16": 16, "bfloat16": 16, "int32": 32,
     "uint32": 32, "float32": 32, "int64": 64, "uint64": 64, "float64": 64, "complex64": 64, "complex128": 128,
 }  # fmt: skip
 NUMBERS = ("int8", "uint8", "int16", "int32", "int64", "float32")
@@ -161,6 +162,8 @@ def _check_indices(graph: Graph) -> None:
 
 
 def _text(value: Any) -> str:
+    if value is None:
+        return ""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
@@ -189,7 +192,10 @@ def _values(dtype: str, data: Any) -> tuple[float, ...] | None:
 
 def _tensor(tensor: Any, buffers: list[Any]) -> Tensor:
     q = tensor.quantization
-    data = buffers[tensor.buffer].data
+    # Buffer 0 is the empty one; some writers leave it out.
+    buffer = buffers[tensor.buffer] if tensor.buffer or buffers else schema.BufferT()
+    data = buffer.data
+    stored = buffer.size if data is None and buffer.offset > 1 else 0 if data is None else len(data)
     dtype = TYPE_NAMES[tensor.type]
     signature = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
     return Tensor(
@@ -200,8 +206,8 @@ def _tensor(tensor: Any, buffers: list[Any]) -> Tensor:
         scale=tuple(float(s) for s in q.scale) if q is not None and q.scale is not None else (),
         zero_point=tuple(int(z) for z in q.zeroPoint) if q is not None and q.zeroPoint is not None else (),
         axis=int(q.quantizedDimension) if q is not None else 0,
-        constant=data is not None and len(data) > 0,
-        size_bytes=0 if data is None else len(data),
+        constant=stored > 0,
+        size_bytes=stored,
         lowest=(
             int(np.asarray(data, np.uint8).view(np.int8).min())
             if dtype == "int8" and data is not None and len(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,47 @@ def inputs_at_most(limit: int) -> Check:
     return check
 
 
+def pieces_at_most(limit: int) -> Check:
+    def check(op: Op, graph: Graph) -> str | None:
+        return None if len(op.outputs) <= limit else f"{len(op.outputs)} pieces; {limit} at most"
+
+    return check
+
+
+def from_file(*places: int) -> Check:
+    """As ``constant``; float16 and sparse constants count as well, which an op of their own unpacks once."""
+
+    def check(op: Op, graph: Graph) -> str | None:
+        unpacked = {
+            other.outputs[0] for other in graph.ops
+            if other.name in ("DEQUANTIZE", "DENSIFY") and all(t.constant for t in graph.reads(other))
+        }  # fmt: skip
+        for place in places:
+            at = op.inputs[place] if place < len(op.inputs) else -1
+            if at >= 0 and at not in unpacked and not graph.tensors[at].constant:
+                return f"input {place} ({graph.tensors[at].name}) is computed, not a constant"
+        return None
+
+    return check
+
+
+def ratios(low: float, high: float, product: bool = False, top: bool = False) -> Check:
+    """Quantized: each input's scale, or their ``product``, by the output's; ``high`` itself only with ``top``."""
+
+    def check(op: Op, graph: Graph) -> str | None:
+        made = graph.tensors[op.outputs[0]]
+        scales = [t.scale[0] for t in graph.reads(op) if t.scale]
+        if not made.scale or not scales:
+            return None
+        for scale in [math.prod(scales)] if product else scales:
+            ratio = scale / made.scale[0]
+            if not (low <= ratio < high or (top and ratio == high)):
+                return f"scales in by scale out: {ratio:.4g}; {low:.4g} to {high:.4g} only"
+        return None
+
+    return check
+
+
 def rank_of_4(op: Op, graph: Graph) -> str | None:
     shape = data_of(op, graph).shape
     return None if len(shape) == 4 else f"data of {len(shape)} dimensions; 4 only"
@@ -84,6 +126,10 @@ FUSED = activation("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 INT8 = ("int8", "uint8")
 BOTH = ("float32", *INT8)
 ONLY_FLOAT = ("float32",)
+FLOAT_ONLY = (
+    "ABS", "CEIL", "COS", "DIV", "EXP", "FLOOR", "GELU", "LOG", "MAXIMUM", "MINIMUM", "NEG", "ROUND", "RSQRT", "SIN",
+    "SQRT", "SQUARE", "SQUARED_DIFFERENCE",
+)  # fmt: skip
 
 
 def taken(*checks: Check, reads: tuple[str, ...] = BOTH, writes: tuple[str, ...] = (), remedy: str = "") -> Rule:
@@ -98,13 +144,15 @@ CPU = Target(
     source="LiteRT runs what its own converter writes",
     rules=Rules(
         ops={
-            "CONV_2D": taken(FUSED, constant(1, 2)), "DEPTHWISE_CONV_2D": taken(FUSED, constant(1, 2)),
-            "TRANSPOSE_CONV": taken(constant(0, 1, 3)), "FULLY_CONNECTED": taken(FUSED, constant(1)),
-            "ADD": taken(FUSED), "SUB": taken(FUSED), "MUL": taken(FUSED),
+            "CONV_2D": taken(FUSED, from_file(1, 2)), "DEPTHWISE_CONV_2D": taken(FUSED, from_file(1, 2)),
+            "TRANSPOSE_CONV": taken(from_file(0, 1, 3)), "FULLY_CONNECTED": taken(FUSED, from_file(1)),
+            "ADD": taken(FUSED, ratios(2**-10, 2**8)), "SUB": taken(FUSED, ratios(2**-10, 2**8)),
+            "MUL": taken(FUSED, ratios(2**-16, 2**8, product=True)),
             "CONCATENATION": taken(activation("NONE"), inputs_at_most(5)),
             "AVERAGE_POOL_2D": taken(FUSED, reads=ONLY_FLOAT, remedy="a MEAN, or a depthwise convolution"),
             "MAX_POOL_2D": taken(FUSED, one_range),
-            "MEAN": taken(constant_axes),
+            "MEAN": taken(constant_axes), "SUM": taken(constant_axes),
+            "REDUCE_MAX": taken(constant_axes), "REDUCE_MIN": taken(constant_axes),
             "RESIZE_BILINEAR": taken(rank_of_4, constant(1), one_range),
             "SOFTMAX": taken(reads=ONLY_FLOAT, remedy="logits in place of scores (`--output logits`)"),
             "LOGISTIC": taken(), "TANH": taken(), "ELU": taken(), "LEAKY_RELU": taken(),
@@ -112,8 +160,11 @@ CPU = Target(
             "HARD_SWISH": taken(reads=ONLY_FLOAT),
             "PAD": taken(constant(1), one_range), "RESHAPE": taken(one_range), "TRANSPOSE": taken(constant(1)),
             "SLICE": taken(constant(1, 2)),
-            "STRIDED_SLICE": taken(constant(1, 2), unit_strides), "SPLIT": taken(constant(0)),
-            "QUANTIZE": taken(keeps_sign, writes=INT8), "DEQUANTIZE": taken(reads=(*INT8, *FLOATS), writes=ONLY_FLOAT),
+            "STRIDED_SLICE": taken(constant(1, 2), unit_strides), "SPLIT": taken(constant(0), pieces_at_most(4)),
+            "DEPTH_TO_SPACE": taken(), "SPACE_TO_DEPTH": taken(), "PRELU": taken(constant(1), reads=ONLY_FLOAT),
+            "DENSIFY": taken(constant(0)), **{op: taken(reads=ONLY_FLOAT) for op in FLOAT_ONLY},
+            "QUANTIZE": taken(keeps_sign, ratios(2**-8, 2**7, top=True), writes=INT8),
+            "DEQUANTIZE": taken(reads=(*INT8, *FLOATS), writes=ONLY_FLOAT),
         },
         source=SOURCE,
         everywhere=(fixed_sizes,),

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
-from pipeline.nouns.errors import CompilerError
-from pipeline.nouns.target import Answer, Compiled
+from pipeline.nouns.errors import CompilerError, SegquantError
+from pipeline.nouns.files import write_atomically
+from pipeline.nouns.target import Answer, Compiled, Target
 from pipeline.nouns.tflite import Graph, read
+from pipeline.targets.elsewhere import Program, program
 from pipeline.targets.twin import verdicts_of_twin
 
 COMPILER = "edgetpu_compiler"
@@ -84,45 +84,43 @@ def failure(said: str) -> str:
     return f"{' '.join(told[:2])}{f' ({advice}.)' if advice else ''}"
 
 
-def run(compiler: str, file: Path, scratch: Path) -> tuple[Path, str]:
-    """Compiles ``file`` into ``scratch``; (compiled file, what it printed). Raises CompilerError."""
+def run(compiler: Program, file: Path) -> tuple[bytes, bytes | None, str]:
+    """Compiles ``file``; (compiled file, its log, what was printed). Raises CompilerError."""
     for attempt in (1, 2):
-        try:
-            done = subprocess.run(
-                [compiler, "-s", "-o", str(scratch), str(file)],
-                capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False,
-            )  # fmt: skip
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise CompilerError(f"{COMPILER} did not finish ({error}); the uncompiled file is {file}.") from None
-        said = done.stdout + done.stderr
-        if INTERMITTENT not in said or attempt == 2:
+        ran = compiler.run(file, TIMEOUT_SECONDS)
+        if INTERMITTENT not in ran.said or attempt == 2:
             break
-    made = scratch / f"{file.stem}_edgetpu.tflite"
-    whole = made.is_file() and made.stat().st_size >= SMALLEST_RESULT_BYTES
-    if done.returncode != 0 or not whole:
+    made = ran.files.get(f"{file.stem}_edgetpu.tflite", b"")
+    whole = len(made) >= SMALLEST_RESULT_BYTES
+    if ran.code != 0 or not whole:
         raise CompilerError(
-            f"{COMPILER} ended with exit code {done.returncode} and {'a' if whole else 'no'} compiled file; it"
-            f" said: {failure(said)} The uncompiled file is {file}."
+            f"{COMPILER} ended with exit code {ran.code} and {'a' if whole else 'no'} compiled file; it"
+            f" said: {failure(ran.said)} The uncompiled file is {file}."
         )
-    return made, said
+    return made, ran.files.get(f"{file.stem}_edgetpu.log"), ran.said
 
 
-def compile_edgetpu(artifact: Path) -> Compiled:
-    """Runs edgetpu_compiler when it is on PATH; raises CompilerError when it fails."""
-    compiler = shutil.which(COMPILER)
+def here() -> Program | None:
+    """The compiler on PATH."""
+    found = shutil.which(COMPILER)
+    return Program((), (found,)) if found else None
+
+
+def compile_edgetpu(artifact: Path, compiler: Program | None = None) -> Compiled:
+    """Runs edgetpu_compiler, the given one or the one on PATH; raises CompilerError when it fails."""
+    compiler = compiler or here()
     if compiler is None:
         return Compiled(
             None,
             f"not compiled: {COMPILER} is not on PATH. Install Coral's Debian package edgetpu-compiler (x86-64 Linux)"
-            f" and run this command again, or run `{COMPILER} -s -o {artifact.parent} {artifact}` where it is.",
+            f" and run this command again, name the machine or container that has it (`--compiler 'ssh HOST"
+            f" {COMPILER}'`), or run `{COMPILER} -s -o {artifact.parent} {artifact}` where it is.",
         )
-    with tempfile.TemporaryDirectory(dir=artifact.parent, prefix=".edgetpu-") as scratch:
-        made, said = run(compiler, artifact, Path(scratch))
-        result = artifact.with_name(made.name)
-        log = made.with_suffix(".log")
-        if log.is_file():
-            log.replace(result.with_suffix(".log"))
-        made.replace(result)
+    made, log, said = run(compiler, artifact)
+    result = artifact.with_name(f"{artifact.stem}_edgetpu.tflite")
+    write_atomically(result, made)
+    if log is not None:
+        write_atomically(result.with_suffix(".log"), log)
     report = parse(said)
     mapped = sum(count for _, count, status in report.ops if status == MAPPED)
     total = sum(count for _, count, _ in report.ops)
@@ -140,19 +138,29 @@ def missing() -> str | None:
     return "apt-get install edgetpu-compiler (x86-64; Coral's Debian repository, see coral.ai/docs/edgetpu/compiler)"
 
 
-def ask(file: Path, graph: Graph) -> Answer:
+def ask(file: Path, graph: Graph, compiler: Program | None = None) -> Answer:
     """What the real compiler maps, op by op, from the ops that its result still has."""
-    compiler = shutil.which(COMPILER)
+    compiler = compiler or here()
     if compiler is None:
         return Answer(None, f"{COMPILER} is not on PATH; Coral's Debian package edgetpu-compiler (x86-64) would answer")
-    with tempfile.TemporaryDirectory(prefix="edgetpu-") as scratch:
-        try:
-            made, said = run(compiler, file, Path(scratch))
-            twin = read(made.read_bytes(), made.name)
-        except CompilerError as error:
-            return Answer(None, str(error))
+    try:
+        made, _, said = run(compiler, file)
+        twin = read(made, f"the result of {COMPILER}")
+    except SegquantError as error:
+        return Answer(None, str(error))
     report = parse(said)
     by = f"{COMPILER} {report.version}"
     why = {op.index: "; ".join(report.statuses(op.name)) for op in graph.ops}
     facts = {"parameters_cached": report.cached, "parameters_streamed": report.streamed, "subgraphs": report.subgraphs}
     return Answer(verdicts_of_twin(graph, twin, why, by), by, {k: v for k, v in facts.items() if v})
+
+
+def driven_by(target: Target, command: str) -> Target:
+    """The same target with the compiler that ``command`` starts: a program, in a container, or over ssh."""
+    compiler = program(command, COMPILER)
+    return dataclasses.replace(
+        target,
+        ask=lambda file, graph: ask(file, graph, compiler),
+        compile=lambda artifact: compile_edgetpu(artifact, compiler),
+        missing=lambda: None,
+    )

@@ -169,10 +169,11 @@ SHARED = {
     "RELU": taken(), "RELU6": taken(), "RELU_N1_TO_1": taken(), "LOGISTIC": taken(), "TANH": taken(),
     "HARD_SWISH": taken(reads=("int8", "uint8")), "LEAKY_RELU": taken(),
     "SOFTMAX": taken(softmax_plane, remedy="logits in place of scores (`--output logits`)"),
-    "RESHAPE": taken(), "SQUEEZE": taken(), "EXPAND_DIMS": taken(),
+    "SUM": taken(), "REDUCE_MAX": taken(), "REDUCE_MIN": taken(), "UNIDIRECTIONAL_SEQUENCE_LSTM": taken(),
+    "RESHAPE": taken(reads=INTEGERS), "SQUEEZE": taken(), "EXPAND_DIMS": taken(),
     "STRIDED_SLICE": taken(constant(1, 2, 3)), "SLICE": taken(constant(1, 2)),
     "MAXIMUM": taken(same_ranges), "MINIMUM": taken(same_ranges),
-    "SPLIT": taken(), "PACK": taken(), "TRANSPOSE": taken(constant(1)),
+    "SPLIT": taken(), "PACK": taken(), "UNPACK": taken(), "TRANSPOSE": taken(constant(1)),
     "QUANTIZE": taken(reads=SMALL, writes=SMALL, remedy="an int8 input (`--io int8`)"),
 }  # fmt: skip
 U55 = Rules(
@@ -191,6 +192,7 @@ U55 = Rules(
 U85 = Rules(
     ops={
         **SHARED,
+        "CONCATENATION": taken(reads=INTEGERS), "PACK": taken(reads=INTEGERS),
         "CONV_2D": taken(byte_kernel, constant(2)),
         "DEPTHWISE_CONV_2D": taken(byte_kernel, constant(2)),
         "TRANSPOSE_CONV": taken(byte_kernel, constant(3)),
