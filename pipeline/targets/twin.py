@@ -13,7 +13,8 @@ def verdicts_of_twin(graph: Graph, twin: Graph, why: Mapping[int, str], by: str)
 
     ``why``: op index → the compiler's reason, where it gave one.
     """
-    on_cpu = {t.name for op in twin.ops if not op.custom for t in twin.writes(op)}
+    ours = {op.name for op in graph.ops if op.custom}
+    on_cpu = {t.name for op in twin.ops if not op.custom or op.name in ours for t in twin.writes(op)}
     return tuple(
         Verdict(op.index, "falls back", why.get(op.index) or "left to the CPU", by, by)
         if any(t.name in on_cpu for t in graph.writes(op))
