@@ -37,7 +37,7 @@ from typing import Any  # noqa: E402, I001
 import click  # noqa: E402
 
 from pipeline.options import (  # noqa: E402
-    ARTIFACT_TARGET, FORCE, IMAGES, JSON, OUTPUT, PARENT, PER_TENSOR, RUN, THREADS, Main, calibration_of,
+    ARTIFACT_TARGET, FORCE, IMAGES, JSON, OUTPUT, PARENT, PER_TENSOR, RUN, SOC, THREADS, Main, calibration_of,
     calibration_options, new_run_options, quiet_tensorflow, say, write_numbers,
 )  # fmt: skip
 
@@ -181,6 +181,7 @@ def qat(
 @main.command()
 @RUN
 @click.option("--target", "target_name", required=True, metavar="NAME", help="What to convert for, see `list`; `all`.")
+@SOC
 @OUTPUT
 @click.option(
     "--io",
@@ -199,8 +200,8 @@ def qat(
 @JSON
 @FORCE
 def convert(
-    run_path: Path | None, target_name: str, output: Any, io: Any, parent_method: str | None, per_tensor: bool,
-    require_compiled: bool, force: bool, json_path: Path | None, **said: Any,
+    run_path: Path | None, target_name: str, soc: str | None, output: Any, io: Any, parent_method: str | None,
+    per_tensor: bool, require_compiled: bool, force: bool, json_path: Path | None, **said: Any,
 ) -> None:  # fmt: skip
     """Convert to a .tflite file for one target, and check the file against the target's contract.
 
@@ -215,12 +216,14 @@ def convert(
     from pipeline.targets import target as find_target
 
     if target_name == "all":
+        if soc:
+            raise BadSpec("--soc with --target all: each target has its own; name the target as well.")
         asked = Quantization(parent_method, calibration_of(said), per_tensor)
         _convert_all(run_path, output, io, asked, require_compiled, force, json_path)
         return
     if json_path:
         raise BadSpec("--json goes with --target all: the recipe of a single artifact lies beside it as JSON already.")
-    target = find_target(target_name)
+    target = find_target(target_name).with_soc(soc)
     run = run_to_use(run_path, say)
     if target.advice:
         say(f"note: {target.advice}")
@@ -420,12 +423,14 @@ def bench(
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--target", "names", multiple=True, required=True, metavar="NAME", help="One or more, see `list`.")
 @click.option("--level", type=int, metavar="N", help="Feature level, for targets that have such (nnapi: 27 to 31).")
+@SOC
 @click.option("--all", "every_op", is_flag=True, help="Show the accelerated ops as well.")
 @click.option("--no-compiler", is_flag=True, help="Go by the rules alone; do not ask the target's own compiler.")
 @JSON
 def inspect(
-    file: Path, names: tuple[str, ...], level: int | None, every_op: bool, no_compiler: bool, json_path: Path | None
-) -> None:
+    file: Path, names: tuple[str, ...], level: int | None, soc: str | None, every_op: bool, no_compiler: bool,
+    json_path: Path | None,
+) -> None:  # fmt: skip
     """What a target makes of a .tflite file, ours or not, operator by operator: accelerated, falls back, or refused.
 
     By the target's rules, each with its source, and by its own compiler or runtime where that is on this machine.
@@ -437,6 +442,8 @@ def inspect(
     targets = [find_target(name) for name in names]
     leveled = any(target.levels for target in targets)
     targets = [target.at_level(level) if target.levels or not leveled else target for target in targets]
+    with_socs = any(target.socs for target in targets)
+    targets = [target.with_soc(soc) if target.socs or not with_socs else target for target in targets]
     inspections = [ask(file, target, not no_compiler) for target in targets]
     write_numbers(json_path, {"file": str(file), "inspections": [i.to_json() for i in inspections]})
     for inspection in inspections:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.nouns.rules import Check, Rule, Rules
 from pipeline.nouns.tflite import Graph, Op
-from pipeline.targets.checks import not_both_resize_modes
+from pipeline.targets.checks import constant, not_both_resize_modes
 from pipeline.targets.litert_aot import Vendor, folder_of, installed, target_of
 
 VERSION = "2026.3.1"
@@ -70,15 +70,15 @@ PLAIN = (
     " TRANSPOSE_CONV SOFTMAX MIRROR_PAD STRIDED_SLICE DEPTH_TO_SPACE GATHER BATCH_MATMUL LEAKY_RELU PACK CAST DIV"
     " CUMSUM SUB GELU GATHER_ND SUM REDUCE_MAX EMBEDDING_LOOKUP CONV_3D ARG_MAX ONE_HOT UNPACK REDUCE_ALL DEQUANTIZE"
     " LOGISTIC RELU TANH PAD TRANSPOSE SLICE RANGE BROADCAST_TO PADV2 EQUAL NOT_EQUAL EXP REVERSE_V2 MAXIMUM"
-    " LOGICAL_OR EXPAND_DIMS LOG SIN POW FLOOR_DIV COS MINIMUM SQUARED_DIFFERENCE RSQRT ABS LESS SELECT SELECT_V2 HARD_SWISH"
-    " PRELU SQRT GREATER_EQUAL LESS_EQUAL LOGICAL_AND LOGICAL_NOT L2_NORMALIZATION GREATER RELU_0_TO_1 SQUARE FLOOR_MOD SIGN"
-    " TILE"
+    " LOGICAL_OR EXPAND_DIMS LOG SIN POW FLOOR_DIV COS MINIMUM SQUARED_DIFFERENCE RSQRT ABS LESS SELECT SELECT_V2"
+    " HARD_SWISH PRELU SQRT GREATER_EQUAL LESS_EQUAL LOGICAL_AND LOGICAL_NOT L2_NORMALIZATION GREATER RELU_0_TO_1"
+    " SQUARE FLOOR_MOD SIGN TILE"
 ).split()
 RULES = Rules(
     ops={
         **{op: taken() for op in PLAIN},
         "RESIZE_BILINEAR": taken(not_both_resize_modes), "RESIZE_NEAREST_NEIGHBOR": taken(not_both_resize_modes),
-        "QUANTIZE": taken(no_int16),
+        "QUANTIZE": taken(no_int16), "TOPK_V2": taken(constant(1)),
     },
     source=SOURCE,
 )  # fmt: skip
