@@ -31,7 +31,8 @@ test: install
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not real"
 
 test-real: install
-	$(PY) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-ethos.txt
+	$(PY) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-ethos.txt \
+		-r requirements-qualcomm.txt -r requirements-openvino.txt
 	$(PY) -m pytest -n 2 -m real
 
 check: install
@@ -43,6 +44,8 @@ lock:
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements.in -o requirements.txt
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-dev.in -o requirements-dev.txt
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-ethos.in -o requirements-ethos.txt
+	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-qualcomm.in -o requirements-qualcomm.txt
+	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-openvino.in -o requirements-openvino.txt
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -208,16 +208,17 @@ def convert(
     Takes the QAT network; without one, quantizes the float network after training, and says so. The recipe is inside
     the file as metadata and beside it as JSON.
     """
+    from pipeline.nouns.errors import BadSpec
+
+    if soc and target_name == "all":
+        raise BadSpec("--soc with --target all: each target has its own; name the target as well.")
     quiet_tensorflow()
     from pipeline import convert as converting
     from pipeline.nouns.calibration import Quantization
-    from pipeline.nouns.errors import BadSpec
     from pipeline.resolve import run_to_use
     from pipeline.targets import target as find_target
 
     if target_name == "all":
-        if soc:
-            raise BadSpec("--soc with --target all: each target has its own; name the target as well.")
         asked = Quantization(parent_method, calibration_of(said), per_tensor)
         _convert_all(run_path, output, io, asked, require_compiled, force, json_path)
         return
