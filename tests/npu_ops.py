@@ -98,7 +98,6 @@ def more_cases() -> list[Case]:
         resize("nearest float", (8, 8), (16, 16), dtype="float32", op="RESIZE_NEAREST_NEIGHBOR"),
         resize("bilinear uint8", (8, 8), (16, 16), dtype="uint8"),
         resize("bilinear int16", (8, 8), (16, 16), dtype="int16"),
-        computed(resize("x", (8, 8), (16, 16)), 1, "bilinear computed size"),
         plain("split", "SPLIT_V", made=Data((1, 16, 16, 8)), more=(axes(8), axes(3))),
         plain("slice", "SLICE", made=Data((1, 8, 8, 8)), more=(axes(0, 2, 2, 0), axes(1, 8, 8, 8))),
         computed(plain("x", "SLICE", made=Data((1, 8, 8, 8)), more=(axes(0, 2, 2, 0), axes(1, 8, 8, 8))), 1,

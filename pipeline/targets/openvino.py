@@ -61,6 +61,12 @@ def no_int16(op: Op, graph: Graph) -> str | None:
     return "reads int16" if any(t.dtype == "int16" for t in graph.reads(op)) else None
 
 
+def small_inputs(op: Op, graph: Graph) -> str | None:
+    """The plugin leaves a whole graph that has an input of six dimensions."""
+    most = max((len(graph.tensors[i].shape) for i in graph.inputs), default=0)
+    return None if most < 6 else f"an input of the graph has {most} dimensions; 5 at most"
+
+
 def taken(*checks: Check) -> Rule:
     return Rule(ANYTHING, SOURCE, checks=checks)
 
@@ -81,6 +87,7 @@ RULES = Rules(
         "QUANTIZE": taken(no_int16), "TOPK_V2": taken(constant(1)),
     },
     source=SOURCE,
+    everywhere=(small_inputs,),
 )  # fmt: skip
 
 OPENVINO = target_of(VENDOR, "openvino", "Intel OpenVINO", (CPU, *NPUS), SOURCE, RULES)
