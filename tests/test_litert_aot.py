@@ -215,6 +215,9 @@ def test_a_file_of_which_nothing_is_taken_is_answered_and_not_compiled(artifact,
          "exit code 246.*Failed to load NeuronAdapter"),
         ("exit 6", "     0.0ms [ ERROR ]   <E> No graph inputs present for graph [0]\n", STATS.format(2, 1),
          "exit code 6.*No graph inputs present"),
+        ("exit 5", "", "WARNING: [openvino_compiler_plugin.cc:488] Model not supported: subgraph input 0 has 6 dimensions"
+         " (>= 6), skipping partitioning.\nERROR: [apply_plugin.cc:455] ERROR: [litert/compiler/x.cc:483]\n",
+         "exit code 5.*Model not supported: subgraph input 0 has 6 dimensions"),
         ("kill -SEGV $$", "", "", "exit code -11 and said: nothing"),
         ("true", "", STATS.format(2, 1), "exit code 0 and said: nothing"),
     ],
@@ -337,7 +340,7 @@ def test_openvino_s_compiled_file_computes_what_litert_does(network, tmp_path):
     made = np.load(tmp_path / "out.npy")
     off = np.abs(made.astype(int) - expected)
     assert len(np.unique(expected)) > 50 and off.max() <= 5 and off.mean() <= 1, (off.max(), off.mean())
-    assert same_classes(made, expected) >= 0.97
+    assert same_classes(made, expected) >= 0.95
 
 
 def smooth_image(shape):

@@ -158,6 +158,7 @@ def failure(out: str, err: str) -> str:
     ]
     told = [re.sub(r"^(ERROR|WARNING): \[[^]]*\]\s*", "", line) for line in lines]
     told = [line for line in told if line and not line.startswith("ERROR: [")] or vendors_errors(out)
+    told = told or re.findall(r"^WARNING: \[[^]]*\] (.* not supported.*)$", err, re.MULTILINE)
     found = next((line for line in told if "Could not load" in line), told[0] if told else "nothing")
     return found.removesuffix(".") + "."
 
