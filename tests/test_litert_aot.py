@@ -215,7 +215,7 @@ def test_a_file_of_which_nothing_is_taken_is_answered_and_not_compiled(artifact,
          "exit code 246.*Failed to load NeuronAdapter"),
         ("exit 6", "     0.0ms [ ERROR ]   <E> No graph inputs present for graph [0]\n", STATS.format(2, 1),
          "exit code 6.*No graph inputs present"),
-        ("exit 5", "", "WARNING: [openvino_compiler_plugin.cc:488] Model not supported: subgraph input 0 has 6 dimensions"
+        ("exit 5", "", "WARNING: [o.cc:488] Model not supported: subgraph input 0 has 6 dimensions"
          " (>= 6), skipping partitioning.\nERROR: [apply_plugin.cc:455] ERROR: [litert/compiler/x.cc:483]\n",
          "exit code 5.*Model not supported: subgraph input 0 has 6 dimensions"),
         ("kill -SEGV $$", "", "", "exit code -11 and said: nothing"),
