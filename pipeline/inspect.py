@@ -155,7 +155,12 @@ def inspect(file: Path, target: Target, compiler: bool = True) -> Inspection:
     Raises ArtifactError for a file that is none, and BadSpec for a target without rules.
     """
     if target.rules is None:
-        raise BadSpec(f"target {target.name} has no rules about ops: choose another target (see `list`).")
+        only = (
+            f"only its compiler can say: `convert --target {target.name}`"
+            if target.compile
+            else "choose another (`list`)"
+        )
+        raise BadSpec(f"target {target.name} has no rules about ops: {only}.")
     try:
         data = file.read_bytes()
     except OSError as error:

@@ -97,6 +97,8 @@ def test_a_system_on_chip_is_chosen_by_name(cli, tmp_path):
     assert cli(*asked, "--target", "qualcomm", "--soc", "SM8750", cwd=tmp_path).returncode == 0
     done = cli(*asked, "--target", "openvino", "--soc", "LNX", cwd=tmp_path)
     assert done.returncode == 2 and "did you mean 'LNL'" in done.stderr
+    done = cli("inspect", "x.tflite", "--target", "samsung", cwd=tmp_path)
+    assert done.returncode == 2 and "convert --target samsung" in done.stderr
     done = cli("convert", "--target", "all", "--soc", "SM8650", cwd=tmp_path)
     assert done.returncode == 2 and "name the target" in done.stderr
 
