@@ -18,7 +18,8 @@ from pipeline.nouns.tflite import read
 from pipeline.targets.qualcomm import INSTALL
 
 LAYERS_AT_ONCE = 8
-"""The simulator runs out of memory with more."""
+OUT_OF_MEMORY = "QNN_COMMON_ERROR_MEM_ALLOC"
+"""What the simulator says of some sets of layers without a common input; each of them alone is well."""
 
 
 @pytest.fixture(
@@ -59,6 +60,20 @@ def on_the_htp(form, interpreter, folder):
     return {int(name[1:]): made.transpose(0, 2, 3, 1) for name, made in np.load(folder / "out.npz").items()}
 
 
+def layer_by_layer(network, ops, interpreter, folder):
+    """Output tensor → what the simulator makes of it from LiteRT's activations."""
+    try:
+        return on_the_htp(Form(network, [op.index for op in ops]), interpreter, folder)
+    except AssertionError as error:
+        if OUT_OF_MEMORY not in str(error) or len(ops) == 1:
+            raise
+    half = len(ops) // 2
+    return {
+        **layer_by_layer(network, ops[:half], interpreter, folder),
+        **layer_by_layer(network, ops[half:], interpreter, folder),
+    }
+
+
 def resized(data, op, graph):
     """Bilinear with align_corners, from the definition, in float64: the corners of both grids meet."""
     new = graph.tensors[op.outputs[0]].shape[1:3]
@@ -82,7 +97,7 @@ def test_each_layer_by_itself_differs_by_two_steps_at_most(network, tmp_path):
     equal, layers = [], 0
     for first in range(0, len(graph.ops), LAYERS_AT_ONCE):
         ops = graph.ops[first : first + LAYERS_AT_ONCE]
-        made = on_the_htp(Form(network, [op.index for op in ops]), interpreter, tmp_path)
+        made = layer_by_layer(network, ops, interpreter, tmp_path)
         for op in ops:
             expected = interpreter.get_tensor(op.outputs[0]).astype(np.float64)
             most = 2.0
