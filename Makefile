@@ -32,7 +32,8 @@ test: install
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not real"
 
 test-real: install
-	$(PY) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-ethos.txt
+	$(PY) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-ethos.txt \
+		-r requirements-qualcomm.txt -r requirements-openvino.txt
 	test -x /usr/sbin/sshd || { $(SUDO) apt-get -qq update && $(SUDO) apt-get -qq -y install openssh-server openssh-client; } \
 		|| echo "make: no ssh server, so its tests are skipped"
 	PYTHON=$(PY) tests/arm64.sh .arm64 || echo "make: no ARM64 userland, so its tests are skipped"
@@ -47,6 +48,8 @@ lock:
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements.in -o requirements.txt
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-dev.in -o requirements-dev.txt
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-ethos.in -o requirements-ethos.txt
+	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-qualcomm.in -o requirements-qualcomm.txt
+	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-openvino.in -o requirements-openvino.txt
 
 clean:
 	rm -rf $(VENV) .arm64 .pytest_cache .mypy_cache .ruff_cache

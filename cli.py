@@ -37,7 +37,8 @@ from typing import Any  # noqa: E402, I001
 import click  # noqa: E402
 
 from pipeline.options import (  # noqa: E402
-    ARTIFACT_TARGET, COMPILER, FORCE, IMAGES, JSON, OUTPUT, PARENT, PER_TENSOR, RUN, THREADS, Main, calibration_of,
+    ARTIFACT_TARGET, COMPILER, FORCE, IMAGES, JSON, OUTPUT, PARENT, PER_TENSOR, RUN, SOC, THREADS, Main,
+    calibration_of,
     calibration_options, new_run_options, quiet_tensorflow, say, write_numbers,
 )  # fmt: skip
 
@@ -181,6 +182,7 @@ def qat(
 @main.command()
 @RUN
 @click.option("--target", "target_name", required=True, metavar="NAME", help="What to convert for, see `list`; `all`.")
+@SOC
 @OUTPUT
 @click.option(
     "--io",
@@ -203,9 +205,9 @@ def qat(
 @JSON
 @FORCE
 def convert(
-    run_path: Path | None, target_name: str, output: Any, io: Any, parent_method: str | None, per_tensor: bool,
-    weights: Any, level: int | None, rewrites: bool, compiler_command: str | None, require_compiled: bool, force: bool,
-    json_path: Path | None, **said: Any,
+    run_path: Path | None, target_name: str, soc: str | None, output: Any, io: Any, parent_method: str | None,
+    per_tensor: bool, weights: Any, level: int | None, rewrites: bool, compiler_command: str | None,
+    require_compiled: bool, force: bool, json_path: Path | None, **said: Any,
 ) -> None:  # fmt: skip
     """Convert to a .tflite file for one target, and check the file against the target's contract.
 
@@ -216,11 +218,14 @@ def convert(
     from pipeline.nouns.errors import BadSpec
     from pipeline.targets import target as find_target
 
-    if target_name == "all" and compiler_command:
-        raise BadSpec("--compiler goes with one target: name it with --target.")
     target = None
     if target_name != "all":
-        target = find_target(target_name).at_level(level).with_weights(weights).with_compiler(compiler_command)
+        target = find_target(target_name).with_soc(soc).at_level(level).with_weights(weights)
+        target = target.with_compiler(compiler_command)
+    else:
+        for_one = {"--soc": soc, "--level": level, "--weights": weights, "--compiler": compiler_command}
+        if given := [option for option, value in for_one.items() if value is not None]:
+            raise BadSpec(f"{given[0]} goes with one target: name it with --target.")
     quiet_tensorflow()
     import dataclasses
 
@@ -229,8 +234,6 @@ def convert(
     from pipeline.resolve import run_to_use
 
     if target is None:
-        if weights or level:
-            raise BadSpec("--weights and --level go with one target, not with --target all.")
         asked = Quantization(parent_method, calibration_of(said), per_tensor)
         _convert_all(run_path, output, io, asked, rewrites, require_compiled, force, json_path)
         return
@@ -439,12 +442,13 @@ def bench(
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--target", "names", multiple=True, required=True, metavar="NAME", help="One or more, see `list`.")
 @click.option("--level", type=int, metavar="N", help="Feature level, for targets that have such (nnapi: 27 to 31).")
+@SOC
 @click.option("--all", "every_op", is_flag=True, help="Show the accelerated ops as well.")
 @click.option("--no-compiler", is_flag=True, help="Go by the rules alone; do not ask the target's own compiler.")
 @COMPILER
 @JSON
 def inspect(
-    file: Path, names: tuple[str, ...], level: int | None, every_op: bool, no_compiler: bool,
+    file: Path, names: tuple[str, ...], level: int | None, soc: str | None, every_op: bool, no_compiler: bool,
     compiler_command: str | None, json_path: Path | None,
 ) -> None:  # fmt: skip
     """What a target makes of a .tflite file, ours or not, operator by operator: accelerated, falls back, or refused.
@@ -458,6 +462,8 @@ def inspect(
     targets = [find_target(name).with_compiler(compiler_command) for name in names]
     leveled = any(target.levels for target in targets)
     targets = [target.at_level(level) if target.levels or not leveled else target for target in targets]
+    with_socs = any(target.socs for target in targets)
+    targets = [target.with_soc(soc) if target.socs or not with_socs else target for target in targets]
     inspections = [ask(file, target, not no_compiler) for target in targets]
     write_numbers(json_path, {"file": str(file), "inspections": [i.to_json() for i in inspections]})
     for inspection in inspections:

@@ -20,6 +20,7 @@ from pipeline.nouns.errors import BadSpec, GateFailed, RunError
 from pipeline.nouns.files import sha256, write_atomically
 from pipeline.nouns.run import Run
 from pipeline.nouns.score import Score
+from pipeline.targets import targets
 
 Say = Callable[[str], None]
 SCHEMA = 1
@@ -107,10 +108,11 @@ class Measurement:
 def newest_artifact(run: Run, target: str | None) -> Artifact:
     """The artifact that was converted last (for ``target`` if given); raises RunError when there is none."""
     pattern = f"{target or '*'}/*.tflite"
+    compiled = tuple(one.compiled_suffix for one in targets().values() if one.compiled_suffix)
     found = [
         path
         for path in (run.path / "artifacts").glob(pattern)
-        if path.parent.name != "float32" and not path.name.endswith("_edgetpu.tflite")
+        if path.parent.name != "float32" and not path.name.endswith(compiled)
     ]
     if not found:
         what = f"no artifact for target {target}" if target else "no artifact"

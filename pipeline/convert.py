@@ -158,12 +158,13 @@ def recipe_of(run: Run, target: Target, parent: Parent, output: Output, io: Inpu
 def convert(
     run: Run, target: Target, say: Say, *, output: Output = "logits", io: InputType | None = None,
     asked: Quantization = Quantization(), force: bool = False, replace_stale: bool = False,
-    parent: Parent | None = None,
+    parent: Parent | None = None, graphs: dict[tuple[Weights, InputType], bytes] | None = None,
 ) -> Artifact:  # fmt: skip
     """Makes the artifact of one target in the run, or reuses the one that is there.
 
     Ops that the target does not take are rewritten where one of its rewrites does the same (see ``rewrite``).
-    ``parent`` spares choosing it again, and calibrating, where a target of the same weights has done so.
+    ``parent`` spares choosing it again, and calibrating, where a target of the same weights has done so; ``graphs``
+    keeps what TensorFlow's converter made of that parent for ``output``, and spares its work for the next target.
     One that was made otherwise is replaced with ``force``, or with ``replace_stale`` where nobody asked for it by name.
     Raises BadSpec for an --io the target does not take, RunError, and ContractViolation naming the op.
     """
@@ -184,8 +185,11 @@ def convert(
         if not replace_stale:
             raise RunError(f"{path} exists with another {', '.join(changed)}: pass --force to replace it.")
     say(f"converting {parent.method} weights for {target.title}")
-    model = fold(load_float(run, parent.checkpoint), parent.ranges, output, parent.per_tensor)
-    data, applied = rewrite(tflite_bytes(model, target.weights, io, parent.per_tensor), target, parent.per_tensor)
+    graphs = {} if graphs is None else graphs
+    if (target.weights, io) not in graphs:
+        model = fold(load_float(run, parent.checkpoint), parent.ranges, output, parent.per_tensor)
+        graphs[target.weights, io] = tflite_bytes(model, target.weights, io, parent.per_tensor)
+    data, applied = rewrite(graphs[target.weights, io], target, parent.per_tensor)
     how = {one.name: one.how for one in target.rewrites}
     for one in applied:
         say(f"rewritten: {one.op} {one.output.rpartition('/')[0]} into {how[one.rewrite]} ({one.why})")

@@ -12,8 +12,9 @@ from pipeline.inspect import inspect
 from pipeline.nouns.calibration import Quantization
 from pipeline.nouns.errors import SegquantError
 from pipeline.nouns.inspection import Coverage
+from pipeline.nouns.preprocessing import InputType
 from pipeline.nouns.run import Run
-from pipeline.nouns.target import Target
+from pipeline.nouns.target import Target, Weights
 
 Say = Callable[[str], None]
 
@@ -47,6 +48,7 @@ def convert_all(
     """Converts, compiles and inspects for each target in turn; an error becomes that target's note."""
     found = []
     parents: dict[str, Parent] = {}
+    graphs: dict[tuple[Weights, InputType], bytes] = {}
     for target in targets:
         say(f"{target.name}: {target.title}")
         target = target if rewrites else dataclasses.replace(target, rewrites=())
@@ -55,7 +57,7 @@ def convert_all(
                 parents[target.weights] = choose_parent(run, target, asked, say)
             artifact = convert(
                 run, target, say, output=output, asked=asked, force=force, replace_stale=True,
-                parent=parents[target.weights],
+                parent=parents[target.weights], graphs=graphs,
             )  # fmt: skip
             artifact, compiled = compile_artifact(
                 artifact, target, require_compiled and target.compile is not None, say

@@ -13,7 +13,8 @@ from pipeline.nouns.rules import Rule, Rules, Verdict
 from pipeline.nouns.target import Target
 from pipeline.nouns.tflite import Graph, Op, read
 
-COMPILED = "edgetpu-custom-op"
+COMPILED = ("edgetpu-custom-op", "DISPATCH_OP")
+"""What Coral's compiler and LiteRT's ahead-of-time compiler leave in the place of ops."""
 QUANTIZE_IT = "an int8 file: `convert` makes one for this target"
 MALFORMED = (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError)
 BORDER = ("QUANTIZE", "DEQUANTIZE")
@@ -164,14 +165,20 @@ def inspect(file: Path, target: Target, compiler: bool = True) -> Inspection:
     Raises ArtifactError for a file that is none, and BadSpec for a target without rules.
     """
     if target.rules is None:
-        raise BadSpec(f"target {target.name} has no rules about ops: choose another target (see `list`).")
+        only = (
+            f"only its compiler can say: `convert --target {target.name}`"
+            if target.compile
+            else "choose another (`list`)"
+        )
+        raise BadSpec(f"target {target.name} has no rules about ops: {only}.")
     try:
         data = file.read_bytes()
     except OSError as error:
         raise ArtifactError(f"{file} cannot be read ({error.strerror}): name a .tflite file.") from None
     graph = read(data, str(file))
-    if any(op.name == COMPILED for op in graph.ops):
-        raise ArtifactError(f"{file} is compiled already ({COMPILED}): inspect the file that it was compiled from.")
+    made = next((op.name for op in graph.ops if op.custom and op.name in COMPILED), None)
+    if made is not None:
+        raise ArtifactError(f"{file} is compiled already ({made}): inspect the file that it was compiled from.")
     rules = target.rules
     alone = by_rule(graph, rules)
     verdicts = after_partitioning(graph, alone, rules)

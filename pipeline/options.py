@@ -106,6 +106,9 @@ JSON = click.option(
 ARTIFACT_TARGET = click.option(
     "--target", "target_name", metavar="NAME", help="Whose artifact.  [default: the one converted last]"
 )
+SOC = click.option(
+    "--soc", metavar="NAME", help="System on chip, for targets that compile for one.  [default: the target's first]"
+)
 IMAGES = click.option("--images", type=click.IntRange(1), help="Score only the first N images.  [default: all]")
 THREADS = click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="CPU threads.")
 

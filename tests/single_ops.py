@@ -47,9 +47,12 @@ TABLES = {
     "DEQUANTIZE": "DequantizeOptions", "TRANSPOSE": "TransposeOptions", "HARD_SWISH": "HardSwishOptions",
     "LEAKY_RELU": "LeakyReluOptions", "SUM": "ReducerOptions", "REDUCE_MAX": "ReducerOptions", "DIV": "DivOptions",
     "DEPTH_TO_SPACE": "DepthToSpaceOptions", "SPACE_TO_DEPTH": "SpaceToDepthOptions",
-    "MAXIMUM": "MaximumMinimumOptions", "MINIMUM": "MaximumMinimumOptions",
+    "MAXIMUM": "MaximumMinimumOptions", "MINIMUM": "MaximumMinimumOptions", "PACK": "PackOptions",
+    "GATHER": "GatherOptions", "SQUEEZE": "SqueezeOptions", "BATCH_MATMUL": "BatchMatMulOptions",
+    "CAST": "CastOptions", "SLICE": "SliceOptions", "EXPAND_DIMS": "ExpandDimsOptions", "ARG_MIN": "ArgMinOptions",
+    "MIRROR_PAD": "MirrorPadOptions",
 }  # fmt: skip
-TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "int8": 9, "int16": 7}
+TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
 
 
 def model(case: Case) -> bytes:
@@ -89,8 +92,8 @@ def _tensor(name: str, data: Data, buffers: list[Any]) -> Any:
         buffer.data = np.ascontiguousarray(data.values, data.dtype).view(np.uint8).ravel()
         tensor.buffer = len(buffers)
         buffers.append(buffer)
-    index = data.dtype in ("int32", "int64") and data.values is not None and np.ndim(data.scale) == 0
-    if data.dtype.startswith("float") or index or data.dtype == "int64":
+    index = data.dtype in ("int32", "int64") and np.ndim(data.scale) == 0  # a bias has a list of scales
+    if data.dtype.startswith("float") or index or data.dtype in ("int64", "bool"):
         return tensor
     q = schema.QuantizationParametersT()
     q.scale = np.atleast_1d(np.asarray(data.scale, np.float32))

@@ -140,11 +140,11 @@ def edited(edit, case="relu"):
     """A single op, changed by ``edit`` on the schema's own objects."""
     from ai_edge_litert import schema_py_generated as schema
 
-    from pipeline.nouns.tflite import _packed
+    from pipeline.nouns.tflite import packed
 
     made = schema.ModelT.InitFromPackedBuf(model(next(c for c in cases() if c.name == case)), 0)
     edit(made, schema)
-    return _packed(made, 1000)
+    return packed(made, 1000)
 
 
 def loops(made, schema):

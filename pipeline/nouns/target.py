@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.nouns.errors import BadSpec
+from pipeline.nouns.errors import BadSpec, UnknownName
 from pipeline.nouns.preprocessing import InputType
 from pipeline.nouns.rewrite import Rewrite
 from pipeline.nouns.rules import Rules, Verdict
@@ -57,6 +57,8 @@ class Target:
       rules: which ops it accelerates; None where nothing is known of single ops.
       levels: rules by feature level, for a target that has such; ``rules`` are those of its default level.
       rewrites: what may replace an op that the rules refuse, in the order in which they are tried.
+      socs: the same target for each system on chip that it compiles for, for a target that has such; the target itself
+        is that of the first.
       ask: (the .tflite file, its graph) → what the real compiler or runtime makes of each op; None where there is none.
       compile: (the .tflite file, seconds it may take) → Compiled; may raise CompilerError. None where nothing is
         compiled ahead of time.
@@ -77,6 +79,7 @@ class Target:
     rules: Rules | None = None
     levels: Mapping[int, Rules] = dataclasses.field(default_factory=dict)
     rewrites: tuple[Rewrite, ...] = ()
+    socs: Mapping[str, Target] = dataclasses.field(default_factory=dict)
     ask: Callable[[Path, Graph], Answer] | None = None
     compile: Callable[[Path], Compiled] | None = None
     missing: Callable[[], str | None] | None = None
@@ -109,3 +112,14 @@ class Target:
         if self.driven_by is None:
             raise BadSpec(f"--compiler: target {self.name} takes none; leave it out.")
         return self.driven_by(self, command)
+
+    def with_soc(self, soc: str | None) -> Target:
+        """This target for a system on chip; raises BadSpec where it has none, and UnknownName."""
+        if soc is None:
+            return self
+        if not self.socs:
+            raise BadSpec(f"target {self.name} compiles for no particular system on chip: leave --soc out.")
+        known = {name.lower(): one for name, one in self.socs.items()}
+        if soc.lower() not in known:
+            raise UnknownName(f"system on chip of target {self.name}", soc, self.socs)
+        return dataclasses.replace(known[soc.lower()], socs=self.socs)

@@ -14,8 +14,8 @@ def verdicts_of_twin(graph: Graph, twin: Graph, why: Mapping[int, str], by: str)
     A custom op that ``graph`` had before is none of the compiler's.
     ``why``: op index → the compiler's reason, where it gave one.
     """
-    had = {op.name for op in graph.ops if op.custom}
-    on_cpu = {t.name for op in twin.ops if not op.custom or op.name in had for t in twin.writes(op)}
+    ours = {op.name for op in graph.ops if op.custom}
+    on_cpu = {t.name for op in twin.ops if not op.custom or op.name in ours for t in twin.writes(op)}
     return tuple(
         Verdict(op.index, "falls back", why.get(op.index) or "left to the CPU", by, by)
         if any(t.name in on_cpu for t in graph.writes(op))

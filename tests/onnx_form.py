@@ -1,0 +1,183 @@
+"""An int8 .tflite network in the form that ONNX Runtime's QNN provider takes: quantized by QDQ, channels first.
+
+Only for the ops of our own networks. The weights and ranges are the file's; nothing is quantized again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from pipeline.nouns.tflite import Graph, Op, read
+
+KERNEL_AXES = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2), "TRANSPOSE_CONV": (3, 0, 1, 2)}
+"""The .tflite kernel's axes in ONNX's order: [out, in, h, w]; depthwise [out, 1, h, w], transposed [in, out, h, w]."""
+OUT_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 0, "TRANSPOSE_CONV": 1}
+CODES = {"int8": 3, "int32": 6, "float32": 1}  # onnx.TensorProto
+
+
+class Form:
+    """The ONNX graph in the making: the whole network, or the ops ``alone``, each of which reads the graph's inputs."""
+
+    def __init__(self, data: bytes, alone: Sequence[int] | None = None) -> None:
+        from onnx import helper, numpy_helper
+
+        self.helper, self.array = helper, numpy_helper.from_array
+        self.graph: Graph = read(data)
+        self.model = schema.ModelT.InitFromPackedBuf(data, 0)
+        self.alone = alone
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.ins: list[int] = []
+        self.outs: list[int] = []
+
+    def values(self, tensor: int) -> np.ndarray:
+        t = self.graph.tensors[tensor]
+        data = self.model.buffers[self.model.subgraphs[0].tensors[tensor].buffer].data
+        return np.asarray(data, np.uint8).view(t.dtype).reshape(t.shape)
+
+    def constant(self, name: str, value: Any) -> str:
+        self.constants.append(self.array(np.asarray(value), name))
+        return name
+
+    def node(self, kind: str, reads: list[str], made: str, **options: Any) -> str:
+        self.nodes.append(self.helper.make_node(kind, reads, [made], **options))
+        return made
+
+    def range_of(self, tensor: int, name: str) -> list[str]:
+        t = self.graph.tensors[tensor]
+        return [
+            self.constant(f"{name}.scale", np.float32(t.scale[0])),
+            self.constant(f"{name}.zero", np.int8(t.zero_point[0])),
+        ]
+
+    def real(self, tensor: int, op: Op) -> str:
+        """The activation as real numbers, on its way into ``op``."""
+        source = f"in{tensor}" if self.alone is not None or tensor in self.graph.inputs else f"t{tensor}"
+        if source.startswith("in") and tensor not in self.ins:
+            self.ins.append(tensor)
+        name = f"{source}.for{op.index}"
+        return self.node("DequantizeLinear", [source, *self.range_of(tensor, name)], f"{name}.real")
+
+    def kernel(self, op: Op, place: int, bias_place: int, data: int) -> list[str]:
+        tensor = op.inputs[place]
+        scale = np.asarray(self.graph.tensors[tensor].scale, np.float32)
+        axis = {"axis": OUT_AXIS[op.name]} if len(scale) > 1 else {}
+        values = self.values(tensor).transpose(KERNEL_AXES[op.name])
+        zeros = np.zeros(len(scale), np.int8)
+        made = []
+        for name, numbers, steps, zero in [
+            (f"kernel{op.index}", np.ascontiguousarray(values), scale, zeros),
+            *(
+                [(f"bias{op.index}", self.values(op.inputs[bias_place]),
+                  scale * np.float32(self.graph.tensors[data].scale[0]), zeros.astype(np.int32))]
+                if len(op.inputs) > bias_place and op.inputs[bias_place] >= 0 else []
+            ),
+        ]:  # fmt: skip
+            along = axis if name.startswith("kernel") else {"axis": 0} if len(scale) > 1 else {}
+            reads = [
+                self.constant(name, numbers),
+                self.constant(f"{name}.scale", steps if len(scale) > 1 else steps[0]),
+                self.constant(f"{name}.zero", zero if len(scale) > 1 else zero[0]),
+            ]
+            made.append(self.node("DequantizeLinear", reads, f"{name}.real", **along))
+        return made
+
+    def add(self, op: Op) -> None:
+        tensors, options = self.graph.tensors, op.options
+        data = op.inputs[2] if op.name == "TRANSPOSE_CONV" else op.inputs[0]
+        old, new = tensors[data].shape[1:3], tensors[op.outputs[0]].shape[1:3]
+        name, real = f"op{op.index}", f"op{op.index}.real"
+        if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            shape = tensors[op.inputs[1]].shape[1:3]
+            strides, dilations = sizes_of(options, "stride"), sizes_of(options, "dilation", "Factor")
+            reach = [(k - 1) * d + 1 for k, d in zip(shape, dilations, strict=True)]
+            pads = padding(old, new, reach, strides) if options["padding"] == "SAME" else [0] * 4
+            self.node(
+                "Conv", [self.real(data, op), *self.kernel(op, 1, 2, data)], real, kernel_shape=shape, strides=strides,
+                dilations=dilations, pads=pads, group=tensors[data].shape[3] if op.name != "CONV_2D" else 1,
+            )  # fmt: skip
+        elif op.name == "TRANSPOSE_CONV":
+            shape, strides = tensors[op.inputs[1]].shape[1:3], sizes_of(options, "stride")
+            self.node(
+                "ConvTranspose", [self.real(data, op), *self.kernel(op, 1, 3, data)], real, kernel_shape=shape,
+                strides=strides, pads=padding(new, old, shape, strides),
+            )  # fmt: skip
+        elif op.name == "ADD":
+            self.node("Add", [self.real(i, op) for i in op.inputs], real)
+        elif op.name == "CONCATENATION":
+            self.node("Concat", [self.real(i, op) for i in op.inputs], real, axis=1)
+        elif op.name in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
+            shape = (options["filterHeight"], options["filterWidth"])
+            strides = sizes_of(options, "stride")
+            pads = padding(old, new, shape, strides) if options["padding"] == "SAME" else [0] * 4
+            kind = "AveragePool" if op.name == "AVERAGE_POOL_2D" else "MaxPool"
+            self.node(kind, [self.real(data, op)], real, kernel_shape=shape, strides=strides, pads=pads)
+        elif op.name == "RESIZE_BILINEAR":
+            mode = "align_corners" if options["alignCorners"] else "half_pixel" if options["halfPixelCenters"] else (
+                "asymmetric"
+            )  # fmt: skip
+            shape = self.constant(f"{name}.size", np.asarray([1, tensors[data].shape[3], *new], np.int64))
+            self.node(
+                "Resize", [self.real(data, op), "", "", shape], real, mode="linear",
+                coordinate_transformation_mode=mode,
+            )  # fmt: skip
+        elif op.name == "STRIDED_SLICE":
+            ends = self.constant(f"{name}.ends", np.asarray(new, np.int64))
+            starts = self.constant(f"{name}.starts", np.zeros(2, np.int64))
+            self.node(
+                "Slice", [self.real(data, op), starts, ends, self.constant(f"{name}.axes", np.asarray([2, 3]))], real
+            )
+        else:
+            raise NotImplementedError(op.name)
+        self.give(op, real)
+
+    def give(self, op: Op, real: str) -> None:
+        """The result as int8 again; a fused ReLU is mostly done by the range, which begins at 0."""
+        tensor = op.outputs[0]
+        t = self.graph.tensors[tensor]
+        fused = op.options.get("fusedActivationFunction", "NONE")
+        assert fused in ("NONE", "RELU"), op
+        if fused == "RELU" and t.zero_point[0] > -128:
+            before = self.range_of(tensor, f"{real}.before")  # the provider takes a Relu between two ranges only
+            whole = self.node("QuantizeLinear", [real, *before], f"{real}.before")
+            real = self.node("DequantizeLinear", [whole, *before], f"{real}.again")
+            real = self.node("Relu", [real], f"{real}.relu")
+        self.node("QuantizeLinear", [real, *self.range_of(tensor, f"t{tensor}")], f"t{tensor}")
+        if self.alone is not None or tensor in self.graph.outputs:
+            self.outs.append(tensor)
+
+    def bytes(self) -> bytes:
+        for op in self.graph.ops:
+            if self.alone is None or op.index in self.alone:
+                self.add(op)
+        ins = [(f"in{i}", i) for i in self.ins]
+        outs = [(f"t{i}", i) for i in self.outs]
+        infos = [
+            [
+                self.helper.make_tensor_value_info(name, CODES["int8"], [first_channels(s)[k] for k in range(len(s))])
+                for name, i in ends
+                for s in [self.graph.tensors[i].shape]
+            ]
+            for ends in (ins, outs)
+        ]
+        graph = self.helper.make_graph(self.nodes, "network", *infos, self.constants)
+        model = self.helper.make_model(graph, opset_imports=[self.helper.make_opsetid("", 21)], ir_version=10)
+        return bytes(model.SerializeToString())
+
+
+def first_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[0], shape[3], shape[1], shape[2])
+
+
+def sizes_of(options: Any, what: str, more: str = "") -> list[int]:
+    return [options[f"{what}{x}{more}"] for x in "HW"]
+
+
+def padding(old: Any, new: Any, reach: Any, strides: Any) -> list[int]:
+    """TFLite's SAME: half of it before, rounded down; in ONNX's order: top, left, bottom, right."""
+    total = [max(0, (n - 1) * s + k - o) for o, n, k, s in zip(old, new, reach, strides, strict=True)]
+    return [*(t // 2 for t in total), *(t - t // 2 for t in total)]
