@@ -46,8 +46,13 @@ TABLES = {
     "STRIDED_SLICE": "StridedSliceOptions", "ARG_MAX": "ArgMaxOptions", "QUANTIZE": "QuantizeOptions",
     "DEQUANTIZE": "DequantizeOptions", "TRANSPOSE": "TransposeOptions", "HARD_SWISH": "HardSwishOptions",
     "LEAKY_RELU": "LeakyReluOptions", "MAXIMUM": "MaximumMinimumOptions", "MINIMUM": "MaximumMinimumOptions",
+    "DIV": "DivOptions", "GATHER": "GatherOptions", "PACK": "PackOptions", "SQUEEZE": "SqueezeOptions",
+    "SUM": "ReducerOptions", "REDUCE_MAX": "ReducerOptions", "SPACE_TO_DEPTH": "SpaceToDepthOptions",
+    "DEPTH_TO_SPACE": "DepthToSpaceOptions", "CAST": "CastOptions", "CUMSUM": "CumsumOptions", "GELU": "GeluOptions",
+    "SPLIT": "SplitOptions", "SPLIT_V": "SplitVOptions", "UNPACK": "UnpackOptions", "ONE_HOT": "OneHotOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions", "MIRROR_PAD": "MirrorPadOptions", "ARG_MIN": "ArgMinOptions",
 }  # fmt: skip
-TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "int8": 9, "int16": 7}
+TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
 
 
 def model(case: Case) -> bytes:
