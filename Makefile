@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 PY := $(VENV)/bin/python
+AS_ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
 
 .PHONY: help install demo test test-real check lock clean
 
@@ -32,6 +33,10 @@ test: install
 
 test-real: install
 	$(PY) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-ethos.txt
+	command -v chromium >/dev/null && /sbin/ldconfig -p | grep -q libvulkan.so.1 || \
+		{ $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq --no-install-recommends libvulkan1 chromium; }
+	$(PY) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-web.txt
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm ci --silent --prefix web
 	$(PY) -m pytest -n 2 -m real
 
 check: install
@@ -43,6 +48,7 @@ lock:
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements.in -o requirements.txt
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-dev.in -o requirements-dev.txt
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-ethos.in -o requirements-ethos.txt
+	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-web.in -o requirements-web.txt
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -119,7 +119,7 @@ RULES = Rules(
         "STRIDED_SLICE": taken(constant(1, 2, 3), plain_slice, newest=2), "SLICE": taken(constant(1, 2)),
         "SPLIT": taken(constant(0)), "SPLIT_V": taken(constant(1, 2)), "PACK": taken(), "TILE": taken(constant(1)),
         "REVERSE_V2": taken(constant(1)), "SPACE_TO_DEPTH": taken(), "DEPTH_TO_SPACE": taken(),
-        "GATHER": taken(constant(1), one_row_of_indices),
+        "GATHER": taken(one_row_of_indices, constant(1), reads=("float32", *BYTES, "int32")),
         "SELECT": taken(reads=(*FLOATS, *TRUTH), newest=1), "SELECT_V2": taken(reads=(*FLOATS, *TRUTH)),
         "CAST": taken(reads=("float32", "int32", "uint8", "int8", "bool")),
         "QUANTIZE": taken(newest=2), "DEQUANTIZE": taken(packed_floats, newest=3, reads=(*FLOATS, *BYTES)),

@@ -51,7 +51,7 @@ class Reply:
     Attributes:
       error: empty where all of it runs on the GPU.
       refusals: (op name, reason), one for each kind of refusal.
-      taken: ops on the GPU, where it says so; ops that only unpack constant weights are not counted.
+      taken: ops on the GPU where some are not; ops that only unpack constant weights are not counted.
       wrong: whether an op is computed wrongly.
       adapter: the Vulkan device.
     """
@@ -157,40 +157,44 @@ def _reason(error: str, said: str) -> str:
     return f"{told[0].rstrip('.')} ({last})" if told else last
 
 
+Asked = Callable[[Sequence[Path]], list[Reply]]
+
+
 def ask_with(rules: Rules) -> Callable[[Path, Graph], Answer]:
-    """``rules``: for the piece of a graph that is kept."""
+    """``rules``: which piece of a graph is kept."""
 
     def ask(file: Path, graph: Graph) -> Answer:
-        reply = compile_files([file])[0]
-        name = by()
-        if reply.no_device:
-            return Answer(None, f"{name} finds no Vulkan device: `{INSTALL}` brings one")
-        note = f"{name}, {reply.adapter or 'an unnamed device'}"
-        if reply.error and reply.taken is None:
-            return Answer(None, f"{note}, does not compile the file: {reply.error}")
-        if not reply.error and not reply.wrong:
-            return Answer(tuple(Verdict(op.index, "accelerated", "", name, name) for op in graph.ops), note)
-        reasons = refused_ops(file, graph, reply)
-        alone = tuple(
-            Verdict(op.index, "falls back", reasons[op.index], name, name) if op.index in reasons
-            else Verdict(op.index, "accelerated", "", name, name)
-            for op in graph.ops
-        )  # fmt: skip
-        if not reply.error:  # all of it runs on the GPU, some of it wrongly
-            return Answer(alone, note)
-        verdicts = after_partitioning(graph, alone, rules)
-        found = sum(v.outcome == "accelerated" and not unpacks(graph.ops[v.op], graph) for v in verdicts)
-        if found == reply.taken:
-            return Answer(verdicts, note)
-        return Answer(None, f"{note}, takes {reply.taken} of {len(graph.ops)} ops and does not say which")
+        return answer(file, graph, rules, compile_files, by())
 
     return ask
 
 
-COMPUTED_WRONGLY = "computed wrongly"
+def answer(file: Path, graph: Graph, rules: Rules, asked: Asked, name: str) -> Answer:
+    """What the accelerator makes of each op; ``asked`` gives its replies, ``name`` and version say whose they are."""
+    reply = asked([file])[0]
+    if reply.no_device:
+        return Answer(None, f"{name} finds no Vulkan device: `{INSTALL}` brings one")
+    note = f"{name}, {reply.adapter}" if reply.adapter else name
+    if reply.error and reply.taken is None:
+        return Answer(None, f"{note}, does not compile the file: {reply.error}")
+    if reply.taken is None and not reply.wrong:
+        return Answer(tuple(Verdict(op.index, "accelerated", "", name, name) for op in graph.ops), note)
+    reasons = refused_ops(file, graph, reply, asked)
+    alone = tuple(
+        Verdict(op.index, "falls back", reasons[op.index], name, name) if op.index in reasons
+        else Verdict(op.index, "accelerated", "", name, name)
+        for op in graph.ops
+    )  # fmt: skip
+    if reply.taken is None:  # all of it runs on the GPU, some of it wrongly
+        return Answer(alone, note)
+    verdicts = after_partitioning(graph, alone, rules)
+    found = sum(v.outcome == "accelerated" and not unpacks(graph.ops[v.op], graph) for v in verdicts)
+    if found == reply.taken:
+        return Answer(verdicts, note)
+    return Answer(None, f"{note}, takes {reply.taken} of {len(graph.ops)} ops and does not say which")
 
 
-def refused_ops(file: Path, graph: Graph, reply: Reply) -> dict[int, str]:
+def refused_ops(file: Path, graph: Graph, reply: Reply, asked: Asked) -> dict[int, str]:
     """Op index → why it is not on the GPU, or of no use there. Ops of the kinds in question are asked one by one."""
     kinds = {name for name, _ in reply.refusals}
     if reply.wrong:
@@ -202,12 +206,12 @@ def refused_ops(file: Path, graph: Graph, reply: Reply) -> dict[int, str]:
         for index, data in excerpts(file.read_bytes(), graph, suspects).items():
             files.append(Path(scratch) / f"{index}.tflite")
             files[-1].write_bytes(data)
-        for index, single in zip(suspects, compile_files(files) if files else [], strict=True):
+        for index, single in zip(suspects, asked(files) if files else [], strict=True):
             own = next((why for name, why in single.refusals if name == graph.ops[index].name), "")
-            if single.error:
-                reasons[index] = own or single.error
+            if single.error or single.taken is not None:
+                reasons[index] = own or single.error or "left to the CPU"
             elif single.wrong:
-                reasons[index] = f"{COMPUTED_WRONGLY}, without its stride; the accelerator warns of a shape mismatch only"
+                reasons[index] = "computed wrongly, without its stride; the accelerator warns of a shape mismatch only"
     return reasons
 
 
