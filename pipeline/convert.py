@@ -180,7 +180,7 @@ def convert(
         if not replace_stale:
             raise RunError(f"{path} exists with another {', '.join(changed)}: pass --force to replace it.")
     say(f"converting {parent.method} weights for {target.title}")
-    model = fold(load_float(run, parent.checkpoint), parent.ranges, output, parent.per_tensor)
+    model = fold(load_float(run, parent.checkpoint), parent.ranges, output, parent.per_tensor, target.argmax_lanes)
     data = tflite_bytes(model, target.weights, io, parent.per_tensor)
     pinned = [INPUT_RANGE, *parent.ranges.values()] if parent.ranges else []
     verify(read(data), target, pinned, parent.per_tensor)

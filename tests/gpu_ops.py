@@ -148,7 +148,9 @@ def choices() -> list[Case]:
         of("CAST", Data(IMAGE, "int64"), made=image(), name="cast from int64", inDataType=4, outDataType=0),
         of("CAST", Data(IMAGE, "bool"), made=image(), name="cast from bool", inDataType=6, outDataType=0),
         argmax("argmax float int64", "int64", dtype=FLOAT), argmax("argmax float rows", "int32", axis=1, dtype=FLOAT),
-        argmax("argmax float 200", "int32", 200, dtype=FLOAT),
+        argmax("argmax float 200", "int32", 200, dtype=FLOAT), argmax("argmax of 5", "int32", 5, dtype=FLOAT),
+        argmax("argmax of 5 rows", "int32", 5, axis=1, dtype=FLOAT), argmax("argmax of 11 bytes", "int32", 11),
+        of("REVERSE_V2", image(1, 16, 16, 5), axes(3), name="reverse 5 channels"),
     ]  # fmt: skip
 
 

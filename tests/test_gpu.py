@@ -97,7 +97,8 @@ def verdict(name):
         ("1x1 stride 2", "computed wrongly"), ("float pad batch", "computed wrongly"), ("relu of 5", "5 dimensions"),
         ("argmax int64", "int32 only"), ("cut and shrink", "shrinkAxisMask"), ("cut backwards", "backwards"),
         ("float bias computed", "computed"), ("transposed relu", "version 4"), ("float16 weights", "no constant"),
-        ("scatter nd", "not an op"), ("float softmax beta", "beta 2"), ("gather computed", "computed"),
+        ("scatter nd", "not an op"), ("float softmax beta", "beta 2"), ("gather computed", "3 dimensions"),
+            ("argmax of 5", "no multiple of 4"), ("reverse 5 channels", "no multiple of 4"),
     ],
 )  # fmt: skip
 def test_the_rules_say_why(case, words):
@@ -177,17 +178,15 @@ def test_an_excerpt_computes_what_the_op_computes_in_the_whole(small_files, tmp_
 
 def balanced(name):
     """A random network whose classes are all likely: the mean of each one's logits is taken off its bias."""
-    import tf_keras
     from conftest import noise_images, scrambled
 
     network = scrambled(name)
     network.trainable = False
     logits = network.predict(noise_images(network), verbose=0)
-    last = {"fast-scnn": "head_logits", "fcn8": "score8", "fastfcn8": "score8"}[name]
-    layer = next(x for x in network.layers if x.name == last or (x.name.startswith(last) and x.get_weights()))
+    last = {"fast-scnn": "head_logits", "fcn8": "score8", "fastfcn8": "score8_pw"}[name]
+    (layer,) = (x for x in network.layers if x.name == last)
     kernel, bias = layer.get_weights()
     layer.set_weights([kernel, bias - logits.mean((0, 1, 2)).reshape(bias.shape)])
-    assert isinstance(layer, tf_keras.layers.Layer)
     return network
 
 
@@ -202,10 +201,11 @@ def small_files(tmp_path_factory):
     class Files(dict):
         def __missing__(self, key):
             name, output = key
+            lanes = target("gpu").argmax_lanes
             if name not in networks:
                 networks[name] = balanced(name)
             self[key] = home / f"{name}-{output}.tflite"
-            self[key].write_bytes(tflite_bytes(fold(networks[name], None, output), "float16"))
+            self[key].write_bytes(tflite_bytes(fold(networks[name], None, output, lanes=lanes), "float16"))
             return self[key]
 
     return Files()
@@ -222,6 +222,7 @@ KNOWN_DISAGREEMENTS = {
     "1x1 stride 3": "likewise", "1x1 stride 2 per tensor": "likewise",
     "pad batch": "taken, and computed wrongly: the new batch holds the image again, not zeros",
     "float pad batch": "likewise",
+    "argmax of 5": "likewise", "argmax of 11 bytes": "likewise", "reverse 5 channels": "likewise",
     "one hot": "taken, and 18 % of its values differ from the CPU's",
     "int16 add": "taken, though nothing else of 16 bits is, and its result cannot be read back",
 }  # fmt: skip
@@ -279,6 +280,18 @@ def test_what_the_rules_call_wrong_is_wrong(accelerator, tmp_path):
 
 
 @pytest.mark.real
+@pytest.mark.parametrize(("channels", "right"), [(8, True), (5, False), (11, False)])
+def test_argmax_of_negative_numbers_finds_a_class_that_is_not_there(accelerator, tmp_path, channels, right):
+    from single_ops import argmax
+
+    x = -1 - np.random.default_rng(0).random((1, 16, 16, channels), np.float32)
+    (file := tmp_path / "x.tflite").write_bytes(model(argmax("x", "int32", channels, dtype="float32")))
+    (made,) = infer(file, [x])
+    assert np.array_equal(made, x.argmax(-1)) == right and (right or (made == channels).all())
+    assert (by_rule(read(file.read_bytes()), target("gpu").rules)[0].outcome == "accelerated") == right
+
+
+@pytest.mark.real
 @pytest.mark.parametrize("name", ["fast-scnn", "fcn8", "fastfcn8"])
 @pytest.mark.parametrize("output", ["logits", "mask"])
 def test_our_networks_run_on_the_gpu_whole_and_give_the_cpus_classes(accelerator, name, output, small_files):
@@ -291,6 +304,8 @@ def test_our_networks_run_on_the_gpu_whole_and_give_the_cpus_classes(accelerator
     (made,), expected = infer(file, [x]), on_cpu(file, x)
     if output == "logits":
         made, expected = made.argmax(-1), expected.argmax(-1)
+    if output == "mask":  # without repeated classes the accelerator takes zeros behind the last one for logits
+        assert made.min() >= 0 and made.max() < 5
     shares = np.bincount(expected.ravel(), minlength=5) / expected.size
     assert shares.max() < 0.8 and (shares > 0.02).sum() >= 3, shares  # else agreement means nothing
     assert (made == expected).mean() >= 0.999

@@ -60,6 +60,8 @@ class Target:
       missing: () → the command that makes its compiler ready on this machine, or None where it is; None where it needs
         nothing.
       compiled_suffix: what a compiled file's name ends in.
+      argmax_lanes: channels that its ARG_MAX takes at once. Where the last ones are not there it reads zeros, which win
+        over negative logits, so that a mask is made of a multiple of so many.
       advice: said whenever somebody converts for this target.
     """
 
@@ -74,6 +76,7 @@ class Target:
     compile: Callable[[Path], Compiled] | None = None
     missing: Callable[[], str | None] | None = None
     compiled_suffix: str = ""
+    argmax_lanes: int = 1
     advice: str = ""
 
     def at_level(self, level: int | None) -> Target:

@@ -27,6 +27,7 @@ SOURCE = "LiteRT 2.3.0's GPU accelerator, asked op by op"
 FUSED = activation("NONE", "RELU", "RELU6", "RELU_N1_TO_1", "TANH")
 NUMBERS = (*FLOATS, *BYTES, "int32")
 TRUTH = ("bool",)
+LANES = 4
 
 
 def known_bias(op: Op, graph: Graph) -> str | None:
@@ -65,6 +66,14 @@ def plain_slice(op: Op, graph: Graph) -> str | None:
 def index_type(op: Op, graph: Graph) -> str | None:
     made = graph.tensors[op.outputs[0]].dtype
     return None if made == "int32" else f"gives {made}; int32 only"
+
+
+def whole_lanes(op: Op, graph: Graph) -> str | None:
+    """Four channels are read at once; behind the last one are zeros, and ARG_MAX and REVERSE_V2 take them for data."""
+    shape, axes = data_of(op, graph).shape, graph.tensors[op.inputs[1]].values or ()
+    if len(shape) - 1 not in [int(a) % len(shape) for a in axes] or shape[-1] % LANES == 0:
+        return None
+    return f"works along {shape[-1]} channels, no multiple of {LANES}: taken, and computed wrongly"
 
 
 def one_row_of_indices(op: Op, graph: Graph) -> str | None:
@@ -111,14 +120,14 @@ RULES = Rules(
         "RESIZE_BILINEAR": taken(not_both_resize_modes, constant(1), newest=3),
         "RESIZE_NEAREST_NEIGHBOR": taken(not_both_resize_modes, constant(1), newest=3),
         "SOFTMAX": taken(unit_beta, newest=2, remedy=LOGITS),
-        "ARG_MAX": taken(index_type, constant(1), writes=("int32", "int64"),
-                         remedy="argmax to int32 (`--output mask` makes it), or on the host"),
+        "ARG_MAX": taken(index_type, constant(1), whole_lanes, writes=("int32", "int64"),
+                         remedy="the mask that `convert --target gpu --output mask` makes, or argmax on the host"),
         "PAD": taken(constant(1), pads_no_batch, newest=5), "PADV2": taken(constant(1, 2), pads_no_batch, newest=5),
         "MIRROR_PAD": taken(constant(1), pads_no_batch),
         "RESHAPE": taken(constant(1), reads=NUMBERS), "TRANSPOSE": taken(constant(1)),
         "STRIDED_SLICE": taken(constant(1, 2, 3), plain_slice, newest=2), "SLICE": taken(constant(1, 2)),
         "SPLIT": taken(constant(0)), "SPLIT_V": taken(constant(1, 2)), "PACK": taken(), "TILE": taken(constant(1)),
-        "REVERSE_V2": taken(constant(1)), "SPACE_TO_DEPTH": taken(), "DEPTH_TO_SPACE": taken(),
+        "REVERSE_V2": taken(constant(1), whole_lanes), "SPACE_TO_DEPTH": taken(), "DEPTH_TO_SPACE": taken(),
         "GATHER": taken(one_row_of_indices, constant(1), reads=("float32", *BYTES, "int32")),
         "SELECT": taken(reads=(*FLOATS, *TRUTH), newest=1), "SELECT_V2": taken(reads=(*FLOATS, *TRUTH)),
         "CAST": taken(reads=("float32", "int32", "uint8", "int8", "bool")),
@@ -138,4 +147,5 @@ GPU = Target(
     rules=RULES,
     ask=ask_with(RULES),
     missing=missing,
+    argmax_lanes=LANES,
 )

@@ -16,6 +16,7 @@ from pipeline.nouns.rules import Verdict
 from pipeline.nouns.target import Answer, Target
 from pipeline.nouns.tflite import Graph, Op
 from pipeline.targets.browser import Said, ask_files, missing, version
+from pipeline.targets.gpu import LANES
 from pipeline.targets.gpu import RULES as ACCELERATOR
 from pipeline.targets.gpu_accelerator import Reply, answer, parse
 
@@ -68,4 +69,5 @@ WEB = Target(
     rules=RULES,
     ask=ask,
     missing=missing,
+    argmax_lanes=LANES,
 )
