@@ -15,6 +15,7 @@ import queue
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ from pipeline.nouns.errors import CompilerError
 HOME = Path(__file__).resolve().parents[2] / "web"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 INSTALL_BROWSER = "sudo apt-get install --no-install-recommends chromium"
+INSTALL_NPM = "pip install -r requirements-web.txt"
 INSTALL_PACKAGE = "npm ci --prefix web"
 TIMEOUT_SECONDS = 180
 """For one file; software WebGPU needs about 10 s for the networks here."""
@@ -67,7 +69,12 @@ def browser() -> str | None:
 def missing() -> str | None:
     if browser() is None:
         return INSTALL_BROWSER
-    return None if (HOME / "node_modules/@litertjs/core/package.json").is_file() else INSTALL_PACKAGE
+    if (HOME / "node_modules/@litertjs/core/package.json").is_file():
+        return None
+    if shutil.which("npm"):
+        return INSTALL_PACKAGE
+    beside = Path(sys.executable).with_name("npm")
+    return f"{beside.parent}/{INSTALL_PACKAGE}" if beside.is_file() else f"{INSTALL_NPM} && {INSTALL_PACKAGE}"
 
 
 def version() -> str:
