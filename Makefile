@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 PY := $(VENV)/bin/python
-SUDO := $(shell test "$$(id -u)" = 0 || command -v sudo)
+AS_ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
 
 .PHONY: help install demo test test-real check lock clean
 
@@ -33,10 +33,14 @@ test: install
 
 test-real: install
 	$(PY) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-ethos.txt \
-		-r requirements-qualcomm.txt -r requirements-openvino.txt
-	test -x /usr/sbin/sshd || { $(SUDO) apt-get -qq update && $(SUDO) apt-get -qq -y install openssh-server openssh-client; } \
+		-r requirements-qualcomm.txt -r requirements-openvino.txt -r requirements-web.txt
+	test -x /usr/sbin/sshd || { $(AS_ROOT) apt-get -qq update && $(AS_ROOT) apt-get -qq -y install openssh-server openssh-client; } \
 		|| echo "make: no ssh server, so its tests are skipped"
 	PYTHON=$(PY) tests/arm64.sh .arm64 || echo "make: no ARM64 userland, so its tests are skipped"
+	command -v chromium >/dev/null && /sbin/ldconfig -p | grep -q libvulkan.so.1 || \
+		{ $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq --no-install-recommends libvulkan1 chromium; } \
+		|| echo "make: no Chromium or Vulkan, so their tests are skipped"
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm ci --silent --prefix web || echo "make: no LiteRT.js, so its tests are skipped"
 	$(PY) -m pytest -n 2 --dist loadfile -m real
 
 check: install
@@ -50,6 +54,7 @@ lock:
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-ethos.in -o requirements-ethos.txt
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-qualcomm.in -o requirements-qualcomm.txt
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-openvino.in -o requirements-openvino.txt
+	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-web.in -o requirements-web.txt
 
 clean:
 	rm -rf $(VENV) .arm64 .pytest_cache .mypy_cache .ruff_cache

@@ -30,6 +30,8 @@ from pipeline.rewrite import rewrite
 from pipeline.verify import verify
 
 Say = Callable[[str], None]
+Graphs = dict[tuple[Weights, InputType, int], bytes]
+"""What TensorFlow's converter made, by what decides it for one parent and output."""
 
 FLOAT = Target("float32", "float reference", "float32", ("float32",), source="")
 """The float parent as a file: what every other artifact is compared with."""
@@ -158,7 +160,7 @@ def recipe_of(run: Run, target: Target, parent: Parent, output: Output, io: Inpu
 def convert(
     run: Run, target: Target, say: Say, *, output: Output = "logits", io: InputType | None = None,
     asked: Quantization = Quantization(), force: bool = False, replace_stale: bool = False,
-    parent: Parent | None = None, graphs: dict[tuple[Weights, InputType], bytes] | None = None,
+    parent: Parent | None = None, graphs: Graphs | None = None,
 ) -> Artifact:  # fmt: skip
     """Makes the artifact of one target in the run, or reuses the one that is there.
 
@@ -185,11 +187,12 @@ def convert(
         if not replace_stale:
             raise RunError(f"{path} exists with another {', '.join(changed)}: pass --force to replace it.")
     say(f"converting {parent.method} weights for {target.title}")
+    made_from = (target.weights, io, target.argmax_lanes if output == "mask" else 1)
     graphs = {} if graphs is None else graphs
-    if (target.weights, io) not in graphs:
-        model = fold(load_float(run, parent.checkpoint), parent.ranges, output, parent.per_tensor)
-        graphs[target.weights, io] = tflite_bytes(model, target.weights, io, parent.per_tensor)
-    data, applied = rewrite(graphs[target.weights, io], target, parent.per_tensor)
+    if made_from not in graphs:
+        model = fold(load_float(run, parent.checkpoint), parent.ranges, output, parent.per_tensor, target.argmax_lanes)
+        graphs[made_from] = tflite_bytes(model, target.weights, io, parent.per_tensor)
+    data, applied = rewrite(graphs[made_from], target, parent.per_tensor)
     how = {one.name: one.how for one in target.rewrites}
     for one in applied:
         say(f"rewritten: {one.op} {one.output.rpartition('/')[0]} into {how[one.rewrite]} ({one.why})")

@@ -6,15 +6,14 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pipeline.convert import Parent, choose_parent, compile_artifact, convert
+from pipeline.convert import Graphs, Parent, choose_parent, compile_artifact, convert
 from pipeline.fold import Output
 from pipeline.inspect import inspect
 from pipeline.nouns.calibration import Quantization
 from pipeline.nouns.errors import SegquantError
 from pipeline.nouns.inspection import Coverage
-from pipeline.nouns.preprocessing import InputType
 from pipeline.nouns.run import Run
-from pipeline.nouns.target import Target, Weights
+from pipeline.nouns.target import Target
 
 Say = Callable[[str], None]
 
@@ -48,7 +47,7 @@ def convert_all(
     """Converts, compiles and inspects for each target in turn; an error becomes that target's note."""
     found = []
     parents: dict[str, Parent] = {}
-    graphs: dict[tuple[Weights, InputType], bytes] = {}
+    graphs: Graphs = {}
     for target in targets:
         say(f"{target.name}: {target.title}")
         target = target if rewrites else dataclasses.replace(target, rewrites=())

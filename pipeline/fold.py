@@ -40,19 +40,32 @@ class FakeQuantize(tf_keras.layers.Layer):
 
 
 class ArgMax(tf_keras.layers.Layer):
-    """[1, h, w, c] → int32 [1, h, w]: the class with the highest logit, the lowest on ties."""
+    """[1, h, w, c] → int32 [1, h, w]: the class with the highest logit, the lowest on ties.
+
+    Where c is no multiple of ``lanes`` the first classes are repeated behind the last: on ties they win in front.
+    """
+
+    def __init__(self, lanes: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.lanes = lanes
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        lacking = -inputs.shape[-1] % self.lanes
+        if lacking:
+            inputs = tf.concat([inputs, inputs[..., :lacking]], -1)
         return tf.argmax(inputs, axis=-1, output_type=tf.int32)
 
 
 def fold(
-    model: tf_keras.Model, ranges: Ranges | None = None, output: Output = "logits", per_tensor: bool = False
-) -> tf_keras.Model:
+    model: tf_keras.Model, ranges: Ranges | None = None, output: Output = "logits", per_tensor: bool = False,
+    lanes: int = 1,
+) -> tf_keras.Model:  # fmt: skip
     """The same function at inference, without batch norm and dropout; with ``ranges``, fake-quantized where they say.
 
     Kernels are then rounded to one scale per output channel, or with ``per_tensor`` to one in all (see
     ``nouns.tflite.with_per_tensor_kernels``).
+
+    ``lanes``: see ``ArgMax``.
 
     Input float32 [1, h, w, 3]; output logits or scores float32 [1, h, w, classes], or the mask int32 [1, h, w].
     """
@@ -79,7 +92,7 @@ def fold(
     if output == "scores":
         result = layers.Softmax(name="scores")(result)
     elif output == "mask":
-        result = ArgMax(name="mask")(result)
+        result = ArgMax(lanes, name="mask")(result)
     return tf_keras.Model(image, result, name=model.name)
 
 

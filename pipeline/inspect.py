@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.nouns.errors import ArtifactError, BadSpec
 from pipeline.nouns.inspection import Change, Coverage, Inspection
+from pipeline.nouns.partitions import after_partitioning, partitions
 from pipeline.nouns.rules import Rule, Rules, Verdict
 from pipeline.nouns.target import Target
 from pipeline.nouns.tflite import Graph, Op, read
@@ -71,49 +72,6 @@ def _judge(op: Op, graph: Graph, rules: Rules) -> Verdict:
         if reason:
             return no(reason, rule.source, rule.remedy)
     return Verdict(op.index, "accelerated", "", rule.source)
-
-
-def partitions(graph: Graph, taken: Sequence[bool]) -> list[list[int]]:
-    """Pieces of taken ops: as few as the order of the data allows.
-
-    As LiteRT partitions a graph for a delegate (PartitionGraphIntoIndependentNodeSubsets, tflite/graph_info.cc): ops of
-    one kind are collected as long as any is ready, then those of the other kind.
-    """
-    made_by = {i: op.index for op in graph.ops for i in op.outputs}
-    needs = [{made_by[i] for i in op.inputs if i in made_by} for op in graph.ops]
-    left, done, pieces = list(range(len(graph.ops))), set[int](), []
-    while left:
-        ready = [i for i in left if needs[i] <= done]
-        if not ready:
-            raise ArtifactError("the graph's ops wait for each other in a circle: the file is broken.")
-        kind, piece = taken[ready[0]], list[int]()
-        for i in left:  # the file's order is one in which each op follows those that it needs
-            if taken[i] == kind and needs[i] <= done:
-                piece.append(i)
-                done.add(i)
-        left = [i for i in left if i not in done]
-        if kind:
-            pieces.append(piece)
-    return pieces
-
-
-def kept(pieces: list[list[int]], rules: Rules) -> list[list[int]]:
-    """The pieces that the target accelerates."""
-    if rules.partitions == "all" or not pieces:
-        return pieces
-    return [pieces[0] if rules.partitions == "first" else max(pieces, key=len)]
-
-
-def after_partitioning(graph: Graph, verdicts: tuple[Verdict, ...], rules: Rules) -> tuple[Verdict, ...]:
-    """The verdicts once the target has kept the pieces that it takes."""
-    pieces = partitions(graph, [v.outcome == "accelerated" for v in verdicts])
-    inside = {i for piece in kept(pieces, rules) for i in piece}
-    why = f"the target takes one piece of a graph, the {rules.partitions}; this op lies in another"
-    return tuple(
-        v if v.outcome != "accelerated" or v.op in inside
-        else dataclasses.replace(v, outcome="falls back", reason=why, source=rules.source)
-        for v in verdicts
-    )  # fmt: skip
 
 
 def coverage(graph: Graph, verdicts: Sequence[Verdict], by: str) -> Coverage:

@@ -50,7 +50,8 @@ TABLES = {
     "MAXIMUM": "MaximumMinimumOptions", "MINIMUM": "MaximumMinimumOptions", "PACK": "PackOptions",
     "GATHER": "GatherOptions", "SQUEEZE": "SqueezeOptions", "BATCH_MATMUL": "BatchMatMulOptions",
     "CAST": "CastOptions", "SLICE": "SliceOptions", "EXPAND_DIMS": "ExpandDimsOptions", "ARG_MIN": "ArgMinOptions",
-    "MIRROR_PAD": "MirrorPadOptions",
+    "MIRROR_PAD": "MirrorPadOptions", "CUMSUM": "CumsumOptions", "GELU": "GeluOptions", "SPLIT": "SplitOptions",
+    "SPLIT_V": "SplitVOptions", "UNPACK": "UnpackOptions", "ONE_HOT": "OneHotOptions",
 }  # fmt: skip
 TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
 

@@ -85,7 +85,8 @@ CASES = [
     ("cpu", "logits", "uint8"), ("cpu", "logits", "int8"), ("cpu", "logits", "float32"), ("cpu", "scores", "uint8"),
     ("cpu", "mask", "uint8"), ("edgetpu", "scores", "int8"), ("edgetpu", "mask", "int8"), ("nnapi", "logits", "int8"),
     ("ethos-u55", "logits", "int8"), ("ethos-u65", "scores", "int8"), ("ethos-u85", "mask", "int8"),
-    ("gpu", "logits", "float32"), ("gpu", "scores", "float32"), ("gpu", "mask", "float32"),
+    ("gpu", "logits", "float32"), ("gpu-delegate", "scores", "float32"), ("gpu", "mask", "float32"),
+    ("web", "logits", "float32"),
 ]  # fmt: skip
 
 

@@ -172,4 +172,4 @@ def test_nnapi_takes_an_op_from_its_feature_level_on(case, first_level):
 )  # fmt: skip
 def test_androids_gpu_delegate(case, taken):
     """tflite/tools/versioning/gpu_compatibility.cc."""
-    assert (verdict_of(case, "gpu").outcome == "accelerated") == taken
+    assert (verdict_of(case, "gpu-delegate").outcome == "accelerated") == taken

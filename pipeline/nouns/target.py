@@ -67,6 +67,8 @@ class Target:
       driven_by: (this target, a command) → the same with the compiler that the command starts, on this machine or
         elsewhere; None where the compiler cannot be named so.
       compiled_suffix: what a compiled file's name ends in.
+      argmax_lanes: channels that its ARG_MAX takes at once. Where the last ones are not there it reads zeros, which win
+        over negative logits, so that a mask is made of a multiple of so many.
       advice: said whenever somebody converts for this target.
     """
 
@@ -85,6 +87,7 @@ class Target:
     missing: Callable[[], str | None] | None = None
     driven_by: Callable[[Target, str], Target] | None = None
     compiled_suffix: str = ""
+    argmax_lanes: int = 1
     advice: str = ""
 
     def at_level(self, level: int | None) -> Target:

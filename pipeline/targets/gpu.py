@@ -1,10 +1,12 @@
-"""Phone GPUs. They compute in 16-bit floats, so the weights are float16 and the graph comes from the float network.
+"""GPUs through LiteRT's own accelerator (CompiledModel: WebGPU, which Vulkan, Metal or Direct3D carry out).
 
-The rules are those of Android's OpenCL delegate; a quantized graph runs there too, computed in floats.
+They compute in floats, 16-bit ones where the GPU has them, so the weights are float16 and the graph comes from the
+float network. A quantized graph is taken as well, computed in floats. Android's older delegate: ``gpu_delegate``.
 """
 
 from __future__ import annotations
 
+from pipeline.nouns.partitions import unpacks
 from pipeline.nouns.rules import Check, Rule, Rules
 from pipeline.nouns.target import Target
 from pipeline.nouns.tflite import Graph, Op
@@ -14,13 +16,38 @@ from pipeline.targets.checks import (
     activation,
     constant,
     constant_axes,
+    data_of,
     fixed_sizes,
     not_both_resize_modes,
     rank_at_most,
 )
+from pipeline.targets.gpu_accelerator import ask_with, missing
 
-SOURCE = "tflite/tools/versioning/gpu_compatibility.cc"
+SOURCE = "LiteRT 2.3.0's GPU accelerator, asked op by op"
 FUSED = activation("NONE", "RELU", "RELU6", "RELU_N1_TO_1", "TANH")
+NUMBERS = (*FLOATS, *BYTES, "int32")
+TRUTH = ("bool",)
+LANES = 4
+
+
+def known_bias(op: Op, graph: Graph) -> str | None:
+    """A bias that is computed ends the process: the accelerator does not look for one."""
+    bias = op.inputs[2] if len(op.inputs) > 2 else -1
+    unpacked = {i for other in graph.ops if unpacks(other, graph) for i in other.outputs}
+    return None if bias < 0 or bias in unpacked else constant(2)(op, graph)
+
+
+def keeps_stride(op: Op, graph: Graph) -> str | None:
+    """It makes a fully connected op of an int8 1x1 convolution and forgets the stride; it says so in a warning only."""
+    kernel, strides = graph.tensors[op.inputs[1]], [op.options.get(f"stride{x}", 1) for x in "HW"]
+    if kernel.dtype not in BYTES or kernel.shape[1:3] != (1, 1) or max(strides) == 1:
+        return None
+    return f"an 8-bit 1x1 convolution with stride {strides[0]}x{strides[1]}: taken, and computed wrongly"
+
+
+def pads_no_batch(op: Op, graph: Graph) -> str | None:
+    values = graph.tensors[op.inputs[1]].values
+    return "pads the batch: taken, and computed wrongly" if values is None or any(values[:2]) else None
 
 
 def unit_beta(op: Op, graph: Graph) -> str | None:
@@ -28,58 +55,98 @@ def unit_beta(op: Op, graph: Graph) -> str | None:
     return None if beta == 1 else f"beta {beta}; only 1"
 
 
-def broadcasts(op: Op, graph: Graph) -> str | None:
-    """Two shapes that are equal, or the smaller one a single number, a vector of channels, or [1, 1, 1, channels]."""
-    a, b = (
-        sorted((t.shape for t in graph.reads(op)), key=lambda s: (len(s), s))[:2] if len(op.inputs) == 2 else ((), ())
-    )
-    if a == b or not a or not b:
-        return None
-    channels = max(a[-1], b[-1])
-    for shape in (a, b):
-        if all(n == 1 for n in shape[:-1]) and shape[-1] in (1, channels):
-            return None
-    plane = [n for n in zip(a, b, strict=False) if n[0] != n[1]]
-    if len(a) == len(b) and all(1 in n for n in plane) and len(plane) <= 2:
-        return None
-    return f"broadcasts {a} with {b}"
-
-
-def no_shrinking(op: Op, graph: Graph) -> str | None:
+def plain_slice(op: Op, graph: Graph) -> str | None:
     masks = [m for m in ("shrinkAxisMask", "ellipsisMask", "newAxisMask") if op.options.get(m)]
-    return f"{masks[0]} {op.options[masks[0]]}; only 0" if masks else None
+    if masks:
+        return f"{masks[0]} {op.options[masks[0]]}; only 0"
+    steps = graph.tensors[op.inputs[3]].values
+    return None if steps is not None and min(steps) > 0 else "a slice that runs backwards"
 
 
-def taken(*checks: Check, remedy: str = "", reads: tuple[str, ...] = (*FLOATS, *BYTES)) -> Rule:
-    return Rule(reads, SOURCE, checks=checks, remedy=remedy)
+def index_type(op: Op, graph: Graph) -> str | None:
+    made = graph.tensors[op.outputs[0]].dtype
+    return None if made == "int32" else f"gives {made}; int32 only"
 
+
+def whole_lanes(op: Op, graph: Graph) -> str | None:
+    """Four channels are read at once; behind the last one are zeros, and ARG_MAX and REVERSE_V2 take them for data."""
+    shape, axes = data_of(op, graph).shape, graph.tensors[op.inputs[1]].values or ()
+    if len(shape) - 1 not in [int(a) % len(shape) for a in axes] or shape[-1] % LANES == 0:
+        return None
+    return f"works along {shape[-1]} channels, no multiple of {LANES}: taken, and computed wrongly"
+
+
+def one_row_of_indices(op: Op, graph: Graph) -> str | None:
+    indices = graph.tensors[op.inputs[1]]
+    return None if len(indices.shape) == 1 else f"indices of {len(indices.shape)} dimensions; 1 only"
+
+
+def packed_floats(op: Op, graph: Graph) -> str | None:
+    """Half floats are weights: constants that the accelerator unpacks itself."""
+    return None if data_of(op, graph).dtype in BYTES or unpacks(op, graph) else "half floats that are no constant"
+
+
+def taken(
+    *checks: Check, newest: int | None = None, reads: tuple[str, ...] = ("float32", *BYTES),
+    writes: tuple[str, ...] = (), remedy: str = "",
+) -> Rule:  # fmt: skip
+    return Rule(reads, SOURCE, newest, checks, writes, remedy)
+
+
+UNARY = (
+    "ABS CEIL COS ELU EXP FLOOR GELU HARD_SWISH LEAKY_RELU LOG NEG PRELU RELU_N1_TO_1 ROUND SIGN SIN SQRT SQUARE TANH"
+).split()
+BINARY = "DIV MAXIMUM MINIMUM POW SQUARED_DIFFERENCE FLOOR_DIV FLOOR_MOD".split()
+COMPARED = "LESS LESS_EQUAL GREATER GREATER_EQUAL EQUAL NOT_EQUAL".split()
+FLOAT_NETWORK = "float16 weights, this target's own artifact, in place of an 8-bit graph"
+LOGITS = "logits in place of scores (`--output logits`)"
+RULES = Rules(
+    ops={
+        **{name: taken() for name in UNARY}, **{name: taken(FUSED, reads=NUMBERS) for name in BINARY},
+        **{name: taken(newest=2, reads=NUMBERS, writes=TRUTH) for name in COMPARED},
+        "LOGICAL_AND": taken(reads=TRUTH), "LOGICAL_OR": taken(reads=TRUTH), "LOGICAL_NOT": taken(reads=TRUTH),
+        "RELU": taken(newest=2), "RELU6": taken(newest=2), "LOGISTIC": taken(newest=2), "RSQRT": taken(newest=2),
+        "CONV_2D": taken(FUSED, known_bias, keeps_stride, newest=6, remedy=FLOAT_NETWORK),
+        "DEPTHWISE_CONV_2D": taken(FUSED, known_bias, newest=6),
+        "TRANSPOSE_CONV": taken(constant(0), newest=3,
+                                remedy="a transposed convolution without a fused activation"),
+        "FULLY_CONNECTED": taken(FUSED), "BATCH_MATMUL": taken(),
+        "ADD": taken(FUSED, reads=NUMBERS), "MUL": taken(FUSED, reads=NUMBERS),
+        "SUB": taken(FUSED, newest=2, reads=NUMBERS),
+        "AVERAGE_POOL_2D": taken(FUSED, newest=2), "MAX_POOL_2D": taken(FUSED, newest=2),
+        "MEAN": taken(constant_axes), "SUM": taken(constant_axes), "REDUCE_MAX": taken(constant_axes),
+        "CUMSUM": taken(constant(1)),
+        "CONCATENATION": taken(activation("NONE"), newest=6),
+        "RESIZE_BILINEAR": taken(not_both_resize_modes, constant(1), newest=3),
+        "RESIZE_NEAREST_NEIGHBOR": taken(not_both_resize_modes, constant(1), newest=3),
+        "SOFTMAX": taken(unit_beta, newest=2, remedy=LOGITS),
+        "ARG_MAX": taken(index_type, constant(1), whole_lanes, writes=("int32", "int64"),
+                         remedy="the mask that `convert --target gpu --output mask` makes, or argmax on the host"),
+        "PAD": taken(constant(1), pads_no_batch, newest=5), "PADV2": taken(constant(1, 2), pads_no_batch, newest=5),
+        "MIRROR_PAD": taken(constant(1), pads_no_batch),
+        "RESHAPE": taken(constant(1), reads=NUMBERS), "TRANSPOSE": taken(constant(1)),
+        "STRIDED_SLICE": taken(constant(1, 2, 3), plain_slice, newest=2), "SLICE": taken(constant(1, 2)),
+        "SPLIT": taken(constant(0)), "SPLIT_V": taken(constant(1, 2)), "PACK": taken(), "TILE": taken(constant(1)),
+        "REVERSE_V2": taken(constant(1), whole_lanes), "SPACE_TO_DEPTH": taken(), "DEPTH_TO_SPACE": taken(),
+        "GATHER": taken(one_row_of_indices, constant(1), reads=("float32", *BYTES, "int32")),
+        "SELECT": taken(reads=(*FLOATS, *TRUTH), newest=1), "SELECT_V2": taken(reads=(*FLOATS, *TRUTH)),
+        "CAST": taken(reads=("float32", "int32", "uint8", "int8", "bool")),
+        "QUANTIZE": taken(newest=2), "DEQUANTIZE": taken(packed_floats, newest=3, reads=(*FLOATS, *BYTES)),
+    },
+    source=SOURCE,
+    everywhere=(rank_at_most(4), fixed_sizes),
+    partitions="largest",
+)  # fmt: skip
 
 GPU = Target(
     name="gpu",
-    title="GPU delegate, float16 weights",
+    title="GPU, LiteRT's accelerator, float16 weights",
     weights="float16",
     other_weights=("int8", "float32"),
     io=("float32",),
     source="LiteRT runs what its own converter writes",
-    rules=Rules(
-        ops={
-            "CONV_2D": taken(FUSED), "DEPTHWISE_CONV_2D": taken(FUSED), "TRANSPOSE_CONV": taken(constant(1)),
-            "FULLY_CONNECTED": taken(FUSED, constant(1)),
-            "ADD": taken(FUSED, broadcasts), "MUL": taken(FUSED, broadcasts), "SUB": taken(FUSED, broadcasts),
-            "MAXIMUM": taken(broadcasts), "MINIMUM": taken(broadcasts), "DIV": taken(FUSED, broadcasts),
-            "AVERAGE_POOL_2D": taken(FUSED), "MAX_POOL_2D": taken(FUSED), "CONCATENATION": taken(FUSED),
-            "MEAN": taken(constant_axes),
-            "RESIZE_BILINEAR": taken(not_both_resize_modes), "RESIZE_NEAREST_NEIGHBOR": taken(),
-            "SOFTMAX": taken(unit_beta), "LOGISTIC": taken(), "TANH": taken(), "RELU": taken(), "RELU6": taken(),
-            "RELU_N1_TO_1": taken(), "HARD_SWISH": taken(), "ELU": taken(), "EXP": taken(), "LOG": taken(),
-            "PAD": taken(constant(1)), "MIRROR_PAD": taken(constant(1)),
-            "RESHAPE": taken(), "SQUEEZE": taken(), "TRANSPOSE": taken(constant(1)),
-            "STRIDED_SLICE": taken(no_shrinking, constant(1, 2, 3)), "SLICE": taken(constant(1, 2)),
-            "SPLIT": taken(), "PACK": taken(),
-            "QUANTIZE": taken(), "DEQUANTIZE": taken(),
-        },
-        source=SOURCE,
-        everywhere=(rank_at_most(4), fixed_sizes),
-        partitions="largest",
-    ),
-)  # fmt: skip
+    rules=RULES,
+    ask=ask_with(RULES),
+    missing=missing,
+    argmax_lanes=LANES,
+)

@@ -1,0 +1,70 @@
+"""How a target's runtime cuts a graph into pieces, and which of them it keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from pipeline.nouns.errors import ArtifactError
+from pipeline.nouns.rules import Rules, Verdict
+from pipeline.nouns.tflite import Graph, Op
+
+
+def partitions(graph: Graph, taken: Sequence[bool]) -> list[list[int]]:
+    """Pieces of taken ops: as few as the order of the data allows.
+
+    As LiteRT partitions a graph for a delegate (PartitionGraphIntoIndependentNodeSubsets, tflite/graph_info.cc): ops of
+    one kind are collected as long as any is ready, then those of the other kind.
+    """
+    made_by = {i: op.index for op in graph.ops for i in op.outputs}
+    needs = [{made_by[i] for i in op.inputs if i in made_by} for op in graph.ops]
+    unpacking = {op.index for op in graph.ops if taken[op.index] and unpacks(op, graph)}
+    left, done, pieces = [i for i in range(len(graph.ops)) if i not in unpacking], set(unpacking), list[list[int]]()
+    while left:
+        ready = [i for i in left if needs[i] <= done]
+        if not ready:
+            raise ArtifactError("the graph's ops wait for each other in a circle: the file is broken.")
+        kind, piece = taken[ready[0]], list[int]()
+        for i in left:  # the file's order is one in which each op follows those that it needs
+            if taken[i] == kind and needs[i] <= done:
+                piece.append(i)
+                done.add(i)
+        left = [i for i in left if i not in done]
+        if kind:
+            pieces.append(piece)
+    return _with_unpacking(pieces, unpacking, needs)
+
+
+def unpacks(op: Op, graph: Graph) -> bool:
+    """Whether the op only makes float weights of smaller constants; it then belongs to what reads them."""
+    return op.name == "DEQUANTIZE" and all(t.constant for t in graph.reads(op))
+
+
+def _with_unpacking(pieces: list[list[int]], unpacking: set[int], needs: list[set[int]]) -> list[list[int]]:
+    left, whole = set(unpacking), []
+    for piece in pieces:
+        read = {i for at in piece for i in needs[at]} & left
+        left -= read
+        whole.append(sorted([*piece, *read]))
+    return [*whole, sorted(left)] if left else whole
+
+
+def kept(graph: Graph, pieces: list[list[int]], rules: Rules) -> list[list[int]]:
+    """The pieces that the target accelerates."""
+    if rules.partitions == "all" or not pieces:
+        return pieces
+    if rules.partitions == "first":
+        return pieces[:1]
+    return [max(pieces, key=lambda piece: sum(not unpacks(graph.ops[i], graph) for i in piece))]
+
+
+def after_partitioning(graph: Graph, verdicts: tuple[Verdict, ...], rules: Rules) -> tuple[Verdict, ...]:
+    """The verdicts once the target has kept the pieces that it takes."""
+    pieces = partitions(graph, [v.outcome == "accelerated" for v in verdicts])
+    inside = {i for piece in kept(graph, pieces, rules) for i in piece}
+    why = f"the target takes one piece of a graph, the {rules.partitions}; this op lies in another"
+    return tuple(
+        v if v.outcome != "accelerated" or v.op in inside
+        else dataclasses.replace(v, outcome="falls back", reason=why, source=rules.source)
+        for v in verdicts
+    )  # fmt: skip

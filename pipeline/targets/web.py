@@ -1,0 +1,79 @@
+"""Browsers, through LiteRT.js: on the GPU by WebGPU, else on the CPU in WebAssembly.
+
+Its WebGPU accelerator is the one of ``gpu``, so its rules are that target's; what it leaves runs in WebAssembly,
+through XNNPACK, whose rules are those of ``cpu``. A page can ask for either. Weights of any kind will do, int8 ones
+make the smallest download; the file's inputs and outputs must have a type that LiteRT.js has arrays for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.nouns.errors import CompilerError
+from pipeline.nouns.rules import Verdict
+from pipeline.nouns.target import Answer, Target
+from pipeline.nouns.tflite import Graph, Op
+from pipeline.targets.browser import Said, ask_files, missing, version
+from pipeline.targets.gpu import LANES
+from pipeline.targets.gpu import RULES as ACCELERATOR
+from pipeline.targets.gpu_accelerator import Reply, answer, parse
+
+SOURCE = "@litertjs/core 2.5.3, DATATYPES; its WebGPU accelerator, asked op by op"
+TYPES = ("float32", "int32", "uint8")
+REFUSED_TYPE = "is not supported."
+
+
+def types_at_the_ends(op: Op, graph: Graph) -> str | None:
+    """One such tensor and LiteRT.js refuses the file: `Element type INT8 is not supported.`"""
+    for end, places in (("input", graph.inputs), ("output", graph.outputs)):
+        for tensor in (graph.tensors[i] for i in places):
+            if tensor.dtype not in TYPES:
+                return f"the file's {end} is {tensor.dtype}; LiteRT.js takes {', '.join(TYPES)} (convert --io float32)"
+    return None
+
+
+RULES = dataclasses.replace(
+    ACCELERATOR,
+    # GATHER ends its compilation: `Failed to initialize kernel`.
+    ops={name: rule for name, rule in ACCELERATOR.ops.items() if name != "GATHER"},
+    source=SOURCE,
+    everywhere=(types_at_the_ends, *ACCELERATOR.everywhere),
+)
+
+
+def ask(file: Path, graph: Graph) -> Answer:
+    """What the WebGPU accelerator takes, op by op, and whether the file runs in WebAssembly."""
+    try:
+        by = f"{version()} on WebGPU" if missing() is None else ""
+        (plain,) = ask_files([file], "wasm")
+        if plain.error.startswith("Error: Element type") and plain.error.endswith(REFUSED_TYPE):
+            refusal = plain.error.removeprefix("Error: ")
+            return Answer(tuple(Verdict(op.index, "refused", refusal, by, by) for op in graph.ops), by)
+        found = answer(file, graph, RULES, on_webgpu, by)
+    except CompilerError as error:
+        return Answer(None, str(error))
+    wasm = f"refused: {plain.error}" if plain.error else "runs all of it"
+    return dataclasses.replace(found, note=f"{found.note}; WebAssembly: {wasm}")
+
+
+def on_webgpu(files: Sequence[Path]) -> list[Reply]:
+    return [reply_of(said) for said in ask_files(files, "webgpu")]
+
+
+def reply_of(said: Said) -> Reply:
+    return parse(said.error, said.log)
+
+
+WEB = Target(
+    name="web",
+    title="browsers, LiteRT.js",
+    weights="float32",
+    io=("float32",),
+    source=SOURCE,
+    rules=RULES,
+    ask=ask,
+    missing=missing,
+    argmax_lanes=LANES,
+)
