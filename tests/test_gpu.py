@@ -11,7 +11,7 @@ from single_ops import cases, conv, model
 from pipeline.inspect import by_rule, inspect
 from pipeline.nouns.excerpt import excerpts
 from pipeline.nouns.partitions import kept, partitions
-from pipeline.nouns.tflite import Graph, Op, Tensor, _packed, read
+from pipeline.nouns.tflite import Graph, Op, Tensor, packed, read
 from pipeline.targets import gpu_accelerator, target
 from pipeline.targets.gpu_accelerator import compile_files, environments, infer, missing, parse
 
@@ -123,7 +123,7 @@ def chain(names):
         made.operatorCodes.append(code)
         graph.operators.append(op)
     graph.inputs, graph.outputs = [0], [len(names)]
-    return _packed(made, 1000)
+    return packed(made, 1000)
 
 
 LINKS = ["RELU", "EXP", "LOG_SOFTMAX", "RELU", "LOG_SOFTMAX", "RELU6", "ABS", "NEG", "LOG_SOFTMAX", "NEG"]

@@ -23,7 +23,7 @@ from pipeline.bench import newest_artifact
 from pipeline.inspect import by_rule, inspect
 from pipeline.nouns import artifact as artifacts
 from pipeline.nouns.errors import ArtifactError, BadSpec, CompilerError, UnknownName
-from pipeline.nouns.tflite import OP_NAMES, _packed, read
+from pipeline.nouns.tflite import OP_NAMES, packed, read
 from pipeline.targets import litert_aot, openvino, qualcomm, target, targets
 
 VENDORS = {
@@ -176,7 +176,7 @@ def half_compiled():
     twin = schema.ModelT.InitFromPackedBuf(two_ops(), 0)
     twin.operatorCodes[0].builtinCode = twin.operatorCodes[0].deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
     twin.operatorCodes[0].customCode = "DISPATCH_OP"
-    return _packed(twin, 1000)
+    return packed(twin, 1000)
 
 
 def test_a_success_leaves_the_compiled_file_and_litert_s_report(artifact, vendor, tool, tmp_path):
