@@ -15,6 +15,7 @@ from pipeline.rewrite import rewrite
 from pipeline.targets import target, targets
 from pipeline.targets.rewrites import (
     DILATED_AS_DENSE,
+    PIXEL_AS_CONVOLUTIONS,
     POOL_AS_DEPTHWISE,
     POOL_AS_MEAN,
     RESIZE_AS_PRODUCTS,
@@ -48,6 +49,9 @@ CASES = [
     (resize("half pixel", (12, 15), (45, 60), half=True), RESIZE_AS_PRODUCTS),
     (resize("legacy", (9, 7), (25, 24)), RESIZE_AS_PRODUCTS),
     (resize("down", (25, 24), (9, 7), align=True), RESIZE_AS_PRODUCTS),
+    (resize("one pixel", (1, 1), (12, 15), align=True), PIXEL_AS_CONVOLUTIONS),
+    (moved(resize("one pixel", (1, 1), (7, 1), half=True), -128), PIXEL_AS_CONVOLUTIONS),
+    (resize("one pixel nearest", (1, 1), (3, 9), op="RESIZE_NEAREST_NEIGHBOR"), PIXEL_AS_CONVOLUTIONS),
     (conv("dilated", op="DEPTHWISE_CONV_2D", dilation=4, size=(32, 32)), DILATED_AS_DENSE),
     (transposed("relu", fused=RELU), TRANSPOSED_WITHOUT_ACTIVATION),
 ]
@@ -91,7 +95,7 @@ def test_a_rewrite_gives_what_the_op_gave(case, one, per_tensor):
     assert graph.tensors[old_out] == made.tensors[new_out]
     rng = np.random.default_rng(5)
     worst, spread = 0, set()
-    for _ in range(4):
+    for _ in range(8):
         shape = graph.tensors[graph.inputs[0]].shape
         levels = rng.integers(-128, 128, shape[-1])  # so that means lie everywhere
         levels[0] = 127
@@ -120,6 +124,7 @@ def test_a_resize_in_products_is_the_interpolation_of_the_definition():
         (pool("float", "AVERAGE_POOL_2D", (4, 4), (2, 2), dtype="float32"), POOL_AS_DEPTHWISE),
         (pool("part", "AVERAGE_POOL_2D", (4, 4), (2, 2)), POOL_AS_MEAN),
         (resize("float", (3, 3), (12, 15), dtype="float32"), RESIZE_AS_PRODUCTS),
+        (resize("two pixels", (1, 2), (12, 15), align=True), PIXEL_AS_CONVOLUTIONS),
         (conv("not dilated", op="DEPTHWISE_CONV_2D"), DILATED_AS_DENSE),
         (conv("multiplier", op="DEPTHWISE_CONV_2D", channels=(8, 16), dilation=2), DILATED_AS_DENSE),
         (transposed("another range", fused=RELU), TRANSPOSED_WITHOUT_ACTIVATION),
@@ -133,6 +138,7 @@ def test_what_does_not_fit_is_left_alone(case, one):
 
 NETWORKS = [
     ("cpu", "fast-scnn", {"AVERAGE_POOL_2D"}), ("ethos-u55", "fast-scnn", {"RESIZE_BILINEAR"}),
+    ("edgetpu", "fast-scnn", {"RESIZE_BILINEAR"}),
     ("ethos-u65", "fcn8", {"RESIZE_BILINEAR"}), ("ethos-u85", "fast-scnn", {"RESIZE_BILINEAR"}),
     ("cpu", "fcn8", set()),
 ]  # fmt: skip

@@ -20,7 +20,7 @@ from pipeline.targets.checks import (
     unit_strides,
 )
 from pipeline.targets.edgetpu_compiler import ask, compile_edgetpu, driven_by, missing
-from pipeline.targets.rewrites import DILATED_AS_DENSE, TRANSPOSED_WITHOUT_ACTIVATION
+from pipeline.targets.rewrites import DILATED_AS_DENSE, PIXEL_AS_CONVOLUTIONS, TRANSPOSED_WITHOUT_ACTIVATION
 
 TABLE = "coral.ai/docs/edgetpu/models-intro, supported operations"
 VERSIONS = "edgetpu_compiler 16.0.384591198"
@@ -189,7 +189,7 @@ EDGETPU = Target(
     io=("int8", "uint8"),
     source="edgetpu_compiler 16.0.384591198; google-coral/edgetpu issues #631, #845",
     rules=RULES,
-    rewrites=(TRANSPOSED_WITHOUT_ACTIVATION, DILATED_AS_DENSE),
+    rewrites=(PIXEL_AS_CONVOLUTIONS, TRANSPOSED_WITHOUT_ACTIVATION, DILATED_AS_DENSE),
     ask=ask,
     missing=missing,
     compile=compile_edgetpu,

@@ -104,6 +104,39 @@ def interpolation(old: int, new: int, align_corners: bool, half_pixel: bool) -> 
     return matrix
 
 
+def pixel_as_convolutions(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
+    """A resize of one pixel repeats it: down a column of h times the channels, then along rows of w times."""
+    op = edit.op(index)
+    scale = _int8(edit, index)
+    _, old_h, old_w, channels = edit.tensor(op.inputs[0]).shape
+    if scale is None or (old_h, old_w) != (1, 1):
+        return None
+    _, height, width, _ = edit.tensor(op.outputs[0]).shape
+    name = name_for(_name(edit, index), "repeats")
+    ops: list[Any] = []
+    x = op.inputs[0]
+    for suffix, times, shape in (
+        ("column", height, (1, height, 1, channels)), ("rows", width, (1, height, width, channels)),
+    ):  # fmt: skip
+        rows = edit.tensor(x).shape[1]
+        weights = np.tile(FULL * np.eye(channels), (times, 1)).reshape(times * channels, 1, 1, channels)
+        each = [1 / FULL] * (times * channels)
+        kernel, bias = _kernel(edit, f"{name}/{suffix}", weights, each, 0, scale, per_tensor)
+        wide = edit.like(x, f"{name}/{suffix}/wide", (1, rows, 1, times * channels))
+        made = edit.like(x, f"{name}/{suffix}", shape)
+        size = edit.constant(f"{name}/{suffix}/shape", np.array(shape, np.int32))
+        ops += [
+            edit.made(
+                "CONV_2D", 3, [x, kernel, bias], [wide], "Conv2DOptions", padding=VALID, strideH=1, strideW=1,
+                dilationHFactor=1, dilationWFactor=1, fusedActivationFunction=NONE,
+            ),
+            edit.made("RESHAPE", 1, [wide, size], [made], "ReshapeOptions", newShape=list(shape)),
+        ]  # fmt: skip
+        x = made
+    ops[-1].outputs = op.outputs
+    return ops
+
+
 def dilated_as_dense(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
     op = edit.op(index)
     options, scale = op.builtinOptions, _int8(edit, index)
@@ -177,6 +210,10 @@ POOL_AS_DEPTHWISE = Rewrite(
 RESIZE_AS_PRODUCTS = Rewrite(
     "products", ("RESIZE_BILINEAR",), "its two interpolation matrices as 1×1 convolutions, transposes between", 2,
     resize_as_products,
+)  # fmt: skip
+PIXEL_AS_CONVOLUTIONS = Rewrite(
+    "repeats", ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), "two 1×1 convolutions that repeat the one pixel", 0,
+    pixel_as_convolutions,
 )  # fmt: skip
 DILATED_AS_DENSE = Rewrite(
     "dense", ("DEPTHWISE_CONV_2D",), "a convolution whose kernel is diagonal in the channels", 0, dilated_as_dense
