@@ -22,6 +22,7 @@ from pathlib import Path
 
 from pipeline.nouns.errors import CompilerError
 from pipeline.nouns.files import write_atomically
+from pipeline.nouns.rewrite import Rewrite
 from pipeline.nouns.rules import Rules, Verdict
 from pipeline.nouns.target import Answer, Compiled, Target
 from pipeline.nouns.tflite import Graph, read
@@ -234,6 +235,7 @@ def ask_with(vendor: Vendor, soc: str) -> Callable[[Path, Graph], Answer]:
 
 def target_of(
     vendor: Vendor, name: str, title: str, socs: tuple[str, ...], source: str, rules: Rules | None, *, advice: str = "",
+    rewrites: tuple[Rewrite, ...] = (),
 ) -> Target:  # fmt: skip
     """The target of a vendor, for its first system on chip; ``with_soc`` gives those of the others."""
 
@@ -241,7 +243,7 @@ def target_of(
         suffix = f"_{name}.tflite"
         return Target(
             name=name, title=f"{title}, {soc}", weights="int8", io=("int8", "uint8", "float32"), source=source,
-            rules=rules, ask=ask_with(vendor, soc), missing=lambda: unfit() or vendor.ready(soc),
+            rules=rules, rewrites=rewrites, ask=ask_with(vendor, soc), missing=lambda: unfit() or vendor.ready(soc),
             compile=compile_with(vendor, soc, suffix), compiled_suffix=suffix, advice=advice,
         )  # fmt: skip
 

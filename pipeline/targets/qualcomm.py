@@ -12,6 +12,7 @@ from pipeline.nouns.rules import Check, Rule, Rules
 from pipeline.nouns.tflite import Graph, Op
 from pipeline.targets.checks import constant, constant_axes, not_both_resize_modes, rank_at_most, sizes
 from pipeline.targets.litert_aot import Vendor, folder_of, installed, target_of
+from pipeline.targets.rewrites import TRANSPOSED_AS_VALID
 
 PLUGIN_SDK = "2.50"
 """The QAIRT release that ai-edge-litert 2.3.0 was built with (ai-edge-litert-sdk-qualcomm 2.3.0, setup.py)."""
@@ -139,4 +140,4 @@ RULES = Rules(
     everywhere=(rank_at_most(5),),
 )  # fmt: skip
 
-QUALCOMM = target_of(VENDOR, "qualcomm", "Qualcomm Hexagon (HTP)", SOCS, SOURCE, RULES)
+QUALCOMM = target_of(VENDOR, "qualcomm", "Qualcomm Hexagon (HTP)", SOCS, SOURCE, RULES, rewrites=(TRANSPOSED_AS_VALID,))

@@ -176,6 +176,39 @@ def transposed_without_activation(edit: GraphEdit, index: int, per_tensor: bool)
     ]  # fmt: skip
 
 
+def transposed_as_valid(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
+    """Without padding the result is larger by what SAME cuts off at its borders; a slice cuts it off after."""
+    op = edit.op(index)
+    options = op.builtinOptions
+    if _int8(edit, index, 2) is None or options.padding != SAME:
+        return None
+    shape = list(edit.tensor(op.outputs[0]).shape)
+    kernel, old = edit.tensor(op.inputs[1]).shape[1:3], edit.tensor(op.inputs[2]).shape[1:3]
+    strides = (options.strideH, options.strideW)
+    whole = [(n - 1) * s + max(k, s) for n, s, k in zip(old, strides, kernel, strict=True)]
+    cut = [max(0, (n - 1) * s + k - m) // 2 for n, s, k, m in zip(old, strides, kernel, shape[1:3], strict=True)]
+    if any(c + m > w for c, m, w in zip(cut, shape[1:3], whole, strict=True)):
+        return None
+    name = name_for(_name(edit, index), "valid")
+    size = [shape[0], *whole, shape[3]]
+    wide = edit.like(op.outputs[0], f"{name}/wide", size)
+    begin = [0, *cut, 0]
+    bounds = [begin, [b + n for b, n in zip(begin, shape, strict=True)], [1, 1, 1, 1]]
+    return [
+        edit.made(
+            "TRANSPOSE_CONV", 3 if len(op.inputs) > 3 else 2,
+            [edit.constant(f"{name}/size", np.array(size, np.int32)), *op.inputs[1:]], [wide], "TransposeConvOptions",
+            padding=VALID, strideH=strides[0], strideW=strides[1],
+            fusedActivationFunction=options.fusedActivationFunction,
+        ),
+        edit.made(
+            "STRIDED_SLICE", 2,
+            [wide, *(edit.constant(f"{name}/slice{i}", np.array(b, np.int32)) for i, b in enumerate(bounds))],
+            op.outputs, "StridedSliceOptions",
+        ),
+    ]  # fmt: skip
+
+
 def _name(edit: GraphEdit, index: int) -> str:
     name = edit.tensor(edit.op(index).outputs[0]).name
     return name.decode() if isinstance(name, bytes) else str(name)
@@ -217,6 +250,9 @@ PIXEL_AS_CONVOLUTIONS = Rewrite(
 )  # fmt: skip
 DILATED_AS_DENSE = Rewrite(
     "dense", ("DEPTHWISE_CONV_2D",), "a convolution whose kernel is diagonal in the channels", 0, dilated_as_dense
+)
+TRANSPOSED_AS_VALID = Rewrite(
+    "valid", ("TRANSPOSE_CONV",), "a transposed convolution without padding, and a slice", 0, transposed_as_valid
 )
 TRANSPOSED_WITHOUT_ACTIVATION = Rewrite(
     "plain", ("TRANSPOSE_CONV",), "a transposed convolution without its ReLU, which the output's range does already", 0,
