@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from pipeline.nouns.tflite import packed
+from pipeline.nouns.tflite import OP_NAMES, packed
 
 TYPES = {"int8": schema.TensorType.INT8, "int32": schema.TensorType.INT32, "float32": schema.TensorType.FLOAT32}
 
@@ -33,9 +33,13 @@ class GraphEdit:
         tensor = self.tensor(index)
         return np.asarray(self.model.buffers[tensor.buffer].data, np.uint8).view(dtype).reshape(tensor.shape)
 
-    def maker_of(self, tensor: int) -> int | None:
-        """The op that writes a tensor; None for an input or a constant."""
-        return next((i for i, op in enumerate(self.graph.operators) if tensor in op.outputs), None)
+    def name_of(self, index: int) -> str:
+        code = self.model.operatorCodes[self.op(index).opcodeIndex]
+        return OP_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+    def readers_of(self, tensor: int) -> list[int]:
+        """The ops that read a tensor."""
+        return [i for i, op in enumerate(self.graph.operators) if tensor in op.inputs]
 
     def constant(
         self, name: str, values: np.ndarray, scale: Sequence[float] | None = None, axis: int = 0

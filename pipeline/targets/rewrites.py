@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -89,6 +90,14 @@ def resize_as_products(edit: GraphEdit, index: int, per_tensor: bool) -> list[An
     x = transposed(x, (0, 1, 3, 2), "channels_last")
     ops[-1].outputs = op.outputs
     return ops
+
+
+def inner_resize_as_products(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
+    """All but the resize that makes the result, or what a mask's ARG_MAX reads."""
+    made = edit.op(index).outputs[0]
+    if made in edit.graph.outputs or any(edit.name_of(reader) == "ARG_MAX" for reader in edit.readers_of(made)):
+        return None
+    return resize_as_products(edit, index, per_tensor)
 
 
 def interpolation(old: int, new: int, align_corners: bool, half_pixel: bool) -> np.ndarray:
@@ -244,6 +253,7 @@ RESIZE_AS_PRODUCTS = Rewrite(
     "products", ("RESIZE_BILINEAR",), "its two interpolation matrices as 1×1 convolutions, transposes between", 2,
     resize_as_products,
 )  # fmt: skip
+INNER_RESIZE_AS_PRODUCTS = dataclasses.replace(RESIZE_AS_PRODUCTS, make=inner_resize_as_products)
 PIXEL_AS_CONVOLUTIONS = Rewrite(
     "repeats", ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), "two 1×1 convolutions that repeat the one pixel", 0,
     pixel_as_convolutions,
