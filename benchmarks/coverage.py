@@ -1,0 +1,150 @@
+"""What every target makes of our networks at the sizes that people run: python benchmarks/coverage.py
+
+Random weights and the ranges of one random image (few verdicts depend on them: XNNPACK's additions); converted and
+rewritten as `convert` does it, then inspected, by each target's own compiler where it is on this machine. Writes
+results/coverage.json, goes on where it was interrupted, and prints a table: ops accelerated of all, share of the
+multiply-accumulates, partitions, bytes that cross between them; ✓ where the compiler said so, and the rules the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+CASES = [
+    ("fast-scnn", "360x480"), ("fastfcn8", "360x480"), ("fcn8", "360x480"), ("fast-scnn", "512x1024"),
+    ("fast-scnn", "1024x2048"),
+]  # fmt: skip
+CLASSES = {"360x480": 11, "512x1024": 19, "1024x2048": 19}
+"""CamVid's and Cityscapes'."""
+
+
+def network(name: str, size: str, alpha: float) -> tuple[Any, Any]:
+    """The network and its ranges."""
+    import tf_keras
+
+    import models
+    from calib.ranges import measure
+    from pipeline.nouns.spec import ModelSpec
+    from pipeline.quantize import plan
+
+    tf_keras.utils.set_random_seed(0)
+    height, width = map(int, size.split("x"))
+    model = models.build(ModelSpec(name, height, width, CLASSES[size], alpha))
+    planned = plan(model)
+    image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3)).astype(np.float32) / np.float32(255)
+    for layer in model.layers:
+        if isinstance(layer, tf_keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(image, training=True)  # statistics of its own activations, so that ranges are those of a network that works
+    return model, planned.share(measure(model, planned.points, lambda: iter([image])))
+
+
+def row(data: bytes, target: Any, ask: bool) -> dict[str, Any]:
+    """One target's answer to one file."""
+    from pipeline.inspect import inspect
+    from pipeline.rewrite import rewrite
+
+    new, applied = rewrite(data, target)
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "network.tflite"
+        file.write_bytes(new)
+        seen = inspect(file, target, ask)
+    verdicts = seen.real or seen.verdicts
+    reasons = {v.op: v.reason for v in seen.verdicts}
+    return {
+        "coverage": dataclasses.asdict(seen.real_coverage or seen.coverage),
+        "rules_say_the_same": None if seen.real is None else not seen.disagreements,
+        "note": seen.real_note,
+        "file_bytes": len(new),
+        "estimates": seen.estimates,
+        "rewritten": [f"{a.op} {a.output.split('/')[-2]}: {a.rewrite}" for a in applied],
+        "left": [
+            {"op": seen.ops[v.op][0], "tensor": seen.ops[v.op][1], "why": v.reason or reasons[v.op]}
+            for v in verdicts if v.outcome != "accelerated"
+        ],
+    }  # fmt: skip
+
+
+def measured(name: str, size: str, output: str, alpha: float, ask: bool) -> dict[str, Any]:
+    """Each target's row for one network."""
+    from pipeline.convert import tflite_bytes
+    from pipeline.fold import fold
+    from pipeline.targets import targets
+
+    model, ranges = network(name, size, alpha)
+    files: dict[tuple[Any, ...], bytes] = {}
+    found = {}
+    for one in targets().values():
+        if one.rules is None:
+            continue
+        lanes = one.argmax_lanes if output == "mask" else 1
+        key = (one.weights, one.io[0], lanes)
+        if key not in files:
+            folded = fold(model, ranges if one.weights == "int8" else None, output, False, lanes)  # type: ignore[arg-type]
+            files[key] = tflite_bytes(folded, one.weights, one.io[0])
+        found[one.name] = row(files[key], one, ask)
+        covered = found[one.name]["coverage"]
+        click.echo(f"{name} {size} {output} {one.name}: {shown(covered)}", err=True)
+    return found
+
+
+def shown(covered: dict[str, Any]) -> str:
+    macs = 100 * covered["macs_accelerated"] / max(1, covered["macs"])
+    return (
+        f"{covered['ops_accelerated']}/{covered['ops']}, {macs:.4g} %, {covered['partitions']},"
+        f" {covered['crossing_bytes'] / 1000:.0f} kB"
+    )
+
+
+def table(rows: dict[str, Any]) -> str:
+    """Markdown: a row per target, a column per network."""
+    names = sorted({target for row in rows.values() for target in row})
+    lines = ["| target | " + " | ".join(rows) + " |", "|---|" + "---|" * len(rows)]
+    for name in names:
+        cells = []
+        for row in rows.values():
+            one = row.get(name)
+            cells.append(
+                "" if one is None else shown(one["coverage"]) + ("" if one["rules_say_the_same"] is None else " ✓")
+            )
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), default=ROOT / "results" / "coverage.json", show_default=True)
+@click.option("--alpha", type=float, default=1.0, show_default=True, help="Width multiplier of the networks.")
+@click.option("--output", "outputs", multiple=True, default=("logits", "mask"), show_default=True)
+@click.option("--compilers/--rules", default=True, show_default=True, help="Ask the targets' own compilers.")
+def main(out: Path, alpha: float, outputs: tuple[str, ...], compilers: bool) -> None:
+    from pipeline.devices import device
+    from pipeline.nouns.files import write_atomically
+
+    data = json.loads(out.read_text()) if out.is_file() else {"alpha": alpha, "rows": {}}
+    data["machine"] = device("host").describe()
+    for name, size in CASES:
+        for output in outputs:
+            key = f"{name} {size} {output}"
+            if key not in data["rows"]:
+                data["rows"][key] = measured(name, size, output, alpha, compilers)
+                write_atomically(out, (json.dumps(data, indent=1) + "\n").encode())
+                gc.collect()
+    click.echo(table(data["rows"]))
+
+
+if __name__ == "__main__":
+    main()
