@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from pipeline.convert import Graphs, Parent, choose_parent, compile_artifact, convert
 from pipeline.fold import Output
 from pipeline.inspect import inspect
+from pipeline.nouns.artifact import Artifact
 from pipeline.nouns.calibration import Quantization
 from pipeline.nouns.errors import SegquantError
 from pipeline.nouns.inspection import Coverage
@@ -16,6 +20,8 @@ from pipeline.nouns.run import Run
 from pipeline.nouns.target import Target
 
 Say = Callable[[str], None]
+COMPILER_BYTES = 3 << 30
+"""What a compiler of a whole FCN8 may need; an estimate, with room to spare."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,32 +50,58 @@ def convert_all(
     run: Run, targets: Iterable[Target], say: Say, *, output: Output, asked: Quantization, rewrites: bool = True,
     force: bool = False, require_compiled: bool = False,
 ) -> tuple[Made, ...]:  # fmt: skip
-    """Converts, compiles and inspects for each target in turn; an error becomes that target's note."""
-    found = []
+    """Converts for each target in turn; compiles and inspects beside that, several at once where memory allows.
+
+    An error becomes that target's note.
+    """
+    begun: list[Made | Future[Made]] = []
     parents: dict[str, Parent] = {}
     graphs: Graphs = {}
-    for target in targets:
-        say(f"{target.name}: {target.title}")
-        target = target if rewrites else dataclasses.replace(target, rewrites=())
-        try:
-            if target.weights not in parents:
-                parents[target.weights] = choose_parent(run, target, asked, say)
-            artifact = convert(
-                run, target, say, output=output, asked=asked, force=force, replace_stale=True,
-                parent=parents[target.weights], graphs=graphs,
-            )  # fmt: skip
-            artifact, compiled = compile_artifact(
-                artifact, target, require_compiled and target.compile is not None, say
-            )  # fmt: skip
-            note = compiled.note if compiled is not None else "LiteRT runs it as it is"
-            seen = inspect(artifact.path, target) if target.rules is not None else None
-            found.append(
-                Made(
-                    target.name, False, note, str(artifact.path), artifact.path.stat().st_size,
-                    (seen.real_coverage or seen.coverage) if seen else None, seen.estimates if seen else {},
-                )
-            )  # fmt: skip
-        except SegquantError as error:
-            say(f"{target.name}: {error}")
-            found.append(Made(target.name, True, str(error)))
+    with ThreadPoolExecutor(at_once()) as compilers:
+        for target in targets:
+            say(f"{target.name}: {target.title}")
+            target = target if rewrites else dataclasses.replace(target, rewrites=())
+            try:
+                if target.weights not in parents:
+                    parents[target.weights] = choose_parent(run, target, asked, say)
+                artifact = convert(
+                    run, target, say, output=output, asked=asked, force=force, replace_stale=True,
+                    parent=parents[target.weights], graphs=graphs,
+                )  # fmt: skip
+            except SegquantError as error:
+                begun.append(_failed(target, error, say))
+            else:
+                begun.append(compilers.submit(_compiled, artifact, target, require_compiled, say))
+        found = []
+        for one in begun:
+            found.append(one if isinstance(one, Made) else one.result())
     return tuple(found)
+
+
+def at_once() -> int:
+    """How many compilers run beside each other: one for each processor, and for each 3 GiB of memory at hand."""
+    try:
+        said = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        at_hand_bytes = int(said["MemAvailable"].split()[0]) << 10
+    except (OSError, KeyError, ValueError):  # not Linux
+        at_hand_bytes = COMPILER_BYTES
+    return max(1, min(os.cpu_count() or 1, at_hand_bytes // COMPILER_BYTES))
+
+
+def _compiled(artifact: Artifact, target: Target, require_compiled: bool, say: Say) -> Made:
+    try:
+        artifact, compiled = compile_artifact(artifact, target, require_compiled and target.compile is not None, say)
+        note = compiled.note if compiled is not None else "LiteRT runs it as it is"
+        seen = inspect(artifact.path, target) if target.rules is not None else None
+    except SegquantError as error:
+        return _failed(target, error, say)
+    say(f"{target.name}: done")
+    return Made(
+        target.name, False, note, str(artifact.path), artifact.path.stat().st_size,
+        (seen.real_coverage or seen.coverage) if seen else None, seen.estimates if seen else {},
+    )  # fmt: skip
+
+
+def _failed(target: Target, error: SegquantError, say: Say) -> Made:
+    say(f"{target.name}: {error}")
+    return Made(target.name, True, str(error))

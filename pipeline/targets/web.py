@@ -70,6 +70,7 @@ WEB = Target(
     name="web",
     title="browsers, LiteRT.js",
     weights="float32",
+    other_weights=("int8",),
     io=("float32",),
     source=SOURCE,
     rules=RULES,
