@@ -87,12 +87,7 @@ def _versions(graph: Graph, target: Target) -> Iterator[str]:
         if rule is None:
             yield f"{_at(op, graph)} is not known to {target.title}"
         elif rule.newest is not None and op.version > rule.newest:
-            retrain = (
-                " (the network's half_pixel resize needs it: train it with --resize align_corners)"
-                if op.name.startswith("RESIZE_")
-                else ""
-            )
-            yield f"{_at(op, graph)} has version {op.version}, {target.title} takes {rule.newest} at most{retrain}"
+            yield f"{_at(op, graph)} has version {op.version}, {target.title} takes {rule.newest} at most"
 
 
 def _types(graph: Graph) -> Iterator[str]:
