@@ -63,6 +63,23 @@ def constant(*places: int) -> Check:
     return check
 
 
+def from_file(*places: int) -> Check:
+    """As ``constant``; float16 and sparse constants count as well, which an op of their own unpacks once."""
+
+    def check(op: Op, graph: Graph) -> str | None:
+        unpacked = {
+            other.outputs[0] for other in graph.ops
+            if other.name in ("DEQUANTIZE", "DENSIFY") and all(t.constant for t in graph.reads(other))
+        }  # fmt: skip
+        for place in places:
+            at = op.inputs[place] if place < len(op.inputs) else -1
+            if at >= 0 and at not in unpacked and not graph.tensors[at].constant:
+                return f"input {place} ({graph.tensors[at].name}) is computed, not a constant"
+        return None
+
+    return check
+
+
 def same_dilation(op: Op, graph: Graph) -> str | None:
     height, width = (op.options.get(f"dilation{x}Factor", 1) for x in "HW")
     return None if height == width else f"dilation {height}x{width}; must be the same in both directions"

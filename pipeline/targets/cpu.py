@@ -12,7 +12,16 @@ from pathlib import Path
 from pipeline.nouns.rules import Check, Rule, Rules, Verdict
 from pipeline.nouns.target import Answer, Target
 from pipeline.nouns.tflite import Graph, Op
-from pipeline.targets.checks import FLOATS, activation, constant, constant_axes, data_of, fixed_sizes, unit_strides
+from pipeline.targets.checks import (
+    FLOATS,
+    activation,
+    constant,
+    constant_axes,
+    data_of,
+    fixed_sizes,
+    from_file,
+    unit_strides,
+)
 from pipeline.targets.rewrites import POOL_AS_DEPTHWISE, POOL_AS_MEAN
 
 SOURCE = "tflite/delegates/xnnpack/xnnpack_delegate.cc"
@@ -74,23 +83,6 @@ def inputs_at_most(limit: int) -> Check:
 def pieces_at_most(limit: int) -> Check:
     def check(op: Op, graph: Graph) -> str | None:
         return None if len(op.outputs) <= limit else f"{len(op.outputs)} pieces; {limit} at most"
-
-    return check
-
-
-def from_file(*places: int) -> Check:
-    """As ``constant``; float16 and sparse constants count as well, which an op of their own unpacks once."""
-
-    def check(op: Op, graph: Graph) -> str | None:
-        unpacked = {
-            other.outputs[0] for other in graph.ops
-            if other.name in ("DEQUANTIZE", "DENSIFY") and all(t.constant for t in graph.reads(other))
-        }  # fmt: skip
-        for place in places:
-            at = op.inputs[place] if place < len(op.inputs) else -1
-            if at >= 0 and at not in unpacked and not graph.tensors[at].constant:
-                return f"input {place} ({graph.tensors[at].name}) is computed, not a constant"
-        return None
 
     return check
 

@@ -15,6 +15,7 @@ from pipeline.targets.checks import (
     constant,
     constant_axes,
     fixed_sizes,
+    from_file,
     not_both_resize_modes,
     rank_at_most,
 )
@@ -62,8 +63,8 @@ GPU_DELEGATE = Target(
     source="LiteRT runs what its own converter writes",
     rules=Rules(
         ops={
-            "CONV_2D": taken(FUSED), "DEPTHWISE_CONV_2D": taken(FUSED), "TRANSPOSE_CONV": taken(constant(1)),
-            "FULLY_CONNECTED": taken(FUSED, constant(1)),
+            "CONV_2D": taken(FUSED), "DEPTHWISE_CONV_2D": taken(FUSED), "TRANSPOSE_CONV": taken(from_file(1)),
+            "FULLY_CONNECTED": taken(FUSED, from_file(1)),
             "ADD": taken(FUSED, broadcasts), "MUL": taken(FUSED, broadcasts), "SUB": taken(FUSED, broadcasts),
             "MAXIMUM": taken(broadcasts), "MINIMUM": taken(broadcasts), "DIV": taken(FUSED, broadcasts),
             "AVERAGE_POOL_2D": taken(FUSED), "MAX_POOL_2D": taken(FUSED), "CONCATENATION": taken(FUSED),
