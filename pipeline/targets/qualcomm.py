@@ -117,7 +117,7 @@ RULES = Rules(
         "RELU": taken(), "RELU6": taken(reads=(*SHORTER, "int32")), "RELU_N1_TO_1": taken(reads=(*SHORTER, "int32")),
         "RELU_0_TO_1": taken(reads=(*SHORTER, "int32")), "HARD_SWISH": taken(rank_at_most(4), reads=SHORTER),
         "PRELU": taken(reads=("int8",)), "ABS": taken(reads=(*SHORTER, "int32")), "RSQRT": taken(),
-        "EXP": taken(reads=("uint8", "float32")), "FLOOR": taken(rank_at_most(4), reads=("uint8", "float32")),
+        "SQRT": taken(reads=("float32",)), "GELU": taken(reads=("float32",)), "EXP": taken(reads=("uint8", "float32")), "FLOOR": taken(rank_at_most(4), reads=("uint8", "float32")),
         "L2_NORMALIZATION": taken(rank_at_most(4)), "BATCH_MATMUL": taken(),
         "CONCATENATION": taken(reads=ANYTHING), "RESHAPE": taken(reads=ANYTHING), "SQUEEZE": taken(reads=ANYTHING),
         "TRANSPOSE": taken(constant(1), reads=ANYTHING), "SPLIT": taken(reads=ANYTHING),
