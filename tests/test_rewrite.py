@@ -141,11 +141,14 @@ def test_what_does_not_fit_is_left_alone(case, one):
     assert rewritten(model(case), one) is None
 
 
+IN_ONE_PIECE = dataclasses.replace(target("cpu"), rewrites=(POOL_AS_MEAN, POOL_AS_DEPTHWISE))
+"""XNNPACK takes all of this; it is slower, so `cpu` does not do it."""
 NETWORKS = [
-    ("cpu", "fast-scnn", {"AVERAGE_POOL_2D"}), ("ethos-u55", "fast-scnn", {"RESIZE_BILINEAR"}),
+    ("in one piece", "fast-scnn", {"AVERAGE_POOL_2D"}), ("cpu", "fcn8", set()),
+    ("ethos-u55", "fast-scnn", {"RESIZE_BILINEAR"}),
     ("edgetpu", "fast-scnn", {"RESIZE_BILINEAR"}),
     ("ethos-u65", "fcn8", {"RESIZE_BILINEAR"}), ("ethos-u85", "fast-scnn", {"RESIZE_BILINEAR"}),
-    ("cpu", "fcn8", set()), ("qualcomm", "fcn8", {"TRANSPOSE_CONV"}),
+    ("qualcomm", "fcn8", {"TRANSPOSE_CONV"}),
 ]  # fmt: skip
 
 
@@ -168,7 +171,7 @@ def test_a_network_is_rewritten_where_its_target_refuses_an_op_and_only_there(na
     from pipeline.fold import INPUT_RANGE
     from pipeline.verify import specification, verify
 
-    data, one = converted(network), target(name)
+    data, one = converted(network), target(name) if name in targets() else IN_ONE_PIECE
     new, applied = rewrite(data, one)
     refused = [v for v in by_rule(read(data), one.rules) if v.outcome != "accelerated"]
     assert {a.op for a in applied} == kinds and len(applied) == len(refused)
