@@ -32,6 +32,7 @@ CASES = [
 """Network, size, width multiplier: Vela takes longer over a whole FCN8 than the rest together."""
 CLASSES = {"360x480": 11, "512x1024": 19, "1024x2048": 19}
 """CamVid's and Cityscapes'."""
+MARKS = {None: "", True: " ✓", False: " (the rules differ)"}
 
 
 def network(name: str, size: str, alpha: float) -> tuple[Any, Any]:
@@ -127,9 +128,7 @@ def table(rows: dict[str, Any]) -> str:
         cells = []
         for row in rows.values():
             one = row.get(name)
-            cells.append(
-                "" if one is None else shown(one["coverage"]) + ("" if one["rules_say_the_same"] is None else " ✓")
-            )
+            cells.append("" if one is None else shown(one["coverage"]) + MARKS[one["rules_say_the_same"]])
         lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

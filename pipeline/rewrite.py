@@ -15,9 +15,9 @@ def rewrite(data: bytes, target: Target, per_tensor: bool = False) -> tuple[byte
     ``per_tensor``: whether new kernels must have one scale each. A file in which nothing is to be done comes back as it
     is.
     """
-    graph = read(data)
     if target.rules is None or not target.rewrites:
         return data, ()
+    graph = read(data)
     refused = {v.op: v.reason for v in by_rule(graph, target.rules) if v.outcome != "accelerated"}
     useless: set[tuple[int, str]] = set()
     while True:

@@ -79,9 +79,8 @@ class Made:
 
 
 def package() -> Path:
-    """Where LiteRT lies; found without importing it."""
-    spec = importlib.util.find_spec("ai_edge_litert")
-    return Path(spec.origin).parent if spec is not None and spec.origin else Path("/nowhere")
+    """Where LiteRT lies."""
+    return folder_of("ai_edge_litert") or Path("/nowhere")
 
 
 def tool() -> Path:
