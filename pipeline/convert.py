@@ -145,6 +145,7 @@ def recipe_of(run: Run, target: Target, parent: Parent, output: Output, io: Inpu
         "io": io,
         "weights": target.weights,
         "per_tensor": parent.per_tensor,
+        "level": target.level,
         "rewrites": [one.name for one in target.rewrites],
         "method": parent.method,
         "calibration": parent.calibration,

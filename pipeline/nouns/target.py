@@ -56,6 +56,7 @@ class Target:
       source: where its contract comes from.
       rules: which ops it accelerates; None where nothing is known of single ops.
       levels: rules by feature level, for a target that has such; ``rules`` are those of its default level.
+      level: that of ``rules`` where another than the default was asked for.
       rewrites: what may replace an op that the rules refuse, in the order in which they are tried.
       socs: the same target for each system on chip that it compiles for, for a target that has such; the target itself
         is that of the first.
@@ -80,6 +81,7 @@ class Target:
     other_weights: tuple[Weights, ...] = ()
     rules: Rules | None = None
     levels: Mapping[int, Rules] = dataclasses.field(default_factory=dict)
+    level: int | None = None
     rewrites: tuple[Rewrite, ...] = ()
     socs: Mapping[str, Target] = dataclasses.field(default_factory=dict)
     ask: Callable[[Path, Graph], Answer] | None = None
@@ -97,7 +99,7 @@ class Target:
         if level not in self.levels:
             known = f"it has {', '.join(map(str, self.levels))}" if self.levels else "it has none"
             raise BadSpec(f"target {self.name} has no feature level {level}: {known}.")
-        return dataclasses.replace(self, rules=self.levels[level])
+        return dataclasses.replace(self, rules=self.levels[level], level=level)
 
     def with_weights(self, weights: Weights | None) -> Target:
         """This target with weights of another type; raises BadSpec where it has no such."""
