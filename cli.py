@@ -359,8 +359,9 @@ def evaluate(
     from pipeline import convert as converting
     from pipeline.data import open_dataset
     from pipeline.data.decoded import Decoded
-    from pipeline.devices import device
+    from pipeline.devices import connect
     from pipeline.evaluate import runner_infer, score_masks
+    from pipeline.nouns.device import How
     from pipeline.resolve import run_to_use
     from pipeline.show import show_score
     from pipeline.targets import target as find_target
@@ -377,7 +378,7 @@ def evaluate(
     else:
         artifact = benching.newest_artifact(run, target_name)
         what = artifact.path
-        runner = device("host").open(artifact.path, 2)
+        runner = connect("host").open(artifact.path, How(2))
         try:
             score = score_masks(decoded, runner_infer(runner, run.preprocessing), dataset.classes, images)
         finally:
@@ -410,13 +411,15 @@ def bench(
     """
     from pipeline import bench as benching
     from pipeline.devices import device
+    from pipeline.nouns.device import Settings
     from pipeline.resolve import run_to_use
     from pipeline.show import show_measurement
     from pipeline.targets import target as find_target
 
     if target_name:
         find_target(target_name)
-    chosen = device(device_name)
+    chosen, selector = device(device_name)
+    connection = chosen.connect(selector, Settings())
     run = run_to_use(run_path, say)
     artifact = benching.newest_artifact(run, target_name)
     parent = benching.float_parent(run, artifact)
@@ -428,7 +431,7 @@ def bench(
     best = "the best device attached: " if device_name == "best" else ""
     say(f"device {chosen.name} ({best}{chosen.find()})")
     measurement = benching.bench(
-        run, artifact, parent, chosen, say, images=images, threads=threads,
+        run, artifact, parent, connection, say, images=images, threads=threads,
         protocol=benching.Protocol(runs=runs, max_runs=max(1000, runs)),
     )  # fmt: skip
     saved = benching.save(run, measurement)

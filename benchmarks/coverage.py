@@ -138,11 +138,11 @@ def table(rows: dict[str, Any]) -> str:
 @click.option("--output", "outputs", multiple=True, default=("logits", "mask"), show_default=True)
 @click.option("--compilers/--rules", default=True, show_default=True, help="Ask the targets' own compilers.")
 def main(out: Path, outputs: tuple[str, ...], compilers: bool) -> None:
-    from pipeline.devices import device
+    from pipeline.devices import connect
     from pipeline.nouns.files import write_atomically
 
     data = json.loads(out.read_text()) if out.is_file() else {"rows": {}}
-    data["machine"] = device("host").describe()
+    data["machine"] = connect("host").describe()
     for name, size, alpha in CASES:
         for output in outputs:
             key = key_of(name, size, output, alpha)

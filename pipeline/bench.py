@@ -15,7 +15,7 @@ from pipeline.data import open_dataset
 from pipeline.data.decoded import Decoded
 from pipeline.evaluate import agreement_percent, confusion, runner_infer
 from pipeline.nouns.artifact import Artifact, open_artifact
-from pipeline.nouns.device import Device, Runner
+from pipeline.nouns.device import Connection, How, Runner
 from pipeline.nouns.errors import BadSpec, GateFailed, RunError
 from pipeline.nouns.files import sha256, write_atomically
 from pipeline.nouns.run import Run
@@ -134,29 +134,29 @@ def measure_latency(runners: list[Runner], threads: int, protocol: Protocol) -> 
     """Times the runners on their last input, interleaved."""
     blocks, warmups = [], []
     for runner in runners:
-        began, warm = time.monotonic(), [float(runner.time_ms(1)[0]) for _ in range(protocol.warmup_runs)]
+        began, warm = time.monotonic(), [float(runner.time(1).samples_ms[0]) for _ in range(protocol.warmup_runs)]
         while time.monotonic() - began < protocol.warmup_seconds:
-            warm.append(float(runner.time_ms(1)[0]))
+            warm.append(float(runner.time(1).samples_ms[0]))
         warmups.append(len(warm))
         blocks.append(int(np.clip(BLOCK_MS / min(warm), 1, 20)))
     samples: list[list[float]] = [[] for _ in runners]
     began = time.monotonic()
     while min(map(len, samples)) < protocol.max_runs:
         for i, runner in enumerate(runners):
-            samples[i] += runner.time_ms(blocks[i]).tolist()
+            samples[i] += runner.time(blocks[i]).samples_ms
         if min(map(len, samples)) >= protocol.runs and time.monotonic() - began >= protocol.seconds:
             break
     return [
         Latency(
             median_ms=float(np.median(s)), p90_ms=float(np.percentile(s, 90)), min_ms=min(s), runs=len(s),
-            warmup_runs=warm, threads=threads, init_ms=runner.facts.init_ms, samples_ms=tuple(s),
+            warmup_runs=warm, threads=threads, init_ms=runner.facts.init_ms or 0.0, samples_ms=tuple(s),
         )
         for s, warm, runner in zip(samples, warmups, runners, strict=True)
     ]  # fmt: skip
 
 
 def bench(
-    run: Run, artifact: Artifact, parent: Artifact, device: Device, say: Say, *, split: str = "val",
+    run: Run, artifact: Artifact, parent: Artifact, device: Connection, say: Say, *, split: str = "val",
     images: int | None = None, threads: int = 1, protocol: Protocol = Protocol(),
 ) -> Measurement:  # fmt: skip
     """Scores and times ``artifact`` and its float ``parent`` on ``device``; raises the errors of both."""
@@ -169,7 +169,7 @@ def bench(
     runners: list[Runner] = []
     try:
         for each in (parent, artifact):
-            runners.append(device.open(each.path, threads))
+            runners.append(device.open(each.path, How(threads, pinned=True)))
         say(f"scoring {count} {split} images of {run.config.data}")
         infers = [runner_infer(runner, run.preprocessing) for runner in runners]
         totals = [np.zeros((len(dataset.classes),) * 2, np.int64) for _ in runners]
@@ -189,7 +189,7 @@ def bench(
             Measured(
                 file=str(each.path.relative_to(run.path)), sha256=each.sha256, size_bytes=each.path.stat().st_size,
                 score=Score.from_confusion(total, dataset.classes, count), latency=latency,
-                peak_memory_bytes=runner.peak_memory_bytes(),
+                peak_memory_bytes=runner.peak_memory_bytes() or 0,
             )
             for each, total, latency, runner in zip((parent, artifact), totals, latencies, runners, strict=True)
         ]  # fmt: skip
@@ -198,7 +198,7 @@ def bench(
             runner.close()
     notes = (
         [f"latency is of this machine's CPU, not of {artifact.recipe['target']}"]
-        if device.name == "host" and artifact.recipe["target"] != "cpu"
+        if machine["device"] == "host" and artifact.recipe["target"] != "cpu"
         else []
     )
     if artifact.compiled is not None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.data.decoded import Decoded
-from pipeline.devices import device
+from pipeline.devices import connect
 from pipeline.nouns.dataset import IGNORE
-from pipeline.nouns.device import Runner
+from pipeline.nouns.device import How, Runner
 from pipeline.nouns.errors import ArtifactError
 from pipeline.nouns.preprocessing import Preprocessing
 from pipeline.nouns.score import Score, mean_iou_percent
@@ -134,7 +134,7 @@ def deployed(data: bytes, preprocessing: Preprocessing, threads: int = 2) -> Ite
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "candidate.tflite"
         file.write_bytes(data)
-        runner = device("host").open(file, threads)
+        runner = connect("host").open(file, How(threads))
         try:
             yield runner_infer(runner, preprocessing)
         finally:

@@ -18,7 +18,7 @@ from pipeline.calibrate import calibrate, candidates_of, samples_for
 from pipeline.convert import load_float, tflite_bytes
 from pipeline.data import open_dataset
 from pipeline.data.decoded import Decoded
-from pipeline.devices import device
+from pipeline.devices import connect
 from pipeline.evaluate import Infer, believed, confusions, deployed, expected_confusion, gain, masks_of, score_masks
 from pipeline.feed import Augmentation, class_frequencies, class_weights
 from pipeline.fit import Judge, Lesson, Schedule, fit
@@ -167,7 +167,7 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
         "held_out_against": "labels" if schedule.labels else "class probabilities of the float parent",
         "held_out_images": len(held_out), "seconds": fitted.seconds, "step_seconds": fitted.step_seconds,
         "judge_seconds": fitted.judge_seconds, "steps_per_epoch": math.ceil(len(kept) / schedule.batch),
-        "history": list(fitted.history), "machine": device("host").describe(),
+        "history": list(fitted.history), "machine": connect("host").describe(),
     }  # fmt: skip
     write_json(folder / "result.json", result)
     return result

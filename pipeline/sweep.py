@@ -16,7 +16,7 @@ from pipeline.calibrate import calibrate, candidates_of, samples_for
 from pipeline.convert import load_float, tflite_bytes
 from pipeline.data import open_dataset
 from pipeline.data.decoded import Decoded
-from pipeline.devices import device
+from pipeline.devices import connect
 from pipeline.evaluate import deployed, score_masks
 from pipeline.fold import INPUT_RANGE, fold
 from pipeline.nouns.calibration import Calibration
@@ -109,7 +109,7 @@ def sweep(
         rows.append(Row(method, how, images, percent, known["float"] - percent, seconds))
         say(f"{i + 1}/{len(combinations)}  {name}: {percent:.2f} %, drop {rows[-1].drop_points:+.2f} points")
     return Sweep(
-        sha256(checkpoint), run.config.data, len(validation), known["float"], per_tensor, device("host").describe(),
+        sha256(checkpoint), run.config.data, len(validation), known["float"], per_tensor, connect("host").describe(),
         tuple(rows),
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.bench import Latency, Measured, Measurement, Protocol, check_gates, measure_latency
-from pipeline.nouns.device import RunnerFacts
+from pipeline.nouns.device import Block, RunnerFacts
 from pipeline.nouns.errors import BadSpec, GateFailed
 from pipeline.nouns.score import Score
 
@@ -19,9 +19,9 @@ class Clock:
         self.name, self.order, self.times = name, order, iter(times)
         self.facts = RunnerFacts("uint8", "int8", 0.1, 0, 1.5)
 
-    def time_ms(self, runs):
+    def time(self, runs):
         self.order.append(self.name)
-        return np.array([next(self.times) for _ in range(runs)])
+        return Block(runs, tuple(next(self.times) for _ in range(runs)))
 
 
 def test_two_runners_are_timed_in_turns_and_summed_up_rightly():

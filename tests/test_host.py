@@ -1,15 +1,17 @@
 """This machine as a device: a worker process in LiteRT."""
 
+import os
+
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from conftest import noise_images, scrambled
 
 from pipeline.convert import tflite_bytes
-from pipeline.devices import device
-from pipeline.devices.host import HostRunner, describe
+from pipeline.devices import connect, device, devices
+from pipeline.devices.host import HostRunner
 from pipeline.fold import fold
-from pipeline.nouns.errors import ArtifactError, UnknownName
+from pipeline.nouns.errors import ArtifactError, BadSpec, UnknownName
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +32,9 @@ def test_the_worker_gives_what_litert_gives(file):
             interpreter.invoke()
             expected = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
             assert np.array_equal(runner.infer(image[None]), expected)
-        times = runner.time_ms(7)
-        assert times.shape == (7,) and (times > 0).all()
+        block = runner.time(7)
+        assert len(block.samples_ms) == block.runs == 7 and min(block.samples_ms) > 0
+        assert runner.facts.first_ms > 0 and runner.facts.init_ms > 0 and runner.facts.runs_on == "XNNPACK"
         assert 1 << 20 < runner.peak_memory_bytes() < 1 << 31
         with pytest.raises(ArtifactError, match="takes float32, it was given uint8"):
             runner.infer(images[:1].astype(np.uint8))
@@ -54,11 +57,17 @@ def test_a_worker_that_dies_is_reported(file):
 
 
 def test_the_machine_is_described():
-    facts = describe()
-    assert facts["cores"] >= 1 and "ai-edge-litert" in facts["runtime"] and facts["cpu"]
+    facts = connect("host").describe()
+    assert facts["device"] == "host" and "ai-edge-litert" in facts["runtime"] and facts["cpu"]
+    assert facts["cores"] == len(os.sched_getaffinity(0)) and facts["memory_bytes"] > 1 << 28
+    assert {"governor", "temperature_celsius", "frequency_mhz"} <= set(facts)
 
 
 def test_the_best_device_is_one_that_is_attached():
-    assert device("best").find() is not None
+    chosen, selector = device("best")
+    assert chosen.find() is not None and not selector
+    assert chosen.rank == max(one.rank for one in devices().values() if one.find() is not None)
+    with pytest.raises(BadSpec, match="--device host:1: write host"):
+        device("host:1")
     with pytest.raises(UnknownName, match="did you mean 'host'"):
         device("hosst")

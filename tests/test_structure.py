@@ -85,7 +85,7 @@ NEW = Target("grill", "A grill", "int8", ("int8",), source="its manual", compile
 """,
     "pipeline/devices/drawer.py": """
 from pipeline.nouns.device import Device
-NEW = Device("drawer", "The phone in the drawer", 9, lambda: None, dict, None)
+NEW = Device("drawer", "The phone in the drawer", 9, lambda: None, None)
 """,
     "pipeline/data/plain.py": """
 import numpy as np

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.nouns.device import Device
-from pipeline.nouns.errors import RunError
+from pipeline.nouns.device import Connection, Device, Settings
+from pipeline.nouns.errors import BadSpec, DeviceError
 from pipeline.nouns.registry import discover, find
 
 
@@ -13,11 +13,28 @@ def devices() -> dict[str, Device]:
     return discover(sys.modules[__name__], Device)
 
 
-def device(name: str) -> Device:
-    """The attached device called ``name``, or the best one attached for 'best'; raises UnknownName or RunError."""
-    if name != "best":
-        chosen = find(sys.modules[__name__], Device, "device", name)
-        if chosen.find() is None:
-            raise RunError(f"device {name} is not attached: `python cli.py list` shows which are.")
-        return chosen
+def best() -> Device:
+    """The best one attached."""
     return max((d for d in devices().values() if d.find() is not None), key=lambda d: d.rank)
+
+
+def device(name: str) -> tuple[Device, str]:
+    """The device called NAME or NAME:SELECTOR, and the selector; 'best' is the best one attached.
+
+    Raises UnknownName, BadSpec for a selector that the device does not take, and DeviceError when it is not attached.
+    """
+    if name == "best":
+        return best(), ""
+    kind, colon, selector = name.partition(":")
+    chosen = find(sys.modules[__name__], Device, "device", kind)
+    if colon and not (selector and chosen.selector):
+        raise BadSpec(f"--device {name}: write {chosen.name}{chosen.selector}.")
+    if not selector and chosen.find() is None:
+        raise DeviceError(f"device {chosen.name} is not attached: {chosen.missing()}.")
+    return chosen, selector
+
+
+def connect(name: str, settings: Settings = Settings()) -> Connection:
+    """Raises the errors of ``device`` and of the device itself."""
+    chosen, selector = device(name)
+    return chosen.connect(selector, settings)

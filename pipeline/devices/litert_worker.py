@@ -1,23 +1,38 @@
 """The process that runs one .tflite file in LiteRT: a file that ends the runtime ends this process, not the caller.
 
-Usage: python litert_worker.py MODEL THREADS. It reads requests from standard input and answers on standard output:
-first one JSON line with the facts; then per line 'infer' (followed by an array) → the output array, 'time N' →
-float64 [N] milliseconds, 'memory' → int64 [1] peak resident bytes. End of input ends it. An array is its .npy form
-after 8 bytes of length.
+It needs Python, NumPy and ai-edge-litert and nothing else of ours, so that it runs on any machine it is copied to.
+
+python litert_worker.py describe              one JSON line: the machine
+python litert_worker.py state                 one JSON line: what changes while it works
+python litert_worker.py run MODEL SETTINGS    SETTINGS is JSON: {"threads": 1} and, where wanted, "pinned": true,
+                                              "accelerator": "gpu", "delegate": its library, "options": {its own}
+
+`run` reads requests from standard input and answers on standard output: first one JSON line with the facts; then per
+line 'infer' (followed by an array) → the output array, 'time N' → float64 [N] milliseconds, 'memory' → int64 [1] peak
+resident bytes. End of input ends it. An array is its .npy form after 8 bytes of length.
 """
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import io
 import json
 import os
+import platform
 import resource
 import struct
 import sys
 import time
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
+
+FEATURES = (
+    "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm",
+    "sve",
+)  # fmt: skip
+CPUS = "/sys/devices/system/cpu"
 
 
 def send(stream: IO[bytes], array: np.ndarray) -> None:
@@ -46,40 +61,159 @@ def peak_memory_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def main(model: str, threads: int) -> None:
+def _text(path: str) -> str | None:
+    try:
+        with open(path) as file:
+            return file.read().strip()
+    except OSError:
+        return None
+
+
+def _number(path: str) -> int | None:
+    text = _text(path)
+    return int(text) if text and text.lstrip("-").isdigit() else None
+
+
+def cores() -> list[int]:
+    """Those that this process may use, the fastest first."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return sorted(allowed, key=lambda core: (-(_number(f"{CPUS}/cpu{core}/cpufreq/cpuinfo_max_freq") or 0), -core))
+
+
+def describe() -> dict[str, Any]:
+    """The machine: CPU, its features that matter for int8, cores, governor, memory, system, runtime; None: not told."""
+    cpu: dict[str, str] = {}
+    for line in (_text("/proc/cpuinfo") or "").splitlines():
+        key, _, value = line.partition(":")
+        cpu.setdefault(key.strip(), value.strip())
+    flags = (cpu.get("flags") or cpu.get("Features") or "").split()
+    memory = next((x for x in (_text("/proc/meminfo") or "").splitlines() if x.startswith("MemTotal")), None)
+    try:
+        import importlib.metadata
+
+        runtime = f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}"
+    except ImportError:
+        runtime = None
+    board = (_text("/sys/firmware/devicetree/base/model") or "").strip("\0")
+    return {
+        "cpu": cpu.get("model name") or board or platform.processor() or platform.machine(),
+        "cpu_features": [f for f in FEATURES if f in flags],
+        "cores": len(cores()),
+        "governor": _text(f"{CPUS}/cpu{cores()[0]}/cpufreq/scaling_governor"),
+        "memory_bytes": 1024 * int(memory.split()[1]) if memory else None,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "runtime": runtime,
+        **state(),
+    }
+
+
+def state() -> dict[str, Any]:
+    """Load, temperature (the hottest zone) and clock of the core that single-threaded work is bound to."""
+    zones = [_number(zone) for zone in glob.glob("/sys/class/thermal/thermal_zone*/temp")]
+    frequency = _number(f"{CPUS}/cpu{cores()[0]}/cpufreq/scaling_cur_freq")
+    return {
+        "load_average_1min": os.getloadavg()[0],
+        "temperature_celsius": max((zone / 1000 for zone in zones if zone is not None), default=None),
+        "frequency_mhz": frequency / 1000 if frequency else None,
+    }
+
+
+class Cpu:
+    """LiteRT's interpreter with XNNPACK, or with another delegate."""
+
+    def __init__(self, model: str, settings: dict[str, Any]) -> None:
+        from ai_edge_litert.interpreter import Interpreter, load_delegate
+
+        library = settings.get("delegate")
+        delegates = [load_delegate(library, settings.get("options"))] if library else None
+        self.interpreter = Interpreter(
+            model_path=model, num_threads=settings["threads"], experimental_delegates=delegates
+        )
+        self.interpreter.allocate_tensors()
+        self.source, self.result = self.interpreter.get_input_details()[0], self.interpreter.get_output_details()[0]
+        self.runs_on = os.path.basename(library) if library else "XNNPACK"
+
+    def set(self, image: np.ndarray) -> None:
+        self.interpreter.set_tensor(self.source["index"], image)
+
+    def invoke(self) -> None:
+        self.interpreter.invoke()
+
+    def get(self) -> np.ndarray:
+        return self.interpreter.get_tensor(self.result["index"])
+
+
+class Gpu:
+    """LiteRT's GPU accelerator. An inference ends with its output read back: `run` returns before the work is done."""
+
+    def __init__(self, model: str, settings: dict[str, Any]) -> None:
+        from ai_edge_litert.compiled_model import CompiledModel
+        from ai_edge_litert.hardware_accelerator import HardwareAccelerator
+        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.options import Options
+
+        shapes = Interpreter(model)  # not allocated: it only tells the tensors
+        self.source, self.result = shapes.get_input_details()[0], shapes.get_output_details()[0]
+        # GPU alone, and not "GPU or CPU": it raises where an op would be left to the CPU.
+        self.model = CompiledModel.from_file(model, options=Options(hardware_accelerators=HardwareAccelerator.GPU))
+        self.inputs, self.outputs = self.model.create_input_buffers(0), self.model.create_output_buffers(0)
+        self.runs_on = "LiteRT's GPU accelerator, every op"
+
+    def set(self, image: np.ndarray) -> None:
+        self.inputs[0].write(np.ascontiguousarray(image))
+
+    def invoke(self) -> None:
+        self.model.run_by_index(0, self.inputs, self.outputs)
+        self.get()
+
+    def get(self) -> np.ndarray:
+        read = self.outputs[0].read(int(np.prod(self.result["shape"])), self.result["dtype"])
+        return np.asarray(read).reshape(self.result["shape"])
+
+
+def _milliseconds(invoke: Any) -> float:
+    begin = time.perf_counter()
+    invoke()
+    return 1000 * (time.perf_counter() - begin)
+
+
+def run(model: str, settings: dict[str, Any]) -> None:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever the runtime prints must not mix with the replies
     requests = sys.stdin.buffer
-    from ai_edge_litert.interpreter import Interpreter
+    if settings.get("pinned") and hasattr(os, "sched_setaffinity"):
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, cores()[: settings["threads"]])
+    import ai_edge_litert.interpreter  # noqa: F401, so that importing is not part of init_ms
 
     started = time.perf_counter()
-    interpreter = Interpreter(model_path=model, num_threads=threads)
-    interpreter.allocate_tensors()
+    loaded = (Gpu if settings.get("accelerator") == "gpu" else Cpu)(model, settings)
     init_ms = 1000 * (time.perf_counter() - started)
-    source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    loaded.set(np.zeros(loaded.source["shape"], loaded.source["dtype"]))
     facts = {
-        "input_dtype": np.dtype(source["dtype"]).name, "output_dtype": np.dtype(result["dtype"]).name,
-        "output_scale": float(result["quantization"][0]), "output_zero_point": int(result["quantization"][1]),
-        "init_ms": init_ms,
+        "input_dtype": np.dtype(loaded.source["dtype"]).name, "output_dtype": np.dtype(loaded.result["dtype"]).name,
+        "output_scale": float(loaded.result["quantization"][0]),
+        "output_zero_point": int(loaded.result["quantization"][1]),
+        "init_ms": init_ms, "first_ms": _milliseconds(loaded.invoke), "runs_on": loaded.runs_on,
     }  # fmt: skip
     replies.write(json.dumps(facts).encode() + b"\n")
     replies.flush()
     for line in requests:
         verb, _, argument = line.decode().strip().partition(" ")
         if verb == "infer":
-            interpreter.set_tensor(source["index"], receive(requests))
-            interpreter.invoke()
-            answer = interpreter.get_tensor(result["index"])
+            loaded.set(receive(requests))
+            loaded.invoke()
+            answer = loaded.get()
         elif verb == "time":
-            answer = np.empty(int(argument))
-            for i in range(len(answer)):
-                begin = time.perf_counter()
-                interpreter.invoke()
-                answer[i] = 1000 * (time.perf_counter() - begin)
+            answer = np.array([_milliseconds(loaded.invoke) for _ in range(int(argument))])
         else:
             answer = np.array([peak_memory_bytes()])
         send(replies, answer)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    if sys.argv[1] == "run":
+        run(sys.argv[2], json.loads(sys.argv[3]))
+    else:
+        print(json.dumps(describe() if sys.argv[1] == "describe" else state()), flush=True)

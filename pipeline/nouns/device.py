@@ -3,62 +3,155 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 
-class Runner(Protocol):
-    """One artifact loaded on a device. Close it when done."""
+@dataclasses.dataclass(frozen=True)
+class How:
+    """How an artifact is to be run.
 
-    def infer(self, image: np.ndarray) -> np.ndarray:
-        """The network's input [1, h, w, 3] → its output as it is stored (quantized outputs stay integers)."""
-        ...
+    Attributes:
+      threads: CPU threads.
+      pinned: bind them to as many cores, the fastest, where the device allows that: for timing.
+      target: name of the target that the file was made for; decides which delegate the device asks for.
+    """
 
-    def time_ms(self, runs: int) -> np.ndarray:
-        """Milliseconds of each of ``runs`` inferences on the last input, float64 [runs]."""
-        ...
-
-    @property
-    def facts(self) -> RunnerFacts: ...
-
-    def peak_memory_bytes(self) -> int: ...
-
-    def close(self) -> None: ...
+    threads: int = 1
+    target: str = "cpu"
+    pinned: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class RunnerFacts:
-    """What the runtime says of the loaded artifact.
+    """What is known of a loaded artifact.
 
     Attributes:
       input_dtype, output_dtype: 'uint8', 'int8', 'float32', 'int32'.
       output_scale, output_zero_point: real = scale * (q − zero_point); 0 and 0 where the output is not quantized.
+      init_ms: loading the file and preparing its tensors; None where the device does not tell.
+      first_ms: the very first inference, which is not among the timed ones; None likewise.
+      runs_on: what runs it, in words: 'XNNPACK', 'GPU delegate, 3 of 60 ops left to the CPU'.
     """
 
     input_dtype: str
     output_dtype: str
     output_scale: float
     output_zero_point: int
-    init_ms: float
+    init_ms: float | None = None
+    first_ms: float | None = None
+    runs_on: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Inferences timed in one go, in milliseconds.
+
+    Attributes:
+      samples_ms: each of them, in order; () where the device's tool tells no more than a summary.
+      summary_ms: that summary by name, some of 'median', 'mean', 'min', 'max', 'std', 'p5', 'p95'; {} beside samples.
+    """
+
+    runs: int
+    samples_ms: tuple[float, ...] = ()
+    summary_ms: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.runs < 1 or (len(self.samples_ms) != self.runs and not {"median", "mean"} & set(self.summary_ms)):
+            raise ValueError(f"{self.runs} runs with {len(self.samples_ms)} samples and {dict(self.summary_ms)}")
+
+    @property
+    def typical_ms(self) -> float:
+        """The median, or the mean where a summary has no median."""
+        if self.samples_ms:
+            return float(np.median(self.samples_ms))
+        return self.summary_ms.get("median", self.summary_ms.get("mean", 0.0))
+
+
+class Runner(Protocol):
+    """One artifact loaded on a device. Close it when done; its calls raise DeviceError when the device goes away."""
+
+    @property
+    def facts(self) -> RunnerFacts: ...
+
+    def infer(self, image: np.ndarray) -> np.ndarray:
+        """The network's input [1, h, w, 3] → its output as it is stored (quantized outputs stay integers)."""
+        ...
+
+    def infer_many(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """``infer`` of each in order; a device far away takes and gives several at once."""
+        ...
+
+    def time(self, runs: int) -> Block:
+        """Times ``runs`` inferences on the last input, or on zeros where there was none."""
+        ...
+
+    def peak_memory_bytes(self) -> int | None:
+        """Of the process that runs it; None where the device does not tell."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Connection(Protocol):
+    """A device that is being used. Close it when done: nothing of ours stays on the device.
+
+    Attributes:
+      identity: the machine, such as 'host' or 'android:SERIAL'. What has the same identity is used one at a time.
+    """
+
+    @property
+    def identity(self) -> str: ...
+
+    def describe(self) -> dict[str, Any]:
+        """The device for a measurement: see ``litert_worker.describe`` for the keys; None where it does not tell."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What changes while it works: 'load_average_1min', 'temperature_celsius', 'frequency_mhz', None likewise."""
+        ...
+
+    def open(self, file: Path, how: How) -> Runner:
+        """Raises ArtifactError for a file that the runtime refuses, DeviceError where the device fails."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a user may say of a device beyond its name.
+
+    Attributes:
+      benchmark_binary: LiteRT's benchmark_model, built for the device.
+      delegate_library: the delegate's shared library, on the device's side, where it is not in its usual place.
+    """
+
+    benchmark_binary: Path | None = None
+    delegate_library: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """A registered kind of device.
+    """A registered kind of device. One of that kind is called ``name`` or ``name:SELECTOR``.
 
     Attributes:
       rank: of two attached devices the one with the higher rank is the better.
-      find: () → what is attached, in words, or None.
-      describe: () → facts about the machine for the measurement.
-      open: (artifact, threads) → Runner; raises ArtifactError for a file that the runtime refuses.
+      selector: how one of several is named, for the help, such as '[:SERIAL]'.
+      find: () → what is attached, in words, or None. It must not take long.
+      missing: () → the one command or act that attaches it, in words; said where ``find`` gives None.
+      connect: (selector or '', settings) → Connection; raises DeviceError.
+      runs_compiled: names of the targets whose compiled files it runs; of others it takes the uncompiled file.
     """
 
     name: str
     title: str
     rank: int
     find: Callable[[], str | None]
-    describe: Callable[[], dict[str, Any]]
-    open: Callable[[Path, int], Runner]
+    connect: Callable[[str, Settings], Connection]
+    selector: str = ""
+    missing: Callable[[], str] = lambda: "attach it"
+    runs_compiled: tuple[str, ...] = ()

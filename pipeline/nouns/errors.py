@@ -7,6 +7,7 @@
     ├── RunError                 2   a run directory, checkpoint or setting of a run that does not fit
     ├── ArtifactError            2   a .tflite file that is broken or is not ours
     │   └── ContractViolation    2   a converted file that breaks its target's contract, the op named
+    ├── DeviceError              2   a device that is not there, refuses, or went away
     ├── WeightsError             2   published or local weights that cannot be read
     ├── TrainingDiverged         1   a loss that is no longer a number
     ├── CompilerError            1   a vendor's compiler that failed, or that was required and is missing
@@ -53,6 +54,10 @@ class ArtifactError(SegquantError):
 
 
 class ContractViolation(ArtifactError):
+    pass
+
+
+class DeviceError(SegquantError):
     pass
 
 

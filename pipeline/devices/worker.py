@@ -1,0 +1,115 @@
+"""A runner whose inferences happen in a process that speaks ``litert_worker``'s protocol, here or far away."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.devices.litert_worker import receive, send
+from pipeline.nouns.device import Block, RunnerFacts
+from pipeline.nouns.errors import ArtifactError, SegquantError
+from pipeline.nouns.tflite import read
+
+Explain = Callable[[int, str], SegquantError | None]
+"""(exit code, what was said) → an error better than the general one, or None."""
+
+
+def check_readable(artifact: Path) -> None:
+    """Raises ArtifactError for a file that is not there or no .tflite file."""
+    try:
+        read(artifact.read_bytes(), str(artifact))
+    except OSError as error:
+        raise ArtifactError(f"{artifact} cannot be read ({error.strerror}): convert the network again.") from None
+
+
+class WorkerRunner:
+    """The process that ``command`` starts, which holds ``artifact``."""
+
+    def __init__(
+        self, artifact: Path, command: Sequence[str], explain: Explain = lambda code, said: None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        self.artifact = artifact
+        self._explain = explain
+        self._errors = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment
+        )
+        assert self._process.stdin and self._process.stdout
+        self._in, self._out = self._process.stdin, self._process.stdout
+        try:
+            line = self._out.readline()
+            if not line:
+                raise self._died()
+            self.facts = RunnerFacts(**json.loads(line))
+        except BaseException:
+            self.close()
+            raise
+
+    def _ask(self, request: str, array: np.ndarray | None = None) -> np.ndarray:
+        try:
+            self._in.write(request.encode() + b"\n")
+            if array is not None:
+                send(self._in, array)
+            self._in.flush()
+            return receive(self._out)
+        except (OSError, EOFError, ValueError):
+            raise self._died() from None
+
+    def _died(self) -> SegquantError:
+        try:
+            code = self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        text = self.said()
+        said = [x for x in text.splitlines() if x.strip()]
+        if better := self._explain(code, text):
+            return better
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        why = said[-1].strip() if said else "it said nothing"
+        return ArtifactError(f"LiteRT cannot run {self.artifact} ({how}; {why}): convert the network again.")
+
+    def said(self) -> str:
+        """What it printed so far."""
+        self._errors.seek(0)
+        return self._errors.read().decode("utf-8", "replace")
+
+    def infer(self, image: np.ndarray) -> np.ndarray:
+        if image.dtype.name != self.facts.input_dtype:
+            raise ArtifactError(f"{self.artifact} takes {self.facts.input_dtype}, it was given {image.dtype.name}.")
+        return self._ask("infer", image)
+
+    def infer_many(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        return map(self.infer, images)
+
+    def time(self, runs: int) -> Block:
+        return Block(runs, tuple(self._ask(f"time {runs}").tolist()))
+
+    def peak_memory_bytes(self) -> int:
+        return int(self._ask("memory")[0])
+
+    def close(self) -> None:
+        """Ends the process; its end is waited for, but not for ever."""
+        with contextlib.suppress(OSError):
+            self._in.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._out.close()
+        self._errors.close()
+
+    def __enter__(self) -> WorkerRunner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
