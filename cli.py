@@ -37,9 +37,8 @@ from typing import Any  # noqa: E402, I001
 import click  # noqa: E402
 
 from pipeline.options import (  # noqa: E402
-    ARTIFACT_TARGET, COMPILER, FORCE, IMAGES, JSON, OUTPUT, PARENT, PER_TENSOR, RUN, SOC, THREADS, Main,
-    calibration_of,
-    calibration_options, new_run_options, quiet_tensorflow, say, write_numbers,
+    ARTIFACT_TARGET, COMPILER, DEVICE_SETTINGS, FORCE, IMAGES, JSON, OUTPUT, PARENT, PER_TENSOR, RUN, SOC, Main,
+    calibration_of, calibration_options, new_run_options, quiet_tensorflow, say, threads_of, write_numbers,
 )  # fmt: skip
 
 
@@ -328,8 +327,7 @@ def agree(run_path: Path | None, target_name: str | None, images: int, json_path
     """
     quiet_tensorflow()
     from pipeline import agree as agreeing
-    from pipeline.bench import newest_artifact
-    from pipeline.resolve import run_to_use
+    from pipeline.resolve import newest_artifact, run_to_use
     from pipeline.show import show_agreement
     from pipeline.targets import target as find_target
 
@@ -355,14 +353,13 @@ def evaluate(
 ) -> None:
     """Score the float network in Keras, or an artifact in LiteRT, on labelled images."""
     quiet_tensorflow()
-    from pipeline import bench as benching
     from pipeline import convert as converting
     from pipeline.data import open_dataset
     from pipeline.data.decoded import Decoded
     from pipeline.devices import connect
     from pipeline.evaluate import runner_infer, score_masks
     from pipeline.nouns.device import How
-    from pipeline.resolve import run_to_use
+    from pipeline.resolve import newest_artifact, run_to_use
     from pipeline.show import show_score
     from pipeline.targets import target as find_target
     from pipeline.train import keras_infer
@@ -376,7 +373,7 @@ def evaluate(
         what = run.float_dir / "best.weights.h5"
         score = score_masks(decoded, keras_infer(converting.load_float(run, what)), dataset.classes, images)
     else:
-        artifact = benching.newest_artifact(run, target_name)
+        artifact = newest_artifact(run, target_name)
         what = artifact.path
         runner = connect("host").open(artifact.path, How(2))
         try:
@@ -391,54 +388,73 @@ def evaluate(
 @RUN
 @ARTIFACT_TARGET
 @click.option(
-    "--device", "device_name", is_flag=False, flag_value="best", default="best", metavar="[NAME]",
-    help="Where to measure, see `list`; alone: the best device attached.",
+    "--device", "device_names", is_flag=False, flag_value="best", multiple=True, metavar="[NAME[:SELECTOR]]",
+    help="Where to measure, see `list`; repeat it for several; alone: the best device attached.",
 )  # fmt: skip
-@click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="Timed inferences at least.")
-@THREADS
+@click.option("--protocol", type=click.Choice(["default", "mlperf"]), default="default", show_default=True,
+              help="mlperf: 1024 inferences and 60 seconds at least.")  # fmt: skip
+@click.option("--runs", type=click.IntRange(1), help="Timed inferences at least.  [default: the protocol's]")
+@click.option("--seconds", type=click.FloatRange(0), help="Timing at least.  [default: the protocol's]")
+@click.option("--threads", default="1", show_default=True, metavar="N[,N...]", help="CPU threads; several: a sweep.")
+@click.option("--vs", "other", type=click.Path(path_type=Path), metavar="FILE|RUN", help="Is it faster than this one?")
 @IMAGES
+@DEVICE_SETTINGS
 @JSON
 @click.option("--max-drop", type=float, metavar="POINTS", help="Gate: exit 1 when mIoU drops by more.")
 @click.option("--max-latency-ms", type=float, metavar="MS", help="Gate: exit 1 when the median latency is higher.")
 def bench(
-    run_path: Path | None, target_name: str | None, device_name: str, runs: int, threads: int, images: int | None,
-    json_path: Path | None, max_drop: float | None, max_latency_ms: float | None,
+    run_path: Path | None, target_name: str | None, device_names: tuple[str, ...], protocol: str, runs: int | None,
+    seconds: float | None, threads: str, other: Path | None, images: int | None, json_path: Path | None,
+    max_drop: float | None, max_latency_ms: float | None, **said: Any,
 ) -> None:  # fmt: skip
-    """Measure an artifact beside its float parent: accuracy drop and latency.
+    """Measure an artifact beside its float parent: accuracy drop and latency, on one device or several.
 
-    Both are scored by one evaluator on the validation images, and timed in turns on the same device. What is measured
-    is the file that ships. The numbers go to a table, to the run's measurements/, and to --json FILE.
+    Both are scored by one evaluator on the validation images, on the device itself, and timed there in turns. What is
+    measured is the file that ships. The numbers go to a table, to the run's measurements/, and to --json FILE.
     """
+    import dataclasses
+
     from pipeline import bench as benching
     from pipeline.devices import device
     from pipeline.nouns.device import Settings
-    from pipeline.resolve import run_to_use
-    from pipeline.show import show_measurement
+    from pipeline.resolve import float_parent, newest_artifact, run_to_use, to_compare
+    from pipeline.show_measurement import show_measurement
     from pipeline.targets import target as find_target
+    from pipeline.timing import PROTOCOLS
 
     if target_name:
         find_target(target_name)
-    chosen, selector = device(device_name)
-    connection = chosen.connect(selector, Settings())
+    device_names = tuple(dict.fromkeys(device_names or ("best",)))
+    for name in device_names:
+        chosen, selector = device(name)
+        best = "the best device attached: " if name == "best" else ""
+        say(f"device {chosen.name} ({best}{selector or chosen.find()})")
     run = run_to_use(run_path, say)
-    artifact = benching.newest_artifact(run, target_name)
-    parent = benching.float_parent(run, artifact)
+    artifact = newest_artifact(run, target_name)
+    parent = float_parent(run, artifact)
     if parent is None:
         quiet_tensorflow()
         from pipeline.convert import float_reference
 
         parent = float_reference(run, artifact.recipe["output"], say)
-    best = "the best device attached: " if device_name == "best" else ""
-    say(f"device {chosen.name} ({best}{chosen.find()})")
-    measurement = benching.bench(
-        run, artifact, parent, connection, say, images=images, threads=threads,
-        protocol=benching.Protocol(runs=runs, max_runs=max(1000, runs)),
+    given: dict[str, Any] = {k: v for k, v in {"runs": runs, "seconds": seconds}.items() if v is not None}
+    plan = benching.Plan(
+        run, artifact, parent, to_compare(other, target_name) if other else None,
+        dataclasses.replace(PROTOCOLS[protocol], **given), threads_of(threads), images=images,
     )  # fmt: skip
-    saved = benching.save(run, measurement)
-    write_numbers(json_path, measurement.to_json())
-    show_measurement(measurement)
-    say(f"written: {saved}")
-    benching.check_gates(measurement, max_drop, max_latency_ms)
+    measurements = []
+    try:
+        for measurement in benching.bench(plan, device_names, Settings(**said), say):
+            measurements.append(measurement)
+            saved = benching.save(run, measurement)
+            show_measurement(measurement)
+            say(f"written: {saved}")
+    finally:
+        if measurements:
+            numbers = [measurement.to_json() for measurement in measurements]
+            write_numbers(json_path, numbers[0] if len(device_names) == 1 else {"measurements": numbers})
+    for measurement in measurements:
+        benching.check_gates(measurement, max_drop, max_latency_ms)
 
 
 @main.command()

@@ -2,231 +2,350 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
+import fcntl
+import hashlib
+import io
 import json
+import os
+import queue
+import re
+import shutil
+import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from pipeline.data import open_dataset
 from pipeline.data.decoded import Decoded
-from pipeline.evaluate import agreement_percent, confusion, runner_infer
-from pipeline.nouns.artifact import Artifact, open_artifact
-from pipeline.nouns.device import Connection, How, Runner
-from pipeline.nouns.errors import BadSpec, GateFailed, RunError
-from pipeline.nouns.files import sha256, write_atomically
+from pipeline.devices import connect, device
+from pipeline.evaluate import confusion, mask_of
+from pipeline.nouns.artifact import Artifact
+from pipeline.nouns.device import Connection, Device, How, Runner, Settings
+from pipeline.nouns.errors import ArtifactError, DeviceError, GateFailed, RunError
+from pipeline.nouns.files import write_atomically
+from pipeline.nouns.measurement import Latency, Measured, Measurement, OnHost, Ratio, Swept
+from pipeline.nouns.preprocessing import Preprocessing
 from pipeline.nouns.run import Run
 from pipeline.nouns.score import Score
-from pipeline.targets import targets
+from pipeline.resolve import Other
+from pipeline.timing import DEFAULT, Protocol, latency_of, measure, ratio_of
 
 Say = Callable[[str], None]
-SCHEMA = 1
-BLOCK_MS = 50.0
+CHUNK = 32
+"""Images whose masks are held at once."""
+PROGRESS_SECONDS = 10
+BUSY = 0.5
+"""Load per core from which on a machine is called busy."""
+THROTTLED = 0.95
+"""Share of its clock that a core has lost when that is worth a note."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Protocol:
-    """How latency is measured: two artifacts in turns, block by block, so that both meet the same machine.
+class Plan:
+    """What to measure, the same on every device.
 
     Attributes:
-      runs: inferences of each artifact at least.
-      seconds: measuring goes on at least this long for the pair.
-      max_runs: and no longer than this many.
+      against: another file to time in the same turns.
+      threads: the first is that of the measurement, the others are swept after it.
+      images: the first so many of the split, None: all.
     """
 
-    runs: int = 50
-    seconds: float = 5.0
-    max_runs: int = 1000
-    warmup_runs: int = 5
-    warmup_seconds: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.runs < 1 or self.max_runs < self.runs:
-            raise BadSpec(f"--runs {self.runs}: measure at least one and at most {self.max_runs} inferences.")
-
-
-@dataclasses.dataclass(frozen=True)
-class Latency:
-    """Milliseconds per inference as measured; ``samples_ms`` are all of them in order."""
-
-    median_ms: float
-    p90_ms: float
-    min_ms: float
-    runs: int
-    warmup_runs: int
-    threads: int
-    init_ms: float
-    samples_ms: tuple[float, ...]
+    run: Run
+    artifact: Artifact
+    parent: Artifact
+    against: Other | None = None
+    protocol: Protocol = DEFAULT
+    threads: tuple[int, ...] = (1,)
+    split: str = "val"
+    images: int | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """One artifact, measured on one device."""
+def bench(plan: Plan, names: Sequence[str], settings: Settings, say: Say) -> Iterator[Measurement]:
+    """One measurement per device, as they end: side by side on different machines, one at a time on the same.
 
-    file: str
+    A device that fails does not stop the others; the first error is raised when all have ended.
+    """
+    chosen = {name: device(name)[0] for name in names}  # a wrong name is said before anything is measured
+    results: queue.Queue[Measurement | BaseException] = queue.Queue()
+    with contextlib.ExitStack() as stack:
+        by_machine: dict[str, list[tuple[str, Connection]]] = {}
+        for name in names:
+            connection = connect(name, settings)
+            stack.callback(connection.close)
+            by_machine.setdefault(connection.identity, []).append((name, connection))
+
+        def work(of_machine: list[tuple[str, Connection]]) -> None:
+            for name, connection in of_machine:
+
+                def tell(text: str, prefix: str = f"{name}: " if len(names) > 1 else "") -> None:
+                    say(prefix + text)
+
+                try:
+                    with alone_on(connection.identity, tell):
+                        results.put(bench_on(plan, chosen[name], name, connection, tell))
+                except BaseException as error:
+                    results.put(error)
+
+        for of_machine in by_machine.values():
+            threading.Thread(target=work, args=[of_machine], daemon=True).start()
+        failed: list[BaseException] = []
+        for _ in names:
+            result = results.get()
+            if isinstance(result, Measurement):
+                yield result
+            else:
+                failed.append(result)
+                if len(names) > 1:
+                    say(f"failed: {result}")
+        if failed:
+            raise failed[0]
+
+
+@contextlib.contextmanager
+def alone_on(identity: str, say: Say) -> Iterator[None]:
+    """Waits until no other measurement of this user runs on the same machine."""
+    name = f"segquant-{os.getuid()}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.lock"
+    with open(Path(tempfile.gettempdir()) / name, "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            say(f"waiting: another measurement runs on {identity}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@dataclasses.dataclass
+class _Loaded:
+    """A file on the device, and what is known of it so far."""
+
+    path: Path
+    name: str
     sha256: str
-    size_bytes: int
-    score: Score
-    latency: Latency
-    peak_memory_bytes: int
+    runner: Runner
+    threads: int
+    total: np.ndarray | None = None
+    latency: Latency | None = None
 
-
-@dataclasses.dataclass(frozen=True)
-class Measurement:
-    """An artifact beside its float parent.
-
-    Attributes:
-      drop_points: mIoU of the parent minus mIoU of the artifact, percentage points.
-      agreement_percent: share of all pixels where both masks have the same class.
-      notes: what a reader must know to read the numbers rightly.
-    """
-
-    when: str
-    target: str
-    machine: dict[str, Any]
-    data: str
-    split: str
-    images: int
-    parent: Measured
-    artifact: Measured
-    drop_points: float
-    agreement_percent: float
-    notes: tuple[str, ...]
-
-    @property
-    def speedup(self) -> float:
-        return self.parent.latency.median_ms / self.artifact.latency.median_ms
-
-    def to_json(self) -> dict[str, Any]:
-        data = {"schema": SCHEMA, **dataclasses.asdict(self), "speedup": self.speedup}
-        return dict(json.loads(json.dumps(data)))
-
-
-def newest_artifact(run: Run, target: str | None) -> Artifact:
-    """The artifact that was converted last (for ``target`` if given); raises RunError when there is none."""
-    pattern = f"{target or '*'}/*.tflite"
-    compiled = tuple(one.compiled_suffix for one in targets().values() if one.compiled_suffix)
-    found = [
-        path
-        for path in (run.path / "artifacts").glob(pattern)
-        if path.parent.name != "float32" and not path.name.endswith(compiled)
-    ]
-    if not found:
-        what = f"no artifact for target {target}" if target else "no artifact"
-        raise RunError(f"{run.path} has {what} yet: run `python cli.py convert --target {target or 'cpu'}` first.")
-    return open_artifact(max(found, key=lambda path: path.stat().st_mtime_ns))
-
-
-def float_parent(run: Run, artifact: Artifact) -> Artifact | None:
-    """The float parent as a file with the same output as ``artifact``; None where it has not been converted yet."""
-    checkpoint = sha256(run.float_dir / "best.weights.h5")
-    for path in (run.path / "artifacts" / "float32").glob("*.tflite"):
-        found = open_artifact(path)
-        if found.recipe["output"] == artifact.recipe["output"] and found.recipe["parent"]["sha256"] == checkpoint:
-            return found
-    return None
-
-
-def measure_latency(runners: list[Runner], threads: int, protocol: Protocol) -> list[Latency]:
-    """Times the runners on their last input, interleaved."""
-    blocks, warmups = [], []
-    for runner in runners:
-        began, warm = time.monotonic(), [float(runner.time(1).samples_ms[0]) for _ in range(protocol.warmup_runs)]
-        while time.monotonic() - began < protocol.warmup_seconds:
-            warm.append(float(runner.time(1).samples_ms[0]))
-        warmups.append(len(warm))
-        blocks.append(int(np.clip(BLOCK_MS / min(warm), 1, 20)))
-    samples: list[list[float]] = [[] for _ in runners]
-    began = time.monotonic()
-    while min(map(len, samples)) < protocol.max_runs:
-        for i, runner in enumerate(runners):
-            samples[i] += runner.time(blocks[i]).samples_ms
-        if min(map(len, samples)) >= protocol.runs and time.monotonic() - began >= protocol.seconds:
-            break
-    return [
-        Latency(
-            median_ms=float(np.median(s)), p90_ms=float(np.percentile(s, 90)), min_ms=min(s), runs=len(s),
-            warmup_runs=warm, threads=threads, init_ms=runner.facts.init_ms or 0.0, samples_ms=tuple(s),
+    def measured(self, classes: tuple[str, ...], images: int) -> Measured:
+        memory = None
+        with contextlib.suppress(DeviceError):
+            memory = self.runner.peak_memory_bytes()
+        score = None if self.total is None else Score.from_confusion(self.total, classes, images)
+        return Measured(
+            self.name, self.sha256, self.path.stat().st_size, self.runner.facts.runs_on, score, self.latency, memory
         )
-        for s, warm, runner in zip(samples, warmups, runners, strict=True)
-    ]  # fmt: skip
 
 
-def bench(
-    run: Run, artifact: Artifact, parent: Artifact, device: Connection, say: Say, *, split: str = "val",
-    images: int | None = None, threads: int = 1, protocol: Protocol = Protocol(),
-) -> Measurement:  # fmt: skip
-    """Scores and times ``artifact`` and its float ``parent`` on ``device``; raises the errors of both."""
+def bench_on(plan: Plan, kind: Device, name: str, connection: Connection, say: Say) -> Measurement:
+    """Scores and times the plan's files on one device; raises the errors of both."""
+    run, artifact, threads = plan.run, plan.artifact, plan.threads[0]
     dataset = open_dataset(run.config.data)
     if dataset.classes != run.config.classes:
         raise RunError(f"{run.config.data} has other classes than the run: restore the dataset or make a new run.")
-    decoded = Decoded(dataset.splits[split])
-    count = len(decoded) if images is None else min(images, len(decoded))
-    machine = {**device.describe(), "threads": threads}
-    runners: list[Runner] = []
-    try:
-        for each in (parent, artifact):
-            runners.append(device.open(each.path, How(threads, pinned=True)))
-        say(f"scoring {count} {split} images of {run.config.data}")
-        infers = [runner_infer(runner, run.preprocessing) for runner in runners]
-        totals = [np.zeros((len(dataset.classes),) * 2, np.int64) for _ in runners]
+    decoded = Decoded(dataset.splits[plan.split])
+    count = len(decoded) if plan.images is None else min(plan.images, len(decoded))
+    machine = {**connection.describe(), "threads": threads}
+    notes, ratios, swept, unfinished, on_host = [], list[Ratio](), [], "", None
+    with contextlib.ExitStack() as stack:
 
-        def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            for i in range(count):
-                image, label = decoded[i]
-                masks = [infer(image) for infer in infers]
-                for total, mask in zip(totals, masks, strict=True):
-                    total += confusion(label, mask, len(dataset.classes))
-                yield masks[0], masks[1]
+        def load(path: Path, called: str, digest: str, target: str, n: int = threads) -> _Loaded:
+            runner = connection.open(path, How(n, target, pinned=True))
+            stack.callback(runner.close)
+            return _Loaded(path, called, digest, runner, n)
 
-        agreement = agreement_percent(pairs())
-        say(f"timing both in turns, {threads} thread{'s' if threads > 1 else ''}")
-        latencies = measure_latency(runners, threads, protocol)
-        measured = [
-            Measured(
-                file=str(each.path.relative_to(run.path)), sha256=each.sha256, size_bytes=each.path.stat().st_size,
-                score=Score.from_confusion(total, dataset.classes, count), latency=latency,
-                peak_memory_bytes=runner.peak_memory_bytes() or 0,
-            )
-            for each, total, latency, runner in zip((parent, artifact), totals, latencies, runners, strict=True)
-        ]  # fmt: skip
-    finally:
-        for runner in runners:
-            runner.close()
-    notes = (
-        [f"latency is of this machine's CPU, not of {artifact.recipe['target']}"]
-        if machine["device"] == "host" and artifact.recipe["target"] != "cpu"
-        else []
-    )
-    if artifact.compiled is not None:
-        notes.append(
-            f"{artifact.compiled.name} needs its chip: scored and timed through its uncompiled twin"
-            f" {artifact.path.name}"
-        )
+        def pair(n: int) -> list[_Loaded]:
+            return [
+                load(each.path, str(plan.parent.path.relative_to(run.path)), each.sha256, "cpu", n)
+                if each is plan.parent
+                else load(path_on(kind, each), str(each.path.relative_to(run.path)), each.sha256, target, n)
+                for each in (plan.parent, artifact)
+            ]
+
+        target = artifact.recipe["target"]
+        loaded = pair(threads)
+        here = None
+        if connection.identity != "host":
+            here = connect("host").open(artifact.path, How(2))
+            stack.callback(here.close)
+        say(f"scoring {count} {plan.split} images of {run.config.data}")
+        kept = None if here is None else run.measurements / "unfinished" / _slug(f"{name}-{artifact.sha256[:12]}")
+        for each in loaded:
+            each.total = np.zeros((len(dataset.classes),) * 2, np.int64)
+        agreement, on_host = _score(loaded, here, decoded, count, run.preprocessing, kept, say)
+        first = decoded[0][0]
+        for each in loaded:
+            each.runner.infer(run.preprocessing.tensor(first, each.runner.facts.input_dtype))  # type: ignore[arg-type]
+        try:
+            if plan.against:
+                other = plan.against
+                loaded.append(load(other.path, str(other.path), other.sha256, other.target))
+            say(f"timing {len(loaded)} files in turns, {threads} thread{'s' if threads > 1 else ''}")
+            timed = measure([each.runner for each in loaded], plan.protocol)
+            for each, blocks in zip(loaded, timed, strict=True):
+                each.latency = latency_of(blocks, each.runner, threads)
+            ratios = [ratio_of(blocks, timed[1]) for blocks in timed]
+            for n in plan.threads[1:]:
+                say(f"timing both in turns, {n} threads")
+                both = pair(n)
+                times = measure([each.runner for each in both], plan.protocol)
+                first_ms, second_ms = (latency_of(t, each.runner, n) for t, each in zip(times, both, strict=True))
+                swept.append(Swept(n, first_ms, second_ms, ratio_of(*times)))
+        except DeviceError as error:
+            unfinished = str(error)
+        after = {}
+        with contextlib.suppress(DeviceError):
+            after = connection.state()
+        measured = [each.measured(dataset.classes, count) for each in loaded]
+        notes = list(_notes(kind, plan, machine, after, loaded, on_host, count))
+    parent, ours = measured[:2]
+    assert parent.score and ours.score
     return Measurement(
-        when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), target=artifact.recipe["target"],
-        machine=machine, data=run.config.data, split=split, images=count, parent=measured[0], artifact=measured[1],
-        drop_points=measured[0].score.miou_percent - measured[1].score.miou_percent, agreement_percent=agreement,
-        notes=tuple(notes),
+        when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), target=target,
+        protocol=dataclasses.asdict(plan.protocol), machine=machine, machine_after=after, data=run.config.data,
+        split=plan.split, images=count, parent=parent, artifact=ours, speedup=ratios[0] if ratios else None,
+        against=measured[2] if len(measured) > 2 else None, against_ratio=ratios[2] if len(ratios) > 2 else None,
+        sweep=tuple(swept), drop_points=parent.score.miou_percent - ours.score.miou_percent,
+        agreement_percent=agreement, on_host=on_host, notes=tuple(notes), unfinished=unfinished,
     )  # fmt: skip
 
 
-def save(run: Run, measurement: Measurement) -> str:
+def path_on(kind: Device, artifact: Artifact) -> Path:
+    """The compiled file where the device runs such; raises ArtifactError where it was not compiled."""
+    if artifact.recipe["target"] not in kind.runs_compiled:
+        return artifact.path
+    if artifact.compiled is None:
+        raise ArtifactError(
+            f"{artifact.path} is not compiled, and {kind.name} runs compiled files: `python cli.py convert --target"
+            f" {artifact.recipe['target']} --require-compiled` says what is missing."
+        )
+    return artifact.compiled
+
+
+def _score(
+    loaded: Sequence[_Loaded], here: Runner | None, decoded: Decoded, count: int, preprocessing: Preprocessing,
+    kept: Path | None, say: Say,
+) -> tuple[float, OnHost | None]:  # fmt: skip
+    """Fills in the confusions; gives the share of pixels on which both masks agree, in percent, and the same on host.
+
+    What came back from a device is kept until all has, so that a repeated command goes on.
+    """
+    same = pixels = same_here = identical = 0
+    told = time.monotonic()
+    for begin in range(0, count, CHUNK):
+        samples = [decoded[i] for i in range(begin, min(begin + CHUNK, count))]
+        images = [image for image, _ in samples]
+        try:
+            results = [
+                _results(each.runner, images, preprocessing, kept and kept / each.sha256[:12]) for each in loaded
+            ]
+        except DeviceError as error:
+            raise DeviceError(f"{error} {begin} of {count} images are done: repeat the command to go on.") from None
+        for each, masks in zip(loaded, results, strict=True):
+            for (_, label), (mask, _) in zip(samples, masks, strict=True):
+                assert each.total is not None
+                each.total += confusion(label, mask, len(each.total))
+        parents, ours = results[:2]
+        same += sum(int((a == b).sum()) for (a, _), (b, _) in zip(parents, ours, strict=True))
+        pixels += sum(mask.size for mask, _ in ours)
+        if here is not None:
+            for (mask, digest), (mask_here, digest_here) in zip(
+                ours, _results(here, images, preprocessing, None), strict=True
+            ):
+                same_here += int((mask == mask_here).sum())
+                identical += digest == digest_here
+        if time.monotonic() - told > PROGRESS_SECONDS:
+            told = time.monotonic()
+            say(f"scored {begin + len(samples)} of {count} images")
+    if kept is not None:
+        shutil.rmtree(kept, ignore_errors=True)
+    total = max(1, pixels)
+    return 100 * same / total, None if here is None else OnHost(100 * same_here / total, identical)
+
+
+def _results(
+    runner: Runner, images: Sequence[np.ndarray], preprocessing: Preprocessing, kept: Path | None
+) -> list[tuple[np.ndarray, str]]:
+    """(mask at the image's size, sha256 of the output) of each image; those that ``kept`` holds are not run again."""
+    files = [kept and kept / f"{hashlib.sha256(image.tobytes()).hexdigest()[:16]}.npz" for image in images]
+    there: dict[int, tuple[np.ndarray, str]] = {}
+    for i, file in enumerate(files):
+        if file and file.is_file():
+            with np.load(file, allow_pickle=False) as held:
+                there[i] = held["mask"], str(held["output"])
+    missing = [i for i in range(len(images)) if i not in there]
+    inputs = (preprocessing.tensor(images[i], runner.facts.input_dtype) for i in missing)  # type: ignore[arg-type]
+    for i, output in zip(missing, runner.infer_many(inputs), strict=True):
+        if output.ndim not in (3, 4):
+            raise ArtifactError(f"the output has shape {output.shape}: expected [1, h, w] or [1, h, w, classes].")
+        there[i] = mask_of(output, *images[i].shape[:2]), hashlib.sha256(output.tobytes()).hexdigest()
+        if file := files[i]:
+            packed = io.BytesIO()
+            np.savez_compressed(packed, mask=there[i][0], output=there[i][1])
+            write_atomically(file, packed.getvalue())
+    return [there[i] for i in range(len(images))]
+
+
+def _notes(
+    kind: Device, plan: Plan, machine: dict[str, object], after: dict[str, object], loaded: Sequence[_Loaded],
+    on_host: OnHost | None, count: int,
+) -> Iterator[str]:  # fmt: skip
+    artifact, target = plan.artifact, plan.artifact.recipe["target"]
+    if loaded[1].runner.facts.runs_on == "XNNPACK" and target != "cpu":
+        yield f"latency is of this device's CPU, not of {target}"
+    if artifact.compiled is not None and loaded[1].path != artifact.compiled:
+        yield (
+            f"{artifact.compiled.name} needs its chip: scored and timed through its uncompiled twin"
+            f" {artifact.path.name}"
+        )
+    if "SwiftShader" in str(machine.get("gpu")):
+        yield "SwiftShader computes on the CPU: the times say nothing of a GPU"
+    if on_host and artifact.recipe["weights"] == "int8" and on_host.identical_outputs < count:
+        yield (
+            f"the int8 output differs from this machine's on {count - on_host.identical_outputs} of {count} images;"
+            f" masks agree on {on_host.agreement_percent:.3f} % of pixels"
+        )
+    cores, load = machine.get("cores"), machine.get("load_average_1min")
+    if isinstance(cores, int) and isinstance(load, float) and load > BUSY * cores:
+        yield f"the machine was busy: a load of {load:.1f} on {cores} cores before"
+    for each in loaded:
+        latency = each.latency
+        if latency and not latency.stable:
+            yield f"{each.name}: times had not settled after {latency.warmup_runs} warm-up runs"
+        if latency and latency.drift_percent:
+            word = "slower" if latency.drift_percent > 0 else "faster"
+            yield f"{each.name}: drifting, {abs(latency.drift_percent):.1f} % {word} at the end than at the start"
+    was, now = machine.get("frequency_mhz"), after.get("frequency_mhz")
+    if isinstance(was, float) and isinstance(now, float) and now < THROTTLED * was:
+        heat = after.get("temperature_celsius")
+        yield f"throttled: {was:.0f} MHz before, {now:.0f} after" + (f", {heat:.0f} °C" if heat else "")
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", text)
+
+
+def save(run: Run, measurement: Measurement, name: str = "host") -> str:
     """Writes the measurement into the run under a new name; returns it."""
     stamp = measurement.when.replace(":", "").replace("-", "").partition("+")[0]
-    path = run.measurements / f"bench-{measurement.target}-{stamp}.json"
-    number = 2
+    stem = f"bench-{measurement.target}-{stamp}" + ("" if name == "host" else f"-{_slug(name)}")
+    path, number = run.measurements / f"{stem}.json", 2
     while path.exists():
-        path, number = path.with_name(f"bench-{measurement.target}-{stamp}-{number}.json"), number + 1
+        path, number = path.with_name(f"{stem}-{number}.json"), number + 1
     write_atomically(path, (json.dumps(measurement.to_json(), indent=1) + "\n").encode())
     return str(path)
 
 
 def check_gates(measurement: Measurement, max_drop: float | None, max_latency_ms: float | None) -> None:
-    """Raises GateFailed with a sentence for each limit that the artifact is beyond."""
+    """Raises GateFailed with a sentence for each limit that the artifact is beyond; DeviceError where it is unknown."""
+    if measurement.unfinished:
+        raise DeviceError(f"{measurement.unfinished} What was measured until then is kept.")
+    assert measurement.artifact.latency
     failed = []
     if max_drop is not None and measurement.drop_points > max_drop:
         failed.append(f"the drop is {measurement.drop_points:.2f} points, --max-drop allows {max_drop:g}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from pipeline.nouns.errors import SegquantError
+from pipeline.nouns.errors import BadSpec, SegquantError
 from pipeline.nouns.files import write_new
 
 
@@ -110,8 +110,6 @@ SOC = click.option(
     "--soc", metavar="NAME", help="System on chip, for targets that compile for one.  [default: the target's first]"
 )
 IMAGES = click.option("--images", type=click.IntRange(1), help="Score only the first N images.  [default: all]")
-THREADS = click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="CPU threads.")
-
 
 CALIBRATION = [
     click.option(
@@ -135,6 +133,28 @@ PARENT = click.option(
     "--parent", type=click.Path(path_type=Path), metavar="FILE",
     help="Float weights to start from, a .weights.h5 of the same network, instead of training.",
 )  # fmt: skip
+
+
+def DEVICE_SETTINGS(command: Any) -> Any:
+    for option in (
+        click.option(
+            "--delegate-library", metavar="FILE", help="On the device's side: the delegate, where it is not found."
+        ),
+        click.option(
+            "--benchmark-binary", type=click.Path(path_type=Path), metavar="FILE",
+            help="LiteRT's benchmark_model built for the device.  [default: fetched once, android]",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def threads_of(text: str) -> tuple[int, ...]:
+    """'1,2,4' → (1, 2, 4); raises BadSpec."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and 1 <= int(part) <= 64 for part in parts):
+        raise BadSpec(f"--threads {text}: give numbers from 1 to 64, such as 1 or 1,2,4.")
+    return tuple(dict.fromkeys(map(int, parts)))
 
 
 def calibration_options(command: Any) -> Any:

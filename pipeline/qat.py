@@ -7,6 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,9 @@ Say = Callable[[str], None]
 
 HELD_OUT = 40
 BEST = "best.weights.h5"
+LUCK = 0.05
+"""Chance that the start is given up though no checkpoint is better: one-sided, normal, with Bonferroni's correction, as
+the best of several is chosen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +72,8 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
 
     Checkpoints are chosen by the mIoU of the int8 file that the weights convert to, on images held out of the training
     split: against their labels or, without labels, the mIoU to be expected by the float parent's class probabilities
-    (see ``believed``). The best one must gain more there than the standard error of that gain, else the start is kept:
-    the one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984. The validation images are
-    scored once, at the end, and choose nothing.
+    (see ``believed``). The best one must gain more there than luck would give the best of as many, else the start is
+    kept. The validation images are scored once, at the end, and choose nothing.
     """
     folder = run.control_dir if how.control else run.qat_dir
     parent = run.float_dir / BEST
@@ -152,9 +155,10 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
         checkpoint.load(model, folder / BEST)
         best = tflite(None if how.control else checkpoint.ranges_in(folder / BEST))
     points, error = gain(before, judged(best))
-    gained = points > error
+    needed = error * NormalDist().inv_cdf(1 - LUCK / len(fitted.history))
+    gained = points > needed
     if not gained:
-        say(f"the start is kept: the best step gains {points:+.2f} points, with a standard error of {error:.2f}")
+        say(f"the start is kept: the best step gains {points:+.2f} points, luck alone may give {needed:.2f}")
         checkpoint.load(model, parent)
         checkpoint.write(model, folder / BEST, ranges)
         best = start
@@ -164,6 +168,7 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
         "val_miou_percent": final.miou_percent, "kept_step": fitted.best_step if gained else 0,
         "held_out_start_percent": started_at, "held_out_best_percent": fitted.best_percent,
         "best_step": fitted.best_step, "gain_points": points, "gain_standard_error_points": error,
+        "gain_needed_points": needed,
         "held_out_against": "labels" if schedule.labels else "class probabilities of the float parent",
         "held_out_images": len(held_out), "seconds": fitted.seconds, "step_seconds": fitted.step_seconds,
         "judge_seconds": fitted.judge_seconds, "steps_per_epoch": math.ceil(len(kept) / schedule.batch),

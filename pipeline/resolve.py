@@ -1,4 +1,4 @@
-"""Finds the run that a command works on, or makes it."""
+"""Finds the run and the artifact that a command works on, or makes the run."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data import open_dataset, source_of
+from pipeline.nouns.artifact import Artifact, open_artifact
 from pipeline.nouns.errors import BadSpec, RunError
+from pipeline.nouns.files import sha256
 from pipeline.nouns.run import FILE, Run, create, latest, new_path, open_run
 from pipeline.nouns.spec import ModelSpec, parse_size
+from pipeline.nouns.tflite import read
+from pipeline.targets import targets
 
 Say = Callable[[str], None]
 
@@ -86,3 +90,50 @@ def run_to_use(path: Path | None, say: Say) -> Run:
         raise RunError("there is no run yet: run `python cli.py qat` first.")
     say(f"run {run.path}" + ("" if path else " (the latest)"))
     return run
+
+
+@dataclasses.dataclass(frozen=True)
+class Other:
+    """A .tflite file to compare with, ours or not."""
+
+    path: Path
+    sha256: str
+    target: str
+
+
+def newest_artifact(run: Run, target: str | None) -> Artifact:
+    """The artifact that was converted last (for ``target`` if given); raises RunError when there is none."""
+    pattern = f"{target or '*'}/*.tflite"
+    compiled = tuple(one.compiled_suffix for one in targets().values() if one.compiled_suffix)
+    found = [
+        path
+        for path in (run.path / "artifacts").glob(pattern)
+        if path.parent.name != "float32" and not path.name.endswith(compiled)
+    ]
+    if not found:
+        what = f"no artifact for target {target}" if target else "no artifact"
+        raise RunError(f"{run.path} has {what} yet: run `python cli.py convert --target {target or 'cpu'}` first.")
+    return open_artifact(max(found, key=lambda path: path.stat().st_mtime_ns))
+
+
+def float_parent(run: Run, artifact: Artifact) -> Artifact | None:
+    """The float parent as a file with the same output as ``artifact``; None where it has not been converted yet."""
+    checkpoint = sha256(run.float_dir / "best.weights.h5")
+    for path in (run.path / "artifacts" / "float32").glob("*.tflite"):
+        found = open_artifact(path)
+        if found.recipe["output"] == artifact.recipe["output"] and found.recipe["parent"]["sha256"] == checkpoint:
+            return found
+    return None
+
+
+def to_compare(path: Path, target: str | None) -> Other:
+    """What --vs names: a .tflite file, or a run, whose newest artifact (for ``target``) it is."""
+    if (path / FILE).is_file():
+        artifact = newest_artifact(open_run(path), target)
+        return Other(artifact.path, artifact.sha256, artifact.recipe["target"])
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"--vs {path} cannot be read ({error.strerror}): name a .tflite file or a run.") from None
+    recipe = read(data, str(path)).recipe() or {}
+    return Other(path, sha256(data), str(recipe.get("target", "cpu")))

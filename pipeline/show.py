@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import data, devices, targets
-from pipeline.bench import Measurement
 from pipeline.nouns.agreement import FEWEST_CLASSES, FEWEST_CODES, Agreement
 from pipeline.nouns.score import Score
 
@@ -38,7 +37,7 @@ def show_registries() -> None:
         ),
         ("calibrations", [(e.name, e.title) for e in ESTIMATORS.values()]),
         ("selections", [(e.name, e.title) for e in SELECTIONS.values()]),
-        ("devices", [(d.name, d.title, d.find() or "not attached") for d in devices.devices().values()]),
+        ("devices", [(d.name + d.selector, d.title, d.find() or "not attached") for d in devices.devices().values()]),
     ):
         table = Table(
             title=title, title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 2)
@@ -60,7 +59,8 @@ def show_readiness() -> None:
         table.add_row("target", target.name, target.title, f"no: {needed}" if needed else f"yes, {compiled}")
     for device in devices.devices().values():
         there = device.find()
-        table.add_row("device", device.name, device.title, f"yes, {there}" if there else "no: not attached")
+        ready = f"yes, {there}" if there else f"no: {device.missing()}"
+        table.add_row("device", device.name + device.selector, device.title, ready)
     console().print(table)
     console().print("A target whose compiler is missing converts and inspects all the same; it is not compiled.")
 
@@ -76,50 +76,11 @@ def show_score(score: Score, what: str) -> None:
     table.add_row("pixel accuracy", f"{score.pixel_accuracy_percent:.2f}")
     out = console()
     out.print(table)
-    out.print(f"{score.images} images" + _absent(score))
+    out.print(f"{score.images} images" + absent(score))
 
 
-def _absent(score: Score) -> str:
+def absent(score: Score) -> str:
     return f"; absent from labels and masks, left out: {', '.join(score.absent)}" if score.absent else ""
-
-
-def show_measurement(m: Measurement) -> None:
-    parent, artifact = m.parent, m.artifact
-    table = Table()
-    for name, justify in (("measured", "left"), ("float", "right"), (m.target, "right"), ("difference", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-
-    def points(name: str, a: float, b: float) -> None:
-        table.add_row(name, f"{a:.2f}", f"{b:.2f}", f"{b - a:+.2f} points")
-
-    points("mIoU %", parent.score.miou_percent, artifact.score.miou_percent)
-    points("pixel accuracy %", parent.score.pixel_accuracy_percent, artifact.score.pixel_accuracy_percent)
-    table.add_row("same class, % of pixels", "", f"{m.agreement_percent:.2f}", "")
-    table.add_section()
-    for name in m.parent.score.iou_percent:
-        if name in artifact.score.iou_percent:
-            points(f"IoU {name} %", parent.score.iou_percent[name], artifact.score.iou_percent[name])
-    table.add_section()
-    for name, field in (("median", "median_ms"), ("p90", "p90_ms"), ("min", "min_ms")):
-        a, b = getattr(parent.latency, field), getattr(artifact.latency, field)
-        table.add_row(f"latency {name} ms", f"{a:.2f}", f"{b:.2f}", f"{a / b:.2f}x faster")
-    table.add_row("runs timed", str(parent.latency.runs), str(artifact.latency.runs), "")
-    a, b = parent.size_bytes, artifact.size_bytes
-    table.add_row("file MiB", f"{a / MIB:.2f}", f"{b / MIB:.2f}", f"{a / b:.2f}x smaller")
-    a, b = parent.peak_memory_bytes, artifact.peak_memory_bytes
-    table.add_row("peak memory MiB, process", f"{a / MIB:.0f}", f"{b / MIB:.0f}", "")
-    out = console()
-    out.print(f"{artifact.file} beside its float parent")
-    out.print(table)
-    machine = m.machine
-    features = f" ({', '.join(machine['cpu_features'])})" if machine.get("cpu_features") else ""
-    out.print(f"accuracy: {m.images} {m.split} images of {m.data}{_absent(artifact.score)}")
-    out.print(
-        f"latency: {machine['device']}, {machine['cpu']}{features}, {machine['threads']} of {machine['cores']} cores,"
-        f" {machine['runtime']}; in turns after {artifact.latency.warmup_runs} warm-up runs"
-    )
-    for note in m.notes:
-        out.print(f"note: {note}")
 
 
 def show_sweep(s: Sweep) -> None:

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.bench import newest_artifact
 from pipeline.convert import load_float
 from pipeline.data import open_dataset
 from pipeline.data.decoded import Decoded
@@ -14,6 +13,7 @@ from pipeline.evaluate import runner_infer, score_masks
 from pipeline.nouns.artifact import open_artifact
 from pipeline.nouns.run import open_run
 from pipeline.nouns.tflite import read
+from pipeline.resolve import newest_artifact
 from tests.colour_classifier import colour_classifier_miou
 
 

@@ -19,11 +19,11 @@ from npu_ops import more_cases
 from single_ops import cases, model
 from test_edgetpu import two_ops
 
-from pipeline.bench import newest_artifact
 from pipeline.inspect import by_rule, inspect
 from pipeline.nouns import artifact as artifacts
 from pipeline.nouns.errors import ArtifactError, BadSpec, CompilerError, UnknownName
 from pipeline.nouns.tflite import OP_NAMES, packed, read
+from pipeline.resolve import newest_artifact
 from pipeline.targets import litert_aot, openvino, qualcomm, target, targets
 
 VENDORS = {

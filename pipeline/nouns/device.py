@@ -35,6 +35,7 @@ class RunnerFacts:
       init_ms: loading the file and preparing its tensors; None where the device does not tell.
       first_ms: the very first inference, which is not among the timed ones; None likewise.
       runs_on: what runs it, in words: 'XNNPACK', 'GPU delegate, 3 of 60 ops left to the CPU'.
+      block_ms: how long a timed block should last, so that what it costs to ask for one does not count.
     """
 
     input_dtype: str
@@ -44,6 +45,7 @@ class RunnerFacts:
     init_ms: float | None = None
     first_ms: float | None = None
     runs_on: str = ""
+    block_ms: float = 25.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,145 @@
+"""What bench found out. docs/measurement.md describes the JSON form, field by field."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.nouns.score import Score
+
+SCHEMA = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """Milliseconds per inference as measured, over all blocks.
+
+    Attributes:
+      p90_ms, p99_ms: None where the device's tool tells no single inferences.
+      rounds: how many blocks; artifacts that are compared are timed in turns, a block of each per round.
+      stable: whether the warm-up ended because times had settled, and not because it had lasted long enough.
+      init_ms, first_ms: loading, and the first inference after it, apart from the timed ones; None where not told.
+      drift_percent: how much slower (positive) the last third was than the first, where times have a trend, else 0.
+      samples_ms: every timed inference in order; () where there are only ``summaries_ms``, one per block.
+    """
+
+    median_ms: float
+    mean_ms: float
+    min_ms: float
+    max_ms: float
+    p90_ms: float | None
+    p99_ms: float | None
+    runs: int
+    rounds: int
+    warmup_runs: int
+    stable: bool
+    threads: int
+    init_ms: float | None
+    first_ms: float | None
+    drift_percent: float
+    samples_ms: tuple[float, ...]
+    summaries_ms: tuple[Mapping[str, float], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """How many times as long the first of two artifacts takes as the second.
+
+    Attributes:
+      ratio: median over rounds of the quotient of both blocks' times.
+      low, high: bootstrap interval of ``confidence_percent``.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    confidence_percent: float
+
+    @property
+    def told_apart(self) -> bool:
+        return self.low > 1 or self.high < 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """One artifact, measured on one device.
+
+    Attributes:
+      runs_on: what ran it, in the runtime's words.
+      score: None for a file that is only timed.
+      latency: None where the device went away before it was measured.
+    """
+
+    file: str
+    sha256: str
+    size_bytes: int
+    runs_on: str
+    score: Score | None
+    latency: Latency | None
+    peak_memory_bytes: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class OnHost:
+    """The same artifact on this machine's CPU.
+
+    Attributes:
+      agreement_percent: share of all pixels where both masks have the same class.
+      identical_outputs: images whose outputs are the same bytes on both.
+    """
+
+    agreement_percent: float
+    identical_outputs: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Swept:
+    """Both artifacts with another number of threads."""
+
+    threads: int
+    parent: Latency
+    artifact: Latency
+    speedup: Ratio
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """An artifact beside its float parent, on one device.
+
+    Attributes:
+      protocol: how time was measured.
+      machine: the device before, ``machine_after``: what changes while it works, afterwards.
+      speedup: the parent's time over the artifact's.
+      against: another file that was timed in the same turns, and ``against_ratio``: its time over the artifact's.
+      sweep: the same with other numbers of threads.
+      drop_points: mIoU of the parent minus mIoU of the artifact, percentage points.
+      agreement_percent: share of all pixels where both masks have the same class.
+      on_host: the artifact there and here; None on this machine's CPU itself.
+      notes: what a reader must know to read the numbers rightly.
+      unfinished: why something is missing; empty where nothing is.
+    """
+
+    when: str
+    target: str
+    protocol: dict[str, Any]
+    machine: dict[str, Any]
+    machine_after: dict[str, Any]
+    data: str
+    split: str
+    images: int
+    parent: Measured
+    artifact: Measured
+    speedup: Ratio | None
+    against: Measured | None
+    against_ratio: Ratio | None
+    sweep: tuple[Swept, ...]
+    drop_points: float
+    agreement_percent: float
+    on_host: OnHost | None
+    notes: tuple[str, ...]
+    unfinished: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(json.loads(json.dumps({"schema": SCHEMA, **dataclasses.asdict(self)})))

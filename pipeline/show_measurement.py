@@ -1,0 +1,104 @@
+"""A measurement for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from pipeline.nouns.measurement import Latency, Measured, Measurement, Ratio
+from pipeline.show import MIB, absent, console
+
+
+def in_words(ratio: Ratio) -> str:
+    """'1.29 times as long (99 %: 1.27 to 1.31)'"""
+    return f"{ratio.ratio:.3f} ({ratio.confidence_percent:g} % interval {ratio.low:.3f} to {ratio.high:.3f})"
+
+
+def show_measurement(m: Measurement) -> None:
+    parent, artifact = m.parent, m.artifact
+    table = Table()
+    for name, justify in (("measured", "left"), ("float", "right"), (m.target, "right"), ("difference", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    _accuracy(table, m)
+    table.add_section()
+    if parent.latency and artifact.latency:
+        for row in _latency(parent.latency, artifact.latency):
+            table.add_row(*row)
+    a, b = parent.size_bytes, artifact.size_bytes
+    table.add_row("file MiB", f"{a / MIB:.2f}", f"{b / MIB:.2f}", f"{a / b:.2f}x smaller")
+    if parent.peak_memory_bytes and artifact.peak_memory_bytes:
+        a, b = parent.peak_memory_bytes, artifact.peak_memory_bytes
+        table.add_row("peak memory MiB, process", f"{a / MIB:.0f}", f"{b / MIB:.0f}", "")
+    out = console()
+    out.print(f"{artifact.file} beside its float parent")
+    out.print(table)
+    for line in _sentences(m):
+        out.print(line)
+
+
+def _accuracy(table: Table, m: Measurement) -> None:
+    parent, artifact = m.parent.score, m.artifact.score
+    assert parent and artifact
+
+    def points(name: str, a: float, b: float) -> None:
+        table.add_row(name, f"{a:.2f}", f"{b:.2f}", f"{b - a:+.2f} points")
+
+    points("mIoU %", parent.miou_percent, artifact.miou_percent)
+    points("pixel accuracy %", parent.pixel_accuracy_percent, artifact.pixel_accuracy_percent)
+    table.add_row("same class, % of pixels", "", f"{m.agreement_percent:.2f}", "")
+    table.add_section()
+    for name in parent.iou_percent:
+        if name in artifact.iou_percent:
+            points(f"IoU {name} %", parent.iou_percent[name], artifact.iou_percent[name])
+
+
+def _latency(parent: Latency, artifact: Latency) -> Iterator[tuple[str, str, str, str]]:
+    for name, field in (
+        ("latency median ms", "median_ms"), ("latency p90 ms", "p90_ms"), ("latency p99 ms", "p99_ms"),
+        ("latency mean ms", "mean_ms"), ("latency min ms", "min_ms"), ("loading ms", "init_ms"),
+        ("first inference ms", "first_ms"),
+    ):  # fmt: skip
+        a, b = getattr(parent, field), getattr(artifact, field)
+        if a is not None and b is not None:
+            yield name, f"{a:.2f}", f"{b:.2f}", f"{a / b:.2f}x" if b else ""
+    yield "runs timed", str(parent.runs), str(artifact.runs), ""
+
+
+def _sentences(m: Measurement) -> Iterator[str]:
+    machine, artifact = m.machine, m.artifact
+    assert artifact.score
+    if m.speedup:
+        yield f"the float parent takes {in_words(m.speedup)} times as long"
+    if m.against and m.against_ratio and m.against.latency:
+        yield _verdict(m.against, m.against_ratio)
+    for swept in m.sweep:
+        yield (
+            f"{swept.threads} threads: float {swept.parent.median_ms:.2f} ms, {m.target}"
+            f" {swept.artifact.median_ms:.2f} ms; {in_words(swept.speedup)} times"
+        )
+    yield f"accuracy: {m.images} {m.split} images of {m.data}{absent(artifact.score)}"
+    if m.on_host:
+        yield (
+            f"this machine's CPU gives the same class on {m.on_host.agreement_percent:.3f} % of pixels, and the same"
+            f" bytes on {m.on_host.identical_outputs} of {m.images} images"
+        )
+    features = f" ({', '.join(machine['cpu_features'])})" if machine.get("cpu_features") else ""
+    warm = f"; in turns after {artifact.latency.warmup_runs} warm-up runs" if artifact.latency else ""
+    cores = f" of {machine['cores']} cores" if machine.get("cores") else ""
+    yield (
+        f"latency: {machine['device']}, {machine.get('cpu') or 'its CPU is not told'}{features},"
+        f" {machine['threads']}{cores}, {machine.get('runtime') or 'its runtime is not told'}, {artifact.runs_on}{warm}"
+    )
+    for note in m.notes:
+        yield f"note: {note}"
+    if m.unfinished:
+        yield f"unfinished: {m.unfinished}"
+
+
+def _verdict(other: Measured, ratio: Ratio) -> str:
+    assert other.latency
+    times = f"{other.file}: median {other.latency.median_ms:.2f} ms, {in_words(ratio)} times as long"
+    if not ratio.told_apart:
+        return f"{times}: which is faster cannot be told from this; measure longer (--seconds)"
+    return f"{times}: the artifact is {'faster' if ratio.low > 1 else 'slower'}"
