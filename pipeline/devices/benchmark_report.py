@@ -58,7 +58,7 @@ def parse(said: str) -> Report:
         summary = {NAMES[name]: value / 1000 for name, value in timed.items() if name in NAMES}
         if runs < 1 or "mean" not in summary:
             raise ValueError
-    except ValueError:
+    except (ValueError, KeyError):
         raise DeviceError(
             f"benchmark_model printed no timings in a format that is known{last_words(said)}: give LiteRT's own"
             " benchmark_model with --benchmark-binary."
@@ -80,7 +80,7 @@ def _statistics(line: str) -> dict[str, float]:
     """'count=50 first=79449 curr=81350 ...' → its figures, in microseconds; raises ValueError."""
     words = line.removeprefix("INFO: ").replace("(all same)", "").split()
     found = {name: float(value) for name, equals, value in (word.partition("=") for word in words) if equals}
-    if "avg" not in found and found["count"] > 0:  # one run, or all alike: it prints only 'count=1 curr=N'
+    if "first" not in found and found["count"] > 0:  # one run, or all alike: 'count=5 curr=N(all same)'
         found |= dict.fromkeys(("first", "min", "max", "avg"), found["curr"]) | {"std": 0.0}
     return found
 
