@@ -1,6 +1,6 @@
-"""A phone for tests: Debian's real adbd in namespaces of its own, with a /data/local/tmp, and an `adb` that sees it alone.
+"""A phone for tests: Debian's real adbd in namespaces of its own, with a /data/local/tmp, and an `adb` that sees it.
 
-Nothing of it is on the network, and nothing of it lives longer than the namespaces: adbd, adb's server, what they start.
+Nothing of it is on the network, and nothing outlives the namespaces: adbd, adb's server, what they start.
 """
 
 import contextlib
@@ -15,7 +15,8 @@ import pytest
 from conftest import ROOT
 
 ADBD = Path(os.environ.get("SEGQUANT_ADBD", ROOT / ".adbd")) / "adbd"
-PORT = 5555
+PORT = 5699
+"""Beside those where adb looks for emulators (5555 to 5585)."""
 SERIAL = f"127.0.0.1:{PORT}"
 BEGIN = r"""
 set -e
@@ -48,10 +49,17 @@ echo $! >"$root/data/adbd.pid"
 wait || true
 sleep infinity
 """
+UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "--net", "--pid", "--fork")
+LEFT = """
+ls -A /data/local/tmp
+for process in /proc/[0-9]*; do
+    case "$(readlink "$process/cwd")" in /data/local/tmp*) cat "$process/comm" ;; esac
+done
+"""
 
 
 class Phone:
-    """``folder``: what the phone has in /data/local/tmp."""
+    """One phone. ``options``: how its /data/local/tmp is mounted, such as 'size=1m,noexec'."""
 
     serial = SERIAL
 
@@ -60,11 +68,11 @@ class Phone:
         self.root.mkdir(parents=True)
         arguments = [str(self.root), str(ADBD), options, str(PORT), sys.executable]
         self._process = subprocess.Popen(
-            ["unshare", "--user", "--map-root-user", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", BEGIN,
-             "sh", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            [*UNSHARE, "--kill-child", "sh", "-c", BEGIN, "sh", *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
         until = time.monotonic() + 20
-        while not self._inside("test -s /data/adbd.pid"):
+        while not self._inside(f"cat /proc/net/tcp /proc/net/tcp6 | grep -q ':{PORT:04X} .* 0A '"):  # it listens
             if self._process.poll() is not None or time.monotonic() > until:
                 self.close()
                 raise RuntimeError(f"the phone does not start: {self._process.stderr.read().decode()}")
@@ -89,7 +97,8 @@ class Phone:
         return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
 
     def left_behind(self) -> list[str]:
-        return self.shell("ls -A /data/local/tmp; pgrep -fl "[.]/benchmark_model"").stdout.split()
+        """Names of files and of the programs that run there."""
+        return self.shell(LEFT).stdout.split()
 
     def unplug(self) -> None:
         self.shell("kill -9 $(cat /data/adbd.pid)")
@@ -116,7 +125,6 @@ def started(home: Path, options: str = "size=200m") -> Phone:
         pytest.skip(f"no adbd: `tests/adbd.sh {ADBD.parent}` makes it (27 MB, half a minute)")
     if not shutil.which("adb"):
         pytest.skip("no adb: `apt-get install adb` brings it")
-    able = subprocess.run(["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "true"], check=False)
-    if able.returncode:
-        pytest.skip("no namespaces: allow unprivileged ones (sysctl kernel.unprivileged_userns_clone=1), or run as root")
+    if subprocess.run([*UNSHARE, "true"], check=False).returncode:
+        pytest.skip("no namespaces: allow them to this user (sysctl kernel.unprivileged_userns_clone=1)")
     return Phone(home, options)

@@ -313,3 +313,11 @@ def cases() -> list[Case]:
     ]  # fmt: skip
     assert len({case.name for case in found}) == len(found)
     return found
+
+
+def small_file(folder: Any, shape: tuple[int, ...] = (1, 9, 8, 3), version: int = 1) -> Any:
+    """The path of a float RELU in ``folder``, under a name that no shell may see unquoted."""
+    data = Data(shape, "float32")
+    path = folder / "a $(touch pwned) 'name'; b.tflite"
+    path.write_bytes(model(Case("relu", "RELU", version, (data,), data)))
+    return path

@@ -1,14 +1,13 @@
 """Stands in for LiteRT's benchmark_model: takes its flags, prints its lines, and runs the file in LiteRT for real.
 
-``as_program`` writes it as one file that runs by itself. What it prints is in tflite/tools/benchmark: benchmark_main.cc,
-benchmark_model.cc, benchmark_tflite_model.cc, and in xla/tsl/util/stats_calculator.h. KIND chooses the build:
+``as_program`` writes it as one file that runs by itself. What it prints is in LiteRT's tflite/tools/benchmark:
+benchmark_main.cc, benchmark_model.cc, benchmark_tflite_model.cc, and in xla/tsl/util/stats_calculator.h. KIND chooses:
 
 new     of today: lines begin with 'INFO: ', percentiles, peak memory
-old     of 2020: neither (the log in tensorflow issue 42507)
+old     of 2020: neither, and no --output_filepath (the log in tensorflow issue 42507)
 silent  prints nothing that is known
 crash   ends by SIGSEGV when it runs a file
 hang    runs a file for an hour
-before-outputs  of before --output_filepath
 """
 
 import os
@@ -78,7 +77,7 @@ def main():
         print("Hello, I am another program.")
         return
     info("STARTING!")
-    if KIND in ("old", "before-outputs") and "output_filepath" in flags:
+    if KIND == "old" and "output_filepath" in flags:
         print(f"WARN: Unconsumed cmdline flags: --output_filepath={flags.pop('output_filepath')}")
     info("Log parameter values verbosely: [0]")
     if not flags.get("graph"):

@@ -54,7 +54,8 @@ footprint of the model at runtime. Take the information at your discretion.
 Peak memory footprint (MB): init=0 overall=12.8672
 Profiling Info for Benchmark Initialization:
 ============================== Run Order ==============================
-\t             [node type]\t          [start]\t  [first]\t [avg ms]\t     [%]\t  [cdf%]\t  [mem KB]\t[times called]\t[Name]
+\t             [node type]\t          [start]\t  [first]\t [avg ms]\t     [%]\t  [cdf%]\t  [mem KB]\t[times called]\
+\t[Name]
 \t         AllocateTensors\t            0
 """
 # github.com/tensorflow/tensorflow, issue 43541: the GPU delegate, 2020
@@ -312,9 +313,15 @@ def test_a_file_is_run_and_timed_and_nothing_stays(here, file, monkeypatch):
     runner.time(3)
     calls = (here.home / "calls").read_text().splitlines()
     assert "--input_layer=image --input_layer_shape=1,4,3,3 --use_gpu=true" in calls[0]
-    assert "--num_threads=1" in calls[0] and calls[0].split()[-1] == str(core) and "--num_runs=9 --min_secs=0 --max_secs=300" in calls[1]
+    assert (
+        "--num_threads=1" in calls[0]
+        and calls[0].split()[-1] == str(core)
+        and "--num_runs=9 --min_secs=0 --max_secs=300" in calls[1]
+    )
     assert "image:1/last --num_runs=3" in calls[-1]
-    assert np.array_equal(np.frombuffer(next((here.home / "far").rglob("last")).read_bytes(), np.uint8), given[-1].ravel())
+    assert np.array_equal(
+        np.frombuffer(next((here.home / "far").rglob("last")).read_bytes(), np.uint8), given[-1].ravel()
+    )
     with pytest.raises(ArtifactError, match=r"takes uint8 \[1, 4, 3, 3\], it was given int8 \[1, 4, 3, 3\]"):
         runner.infer(given[0].astype(np.int8))
     runner.close()
@@ -342,7 +349,8 @@ def test_the_target_decides_the_delegate(here, file, target, flag):
         ("kill -SEGV $$", DeviceError, r"net.*crashed on X \(signal 11\)"),
         ("echo 'ERROR: Failed to load model x' >&2; exit 1", ArtifactError, "LiteRT on X refuses it"),
         ("echo 'I am new here'; exit 0", DeviceError, "no timings in a format that is known"),
-        ('if [ -n "$output" ]; then head -c 5 "$input" >"$output"; fi', DeviceError, "wrote 5 bytes of an output of 36"),
+        ('if [ -n "$output" ]; then head -c 5 "$input" >"$output"; fi', DeviceError,
+         "wrote 5 bytes of an output of 36"),
         ('echo "WARN: Unconsumed cmdline flags: --output_filepath=x"', DeviceError, "older than its option"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Fetching benchmark_model once: from a server on this machine that breaks off, knows no ranges, or has another file."""
+"""Fetching benchmark_model once: from a server here that breaks off, knows no ranges, or has another file."""
 
 import http.server
 import json
@@ -115,7 +115,9 @@ def test_what_cannot_be_continued_is_begun_again(server, tmp_path, change):
 
 def test_a_network_that_is_not_there_is_a_sentence(server, tmp_path):
     server.status = 404
-    with pytest.raises(DeviceError, match=r"cannot be fetched \(.*Not Found.*fetch http://.* elsewhere and give it with"):
+    with pytest.raises(
+        DeviceError, match=r"cannot be fetched \(.*Not Found.*fetch http://.* elsewhere and give it with"
+    ):
         get(server, tmp_path)
     assert len(server.asked) == 1  # asking again would not help
     server.status = 503

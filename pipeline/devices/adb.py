@@ -139,7 +139,8 @@ class Phone:
 
     def run(self, words: Sequence[str], timeout_seconds: float = 60) -> Ran:
         # adb ends with 0 where the device goes away meanwhile, and old ones with 0 always: the code comes in the text.
-        line = f"{shlex.join(words)}; echo; echo {END}$?"
+        # Joined there: adb brings standard output and error on two ways, and the one can overtake the other.
+        line = f"{{ {shlex.join(words)}; }} 2>&1; code=$?; echo; echo {END}$code"
         said, mark, code = self._adb(["shell", line], timeout_seconds).said.rpartition(f"\n{END}")
         if not mark or not code.strip().isdigit():
             raise self._gone("a program ran on it")
