@@ -36,6 +36,9 @@ test-real: install
 		-r requirements-qualcomm.txt -r requirements-openvino.txt -r requirements-web.txt
 	test -x /usr/sbin/sshd || { $(AS_ROOT) apt-get -qq update && $(AS_ROOT) apt-get -qq -y install openssh-server openssh-client; } \
 		|| echo "make: no ssh server, so its tests are skipped"
+	command -v adb >/dev/null || { $(AS_ROOT) apt-get -qq update && $(AS_ROOT) apt-get -qq -y install adb; } \
+		|| echo "make: no adb, so its tests are skipped"
+	tests/adbd.sh .adbd || echo "make: no adbd, so its tests are skipped"
 	PYTHON=$(PY) tests/arm64.sh .arm64 || echo "make: no ARM64 userland, so its tests are skipped"
 	command -v chromium >/dev/null && /sbin/ldconfig -p | grep -q libvulkan.so.1 || \
 		{ $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq --no-install-recommends libvulkan1 chromium; } \
@@ -57,4 +60,4 @@ lock:
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-web.in -o requirements-web.txt
 
 clean:
-	rm -rf $(VENV) .arm64 .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .adbd .arm64 .pytest_cache .mypy_cache .ruff_cache

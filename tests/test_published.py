@@ -79,9 +79,13 @@ def test_it_is_fetched_once_and_its_sha256_recorded(server, tmp_path):
     assert record["sha256"] == sha256(FILE) and record["url"].endswith("/latest/android_aarch64_benchmark_model")
     assert get(server, tmp_path / "new") == file and len(server.asked) == 1
     assert sorted(os.listdir(tmp_path / "new")) == [file.name, f"{file.name}.json"]  # no .part stays
-    file.write_bytes(FILE[:-1] + b"x")
-    with pytest.raises(DeviceError, match="is not what was downloaded .*delete it, and it is fetched again"):
-        get(server, tmp_path / "new")
+    for broken, text in ((FILE[:-1] + b"x", record), (FILE, {}), (FILE, "[")):
+        file.write_bytes(broken)
+        file.with_name(f"{file.name}.json").write_text(text if isinstance(text, str) else json.dumps(text))
+        with pytest.raises(DeviceError, match="is not what was downloaded .*delete it, and it is fetched again"):
+            get(server, tmp_path / "new")
+    file.unlink()
+    assert get(server, tmp_path / "new").read_bytes() == FILE
 
 
 def test_an_interrupted_download_goes_on_where_it_stopped(server, tmp_path):
@@ -134,6 +138,12 @@ def test_a_page_to_log_in_is_not_taken_for_the_program(server, tmp_path):
         get(server, tmp_path)
     server.data, server.etag = FILE, '"two"'
     assert get(server, tmp_path).read_bytes() == FILE
+
+
+def test_a_cache_that_cannot_be_written_is_a_sentence(server, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DeviceError, match=r"cannot be written or read \(Not a directory\): name another cache"):
+        get(server, tmp_path / "file" / "folder")
 
 
 def test_the_cache_is_the_users(monkeypatch, tmp_path):

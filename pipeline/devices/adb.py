@@ -87,7 +87,7 @@ def adb(words: Sequence[str], timeout_seconds: float = 60) -> Ran:
 def attached() -> list[Attached]:
     """All that adb knows of, usable or not."""
     found = []
-    for line in adb(["devices", "-l"]).said.splitlines():
+    for line in adb(["devices", "-l"], 20).said.splitlines():
         told = re.match(r"^(\S+)\s+(no permissions|\S+)(.*)$", line)
         if told and told[1] != "(no" and not line.startswith(("*", "List of devices", "adb server", "adb:", "error:")):
             model = re.search(r"\bmodel:(\S+)", told[3])

@@ -240,7 +240,7 @@ class BenchmarkRunner:
                 machine.pull(self._path(at, "out"), made)
             finally:
                 with contextlib.suppress(DeviceError):
-                    machine.run(["rm", "-rf", self._path(at)])
+                    machine.run(["rm", "-rf", self._path(at)], 20)
             return [self._output(made / f"{i:06}") for i in range(len(images))]
 
     def _output(self, file: Path) -> np.ndarray:

@@ -34,8 +34,14 @@ def cache() -> Path:
 
 def benchmark_model(build: str, place: str = PLACE, folder: Path | None = None) -> Path:
     """The file of one of ``BUILDS``; raises DeviceError."""
-    name = f"{build}_benchmark_model"
-    return fetch(f"{place}/{name}", (folder or cache()) / name)
+    file = (folder or cache()) / f"{build}_benchmark_model"
+    try:
+        return fetch(f"{place}/{file.name}", file)
+    except OSError as error:
+        raise DeviceError(
+            f"{file} cannot be written or read ({error.strerror}): name another cache in XDG_CACHE_HOME, or give"
+            " benchmark_model with --benchmark-binary."
+        ) from None
 
 
 def fetch(url: str, file: Path) -> Path:
@@ -45,7 +51,7 @@ def fetch(url: str, file: Path) -> Path:
     """
     record = file.with_name(f"{file.name}.json")
     if file.is_file() and record.is_file():
-        if json.loads(record.read_text())["sha256"] != sha256(file):
+        if _recorded(record) != sha256(file):
             raise DeviceError(
                 f"{file} is not what was downloaded (its sha256 is not the one in {record.name}): delete it, and it is"
                 " fetched again."
@@ -77,6 +83,13 @@ def fetch(url: str, file: Path) -> Path:
         os.replace(part, file)
         _etag(part).unlink(missing_ok=True)
     return file
+
+
+def _recorded(record: Path) -> str | None:
+    try:
+        return str(json.loads(record.read_text())["sha256"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _etag(part: Path) -> Path:
