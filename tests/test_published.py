@@ -41,7 +41,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
         if server.status != 200:
             self.send_error(server.status)
             return
-        if asked and server.ranges and self.headers.get("If-Range") == server.etag:
+        if asked and server.ranges and self.headers.get("If-Range") in (None, server.etag):
             begin = int(asked.removeprefix("bytes=").removesuffix("-"))
             if begin >= len(server.data):
                 self.send_error(416)

@@ -36,6 +36,7 @@ ZONES = {
     "/sys/class/thermal/thermal_zone2/type": "battery", "/sys/class/thermal/thermal_zone3/type": "cpu-off",
     "/sys/class/thermal/thermal_zone0/temp": "47500", "/sys/class/thermal/thermal_zone1/temp": "41000",
     "/sys/class/thermal/thermal_zone2/temp": "55000", "/sys/class/thermal/thermal_zone3/temp": "-273000",
+    "/sys/class/thermal/thermal_zone4/type": "soc-volt", "/sys/class/thermal/thermal_zone4/temp": "850000",
 }  # fmt: skip
 SERVICE = """Cached temperatures:
 \tTemperature{mValue=39.5, mType=0, mName=CPU0, mStatus=0}
