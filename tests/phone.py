@@ -108,7 +108,7 @@ class Phone:
         folder = self.home / "bin"
         folder.mkdir(exist_ok=True)
         words = " ".join(self.enter(shutil.which("adb") or ""))
-        (folder / "adb").write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        (folder / "adb").write_text(f'#!/bin/sh\nTMPDIR="${{0%/*}}" exec {words} "$@"\n')
         (folder / "adb").chmod(0o755)
         return {
             "PATH": f"{folder}:{os.environ['PATH']}", "HOME": str(self.home), "ANDROID_ADB_SERVER_PORT": "5554",
