@@ -68,7 +68,7 @@ def test_a_network_runs_there_as_it_runs_here(attached, tmp_path):
     assert np.array_equal(runner.infer(images[2]), expected[2])
     block, here = runner.time(20), host.time(20)
     assert block.runs == 20 and {"median", "mean", "min", "max", "p95"} <= set(block.summary_ms)
-    assert here.typical_ms / 10 < block.typical_ms < here.typical_ms * 10
+    assert here.typical_ms / 30 < block.typical_ms < here.typical_ms * 30  # ms both, on a busy machine
     assert runner.facts.init_ms > 0 and runner.facts.first_ms > 0
     assert 1 << 24 < runner.peak_memory_bytes() < 1 << 31
     assert "Timings (microseconds): count=3" in runner.profile_text(3)
@@ -124,11 +124,12 @@ def test_unplugged_in_the_middle(attached, tmp_path, monkeypatch):
     runner = connection.open(small_file(tmp_path), How())
     kept = []
     with pytest.raises(DeviceError, match=f"android:{one.serial} went away while .*: plug it in again"):
-        for made in runner.infer_many(noise(3)):
+        for made in runner.infer_many(noise(100)):
             kept.append(made)
             if len(kept) == 2:
                 threading.Timer(0.3, one.unplug).start()
-    assert len(kept) == 2 and all(np.array_equal(a, np.maximum(b, 0)) for a, b in zip(kept, noise(2), strict=True))
+    assert 2 <= len(kept) < 100
+    assert all(np.array_equal(a, np.maximum(b, 0)) for a, b in zip(kept, noise(len(kept)), strict=True))
     connection.close()  # says nothing more
 
 
@@ -136,7 +137,7 @@ def test_unplugged_while_it_measures(attached, tmp_path):
     one = attached()
     connection = opened(one, tmp_path, "hang")
     threading.Timer(1.5, one.unplug).start()
-    with pytest.raises(DeviceError, match="went away while a program ran on it"):
+    with pytest.raises(DeviceError, match=f"android:{one.serial} went away while .*: plug it in again"):
         connection.open(small_file(tmp_path), How())
     connection.close()
 
