@@ -150,7 +150,6 @@ def bench_on(plan: Plan, kind: Device, name: str, connection: Connection, say: S
         raise RunError(f"{run.config.data} has other classes than the run: restore the dataset or make a new run.")
     decoded = Decoded(dataset.splits[plan.split])
     count = len(decoded) if plan.images is None else min(plan.images, len(decoded))
-    machine = {**connection.describe(), "threads": threads}
     notes, ratios, swept, unfinished, on_host = [], list[Ratio](), [], "", None
     with contextlib.ExitStack() as stack:
 
@@ -169,6 +168,7 @@ def bench_on(plan: Plan, kind: Device, name: str, connection: Connection, say: S
 
         target = artifact.recipe["target"]
         loaded = pair(threads)
+        machine = {**connection.describe(), "threads": threads}  # only now it may know what runs them
         here = None
         if connection.identity != "host":
             here = connect("host").open(artifact.path, How(2))

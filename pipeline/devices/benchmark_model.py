@@ -27,6 +27,8 @@ LONGEST_SECONDS = 300
 INFERENCE_SECONDS = 120
 """What loading the file and one inference may take at most."""
 BATCH_BYTES = 64 << 20
+BLOCK_MS = 2000.0
+"""Each block is a process of its own, which warms up for half a second."""
 BATCH_IMAGES = 32
 DELEGATES = {"gpu": "--use_gpu=true", "gpu-delegate": "--use_gpu=true", "nnapi": "--use_nnapi=true"}
 """Target → the delegate to ask for; XNNPACK for all others."""
@@ -189,6 +191,7 @@ class BenchmarkRunner:
             init_ms=report.init_ms,
             first_ms=report.first_ms,
             runs_on=report.runs_on,
+            block_ms=BLOCK_MS,
         )
 
     def _path(self, *parts: str) -> str:
