@@ -11,7 +11,9 @@ from pipeline.convert import tflite_bytes
 from pipeline.devices import connect, device, devices
 from pipeline.devices.host import HostRunner
 from pipeline.fold import fold
+from pipeline.nouns.device import Block
 from pipeline.nouns.errors import ArtifactError, BadSpec, UnknownName
+from pipeline.timing import Protocol, measure, ratio_of
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +73,35 @@ def test_the_best_device_is_one_that_is_attached():
         device("host:1")
     with pytest.raises(UnknownName, match="did you mean 'host'"):
         device("hosst")
+
+
+class Slower:
+    """The same runner, each inference a share longer."""
+
+    def __init__(self, runner, share):
+        self.runner, self.share, self.facts = runner, share, runner.facts
+
+    def time(self, runs):
+        block = self.runner.time(runs)
+        return Block(runs, tuple(ms * (1 + self.share) for ms in block.samples_ms))
+
+
+@pytest.mark.real
+def test_a_file_beside_itself_is_as_fast(file):
+    same = []
+    for _ in range(20):
+        with HostRunner(file, 1, pinned=True) as a, HostRunner(file, 1, pinned=True) as b:
+            same.append(ratio_of(*measure([a, b], Protocol("short", runs=10, seconds=2.0, warmup_seconds=0.2))))
+    said = [f"{r.ratio:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in same]
+    assert sum(not ratio.told_apart for ratio in same) >= 19, said
+
+
+@pytest.mark.real
+def test_a_slowdown_of_five_percent_is_found(file):
+    """A busy machine needs longer, as it says by a wide interval."""
+    with HostRunner(file, 1, pinned=True) as a, HostRunner(file, 1, pinned=True) as b:
+        for seconds in (2.0, 10.0, 40.0, 120.0):
+            ratio = ratio_of(*measure([Slower(a, 0.05), b], Protocol("longer", seconds=seconds)))
+            if ratio.high - ratio.low < 0.04:
+                break
+    assert ratio.low > 1, f"{ratio.ratio:.3f} [{ratio.low:.3f}, {ratio.high:.3f}] after {seconds:g} s"
