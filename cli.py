@@ -490,6 +490,38 @@ def inspect(
 
 
 @main.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@RUN
+@ARTIFACT_TARGET
+@click.option("--runs", type=click.IntRange(4), default=100, show_default=True, help="Inferences with the profiler.")
+@THREADS
+@click.option("--all", "every_op", is_flag=True, help="Show every op, however short.")
+@JSON
+def profile(
+    file: Path | None, run_path: Path | None, target_name: str | None, runs: int, threads: int, every_op: bool,
+    json_path: Path | None,
+) -> None:  # fmt: skip
+    """Where an inference spends its time on this machine's CPU, op by op, beside what the machine could attain.
+
+    FILE is any .tflite file; without it, the run's artifact that was converted last. Times are from the runtime's own
+    profiler; MACs and bytes are counted from the file; peaks are measured in the same runtime.
+    """
+    from pipeline.bench import newest_artifact
+    from pipeline.profile import profile as measure
+    from pipeline.resolve import run_to_use
+    from pipeline.show_profile import show_profile
+    from pipeline.targets import target as find_target
+
+    if target_name:
+        find_target(target_name)
+    if file is None:
+        file = newest_artifact(run_to_use(run_path, say), target_name).path
+    result = measure(file, threads, runs)
+    write_numbers(json_path, result.to_json())
+    show_profile(result, every_op)
+
+
+@main.command()
 def doctor() -> None:
     """Say of each target and device whether it is ready on this machine, and the one command that makes it so."""
     from pipeline.show import show_readiness
