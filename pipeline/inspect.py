@@ -150,7 +150,6 @@ def inspect(file: Path, target: Target, compiler: bool = True) -> Inspection:
     parameters = sum(graph.tensors[i].size_bytes for i in inside)
     stored = _stored(graph, verdicts, rules) or parameters
     largest = max((t for t in graph.tensors if not t.constant), key=lambda t: t.activation_bytes, default=None)
-    ends = {*graph.inputs, *graph.outputs}
     return Inspection(
         target=target.name,
         ops=tuple((op.name, next((t.name for t in graph.writes(op)), "").split(";")[0]) for op in graph.ops),
@@ -165,7 +164,7 @@ def inspect(file: Path, target: Target, compiler: bool = True) -> Inspection:
         largest_activation=largest.name if largest else "",
         requantizations=sum(
             op.name in BORDER
-            and not ends & {*op.inputs, *op.outputs}
+            and not graph.at_border(op)
             and not all(t.constant for t in graph.reads(op))  # weights kept as float16 are no change of range
             for op in graph.ops
         ),

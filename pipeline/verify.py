@@ -92,9 +92,8 @@ def _versions(graph: Graph, target: Target) -> Iterator[str]:
 
 def _types(graph: Graph) -> Iterator[str]:
     for op in graph.ops:
-        ends = set(op.inputs) & set(graph.inputs) or set(op.outputs) & set(graph.outputs)
         if op.name in BORDER:
-            if not ends:
+            if not graph.at_border(op):
                 yield f"{_at(op, graph)} changes the range inside the graph"
         elif any(t.dtype in FLOATS for t in (*graph.reads(op), *graph.writes(op))):
             yield f"{_at(op, graph)} is a float op"

@@ -7,13 +7,16 @@ import json
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from single_ops import RELU, VALID, conv, model, pool, resize, transposed
+from single_ops import RELU, VALID, Data, conv, model, plain, pool, resize, transposed
 
 from pipeline.inspect import by_rule
+from pipeline.nouns.errors import ContractViolation
+from pipeline.nouns.ranges import Range
 from pipeline.nouns.tflite import read
 from pipeline.rewrite import rewrite
 from pipeline.targets import target, targets
 from pipeline.targets.rewrites import (
+    BYTES_THROUGH_FLOAT,
     DILATED_AS_DENSE,
     PIXEL_AS_CONVOLUTIONS,
     POOL_AS_DEPTHWISE,
@@ -33,7 +36,16 @@ def moved(case, zero_point):
     )  # fmt: skip
 
 
+def camera(name, made=-128, scale=1 / 255):
+    """A camera's uint8 into int8, as the converter writes it."""
+    case = plain(name, "QUANTIZE", "uint8", made=Data((1, 16, 16, 8), "int8", scale=1 / 255, zero_point=made))
+    data = dataclasses.replace(case.inputs[0], scale=scale, zero_point=0)
+    return dataclasses.replace(case, version=1, inputs=(data,))
+
+
 CASES = [
+    (camera("camera"), BYTES_THROUGH_FLOAT),
+    (camera("clipped", 17), BYTES_THROUGH_FLOAT),
     (moved(pool("halves", "AVERAGE_POOL_2D", (6, 8), (6, 7), size=(12, 15)), -128), POOL_AS_DEPTHWISE),
     (moved(pool("overlapping", "AVERAGE_POOL_2D", (5, 4), (3, 2), size=(17, 20)), -20), POOL_AS_DEPTHWISE),
     (moved(pool("whole", "AVERAGE_POOL_2D", (16, 16), (16, 16)), -128), POOL_AS_MEAN),
@@ -104,6 +116,8 @@ def test_a_rewrite_gives_what_the_op_gave(case, one, per_tensor):
         levels = rng.integers(-128, 128, shape[-1])  # so that means lie everywhere
         levels[0] = 127
         image = np.clip(levels + rng.integers(-60, 61, shape), -128, 127).astype(np.int8)
+        if graph.tensors[graph.inputs[0]].dtype == "uint8":
+            image = rng.permutation(np.resize(np.arange(256), np.prod(shape))).reshape(shape).astype(np.uint8)
         before, after = run(data, image), run(new, image)
         worst = max(worst, int(np.abs(before.astype(int) - after).max()))
         spread |= set(np.unique(before).tolist())
@@ -134,6 +148,8 @@ def test_a_resize_in_products_is_the_interpolation_of_the_definition():
         (transposed("another range", fused=RELU), TRANSPOSED_WITHOUT_ACTIVATION),
         (transposed("no activation", padding=VALID), TRANSPOSED_WITHOUT_ACTIVATION),
         (transposed("no padding", padding=VALID), TRANSPOSED_AS_VALID),
+        (camera("another range", scale=1 / 200), BYTES_THROUGH_FLOAT),
+        (plain("within int8", "QUANTIZE"), BYTES_THROUGH_FLOAT),
     ],
     ids=lambda value: str(getattr(value, "name", value)),
 )
@@ -202,3 +218,22 @@ def test_a_rewrite_whose_result_the_target_refuses_is_not_made():
     assert rewrite(data, dataclasses.replace(nothing, rules=rules)) == (data, ())
     assert rewrite(data, nothing)[1] != ()
     assert rewrite(data, target("ethos-u85")) == (data, ())  # the last resize of a graph stays as it is there
+
+
+def test_types_change_at_the_border_and_not_inside():
+    from pipeline.nouns.graph_edit import GraphEdit
+    from pipeline.verify import verify
+
+    graph = read(rewritten(model(camera("camera")), BYTES_THROUGH_FLOAT))
+    assert [op.name for op in graph.ops] == ["DEQUANTIZE", "QUANTIZE"] and all(map(graph.at_border, graph.ops))
+    edit = GraphEdit(model(camera("camera")))
+    (source,), (result,) = edit.op(0).inputs, edit.op(0).outputs
+    a, b = (edit.like(result, name, (1, 16, 16, 8)) for name in "ab")
+    f, g, h = (edit.in_float(source, name) for name in "fgh")
+    steps = [(source, f), (f, a), (a, g), (g, b), (b, h), (h, result)]
+    names = ["DEQUANTIZE", "QUANTIZE"] * 3
+    edit.replace(0, [edit.made(n, 2, [x], [y], f"{n.title()}Options") for n, (x, y) in zip(names, steps, strict=True)])
+    graph = read(edit.finished())
+    assert [graph.at_border(op) for op in graph.ops] == [True, True, False, False, True, True]
+    with pytest.raises(ContractViolation, match="op 2 DEQUANTIZE .*changes the range inside.*op 3 QUANTIZE"):
+        verify(graph, target("cpu"), [Range(0.0, 1.0)])

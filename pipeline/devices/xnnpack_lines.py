@@ -23,7 +23,7 @@ KERNELS = {
     "RESIZE_BILINEAR": ("Resize Bilinear",), "AVERAGE_POOL_2D": ("Average Pooling", "Global Average"),
     "MAX_POOL_2D": ("Max Pooling",), "MEAN": ("Mean", "Global Average"), "SUM": ("Sum",), "PAD": ("Constant Pad",),
     "SOFTMAX": ("Softmax",), "LOGISTIC": ("Sigmoid",), "TANH": ("Tanh",), "HARD_SWISH": ("HardSwish",),
-    "LEAKY_RELU": ("Leaky ReLU",), "PRELU": ("PReLU",), "ELU": ("ELU",), "QUANTIZE": ("Convert",),
+    "LEAKY_RELU": ("Leaky ReLU",), "PRELU": ("PReLU",), "ELU": ("ELU",), "QUANTIZE": ("Convert", "Invalid Unary"),
     "DEQUANTIZE": ("Convert",), "TRANSPOSE": ("Transpose",), "DEPTH_TO_SPACE": ("Depth To Space", "Transpose"),
     "SPACE_TO_DEPTH": ("Space To Depth", "Transpose"), "CONCATENATION": ("Copy", "Concatenate"),
     "RESHAPE": ("Copy",), "SPLIT": ("Copy", "Slice", "Even Split"), "SLICE": ("Slice", "Copy"),

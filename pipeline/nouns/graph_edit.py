@@ -66,6 +66,12 @@ class GraphEdit:
         self.graph.tensors.append(tensor)
         return len(self.graph.tensors) - 1
 
+    def in_float(self, index: int, name: str) -> int:
+        """Adds a float32 activation of another one's shape; returns its index."""
+        made = self.like(index, name, self.tensor(index).shape)
+        self.tensor(made).type, self.tensor(made).quantization = schema.TensorType.FLOAT32, None
+        return made
+
     def made(
         self, name: str, version: int, inputs: Sequence[int], outputs: Sequence[int], table: str = "", **options: Any
     ) -> Any:

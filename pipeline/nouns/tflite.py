@@ -116,6 +116,15 @@ class Graph:
     def writes(self, op: Op) -> Iterator[Tensor]:
         return (self.tensors[i] for i in op.outputs)
 
+    def at_border(self, op: Op) -> bool:
+        """Whether an op that changes types does so for the graph's input or output: alone, or with floats between."""
+        near = [op]
+        for other in self.ops:
+            between = (set(other.outputs) & set(op.inputs)) | (set(op.outputs) & set(other.inputs))
+            if other.name in ("QUANTIZE", "DEQUANTIZE") and any("float" in self.tensors[i].dtype for i in between):
+                near.append(other)
+        return any({*one.inputs} & {*self.inputs} or {*one.outputs} & {*self.outputs} for one in near)
+
     def recipe(self) -> dict[str, Any] | None:
         """What we wrote into the file when it was made; None for a file that is not ours."""
         if RECIPE_KEY not in self.metadata:

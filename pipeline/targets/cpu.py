@@ -22,6 +22,7 @@ from pipeline.targets.checks import (
     from_file,
     unit_strides,
 )
+from pipeline.targets.rewrites import BYTES_THROUGH_FLOAT
 
 SOURCE = "tflite/delegates/xnnpack/xnnpack_delegate.cc"
 WORKER = Path(__file__).with_name("xnnpack_worker.py")
@@ -156,11 +157,13 @@ CPU = Target(
             "STRIDED_SLICE": taken(constant(1, 2), unit_strides), "SPLIT": taken(constant(0), pieces_at_most(4)),
             "DEPTH_TO_SPACE": taken(), "SPACE_TO_DEPTH": taken(), "PRELU": taken(constant(1), reads=ONLY_FLOAT),
             "DENSIFY": taken(constant(0)), **{op: taken(reads=ONLY_FLOAT) for op in FLOAT_ONLY},
+            # A camera's uint8 is 10 times as fast through XNNPACK as through LiteRT's own kernel (Xeon, one thread).
             "QUANTIZE": taken(keeps_sign, ratios(2**-8, 2**7, top=True), writes=INT8),
             "DEQUANTIZE": taken(reads=(*INT8, *FLOATS), writes=ONLY_FLOAT),
         },
         source=SOURCE,
         everywhere=(fixed_sizes,),
     ),
+    rewrites=(BYTES_THROUGH_FLOAT,),
     ask=ask,
 )  # fmt: skip

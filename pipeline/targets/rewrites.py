@@ -218,6 +218,20 @@ def transposed_as_valid(edit: GraphEdit, index: int, per_tensor: bool) -> list[A
     ]  # fmt: skip
 
 
+def bytes_through_float(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
+    """Every byte has its float and that float its byte again, so nothing changes but who does it."""
+    op = edit.op(index)
+    types = {edit.tensor(i).type for i in (op.inputs[0], op.outputs[0])}
+    ranges = [edit.tensor(i).quantization.scale[0] for i in (op.inputs[0], op.outputs[0])]
+    if types != {schema.TensorType.UINT8, schema.TensorType.INT8} or ranges[0] != ranges[1]:
+        return None
+    values = edit.in_float(op.inputs[0], f"{name_for(_name(edit, index), 'float')}/values")
+    return [
+        edit.made("DEQUANTIZE", 3, op.inputs, [values], "DequantizeOptions"),
+        edit.made("QUANTIZE", 2, [values], op.outputs, "QuantizeOptions"),
+    ]
+
+
 def _name(edit: GraphEdit, index: int) -> str:
     name = edit.tensor(edit.op(index).outputs[0]).name
     return name.decode() if isinstance(name, bytes) else str(name)
@@ -245,6 +259,9 @@ def _kernel(
     return kernel, bias
 
 
+BYTES_THROUGH_FLOAT = Rewrite(
+    "float", ("QUANTIZE",), "a DEQUANTIZE and a QUANTIZE, of which XNNPACK makes one pass", 0, bytes_through_float
+)
 POOL_AS_MEAN = Rewrite("mean", ("AVERAGE_POOL_2D",), "a MEAN over rows and columns", 1, pool_as_mean)
 POOL_AS_DEPTHWISE = Rewrite(
     "depthwise", ("AVERAGE_POOL_2D",), "a depthwise convolution whose weights are all one number", 1, pool_as_depthwise
