@@ -196,7 +196,9 @@ def convert(
     data, applied = rewrite(graphs[made_from], target, parent.per_tensor)
     how = {one.name: one.how for one in target.rewrites}
     for one in applied:
-        say(f"rewritten: {one.op} {one.output.rpartition('/')[0]} into {how[one.rewrite]} ({one.why})")
+        say(
+            f"rewritten: {one.op} {one.output.partition(';')[0].rpartition('/')[0]} into {how[one.rewrite]} ({one.why})"
+        )
     pinned = [INPUT_RANGE, *parent.ranges.values()] if parent.ranges else []
     verify(read(data), target, pinned, parent.per_tensor)
     return artifacts.write(path, data, {**recipe, "rewritten": [dataclasses.asdict(one) for one in applied]})

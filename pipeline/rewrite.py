@@ -10,7 +10,7 @@ from pipeline.nouns.tflite import Graph, Op, read
 
 
 def rewrite(data: bytes, target: Target, per_tensor: bool = False) -> tuple[bytes, tuple[Applied, ...]]:
-    """The file with the target's rewrites where its rules refuse an op and take all of what stands in its place.
+    """The file with the target's rewrites where its rules refuse an op, or are slow with it, and take what replaces it.
 
     ``per_tensor``: whether new kernels must have one scale each. A file in which nothing is to be done comes back as it
     is.
@@ -23,9 +23,10 @@ def rewrite(data: bytes, target: Target, per_tensor: bool = False) -> tuple[byte
     while True:
         edit = GraphEdit(data)
         chosen: dict[int, Rewrite] = {}
-        for index in refused:
+        for index in range(len(graph.ops)):
             for one in target.rewrites:
-                if graph.ops[index].name not in one.ops or (index, one.name) in useless:
+                wanted = index in refused or one.faster
+                if not wanted or graph.ops[index].name not in one.ops or (index, one.name) in useless:
                     continue
                 ops = one.make(edit, index, per_tensor)
                 if ops is not None:
@@ -46,7 +47,7 @@ def rewrite(data: bytes, target: Target, per_tensor: bool = False) -> tuple[byte
         }  # fmt: skip
         if not failed:
             return result, tuple(
-                Applied(one.name, graph.ops[index].name, _output(graph, index), refused[index])
+                Applied(one.name, graph.ops[index].name, _output(graph, index), refused.get(index, one.faster))
                 for index, one in sorted(chosen.items())
             )
         useless |= failed

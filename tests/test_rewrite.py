@@ -19,6 +19,7 @@ from pipeline.targets.rewrites import (
     BYTES_THROUGH_FLOAT,
     DILATED_AS_DENSE,
     PIXEL_AS_CONVOLUTIONS,
+    PIXELS_AS_CHANNELS,
     POOL_AS_DEPTHWISE,
     POOL_AS_MEAN,
     RESIZE_AS_PRODUCTS,
@@ -44,6 +45,10 @@ def camera(name, made=-128, scale=1 / 255):
 
 
 CASES = [
+    (conv("first", size=(17, 24), channels=(3, 8), stride=2), PIXELS_AS_CHANNELS),
+    (moved(conv("first relu", size=(16, 16), channels=(3, 8), stride=2, fused=RELU), -20), PIXELS_AS_CHANNELS),
+    (moved(conv("grey", size=(8, 8), channels=(1, 6), stride=2), -128), PIXELS_AS_CHANNELS),
+    (conv("one scale", size=(8, 12), channels=(4, 8), stride=2, per_tensor=True), PIXELS_AS_CHANNELS),
     (camera("camera"), BYTES_THROUGH_FLOAT),
     (camera("clipped", 17), BYTES_THROUGH_FLOAT),
     (moved(pool("halves", "AVERAGE_POOL_2D", (6, 8), (6, 7), size=(12, 15)), -128), POOL_AS_DEPTHWISE),
@@ -148,6 +153,12 @@ def test_a_resize_in_products_is_the_interpolation_of_the_definition():
         (transposed("another range", fused=RELU), TRANSPOSED_WITHOUT_ACTIVATION),
         (transposed("no activation", padding=VALID), TRANSPOSED_WITHOUT_ACTIVATION),
         (transposed("no padding", padding=VALID), TRANSPOSED_AS_VALID),
+        (conv("odd rows", size=(16, 18), channels=(3, 8), stride=2), PIXELS_AS_CHANNELS),
+        (conv("stride 1", channels=(3, 8)), PIXELS_AS_CHANNELS),
+        (conv("many channels", stride=2), PIXELS_AS_CHANNELS),
+        (conv("5x5", channels=(3, 8), stride=2, kernel=5), PIXELS_AS_CHANNELS),
+        (conv("no padding", channels=(3, 8), stride=2, padding=VALID), PIXELS_AS_CHANNELS),
+        (conv("float", "float32", channels=(3, 8), stride=2), PIXELS_AS_CHANNELS),
         (camera("another range", scale=1 / 200), BYTES_THROUGH_FLOAT),
         (plain("within int8", "QUANTIZE"), BYTES_THROUGH_FLOAT),
     ],
@@ -237,3 +248,12 @@ def test_types_change_at_the_border_and_not_inside():
     assert [graph.at_border(op) for op in graph.ops] == [True, True, False, False, True, True]
     with pytest.raises(ContractViolation, match="op 2 DEQUANTIZE .*changes the range inside.*op 3 QUANTIZE"):
         verify(graph, target("cpu"), [Range(0.0, 1.0)])
+
+
+def test_what_is_only_slow_is_rewritten_for_the_target_that_is_faster_without_it():
+    data = model(conv("first", size=(16, 24), channels=(3, 8), stride=2))
+    assert rewrite(data, target("cpu")) == (data, ())
+    new, (applied,) = rewrite(data, target("cpu-amx"))
+    assert (applied.op, applied.rewrite) == ("CONV_2D", "groups") and "AMX" in applied.why
+    assert [op.name for op in read(new).ops] == ["RESHAPE", "CONV_2D", "RESHAPE"]
+    assert rewrite(new, target("cpu-amx")) == (new, ())

@@ -26,7 +26,7 @@ KERNELS = {
     "LEAKY_RELU": ("Leaky ReLU",), "PRELU": ("PReLU",), "ELU": ("ELU",), "QUANTIZE": ("Convert", "Invalid Unary"),
     "DEQUANTIZE": ("Convert",), "TRANSPOSE": ("Transpose",), "DEPTH_TO_SPACE": ("Depth To Space", "Transpose"),
     "SPACE_TO_DEPTH": ("Space To Depth", "Transpose"), "CONCATENATION": ("Copy", "Concatenate"),
-    "RESHAPE": ("Copy",), "SPLIT": ("Copy", "Slice", "Even Split"), "SLICE": ("Slice", "Copy"),
+    "RESHAPE": ("Copy", "Static Reshape"), "SPLIT": ("Copy", "Slice", "Even Split"), "SLICE": ("Slice", "Copy"),
     "STRIDED_SLICE": ("Slice", "Copy"), "BATCH_MATMUL": ("Batch Matrix Multiply",),
 }  # fmt: skip
 """What XNNPACK's names for an op begin with (operator-type-defs.inc in google/XNNPACK)."""
