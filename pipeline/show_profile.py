@@ -45,7 +45,7 @@ def show_profile(p: Profile, every_op: bool) -> None:
 def _table(*names: str) -> Table:
     table = Table(box=SIMPLE_HEAD)
     for name in names:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == names[0])
     for name in NUMBERS:
         table.add_column(name, justify="right", width=max(map(len, name.split())))
     return table

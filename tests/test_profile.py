@@ -160,8 +160,10 @@ def test_what_could_be_of_two_ops_is_told_of_none():
     assert told(["Convolution", "Add (ND)"], chain("CONV_2D", "ADD", "ADD")) == [0, None]
     assert told(["Convolution", "Convolution", "Add (ND)"], chain("CONV_2D", "ADD")) == [None, None, 1]
     assert told(["Convolution", "Warp", "Add (ND)"], chain("CONV_2D", "ADD")) == [0, None, 1]
-    # Two pieces where the graph has one: nothing can be said of either.
+    # A place that the file has not, and two pieces where the graph has one: nothing can be said.
     assert told(["Convolution", "CONV_2D:7", "Add (ND)"], chain("CONV_2D", "ADD")) == [None] * 3
+    twice = [Line("Convolution", 0, True, 1.0), Line("Add (ND)", 0, True, 1.0)]
+    assert ops_of_lines(read(chain("CONV_2D", "ADD")), twice) == [None] * 2
 
 
 def test_times_add_up_whatever_could_be_told():

@@ -248,11 +248,19 @@ def test_types_change_at_the_border_and_not_inside():
     assert [graph.at_border(op) for op in graph.ops] == [True, True, False, False, True, True]
     with pytest.raises(ContractViolation, match="op 2 DEQUANTIZE .*changes the range inside.*op 3 QUANTIZE"):
         verify(graph, target("cpu"), [Range(0.0, 1.0)])
+    edit = GraphEdit(model(camera("camera")))
+    a, b, c = (edit.like(result, name, (1, 16, 16, 8)) for name in "abc")
+    steps = [(source, a), (a, b), (b, c), (c, result)]
+    edit.replace(0, [edit.made("QUANTIZE", 2, [x], [y], "QuantizeOptions") for x, y in steps])
+    graph = read(edit.finished())
+    assert [graph.at_border(op) for op in graph.ops] == [True, False, False, True]
 
 
 def test_what_is_only_slow_is_rewritten_for_the_target_that_is_faster_without_it():
     data = model(conv("first", size=(16, 24), channels=(3, 8), stride=2))
     assert rewrite(data, target("cpu")) == (data, ())
+    only_refused = dataclasses.replace(target("cpu"), rewrites=(dataclasses.replace(PIXELS_AS_CHANNELS, faster=""),))
+    assert rewrite(data, only_refused) == (data, ())
     new, (applied,) = rewrite(data, target("cpu-amx"))
     assert (applied.op, applied.rewrite) == ("CONV_2D", "groups") and "AMX" in applied.why
     assert [op.name for op in read(new).ops] == ["RESHAPE", "CONV_2D", "RESHAPE"]
