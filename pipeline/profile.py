@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.devices import host, host_profile
 from pipeline.devices.xnnpack_lines import ops_of_lines
-from pipeline.inspect import macs
+from pipeline.inspect import BORDER, macs
 from pipeline.nouns.errors import ArtifactError
 from pipeline.nouns.files import sha256
 from pipeline.nouns.profile import OpTime, Peaks, Profile, Timed
@@ -86,8 +86,8 @@ def stages_of(graph: Graph) -> list[str]:
     for op in graph.ops:
         word = layer_of(op, graph).partition("_")[0]
         before = next((made_by[i] for i in op.inputs if i in made_by), None)
-        if before is None and op.name == "QUANTIZE":
-            found[op.index] = "input"
+        if op.name in BORDER and graph.at_border(op):
+            found[op.index] = "input" if all(one.name in BORDER for one in graph.ops[: op.index]) else "output"
         elif not any("/" in t.name for t in graph.writes(op)) and before is not None:
             found[op.index] = found[before]
         else:

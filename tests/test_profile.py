@@ -177,6 +177,16 @@ def test_times_add_up_whatever_could_be_told():
     assert stages_of(graph) == ["part0", "part0", "part0"]  # the last has no layer's name
 
 
+def test_what_changes_types_for_the_camera_is_a_stage_of_its_own():
+    edit = GraphEdit(host_profile.convolution(8, 16, 16, "int8"))
+    values, codes = edit.in_float(0, "net/fake_quantize/values"), edit.like(0, "net/fake_quantize/x", (1, 8, 8, 16))
+    edit.tensor(3).name, conv = "net/head_ds1/Conv2D;net/head_ds1/BiasAdd", edit.op(0)
+    conv.inputs = [codes, 1, 2]
+    steps = [edit.made("DEQUANTIZE", 3, [0], [values]), edit.made("QUANTIZE", 2, [values], [codes]), conv]
+    edit.replace(0, steps)
+    assert stages_of(read(edit.finished())) == ["input", "input", "classifier"]
+
+
 def test_the_peaks_bound_an_op_by_what_it_needs_longer():
     assert PEAKS.attainable_ms(2_000_000, 100, int8=True) == 2.0
     assert PEAKS.attainable_ms(2_000_000, 100, int8=False) == 20.0
