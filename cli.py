@@ -494,7 +494,7 @@ def inspect(
 @RUN
 @ARTIFACT_TARGET
 @click.option("--runs", type=click.IntRange(4), default=100, show_default=True, help="Inferences with the profiler.")
-@THREADS
+@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="CPU threads.")
 @click.option("--all", "every_op", is_flag=True, help="Show every op, however short.")
 @JSON
 def profile(
@@ -506,9 +506,8 @@ def profile(
     FILE is any .tflite file; without it, the run's artifact that was converted last. Times are from the runtime's own
     profiler; MACs and bytes are counted from the file; peaks are measured in the same runtime.
     """
-    from pipeline.bench import newest_artifact
     from pipeline.profile import profile as measure
-    from pipeline.resolve import run_to_use
+    from pipeline.resolve import newest_artifact, run_to_use
     from pipeline.show_profile import show_profile
     from pipeline.targets import target as find_target
 

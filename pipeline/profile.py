@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.devices import host, host_profile
+from pipeline.devices import connect, host_profile
 from pipeline.devices.xnnpack_lines import ops_of_lines
 from pipeline.inspect import BORDER, macs
 from pipeline.nouns.errors import ArtifactError
@@ -27,7 +27,7 @@ def profile(file: Path, threads: int, runs: int) -> Profile:
     except OSError as error:
         raise ArtifactError(f"{file} cannot be read ({error.strerror}): name a .tflite file.") from None
     graph = read(data, str(file))
-    machine = host.describe()
+    machine = connect("host").describe()
     timed = host_profile.profile(file, threads, runs)
     peaks = host_profile.peaks(threads)
     return Profile(
