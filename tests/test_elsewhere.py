@@ -1,15 +1,12 @@
 """A compiler in a container and on another machine: stand-ins for docker, ssh and the compiler, and a real sshd."""
 
-import getpass
 import os
-import shutil
-import socket
-import stat
 import subprocess
 import time
 
 import pytest
 from single_ops import cases, model
+from ssh_server import executable, free_port, serving
 from test_edgetpu import SUCCESS
 
 from pipeline.nouns.errors import BadSpec, CompilerError
@@ -37,12 +34,6 @@ PATH="{bin}:$PATH" exec "$compiler" "$@"
 """
 SSH = 'for far in "$@"; do :; done\ncd "{home}" && PATH="{bin}:/usr/bin:/bin" exec sh -c "$far"\n'
 """As sshd does: the last word goes to the login shell."""
-
-
-def executable(file, script):
-    file.parent.mkdir(exist_ok=True)
-    file.write_text("#!/bin/sh\n" + script)
-    file.chmod(file.stat().st_mode | stat.S_IXUSR)
 
 
 @pytest.fixture
@@ -169,36 +160,10 @@ def test_a_program_that_is_not_there_and_a_target_that_takes_none(artifact, cli,
 
 @pytest.fixture
 def server(tmp_path, far):
-    """A real sshd on this machine, with keys of its own; the command that reaches it."""
-    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
-    if sshd is None or shutil.which("ssh") is None:
-        pytest.skip("no ssh server: sudo apt-get install openssh-server openssh-client")
-    if os.getuid() == 0:
-        os.makedirs("/run/sshd", exist_ok=True)
-    for name in ("host", "user"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    config = tmp_path / "sshd_config"
-    config.write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {tmp_path}/host\nAuthorizedKeysFile {tmp_path}/user.pub\n"
-        f"PidFile {tmp_path}/pid\nStrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\nUsePAM no\n"
-        f"SetEnv PATH={far}/bin:/usr/bin:/bin TMPDIR={far}/tmp\n"
-    )
-    (tmp_path / "known").write_text(f"[127.0.0.1]:{port} {(tmp_path / 'host.pub').read_text()}")
-    process = subprocess.Popen([sshd, "-D", "-e", "-f", str(config)], stderr=open(tmp_path / "sshd.log", "w"))
-    for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.05)
-    yield (
-        f"ssh -p {port} -i {tmp_path}/user -o IdentitiesOnly=yes -o UserKnownHostsFile={tmp_path}/known"
-        f" -o GlobalKnownHostsFile=/dev/null {getpass.getuser()}@127.0.0.1"
-    )
-    process.terminate()
-    process.wait(10)
+    """The command that reaches a real sshd on this machine."""
+    with serving(tmp_path, f"PATH={far}/bin:/usr/bin:/bin TMPDIR={far}/tmp") as there:
+        options = " ".join(f"-o {name}={value}" for name, value in there.options.items() if name != "Port")
+        yield f"ssh -p {there.port} {options} 127.0.0.1"
 
 
 @pytest.mark.real
@@ -229,11 +194,7 @@ def test_a_real_ssh_servers_refusals(server, artifact, tmp_path):
     assert "host key is not the one known here" in compiling(server)
     (tmp_path / "known").write_text(known)
     assert "takes no key of yours" in compiling(server.replace(f"{tmp_path}/user", f"{tmp_path}/other"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        closed = free.getsockname()[1]
-    port = server.split()[2]
-    assert "no ssh server answers there" in compiling(server.replace(port, str(closed)))
+    assert "no ssh server answers there" in compiling(server.replace(server.split()[2], str(free_port())))
     assert "no machine of that name" in compiling("ssh no-such-host.invalid")
 
 

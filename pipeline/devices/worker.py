@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import queue
+import re
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +22,10 @@ from pipeline.nouns.tflite import read
 
 Explain = Callable[[int, str], SegquantError | None]
 """(exit code, what was said) → an error better than the general one, or None."""
+AHEAD = 8
+"""Images on their way before the first one's output is read."""
+FACTS = b'{"input_dtype"'
+"""How the worker's first line begins; a login far away may print before it."""
 
 
 def check_readable(artifact: Path) -> None:
@@ -44,24 +51,30 @@ class WorkerRunner:
         )
         assert self._process.stdin and self._process.stdout
         self._in, self._out = self._process.stdin, self._process.stdout
+        self._ahead = 0
         try:
-            line = self._out.readline()
-            if not line:
-                raise self._died()
+            while not (line := self._out.readline()).startswith(FACTS):
+                if not line:
+                    raise self._died()
             self.facts = RunnerFacts(**json.loads(line))
         except BaseException:
             self.close()
             raise
 
     def _ask(self, request: str, array: np.ndarray | None = None) -> np.ndarray:
+        if self._ahead:
+            raise RuntimeError("infer_many is not at its end, nor closed")
         try:
-            self._in.write(request.encode() + b"\n")
-            if array is not None:
-                send(self._in, array)
-            self._in.flush()
+            self._tell(request, array)
             return receive(self._out)
         except (OSError, EOFError, ValueError):
             raise self._died() from None
+
+    def _tell(self, request: str, array: np.ndarray | None = None) -> None:
+        self._in.write(request.encode() + b"\n")
+        if array is not None:
+            send(self._in, array)
+        self._in.flush()
 
     def _died(self) -> SegquantError:
         try:
@@ -73,6 +86,11 @@ class WorkerRunner:
         said = [x for x in text.splitlines() if x.strip()]
         if better := self._explain(code, text):
             return better
+        if chip := re.search(r"unresolved custom op: ([\w-]+)", text):
+            return ArtifactError(
+                f"{self.artifact} was compiled for a chip ({chip[1]}) that is not driven here: take the uncompiled"
+                " file, or the device that has the chip."
+            )
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         why = said[-1].strip() if said else "it said nothing"
         return ArtifactError(f"LiteRT cannot run {self.artifact} ({how}; {why}): convert the network again.")
@@ -83,12 +101,46 @@ class WorkerRunner:
         return self._errors.read().decode("utf-8", "replace")
 
     def infer(self, image: np.ndarray) -> np.ndarray:
+        return self._ask("infer", self._checked(image))
+
+    def _checked(self, image: np.ndarray) -> np.ndarray:
         if image.dtype.name != self.facts.input_dtype:
             raise ArtifactError(f"{self.artifact} takes {self.facts.input_dtype}, it was given {image.dtype.name}.")
-        return self._ask("infer", image)
+        return image
 
     def infer_many(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        return map(self.infer, images)
+        """``infer`` of each; AHEAD are sent before the first output is read, so that none waits for a round trip."""
+        waiting: queue.SimpleQueue[np.ndarray | None] = queue.SimpleQueue()
+
+        def sending() -> None:
+            with contextlib.suppress(OSError, ValueError):  # it died: whoever reads meets its end
+                while (image := waiting.get()) is not None:
+                    self._tell("infer", image)
+
+        def reply() -> np.ndarray:
+            try:
+                output = receive(self._out)
+            except (OSError, EOFError, ValueError):
+                self._ahead = 0
+                raise self._died() from None
+            self._ahead -= 1
+            return output
+
+        sender = threading.Thread(target=sending, daemon=True)
+        sender.start()
+        try:
+            for image in images:
+                waiting.put(self._checked(image))
+                self._ahead += 1
+                if self._ahead > AHEAD:
+                    yield reply()
+            while self._ahead:
+                yield reply()
+        finally:
+            waiting.put(None)
+            while self._ahead:  # left early: the outputs still on their way would be taken for later ones
+                reply()
+            sender.join()
 
     def time(self, runs: int) -> Block:
         return Block(runs, tuple(self._ask(f"time {runs}").tolist()))
@@ -98,6 +150,8 @@ class WorkerRunner:
 
     def close(self) -> None:
         """Ends the process; its end is waited for, but not for ever."""
+        if self._ahead:  # infer_many was left open: nobody reads, so the process cannot come to its end
+            self._process.kill()
         with contextlib.suppress(OSError):
             self._in.close()
         try:

@@ -130,10 +130,12 @@ class Settings:
     Attributes:
       benchmark_binary: LiteRT's benchmark_model, built for the device.
       delegate_library: the delegate's shared library, on the device's side, where it is not in its usual place.
+      remote_python: the Python with ai-edge-litert behind ssh, where it is neither `python3` nor ~/.venv's.
     """
 
     benchmark_binary: Path | None = None
     delegate_library: str | None = None
+    remote_python: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from pipeline.nouns.errors import BadSpec, CompilerError
+from pipeline.nouns.ssh import BATCH, SSH_FAILED, last_line, why
 
 CONTAINERS = ("docker", "podman")
 INSIDE = "/segquant"
@@ -32,17 +33,6 @@ FAR_SIDE = (
 )
 """For any POSIX shell, without a single quote, a backslash or an exclamation mark: so it can stand in single quotes for
 every login shell. $1: the file's name, the rest: the compiler and its options."""
-SSH_SAYS = {
-    "REMOTE HOST IDENTIFICATION HAS CHANGED": "its host key is not the one known here: make sure that it is the same"
-    " machine, then remove the old key with `ssh-keygen -R`",
-    "Host key verification failed": "its host key is not known here: run `ssh HOST` once by hand and accept it",
-    "Permission denied": "it takes no key of yours: set up a login without a password (`ssh-copy-id`)",
-    "Could not resolve hostname": "there is no machine of that name: correct it",
-    "Connection refused": "no ssh server answers there: start it, or name its port with `ssh -p PORT`",
-    "timed out": "it does not answer: correct the name, or start the machine",
-    "No route to host": "it cannot be reached from here: correct the name, or start the machine",
-}
-"""What OpenSSH says → what it means and what to do. The first that is found counts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +97,8 @@ class Program:
         said = (done.stdout + done.stderr).decode("utf-8", "replace")
         if container and done.returncode in (125, 126, 127):
             raise CompilerError(
-                f"`{self.name}` did not start the compiler (exit code {done.returncode}): {_last(said)}. The uncompiled"
-                f" file is {file}."
+                f"`{self.name}` did not start the compiler (exit code {done.returncode}): {last_line(said)}. The"
+                f" uncompiled file is {file}."
             )
         return Ran(done.returncode, said, {made.name: made.read_bytes() for made in out.iterdir() if made.is_file()})
 
@@ -116,19 +106,18 @@ class Program:
         far = " ".join(shlex.quote(word) for word in ("sh", "-c", FAR_SIDE, "sh", file.name, *self.words))
         host = self.start[-1]
         # Behind the user's own options, whose say counts: ssh takes the first value of each.
-        ours = ["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"]
-        done = _run([*self.start[:-1], *ours, host, far], file.read_bytes(), timeout_seconds)
+        done = _run([*self.start[:-1], *BATCH, host, far], file.read_bytes(), timeout_seconds)
         _, begun, packed = done.stdout.partition(BEGIN)
         if done.returncode == 0 and begun:
             return _unpacked(packed)
         said = done.stderr.decode("utf-8", "replace")
         if done.returncode == 127:
-            why = f"{self.words[0]} is not there: install it on that machine, or give its full path"
-        elif done.returncode == 255:
-            why = next((what for words, what in SSH_SAYS.items() if words in said), _last(said))
+            problem = f"{self.words[0]} is not there: install it on that machine, or give its full path"
+        elif done.returncode == SSH_FAILED:
+            problem = why(said)
         else:
-            why = f"the connection ended with exit code {done.returncode}: {_last(said)}"
-        raise CompilerError(f"compiling on {host}: {why}. The uncompiled file is {file}.")
+            problem = f"the connection ended with exit code {done.returncode}: {last_line(said)}"
+        raise CompilerError(f"compiling on {host}: {problem}. The uncompiled file is {file}.")
 
 
 def _run(command: list[str], data: bytes | None, timeout_seconds: float) -> subprocess.CompletedProcess[bytes]:
@@ -159,11 +148,6 @@ def _unpacked(packed: bytes) -> Ran:
         )  # fmt: skip
     except (tarfile.TarError, KeyError, ValueError):
         raise CompilerError("the connection broke before the results were here: repeat the command.") from None
-
-
-def _last(said: str) -> str:
-    lines = [line.strip().rstrip(".") for line in said.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
 
 
 def program(command: str, compiler: str) -> Program:

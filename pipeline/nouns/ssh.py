@@ -1,0 +1,30 @@
+"""OpenSSH: what it says when it fails."""
+
+from __future__ import annotations
+
+SSH_FAILED = 255
+"""Exit code of ssh(1) where the connection failed, and not what runs at its end."""
+BATCH = ("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
+"""No terminal, no question that nobody answers, no waiting without end."""
+SSH_SAYS = {
+    "REMOTE HOST IDENTIFICATION HAS CHANGED": "its host key is not the one known here: make sure that it is the same"
+    " machine, then remove the old key with `ssh-keygen -R`",
+    "Host key verification failed": "its host key is not known here: run `ssh HOST` once by hand and accept it",
+    "Permission denied": "it takes no key of yours: set up a login without a password (`ssh-copy-id`)",
+    "Could not resolve hostname": "there is no machine of that name: correct it",
+    "Connection refused": "no ssh server answers there: start it, or name its port with `ssh -p PORT`",
+    "timed out": "it does not answer: correct the name, or start the machine",
+    "No route to host": "it cannot be reached from here: correct the name, or start the machine",
+    "Network is unreachable": "it cannot be reached from here: connect this machine to its network",
+}
+"""What OpenSSH says → what it means and what to do. The first that is found counts."""
+
+
+def last_line(said: str) -> str:
+    lines = [line.strip().rstrip(".") for line in said.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"
+
+
+def why(said: str) -> str:
+    """What ssh's last words mean, or they themselves."""
+    return next((what for words, what in SSH_SAYS.items() if words in said), last_line(said))
