@@ -26,7 +26,7 @@ from pipeline.nouns.device import Device, How, Settings
 from pipeline.nouns.errors import ArtifactError, BadSpec, DeviceError, SegquantError
 from pipeline.nouns.ssh import BATCH, SSH_FAILED, last_line, why
 
-ADDRESS = re.compile(r"(?:(?P<user>.+)@)?(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
+ADDRESS = re.compile(r"(?:(?P<user>.+)@)?(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:@\[\]]+))(?::(?P<port>\d{1,5}))?")
 UNSAFE = re.compile(r"^-|[\s\x00-\x1f\x7f'\"`$;&<>|(){}\\]")
 """What OpenSSH itself refuses in names since 9.6 (ssh.c, valid_hostname), for they can come to a shell."""
 ALIVE = ("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3")

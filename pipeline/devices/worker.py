@@ -138,7 +138,9 @@ class WorkerRunner:
                 yield reply()
         finally:
             waiting.put(None)
-            while self._ahead:  # left early: the outputs still on their way would be taken for later ones
+            while (
+                self._ahead and not self._in.closed
+            ):  # left early: the outputs still on their way would be taken for later ones
                 reply()
             sender.join()
 
