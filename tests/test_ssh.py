@@ -19,7 +19,7 @@ from ssh_server import executable, free_port, serving
 
 from pipeline.devices import connect, device
 from pipeline.devices.host import HostRunner
-from pipeline.devices.ssh import Address, address
+from pipeline.devices.openssh import Address, address
 from pipeline.nouns.device import How, Settings
 from pipeline.nouns.errors import ArtifactError, BadSpec, DeviceError
 
@@ -207,10 +207,11 @@ def test_the_python_there(near, far, file):
     assert "python3 is a program for another processor" in failing("box", far, file)
     own = far / ".venv" / "bin"
     own.mkdir(parents=True)
-    executable(own / "python", f'exec "{sys.executable}" "$@"')
+    executable(own / "python", f'touch "{own}/asked"; exec "{sys.executable}" "$@"')
     connection = connect("ssh:box")
-    assert connection.python == f"{far}/.venv/bin/python"  # the second place
+    connection.open(file, How(1)).close()  # in the second place
     connection.close()
+    assert (own / "asked").is_file()
 
 
 def test_what_goes_wrong_there_is_one_sentence(near, far, file, tmp_path):
