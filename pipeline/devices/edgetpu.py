@@ -69,7 +69,10 @@ def explain(
         if absent := re.search(r"OSError: (\S+): cannot open shared object file", said):
             if absent[1] != library:
                 return DeviceError(f"{library} on {where} needs {absent[1]}, which is not there: install it.")
-            return DeviceError(f"{where} has no {library}: {install} brings it, or --delegate-library names it.")
+            # The loader says the same of one for another processor.
+            return DeviceError(
+                f"{where} has no {library} for its processor: {install} brings it, or --delegate-library names it."
+            )
         if refused := re.search(r"OSError: .*(invalid ELF header|wrong ELF class|file too short).*", said):
             return DeviceError(
                 f"{library} is no library for {where} ({refused[1]}): give one built for its processor and system."
