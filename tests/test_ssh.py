@@ -1,5 +1,6 @@
 """A machine behind ssh: with a stand-in for ssh, a real sshd on this machine, and an ARM64 Python behind it."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from conftest import ROOT
 from int8_networks import int8_network
 from single_ops import cases, model
 from ssh_server import executable, free_port, serving
+from stand_in_benchmark import as_program
 
 from pipeline.devices import connect, device
 from pipeline.devices.host import HostRunner
@@ -251,6 +253,38 @@ def test_a_file_compiled_for_the_edge_tpu_asks_for_its_library_there(near, far, 
     assert nothing_left(far, 0)
 
 
+def without_litert(far):
+    """The far Python, which lacks ai-edge-litert; the stand-in for benchmark_model names its own."""
+    executable(far / "bin" / "python3", f'exec "{sys.executable}" -S -I "$@"')
+
+
+def check_benchmark(connection, file, images):
+    """What the stand-in prints and makes is what a real benchmark_model would."""
+    runner = connection.open(file, How(1))
+    for got, here in zip(runner.infer_many(images), expected(file, images), strict=True):
+        assert np.array_equal(got, here)
+    block = runner.time(20)
+    assert block.runs == 20 and block.summary_ms["median"] > 0 and not block.samples_ms
+    facts = connection.describe()
+    assert facts["runtime"].startswith("benchmark_model, sha256 ") and facts["cores"] == len(os.sched_getaffinity(0))
+    assert connection.state()["load_average_1min"] >= 0 and facts["device"] == connection.identity
+    runner.close()
+
+
+def test_without_litert_there_benchmark_model_does_it(file, near, far, tmp_path):
+    without_litert(far)
+    connection = connect("ssh:box", Settings(benchmark_binary=as_program(tmp_path / "a tool")))
+    try:
+        check_benchmark(connection, file, inputs(2))
+    finally:
+        connection.close()
+    assert nothing_left(far, 0)
+    foreign = tmp_path / "foreign"
+    foreign.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x08\x00" + bytes(100))  # for MIPS
+    said = failing("box", far, file, Settings(benchmark_binary=foreign))
+    assert "foreign is a program for another processor, and ssh:me@board.local:22 runs " in said
+
+
 @pytest.fixture
 def server(tmp_path, far, monkeypatch):
     """A real sshd, which ssh_config calls board; the far side's folder for temporary files is its own."""
@@ -268,6 +302,16 @@ def children(pid):
 
 def workers(far):
     return [int(x.stem) for x in (far / "tmp").rglob("*.pid")]
+
+
+def among_all(words):
+    """Processes whose folder or command has these words."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if words in os.readlink(process / "cwd") + (process / "cmdline").read_bytes().decode(errors="replace"):
+                found.append(process.name)
+    return found
 
 
 def ended(pids, seconds=15):
@@ -321,6 +365,7 @@ def test_what_a_real_ssh_server_refuses(file, server, far, tmp_path):
 
 
 @pytest.mark.real
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("doing", ["inferring", "timing"])
 def test_a_link_that_is_lost_in_the_middle(doing, file, server, far):
     connection = connect("ssh:board")
@@ -347,6 +392,7 @@ def test_a_link_that_is_lost_in_the_middle(doing, file, server, far):
 
 
 @pytest.mark.real
+@pytest.mark.timeout(120)
 def test_a_link_that_falls_silent_is_not_waited_for(file, server, far):
     connection = connect("ssh:board")
     runner = connection.open(file, How(1))
@@ -384,6 +430,23 @@ def test_nothing_stays_when_the_near_side_is_killed(file, server, far):
     near.kill()
     near.wait()
     assert nothing_left(far) and ended(there) and ended(connections)
+
+
+@pytest.mark.real
+def test_benchmark_model_behind_a_real_ssh_server(file, server, far, tmp_path):
+    without_litert(far)
+    connection = connect("ssh:board", Settings(benchmark_binary=as_program(tmp_path / "tool")))
+    check_benchmark(connection, file, inputs())
+    runner = connection.open(file, How(1))
+    threading.Timer(1, lambda: [os.kill(pid, signal.SIGKILL) for pid in children(server.process.pid)]).start()
+    with pytest.raises(DeviceError, match=r"connection was lost \(.+\): see that .*`ssh board`"):
+        runner.time(10**9)
+    assert nothing_left(far)
+    until = time.monotonic() + 15
+    while (running := among_all(str(far / "tmp"))) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not running
+    connection.close()
 
 
 @pytest.mark.real
