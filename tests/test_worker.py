@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import signal
 import sys
+import threading
 import time
 
 import numpy as np
@@ -77,6 +79,17 @@ def test_one_that_is_left_early_answers_rightly_afterwards(worker):
             runner.infer(images(1)[0])
         replies.close()
         assert int(runner.infer(np.full((1, 4, 4, 3), 77, np.uint8))[0, 0, 0, 0]) == 78
+
+
+def test_ctrl_c_while_it_waits_for_a_reply_ends_at_once(worker):
+    """The stand-in answers none of them."""
+    runner = worker(at_once=1000)
+    threading.Timer(2, lambda: signal.raise_signal(signal.SIGINT)).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(runner.infer_many(images(2 * AHEAD)))
+    runner.close()
+    assert time.monotonic() - started < 8
 
 
 def test_one_that_is_closed_in_the_middle_ends(worker):

@@ -123,6 +123,10 @@ class WorkerRunner:
             except (OSError, EOFError, ValueError):
                 self._ahead = 0
                 raise self._died() from None
+            except BaseException:  # Ctrl-C within a reply: where the next one begins is not known any more
+                self._ahead = 0
+                self._process.kill()
+                raise
             self._ahead -= 1
             return output
 
@@ -138,9 +142,8 @@ class WorkerRunner:
                 yield reply()
         finally:
             waiting.put(None)
-            while (
-                self._ahead and not self._in.closed
-            ):  # left early: the outputs still on their way would be taken for later ones
+            # Left early: the outputs still on their way would be taken for those of later images.
+            while self._ahead and not self._in.closed:
                 reply()
             sender.join()
 
