@@ -84,7 +84,7 @@ def test_one_that_is_left_early_answers_rightly_afterwards(worker):
 def test_ctrl_c_while_it_waits_for_a_reply_ends_at_once(worker):
     """The stand-in answers none of them."""
     runner = worker(at_once=1000)
-    threading.Timer(2, lambda: signal.raise_signal(signal.SIGINT)).start()
+    threading.Timer(2, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)).start()
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         list(runner.infer_many(images(2 * AHEAD)))
