@@ -45,6 +45,8 @@ test-real: install
 	command -v chromium >/dev/null && /sbin/ldconfig -p | grep -q libvulkan.so.1 || \
 		{ $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq --no-install-recommends libvulkan1 chromium; } \
 		|| echo "make: no Chromium or Vulkan, so their tests are skipped"
+	command -v cc >/dev/null || { $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq --no-install-recommends gcc libc6-dev; } \
+		|| echo "make: no C compiler, so the tests of vendors' plugins are skipped"
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm ci --silent --prefix web || echo "make: no LiteRT.js, so its tests are skipped"
 	$(PY) -m pytest -n 2 --dist loadfile -m real
 

@@ -146,6 +146,8 @@ def inspect(file: Path, target: Target, compiler: bool = True) -> Inspection:
         real, estimates, note = answer.verdicts, dict(answer.estimates), answer.note
     elif not compiler:
         note = "not asked"
+    if real is None and rules.beyond:
+        note = f"{note}. {rules.beyond}"
     inside = {i for v in verdicts if v.outcome == "accelerated" for i in graph.ops[v.op].inputs if i >= 0}
     parameters = sum(graph.tensors[i].size_bytes for i in inside)
     stored = _stored(graph, verdicts, rules) or parameters

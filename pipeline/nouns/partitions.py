@@ -55,6 +55,8 @@ def kept(graph: Graph, pieces: list[list[int]], rules: Rules) -> list[list[int]]
         return pieces
     if rules.partitions == "first":
         return pieces[:1]
+    if rules.partitions == "whole":
+        return pieces if sum(map(len, pieces)) == len(graph.ops) else []
     return [max(pieces, key=lambda piece: sum(not unpacks(graph.ops[i], graph) for i in piece))]
 
 
@@ -62,7 +64,10 @@ def after_partitioning(graph: Graph, verdicts: tuple[Verdict, ...], rules: Rules
     """The verdicts once the target has kept the pieces that it takes."""
     pieces = partitions(graph, [v.outcome == "accelerated" for v in verdicts])
     inside = {i for piece in kept(graph, pieces, rules) for i in piece}
-    why = f"the target takes one piece of a graph, the {rules.partitions}; this op lies in another"
+    why = (
+        "the target takes a graph as a whole, or not at all" if rules.partitions == "whole"
+        else f"the target takes one piece of a graph, the {rules.partitions}; this op lies in another"
+    )  # fmt: skip
     return tuple(
         v if v.outcome != "accelerated" or v.op in inside
         else dataclasses.replace(v, outcome="falls back", reason=why, source=rules.source)

@@ -41,10 +41,12 @@ class Rules:
       ops: op → rule.
       source: of the list of ops itself.
       everywhere: checks that each op must pass.
-      partitions: which of the accelerated pieces of a graph the target keeps: 'all', the 'largest', or the 'first'.
+      partitions: which of the accelerated pieces of a graph the target keeps: 'all', the 'largest', the 'first', or the
+        'whole' graph alone.
       refuses_newer: whether an op of a newer version ends the compilation instead of falling back.
       cache_bytes: on-chip memory for parameters; what is beyond it streams in each inference. None: no such limit.
       cache_source: where cache_bytes comes from.
+      beyond: what nobody could ask here, and the rules therefore do not say.
       stored_bytes: what the target keeps of an accelerated op's constants, padded as it lays them out; None: what they
         have in the file.
     """
@@ -52,10 +54,11 @@ class Rules:
     ops: Mapping[str, Rule]
     source: str
     everywhere: tuple[Check, ...] = ()
-    partitions: Literal["all", "largest", "first"] = "all"
+    partitions: Literal["all", "largest", "first", "whole"] = "all"
     refuses_newer: bool = False
     cache_bytes: int | None = None
     cache_source: str = ""
+    beyond: str = ""
     stored_bytes: Callable[[Op, Graph], int] | None = None
 
 

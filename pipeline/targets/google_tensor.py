@@ -1,10 +1,16 @@
-"""Google's Tensor, compiled ahead of time by its ML SDK through LiteRT's plugin."""
+"""Google's Tensor, compiled ahead of time by its ML SDK through LiteRT's plugin.
+
+The rules say what the plugin hands to the SDK: all but a list, by its source and as it does it with a stand-in for the
+SDK (tests/test_vendor_plugins.py). What the SDK itself makes of that has not been seen.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from pipeline.nouns.rules import Rule, Rules
+from pipeline.nouns.tflite import OP_NAMES, TYPE_BITS
 from pipeline.targets.litert_aot import Vendor, folder_of, installed, target_of
 
 PACKAGE = "ai-edge-litert-sdk-google-tensor"
@@ -31,6 +37,22 @@ VENDOR = Vendor(
     manufacturer="Google", plugin="google_tensor", libraries=libraries, ready=ready,
     by=lambda: f"Google Tensor ML SDK ({f'{PACKAGE} {installed(PACKAGE)}' if installed(PACKAGE) else VARIABLE})",
 )  # fmt: skip
+SOURCE = "litert/vendors/google_tensor/compiler/compiler_plugin.cc, kUnSupportedOps"
+BEYOND = "The rules are those of LiteRT's plugin for Google Tensor; the SDK, which has the last word, may refuse more"
+NOT_TAKEN = (
+    "ASSIGN_VARIABLE BIDIRECTIONAL_SEQUENCE_LSTM BROADCAST_ARGS BUCKETIZE CALL_ONCE COMPLEX_ABS CONV_3D_TRANSPOSE"
+    " DENSIFY FAKE_QUANT HASHTABLE HASHTABLE_FIND HASHTABLE_IMPORT HASHTABLE_SIZE IMAG LOCAL_RESPONSE_NORMALIZATION"
+    " MATRIX_DIAG MATRIX_SET_DIAG MULTINOMIAL NON_MAX_SUPPRESSION_V4 NON_MAX_SUPPRESSION_V5 RANDOM_STANDARD_NORMAL"
+    " RANDOM_UNIFORM RANK READ_VARIABLE REAL REDUCE_PROD REVERSE_SEQUENCE RFFT2D SEGMENT_SUM SHAPE SPARSE_TO_DENSE"
+    " SVDF UNIDIRECTIONAL_SEQUENCE_RNN UNIQUE UNSORTED_SEGMENT_MAX UNSORTED_SEGMENT_MIN UNSORTED_SEGMENT_PROD"
+    " UNSORTED_SEGMENT_SUM VAR_HANDLE WHERE CUSTOM STABLEHLO_SCATTER STABLEHLO_REDUCE_WINDOW"
+    " STABLEHLO_COMPOSITE"  # of these, three for language models are taken
+).split()
+RULES = Rules(
+    ops={name: Rule(tuple(TYPE_BITS), SOURCE) for name in OP_NAMES.values() if name not in NOT_TAKEN},
+    source=SOURCE,
+    beyond=BEYOND,
+)
 GOOGLE_TENSOR = target_of(
-    VENDOR, "google-tensor", "Google Tensor TPU", SOCS, "LiteRT's plugin for Google Tensor, which asks its SDK", None
+    VENDOR, "google-tensor", "Google Tensor TPU", SOCS, "LiteRT's plugin for Google Tensor, which asks its SDK", RULES
 )

@@ -37,6 +37,9 @@ REFUSED = re.compile(r"ERROR: \[(?P<file>\w+)\.cc:\d+\]\s+LiteRT Op #(?P<op>\d+)
 VALIDATOR = "qnn_compiler_plugin"
 """The file of Qualcomm's plugin that speaks of an op which the vendor's library did not validate."""
 
+NOT_HANDED_ON = "the plugin does not hand it on"
+"""Of an option that a vendor's library is not told of, although the plugin takes the op: a rule refuses it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Vendor:

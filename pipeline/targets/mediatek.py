@@ -1,10 +1,18 @@
-"""MediaTek's APUs, compiled ahead of time by NeuroPilot through LiteRT's plugin."""
+"""MediaTek's APUs, compiled ahead of time by NeuroPilot through LiteRT's plugin.
+
+The rules say what the plugin hands to NeuroPilot, by its source and as it does it with a stand-in for the SDK
+(tests/test_vendor_plugins.py). What NeuroPilot itself makes of that has not been seen.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.targets.litert_aot import Vendor, folder_of, installed, target_of
+from pipeline.nouns.rules import Check, Rule, Rules
+from pipeline.nouns.tflite import Graph, Op
+from pipeline.targets.checks import activation
+from pipeline.targets.litert_aot import NOT_HANDED_ON, Vendor, folder_of, installed, target_of
+from pipeline.targets.rewrites import TRANSPOSED_WITHOUT_ACTIVATION
 
 PACKAGE = "ai-edge-litert-sdk-mediatek"
 SOCS = (
@@ -34,6 +42,60 @@ VENDOR = Vendor(
     by=lambda: f"MediaTek NeuroPilot ({PACKAGE} {installed(PACKAGE)})", soc_name=str.lower,
     flags=lambda soc: ("--mediatek_sdk_version_type=version9",) if soc in NEWEST else (),
 )  # fmt: skip
+SOURCE = "litert/vendors/mediatek/compiler/compiler_plugin.cc, kSupportedOps"
+LEGALIZATIONS = "litert/vendors/mediatek/compiler/legalizations"
+BEYOND = "The rules are those of LiteRT's plugin for MediaTek; NeuroPilot, which has the last word, may refuse more"
+NUMBERS = ("int8", "uint8", "int16", "uint16", "int32", "float32", "float16", "bool")
+QUANTIZED = ("int8", "int16", "uint16")
+"""Types that the plugin takes with a scale only (neuron_utils.cc, GetNeuronTensorType)."""
+
+
+def with_scale(op: Op, graph: Graph) -> str | None:
+    for tensor in (*graph.reads(op), *graph.writes(op)):
+        if tensor.dtype in QUANTIZED and not tensor.scale:
+            return f"tensor {tensor.name} is {tensor.dtype} without a scale"
+        if tensor.dtype in ("int16", "uint16") and len(tensor.scale) > 1:
+            return f"tensor {tensor.name} is {tensor.dtype} with a scale per channel"
+        if tensor.dtype not in NUMBERS and not (tensor.constant and tensor.dtype in ("int64", "int4")):
+            return f"tensor {tensor.name} is {tensor.dtype}"
+    return None
+
+
+def plain_slice(op: Op, graph: Graph) -> str | None:
+    """strided_slice_op_legalization.cc hands on three of the five masks."""
+    masks = [m for m in ("ellipsisMask", "newAxisMask") if op.options.get(m)]
+    return f"{masks[0]} {op.options[masks[0]]}: {NOT_HANDED_ON}" if masks else None
+
+
+def no_activation(op: Op, graph: Graph) -> str | None:
+    """transpose_conv_op_legalization.cc and concat_op_legalization.cc hand on none."""
+    return f"{found}: {NOT_HANDED_ON}" if (found := activation("NONE")(op, graph)) else None
+
+
+def taken(*checks: Check, source: str = SOURCE, remedy: str = "") -> Rule:
+    return Rule(NUMBERS, source, checks=checks, remedy=remedy)
+
+
+PLAIN = (
+    "ADD MUL BATCH_MATMUL FULLY_CONNECTED RESHAPE TRANSPOSE RSQRT QUANTIZE SLICE SPLIT SUB TANH SOFTMAX MEAN GELU PAD"
+    " LOGISTIC SUM CONV_2D DEPTHWISE_CONV_2D SQUARED_DIFFERENCE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR MAX_POOL_2D"
+    " DEQUANTIZE PADV2 HARD_SWISH AVERAGE_POOL_2D REDUCE_MAX SQRT DIV CAST PRELU LEAKY_RELU MAXIMUM RELU ABS GREATER"
+    " MINIMUM LESS L2_NORMALIZATION"
+).split()
+RULES = Rules(
+    ops={
+        **{op: taken() for op in PLAIN},
+        "CONCATENATION": taken(no_activation, source=LEGALIZATIONS),
+        "STRIDED_SLICE": taken(plain_slice, source=LEGALIZATIONS),
+        "TRANSPOSE_CONV": taken(
+            no_activation, source=LEGALIZATIONS, remedy="a transposed convolution without a fused activation"
+        ),
+    },
+    source=SOURCE,
+    everywhere=(with_scale,),
+    beyond=BEYOND,
+)  # fmt: skip
 MEDIATEK = target_of(
-    VENDOR, "mediatek", "MediaTek APU", SOCS, "LiteRT's plugin for MediaTek, which partitions with NeuroPilot", None
-)
+    VENDOR, "mediatek", "MediaTek APU", SOCS, "LiteRT's plugin for MediaTek, which partitions with NeuroPilot", RULES,
+    rewrites=(TRANSPOSED_WITHOUT_ACTIVATION,),
+)  # fmt: skip

@@ -1,10 +1,18 @@
-"""Samsung's Exynos NPUs, compiled ahead of time by AI LiteCore through LiteRT's plugin."""
+"""Samsung's Exynos NPUs, compiled ahead of time by AI LiteCore through LiteRT's plugin.
+
+The plugin selects every op and then fails at the first that it cannot build. The rules say which those are, by its
+source and as it does it with a stand-in for the SDK (tests/test_vendor_plugins.py). What the SDK itself makes of the
+rest has not been seen. The plugin that ai-edge-litert 2.3.0 ships cannot be loaded: it lacks a symbol of FlatBuffers.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.targets.litert_aot import Vendor, folder_of, installed, target_of
+from pipeline.nouns.rules import Check, Rule, Rules
+from pipeline.nouns.tflite import TYPE_BITS, Graph, Op
+from pipeline.targets.checks import activation, constant, sizes
+from pipeline.targets.litert_aot import NOT_HANDED_ON, Vendor, folder_of, installed, target_of
 
 PACKAGE = "ai-edge-litert-sdk-samsung"
 SOCS = ("E9965",)
@@ -27,6 +35,61 @@ VENDOR = Vendor(
     manufacturer="Samsung", plugin="samsung", libraries=libraries, ready=ready,
     by=lambda: f"Samsung AI LiteCore ({PACKAGE} {installed(PACKAGE)})",
 )  # fmt: skip
+SOURCE = "litert/vendors/samsung/compiler/create_model.cc"
+BUILDERS = "litert/vendors/samsung/compiler/builders"
+BEYOND = "The rules are those of LiteRT's plugin for Samsung; AI LiteCore, which has the last word, may refuse more"
+
+
+def no_activation(op: Op, graph: Graph) -> str | None:
+    """pool2d_op_builder.cc and concat_op_builder.cc hand on none."""
+    return f"{found}: {NOT_HANDED_ON}" if (found := activation("NONE")(op, graph)) else None
+
+
+def transposed_size(op: Op, graph: Graph) -> str | None:
+    """transpose_conv_op_builder.cc hands on paddings, and no size."""
+    kernel, (old, new) = graph.tensors[op.inputs[1]].shape[1:3], sizes(op, graph)
+    for o, n, k, x in zip(old, new, kernel, "HW", strict=True):
+        whole = (o - 1) * op.options[f"stride{x}"] + k
+        made = min(whole, n) if op.options["padding"] == "SAME" else whole
+        if made != n:
+            return f"makes {n} from {o}: {NOT_HANDED_ON}, and its paddings make {made}"
+    return None
+
+
+def matrix_kernel(op: Op, graph: Graph) -> str | None:
+    shape = graph.tensors[op.inputs[1]].shape
+    return None if len(shape) == 2 else f"a kernel of {len(shape)} dimensions; 2 only"
+
+
+def without_offset(op: Op, graph: Graph) -> str | None:
+    return "offsets in place of ends" if op.options.get("offset") else None
+
+
+def taken(*checks: Check, source: str = BUILDERS) -> Rule:
+    return Rule(tuple(TYPE_BITS), source, checks=checks)
+
+
+PLAIN = (
+    "ABS ADD BATCH_MATMUL BROADCAST_TO CAST CEIL CONV_2D CONV_3D COS CUMSUM DEPTHWISE_CONV_2D DEQUANTIZE DIV"
+    " EMBEDDING_LOOKUP EQUAL EXP FLOOR FLOOR_DIV GATHER GATHER_ND GELU GREATER GREATER_EQUAL HARD_SWISH"
+    " L2_NORMALIZATION LEAKY_RELU LESS LOG LOGICAL_AND LOGISTIC MAXIMUM MINIMUM MUL NOT_EQUAL POW QUANTIZE RELU"
+    " RELU_0_TO_1 RELU_N1_TO_1 RELU6 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR REVERSE_V2 RSQRT SELECT SELECT_V2"
+    " SIN SOFTMAX SPACE_TO_DEPTH SQRT SQUARED_DIFFERENCE SUB TANH"
+).split()
+RULES = Rules(
+    ops={
+        **{op: taken(source=SOURCE) for op in PLAIN},
+        **{op: taken(constant(1)) for op in "MEAN SUM REDUCE_MAX REDUCE_MIN PAD MIRROR_PAD TRANSPOSE ARG_MAX".split()},
+        "PADV2": taken(constant(1, 2)), "SLICE": taken(constant(1, 2)), "SPLIT": taken(constant(0)),
+        "STRIDED_SLICE": taken(constant(1, 2, 3), without_offset),
+        "AVERAGE_POOL_2D": taken(no_activation), "MAX_POOL_2D": taken(no_activation),
+        "CONCATENATION": taken(no_activation),
+        "FULLY_CONNECTED": taken(matrix_kernel), "TRANSPOSE_CONV": taken(transposed_size),
+    },
+    source=SOURCE,
+    partitions="whole",
+    beyond=BEYOND,
+)  # fmt: skip
 SAMSUNG = target_of(
-    VENDOR, "samsung", "Samsung Exynos NPU", SOCS, "LiteRT's plugin for Samsung, which asks its SDK", None
+    VENDOR, "samsung", "Samsung Exynos NPU", SOCS, "LiteRT's plugin for Samsung, which asks its SDK", RULES
 )
