@@ -199,14 +199,21 @@ def qat(
 @click.option("--weights", type=click.Choice(["int8", "float16", "float32"]), help="[default: the target's]")
 @click.option("--level", type=int, metavar="N", help="Feature level, for targets that have such (nnapi: 27 to 31).")
 @click.option("--rewrite/--no-rewrite", "rewrites", default=True, help="Replace ops that the target does not take.")
+@click.option(
+    "--approximate",
+    "approximations",
+    multiple=True,
+    metavar="NAME",
+    help="A rewrite that is not equal, measured on the validation images: resize-chain (ethos-u55, ethos-u65).",
+)
 @COMPILER
 @click.option("--require-compiled", is_flag=True, help="Fail when the target's own compiler does not compile the file.")
 @JSON
 @FORCE
 def convert(
     run_path: Path | None, target_name: str, soc: str | None, output: Any, io: Any, parent_method: str | None,
-    per_tensor: bool, weights: Any, level: int | None, rewrites: bool, compiler_command: str | None,
-    require_compiled: bool, force: bool, json_path: Path | None, **said: Any,
+    per_tensor: bool, weights: Any, level: int | None, rewrites: bool, approximations: tuple[str, ...],
+    compiler_command: str | None, require_compiled: bool, force: bool, json_path: Path | None, **said: Any,
 ) -> None:  # fmt: skip
     """Convert to a .tflite file for one target, and check the file against the target's contract.
 
@@ -218,11 +225,16 @@ def convert(
     from pipeline.targets import target as find_target
 
     target = None
+    if approximations and not rewrites:
+        raise BadSpec("--approximate is a rewrite, and --no-rewrite makes none: leave one of them out.")
     if target_name != "all":
         target = find_target(target_name).with_soc(soc).at_level(level).with_weights(weights)
-        target = target.with_compiler(compiler_command)
+        target = target.with_compiler(compiler_command).approximated(approximations)
     else:
-        for_one = {"--soc": soc, "--level": level, "--weights": weights, "--compiler": compiler_command}
+        for_one = {
+            "--soc": soc, "--level": level, "--weights": weights, "--compiler": compiler_command,
+            "--approximate": approximations or None,
+        }  # fmt: skip
         if given := [option for option, value in for_one.items() if value is not None]:
             raise BadSpec(f"{given[0]} goes with one target: name it with --target.")
     quiet_tensorflow()

@@ -13,8 +13,10 @@ import tensorflow as tf
 import tf_keras
 
 import models
+from pipeline.approximate import effect
 from pipeline.calibrate import calibrate, candidates_of, samples_for
 from pipeline.fold import INPUT_RANGE, Output, fold
+from pipeline.inspect import by_rule
 from pipeline.nouns import artifact as artifacts
 from pipeline.nouns import checkpoint as checkpoints
 from pipeline.nouns.artifact import Artifact
@@ -25,13 +27,22 @@ from pipeline.nouns.preprocessing import InputType
 from pipeline.nouns.ranges import Ranges, ranges_to_json
 from pipeline.nouns.run import Run
 from pipeline.nouns.target import Compiled, Target, Weights
-from pipeline.nouns.tflite import read, with_per_tensor_kernels
+from pipeline.nouns.tflite import Graph, read, with_per_tensor_kernels
 from pipeline.rewrite import rewrite
 from pipeline.verify import verify
 
 Say = Callable[[str], None]
 Graphs = dict[tuple[Weights, InputType, int], bytes]
 """What TensorFlow's converter made, by what decides it for one parent and output."""
+
+MASKS = {
+    "logits": "their argmax over the last axis, the lowest index on ties",
+    "scores": "their argmax over the last axis, the lowest index on ties",
+    "mask": "int32, as it is",
+}
+"""What the recipe says of how a file's output becomes a mask."""
+OUTCOMES = ("rewritten", "approximated")
+"""What a recipe says of the making, and nothing decides."""
 
 FLOAT = Target("float32", "float reference", "float32", ("float32",), source="")
 """The float parent as a file: what every other artifact is compared with."""
@@ -142,6 +153,7 @@ def recipe_of(run: Run, target: Target, parent: Parent, output: Output, io: Inpu
         "data": run.config.data.partition(":")[0],
         "preprocessing": run.preprocessing.to_json(),
         "output": output,
+        "mask": MASKS[output],
         "io": io,
         "weights": target.weights,
         "per_tensor": parent.per_tensor,
@@ -180,7 +192,7 @@ def convert(
     path = run.artifacts(target.name) / f"{run.config.model.network}-{method}-{output}-{io}.tflite"
     if path.exists() and not force:
         there = artifacts.open_artifact(path)
-        if {k: v for k, v in there.recipe.items() if k != "rewritten"} == recipe:
+        if {k: v for k, v in there.recipe.items() if k not in OUTCOMES} == recipe:
             say(f"{path} is there and made the same way: reused")
             path.touch()  # so that it is the one converted last
             return there
@@ -194,14 +206,35 @@ def convert(
         model = fold(load_float(run, parent.checkpoint), parent.ranges, output, parent.per_tensor, target.argmax_lanes)
         graphs[made_from] = tflite_bytes(model, target.weights, io, parent.per_tensor)
     data, applied = rewrite(graphs[made_from], target, parent.per_tensor)
+    nearly = [one for one in target.rewrites if not one.exact]
+    for wanted in nearly:
+        if wanted.name not in {one.rewrite for one in applied}:
+            raise BadSpec(
+                f"--approximate {wanted.name} does not fit: {target.title} refuses no op of this network that it could"
+                f" replace. It is for {wanted.needs}. Leave it out."
+            )
     how = {one.name: one.how for one in target.rewrites}
     for one in applied:
         say(
             f"rewritten: {one.op} {one.output.partition(';')[0].rpartition('/')[0]} into {how[one.rewrite]} ({one.why})"
         )
     pinned = [INPUT_RANGE, *parent.ranges.values()] if parent.ranges else []
-    verify(read(data), target, pinned, parent.per_tensor)
-    return artifacts.write(path, data, {**recipe, "rewritten": [dataclasses.asdict(one) for one in applied]})
+    graph = read(data)
+    verify(graph, target, pinned, parent.per_tensor)
+    say_who_makes_the_mask(graph, target, say)
+    approximated = None
+    if nearly:
+        exact = dataclasses.replace(target, rewrites=tuple(one for one in target.rewrites if one.exact))
+        approximated = effect(run, rewrite(graphs[made_from], exact, parent.per_tensor)[0], data, say)
+    outcomes = {"rewritten": [dataclasses.asdict(one) for one in applied], "approximated": approximated}
+    return artifacts.write(path, data, {**recipe, **outcomes})
+
+
+def say_who_makes_the_mask(graph: Graph, target: Target, say: Say) -> None:
+    """Says of an ARG_MAX that the target leaves to the CPU what can be had in its place."""
+    for verdict in by_rule(graph, target.rules) if target.rules else ():
+        if graph.ops[verdict.op].name == "ARG_MAX" and verdict.outcome != "accelerated" and verdict.remedy:
+            say(f"note: the CPU makes the mask, inside the file ({verdict.reason}). In its place: {verdict.remedy}")
 
 
 def compile_artifact(artifact: Artifact, target: Target, required: bool, say: Say) -> tuple[Artifact, Compiled | None]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from pipeline.inspect import by_rule
 from pipeline.nouns.graph_edit import GraphEdit
-from pipeline.nouns.rewrite import Applied, Rewrite, name_for
+from pipeline.nouns.rewrite import Applied, Rewrite
 from pipeline.nouns.target import Target
-from pipeline.nouns.tflite import Graph, Op, read
+from pipeline.nouns.tflite import Graph, read
 
 
 def rewrite(data: bytes, target: Target, per_tensor: bool = False) -> tuple[bytes, tuple[Applied, ...]]:
     """The file with the target's rewrites where its rules refuse an op, or are slow with it, and take what replaces it.
+
+    One that ``spares`` something needs no refusal, but its result must be taken as well.
 
     ``per_tensor``: whether new kernels must have one scale each. A file in which nothing is to be done comes back as it
     is.
@@ -19,47 +24,47 @@ def rewrite(data: bytes, target: Target, per_tensor: bool = False) -> tuple[byte
         return data, ()
     graph = read(data)
     refused = {v.op: v.reason for v in by_rule(graph, target.rules) if v.outcome != "accelerated"}
+    candidates = [
+        (op, [one for one in target.rewrites if op.name in one.ops and (one.spares or op.index in refused)])
+        for op in graph.ops
+    ]  # fmt: skip
+    candidates = [(op, fitting) for op, fitting in candidates if fitting]
     useless: set[tuple[int, str]] = set()
-    while True:
+    while candidates:
         edit = GraphEdit(data)
-        chosen: dict[int, Rewrite] = {}
-        for index in range(len(graph.ops)):
-            for one in target.rewrites:
-                wanted = index in refused or one.faster
-                if not wanted or graph.ops[index].name not in one.ops or (index, one.name) in useless:
+        chosen: dict[int, tuple[Rewrite, set[str]]] = {}
+        for op, fitting in candidates:
+            for one in fitting:
+                if (op.index, one.name) in useless:
                     continue
-                ops = one.make(edit, index, per_tensor)
+                readers = edit.readers_of(op.outputs[0])
+                ops = one.make(edit, op.index, per_tensor)
                 if ops is not None:
-                    edit.replace(index, ops)
-                    chosen[index] = one
+                    edit.replace(op.index, ops)
+                    chosen[op.index] = one, _written(edit, ops or [edit.op(reader) for reader in readers])
                     break
         if not chosen:
-            return data, ()
+            break
         result = edit.finished()
         made = read(result)
         left = {
-            name for v in by_rule(made, target.rules) if v.outcome != "accelerated"
-            for name in _written(made, made.ops[v.op])
+            tensor.name for v in by_rule(made, target.rules) if v.outcome != "accelerated"
+            for tensor in made.writes(made.ops[v.op])
         }  # fmt: skip
-        failed = {
-            (index, one.name) for index, one in chosen.items()
-            if any(_belongs(name, _output(graph, index), one.name) for name in left)
-        }  # fmt: skip
+        failed = {(index, one.name) for index, (one, written) in chosen.items() if written & left}
         if not failed:
             return result, tuple(
-                Applied(one.name, graph.ops[index].name, _output(graph, index), refused.get(index, one.faster))
-                for index, one in sorted(chosen.items())
+                Applied(one.name, graph.ops[index].name, _output(graph, index), refused.get(index, one.spares))
+                for index, (one, _) in sorted(chosen.items())
             )
         useless |= failed
+    return data, ()
 
 
-def _written(graph: Graph, op: Op) -> list[str]:
-    return [tensor.name for tensor in graph.writes(op)]
+def _written(edit: GraphEdit, ops: Iterable[Any]) -> set[str]:
+    names = [edit.tensor(i).name for op in ops for i in op.outputs]
+    return {name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in names}
 
 
 def _output(graph: Graph, index: int) -> str:
-    return _written(graph, graph.ops[index])[0]
-
-
-def _belongs(name: str, output: str, rewrite_name: str) -> bool:
-    return name == output or name.startswith(name_for(output, rewrite_name))
+    return next(graph.writes(graph.ops[index])).name

@@ -11,6 +11,7 @@ from single_ops import RELU, VALID, Data, conv, model, plain, pool, resize, tran
 
 from pipeline.inspect import by_rule
 from pipeline.nouns.errors import ContractViolation
+from pipeline.nouns.graph_edit import GraphEdit
 from pipeline.nouns.ranges import Range
 from pipeline.nouns.tflite import read
 from pipeline.rewrite import rewrite
@@ -18,11 +19,13 @@ from pipeline.targets import target, targets
 from pipeline.targets.rewrites import (
     BYTES_THROUGH_FLOAT,
     DILATED_AS_DENSE,
+    PADDING_FOLDED,
     PIXEL_AS_CONVOLUTIONS,
     PIXELS_AS_CHANNELS,
     POOL_AS_DEPTHWISE,
     POOL_AS_MEAN,
     RESIZE_AS_PRODUCTS,
+    RESIZE_CHAIN,
     TRANSPOSED_AS_VALID,
     TRANSPOSED_WITHOUT_ACTIVATION,
 )
@@ -88,8 +91,6 @@ def run(data, image):
 
 
 def rewritten(data, one, per_tensor=False):
-    from pipeline.nouns.graph_edit import GraphEdit
-
     edit = GraphEdit(data)
     ops = one.make(edit, 0, per_tensor)
     if ops is None:
@@ -215,11 +216,157 @@ def test_a_network_is_rewritten_where_its_target_refuses_an_op_and_only_there(na
 
 
 def test_every_rewrite_of_every_target_is_tested_here():
-    tested = {one for _, one in CASES}
+    tested = {one for _, one in CASES} | {PADDING_FOLDED}
     used = {one for name in targets().values() for one in name.rewrites}
     assert {one.name for one in used} <= {one.name for one in tested} and len({one.name for one in tested}) == len(
         tested
     )
+
+
+def test_what_is_not_equal_is_never_made_unasked():
+    assert all(one.exact for name in targets().values() for one in name.rewrites)
+    asked_for = {one for name in targets().values() for one in name.approximations}
+    assert asked_for == {RESIZE_CHAIN} and not RESIZE_CHAIN.exact
+
+
+# A chain of resizes, which is not equal
+
+
+def doubled(x):
+    """Half-pixel centres, by hand: between two samples lie one at 1/4 and one at 3/4; borders are repeated."""
+    for axis in (0, 1):
+        x = np.moveaxis(x, axis, 0)
+        before, after = np.concatenate([x[:1], x[:-1]]), np.concatenate([x[1:], x[-1:]])
+        x = np.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], 1).reshape(-1, *x.shape[1:])
+        x = np.moveaxis(x, 0, axis)
+    return x
+
+
+@pytest.mark.parametrize("times", [2, 3, 4])
+def test_a_chain_is_doublings_and_not_the_resize(times):
+    data = model(resize("last", (6, 7), (6 << times, 7 << times), half=True))
+    new = rewritten(data, RESIZE_CHAIN)
+    assert [op.name for op in read(new).ops] == ["RESIZE_BILINEAR"] * times
+    assert all(op.options["halfPixelCenters"] and not op.options["alignCorners"] for op in read(new).ops)
+    image = np.random.default_rng(0).integers(-128, 128, (1, 6, 7, 8), dtype=np.int8)
+    expected = image[0].astype(float)
+    for _ in range(times):
+        expected = doubled(expected)
+    got = run(new, image)[0]
+    assert np.abs(got - expected).max() <= 0.5 * times + 0.1  # each rounds once
+    assert np.abs(got.astype(int) - run(data, image)[0]).max() > 10
+
+
+@pytest.mark.parametrize(
+    ("case", "one"),
+    [
+        (resize("aligned", (6, 7), (48, 56), align=True), RESIZE_CHAIN),
+        (resize("aligned doublings", (6, 7), (41, 49), align=True), RESIZE_CHAIN),
+        (resize("legacy", (6, 7), (48, 56)), RESIZE_CHAIN),
+        (resize("x2", (6, 7), (12, 14), half=True), RESIZE_CHAIN),
+        (resize("x6", (6, 7), (36, 42), half=True), RESIZE_CHAIN),
+        (resize("x4 by x8", (6, 7), (24, 56), half=True), RESIZE_CHAIN),
+        (resize("down", (48, 56), (6, 7), half=True), RESIZE_CHAIN),
+        (resize("float", (6, 7), (48, 56), half=True, dtype="float32"), RESIZE_CHAIN),
+    ],
+    ids=lambda value: str(getattr(value, "name", value)),
+)
+def test_a_resize_without_a_chain_of_its_own_convention_is_left_alone(case, one):
+    assert rewritten(model(case), one) is None
+
+
+@pytest.mark.parametrize(
+    ("then", "version", "table", "last"), [("RELU", 2, "", False), ("SOFTMAX", 2, "SoftmaxOptions", True),
+                                           ("ARG_MAX", 2, "ArgMaxOptions", True)],
+)  # fmt: skip
+def test_only_the_last_resize_becomes_a_chain(then, version, table, last):
+    edit = GraphEdit(model(resize("last", (6, 7), (24, 28), half=True)))
+    op = edit.op(0)
+    made = edit.like(op.inputs[0], "made", (1, 24, 28, 8))
+    edit.replace(
+        0,
+        [
+            edit.made("RESIZE_BILINEAR", 3, op.inputs, [made], "ResizeBilinearOptions", halfPixelCenters=True),
+            edit.made(then, version, [made], op.outputs, table),
+        ],
+    )
+    assert (rewritten(edit.finished(), RESIZE_CHAIN) is not None) == last
+
+
+# Padding
+
+
+def after_padding(case, rows, columns):
+    """The case's op, which pads nothing itself, behind a PAD of ((top, bottom), (left, right))."""
+    edit = GraphEdit(model(case))
+    op = edit.op(0)
+    data = int(op.inputs[0])
+    batch, height, width, channels = edit.tensor(data).shape
+    padded = edit.like(data, "padded", (batch, height, width, channels))
+    edit.tensor(data).shape = [batch, height - sum(rows), width - sum(columns), channels]
+    borders = edit.constant("borders", np.array([(0, 0), rows, columns, (0, 0)], np.int32))
+    pad = edit.made("PAD", 2, [data, borders], [padded], "PadOptions")
+    op.inputs = [padded, *op.inputs[1:]]
+    edit.replace(0, [pad, op])
+    return edit.finished()
+
+
+DEPTHWISE = {"op": "DEPTHWISE_CONV_2D", "padding": VALID}
+FOLDED = [
+    (conv("3x3", padding=VALID), (1, 1), (1, 1)), (conv("1x3", kernel=1, padding=VALID), (0, 0), (0, 0)),
+    (conv("7x7 stride 2 odd", kernel=7, stride=2, padding=VALID, size=(39, 41)), (3, 3), (3, 3)),
+    (conv("dilated 2", dilation=2, padding=VALID, size=(20, 20)), (2, 2), (2, 2)),
+    (conv("depthwise stride 2 even", stride=2, size=(17, 19), **DEPTHWISE), (0, 1), (0, 1)),
+    (conv("depthwise stride 2 odd", stride=2, size=(19, 21), **DEPTHWISE), (1, 1), (1, 1)),
+    (conv("more than is read", stride=2, size=(18, 20), **DEPTHWISE), (0, 2), (0, 2)),
+    (moved(pool("maximum", "MAX_POOL_2D", (3, 3), (2, 2), size=(17, 19)), -128), (0, 1), (0, 1)),
+]  # fmt: skip
+NOT_FOLDED = [
+    (conv("symmetric, stride 2, even", stride=2, size=(18, 20), **DEPTHWISE), (1, 1), (1, 1)),
+    (conv("too little", padding=VALID), (1, 0), (1, 1)), (conv("too much", padding=VALID), (2, 2), (1, 1)),
+    (conv("in front", stride=2, size=(17, 19), **DEPTHWISE), (1, 0), (1, 0)),
+    (pool("maximum of negative numbers", "MAX_POOL_2D", (3, 3), (2, 2), size=(17, 19)), (0, 1), (0, 1)),
+    (moved(pool("average", "AVERAGE_POOL_2D", (3, 3), (2, 2), size=(17, 19)), -128), (0, 1), (0, 1)),
+    (conv("pads itself, too", op="DEPTHWISE_CONV_2D"), (1, 1), (1, 1)),
+    (conv("float", "float32", padding=VALID), (1, 1), (1, 1)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "rows", "columns"), FOLDED, ids=lambda value: str(getattr(value, "name", "")))
+def test_padding_is_folded_where_the_op_adds_the_same(case, rows, columns):
+    case = moved(case, -128 if case.op == "MAX_POOL_2D" else -20)
+    data = after_padding(case, rows, columns)
+    new, applied = rewrite(data, target("cpu"))
+    assert [op.name for op in read(new).ops] == [case.op] and [(a.rewrite, a.op) for a in applied] == [("fold", "PAD")]
+    assert read(new).ops[0].options["padding"] == "SAME"
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        image = rng.integers(-128, 128, read(data).tensors[read(data).inputs[0]].shape, dtype=np.int8)
+        before = run(data, image)
+        assert np.array_equal(before, run(new, image)) and len(np.unique(before)) > 20
+
+
+@pytest.mark.parametrize(("case", "rows", "columns"), NOT_FOLDED, ids=lambda value: str(getattr(value, "name", "")))
+def test_padding_that_the_op_would_not_add_so_stays(case, rows, columns):
+    data = after_padding(case, rows, columns)
+    assert rewrite(data, target("cpu")) == (data, ())
+
+
+def test_padding_that_another_op_reads_too_stays():
+    data = after_padding(conv("3x3", padding=VALID), (1, 1), (1, 1))
+    edit = GraphEdit(data)
+    shown = edit.like(edit.op(0).outputs[0], "shown", edit.tensor(edit.op(0).outputs[0]).shape)
+    edit.replace(1, [edit.op(1), edit.made("RELU", 2, edit.op(0).outputs, [shown])])
+    edit.graph.outputs = [*edit.graph.outputs, shown]
+    data = edit.finished()
+    assert rewrite(data, target("cpu")) == (data, ())
+
+
+def test_padding_stays_where_the_target_would_then_not_take_its_reader():
+    """Vela takes a stride of 4 where nothing is padded."""
+    data = after_padding(conv("stride 4", kernel=7, stride=4, padding=VALID, size=(35, 35)), (1, 2), (1, 2))
+    assert [a.rewrite for a in rewrite(data, target("cpu"))[1]] == ["fold"]
+    assert rewrite(data, target("ethos-u55")) == (data, ())
 
 
 def test_a_rewrite_whose_result_the_target_refuses_is_not_made():
@@ -259,7 +406,7 @@ def test_types_change_at_the_border_and_not_inside():
 def test_what_is_only_slow_is_rewritten_for_the_target_that_is_faster_without_it():
     data = model(conv("first", size=(16, 24), channels=(3, 8), stride=2))
     assert rewrite(data, target("cpu")) == (data, ())
-    only_refused = dataclasses.replace(target("cpu"), rewrites=(dataclasses.replace(PIXELS_AS_CHANNELS, faster=""),))
+    only_refused = dataclasses.replace(target("cpu"), rewrites=(dataclasses.replace(PIXELS_AS_CHANNELS, spares=""),))
     assert rewrite(data, only_refused) == (data, ())
     new, (applied,) = rewrite(data, target("cpu-amx"))
     assert (applied.op, applied.rewrite) == ("CONV_2D", "groups") and "AMX" in applied.why

@@ -1,4 +1,4 @@
-"""Another form of an op that computes the same."""
+"""Another form of an op: one that computes the same, or one that nearly does and must be asked for."""
 
 from __future__ import annotations
 
@@ -11,23 +11,31 @@ from pipeline.nouns.graph_edit import GraphEdit
 
 @dataclasses.dataclass(frozen=True)
 class Rewrite:
-    """How one op is written in others that compute the same.
+    """How one op is written in others.
 
     Attributes:
       ops: the names of those that it can replace.
       how: what it puts in their place, in words.
-      steps: how far a value of its int8 output may be from the op's own, in steps of its scale; a test holds it.
+      steps: how far a value of its int8 output may be from the op's own, in steps of its scale; a test holds it. None:
+        it computes something else, nearly the same. It is then made only where it was asked for by name, and measured.
       make: (the graph, the op's index, whether kernels must have one scale each) → the ops in its place, the last of
-        which writes what the op wrote; None where it does not fit. New tensors have names that begin with ``name_for``.
-      faster: why it is made where the target takes the op as well; '' where only a refused op is rewritten.
+        which writes what the op wrote, or none where its readers were changed to do without; None where it does not
+        fit. New tensors have names that begin with ``name_for``.
+      spares: what is gained where the target takes the op, too; '' where only a refused op is rewritten.
+      needs: what an op must be for it, in words; said where it was asked for and no op is that.
     """
 
     name: str
     ops: tuple[str, ...]
     how: str
-    steps: int
+    steps: int | None
     make: Callable[[GraphEdit, int, bool], list[Any] | None]
-    faster: str = ""
+    spares: str = ""
+    needs: str = ""
+
+    @property
+    def exact(self) -> bool:
+        return self.steps is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +44,7 @@ class Applied:
 
     Attributes:
       output: name of the tensor that the rewritten op writes, before and after.
-      why: why the target would not have taken the op, or is faster without it.
+      why: why the target would not have taken the op, or what is gained.
     """
 
     rewrite: str

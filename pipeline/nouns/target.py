@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,6 +58,7 @@ class Target:
       levels: rules by feature level, for a target that has such; ``rules`` are those of its default level.
       level: that of ``rules`` where another than the default was asked for.
       rewrites: what may replace an op that the rules refuse, in the order in which they are tried.
+      approximations: what nearly does the same and may be asked for by name. Measured where it is made.
       socs: the same target for each system on chip that it compiles for, for a target that has such; the target itself
         is that of the first.
       ask: (the .tflite file, its graph) → what the real compiler or runtime makes of each op; None where there is none.
@@ -83,6 +84,7 @@ class Target:
     levels: Mapping[int, Rules] = dataclasses.field(default_factory=dict)
     level: int | None = None
     rewrites: tuple[Rewrite, ...] = ()
+    approximations: tuple[Rewrite, ...] = ()
     socs: Mapping[str, Target] = dataclasses.field(default_factory=dict)
     ask: Callable[[Path, Graph], Answer] | None = None
     compile: Callable[[Path], Compiled] | None = None
@@ -91,6 +93,18 @@ class Target:
     compiled_suffix: str = ""
     argmax_lanes: int = 1
     advice: str = ""
+
+    def approximated(self, names: Sequence[str]) -> Target:
+        """This target with what was asked for by name before its own rewrites; raises BadSpec and UnknownName."""
+        if not names:
+            return self
+        known = {one.name: one for one in self.approximations}
+        if not known:
+            raise BadSpec(f"--approximate: target {self.name} has nothing of the kind; leave it out.")
+        for name in names:
+            if name not in known:
+                raise UnknownName(f"approximation of target {self.name}", name, known)
+        return dataclasses.replace(self, rewrites=(*(known[name] for name in dict.fromkeys(names)), *self.rewrites))
 
     def at_level(self, level: int | None) -> Target:
         """This target with the rules of a feature level; raises BadSpec where it has no such level."""

@@ -9,6 +9,13 @@ FLOATS = ("float32", "float16")
 BYTES = ("int8", "uint8")
 
 
+ON_THE_HOST = (
+    "logits (`convert --output logits`), whose argmax over the last axis is the mask, the lowest index on ties, on the"
+    " host"
+)
+"""Remedy of an ARG_MAX. It is not made unasked: the file would not give what was asked for."""
+
+
 def data_of(op: Op, graph: Graph) -> Tensor:
     """The activation that the op works on."""
     return graph.tensors[op.inputs[WEIGHTED[op.name][0] if op.name in WEIGHTED else 0]]
@@ -17,6 +24,10 @@ def data_of(op: Op, graph: Graph) -> Tensor:
 def sizes(op: Op, graph: Graph) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(height, width) that goes in, (height, width) that comes out."""
     return data_of(op, graph).shape[1:3], graph.tensors[op.outputs[0]].shape[1:3]
+
+
+def never(op: Op, graph: Graph) -> str | None:
+    return "no op of this target: the CPU does it"
 
 
 def rank_at_most(limit: int) -> Check:

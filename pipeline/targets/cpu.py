@@ -22,7 +22,7 @@ from pipeline.targets.checks import (
     from_file,
     unit_strides,
 )
-from pipeline.targets.rewrites import BYTES_THROUGH_FLOAT
+from pipeline.targets.rewrites import BYTES_THROUGH_FLOAT, PADDING_FOLDED
 
 SOURCE = "tflite/delegates/xnnpack/xnnpack_delegate.cc"
 WORKER = Path(__file__).with_name("xnnpack_worker.py")
@@ -164,6 +164,6 @@ CPU = Target(
         source=SOURCE,
         everywhere=(fixed_sizes,),
     ),
-    rewrites=(BYTES_THROUGH_FLOAT,),
+    rewrites=(BYTES_THROUGH_FLOAT, PADDING_FOLDED),
     ask=ask,
 )  # fmt: skip

@@ -9,18 +9,25 @@ from pipeline.nouns.target import Target
 from pipeline.nouns.tflite import Graph, Op
 from pipeline.targets.checks import (
     BYTES,
+    ON_THE_HOST,
     activation,
     axes_of,
     constant,
     data_of,
     fixed_sizes,
+    never,
     not_grouped,
     same_dilation,
     sizes,
     unit_strides,
 )
 from pipeline.targets.edgetpu_compiler import ask, compile_edgetpu, driven_by, missing
-from pipeline.targets.rewrites import DILATED_AS_DENSE, PIXEL_AS_CONVOLUTIONS, TRANSPOSED_WITHOUT_ACTIVATION
+from pipeline.targets.rewrites import (
+    DILATED_AS_DENSE,
+    PADDING_FOLDED,
+    PIXEL_AS_CONVOLUTIONS,
+    TRANSPOSED_WITHOUT_ACTIVATION,
+)
 
 TABLE = "coral.ai/docs/edgetpu/models-intro, supported operations"
 VERSIONS = "edgetpu_compiler 16.0.384591198"
@@ -130,10 +137,6 @@ def stored_bytes(op: Op, graph: Graph) -> int:
     return (math.prod(kernel.shape[1:-1]) * up(seen, 4) + 4 + own_scales) * up(made, 16 if made <= 64 else 64)
 
 
-def never(op: Op, graph: Graph) -> str | None:
-    return "no Edge TPU op: the CPU does it"
-
-
 LARGE_RESIZE_PIXELS = 512 * 512
 SOFTMAX_TABLE_BYTES = 48256  # mobilenet_v1_*_quant, 1001 classes
 RESIZE_REMEDY = (
@@ -169,7 +172,7 @@ RULES = Rules(
         "SOFTMAX": mapped(2, softmax_size, remedy="logits in place of scores (`--output logits`)"),
         "STRIDED_SLICE": mapped(2, unit_strides),
         # Known to the compiler, but left to the CPU:
-        "ARG_MAX": mapped(2, never, writes=("int32", "int64"), remedy="argmax on the host"),
+        "ARG_MAX": mapped(2, never, writes=("int32", "int64"), remedy=ON_THE_HOST),
         "DEQUANTIZE": mapped(2, never, writes=("float32",), remedy="an integer output (`--io int8`)"),
     },
     source=TABLE,
@@ -189,7 +192,7 @@ EDGETPU = Target(
     io=("int8", "uint8"),
     source="edgetpu_compiler 16.0.384591198; google-coral/edgetpu issues #631, #845",
     rules=RULES,
-    rewrites=(PIXEL_AS_CONVOLUTIONS, TRANSPOSED_WITHOUT_ACTIVATION, DILATED_AS_DENSE),
+    rewrites=(PADDING_FOLDED, PIXEL_AS_CONVOLUTIONS, TRANSPOSED_WITHOUT_ACTIVATION, DILATED_AS_DENSE),
     ask=ask,
     missing=missing,
     compile=compile_edgetpu,

@@ -6,7 +6,14 @@ from pipeline.nouns.rewrite import Rewrite
 from pipeline.nouns.rules import Rules
 from pipeline.nouns.target import Target
 from pipeline.targets.ethos_rules import SOURCE, U55, U85
-from pipeline.targets.rewrites import INNER_RESIZE_AS_PRODUCTS, POOL_AS_DEPTHWISE, POOL_AS_MEAN, RESIZE_AS_PRODUCTS
+from pipeline.targets.rewrites import (
+    INNER_RESIZE_AS_PRODUCTS,
+    PADDING_FOLDED,
+    POOL_AS_DEPTHWISE,
+    POOL_AS_MEAN,
+    RESIZE_AS_PRODUCTS,
+    RESIZE_CHAIN,
+)
 from pipeline.targets.vela import ask_with, compile_with, missing
 
 
@@ -21,7 +28,10 @@ def npu(generation: int, rules: Rules, system: str, memory: str, resize: Rewrite
         io=("int8", "uint8"),
         source=SOURCE,
         rules=rules,
-        rewrites=(POOL_AS_MEAN, POOL_AS_DEPTHWISE, resize),
+        rewrites=(PADDING_FOLDED, POOL_AS_MEAN, POOL_AS_DEPTHWISE, resize),
+        # By Vela's estimate Fast-SCNN at 360x480 takes 1.6 (U55) and 2.1 times (U65) as many cycles with the chain as
+        # with the products, and less SRAM, 2330 in place of 3712 KiB and 1690 in place of 2094.
+        approximations=(RESIZE_CHAIN,) if resize is RESIZE_AS_PRODUCTS else (),
         ask=ask_with(*configuration),
         missing=missing,
         compile=compile_with(*configuration),

@@ -11,11 +11,13 @@ from pipeline.nouns.tflite import Graph, Op
 from pipeline.targets.checks import (
     BYTES,
     FLOATS,
+    ON_THE_HOST,
     activation,
     constant,
     constant_axes,
     fixed_sizes,
     from_file,
+    never,
     not_both_resize_modes,
     rank_at_most,
 )
@@ -77,6 +79,7 @@ GPU_DELEGATE = Target(
             "STRIDED_SLICE": taken(no_shrinking, constant(1, 2, 3)), "SLICE": taken(constant(1, 2)),
             "SPLIT": taken(), "PACK": taken(),
             "QUANTIZE": taken(), "DEQUANTIZE": taken(),
+            "ARG_MAX": taken(never, reads=(*FLOATS, *BYTES, "int32", "int64"), remedy=ON_THE_HOST),
         },
         source=SOURCE,
         everywhere=(rank_at_most(4), fixed_sizes),

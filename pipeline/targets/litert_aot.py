@@ -26,6 +26,7 @@ from pipeline.nouns.rewrite import Rewrite
 from pipeline.nouns.rules import Rules, Verdict
 from pipeline.nouns.target import Answer, Compiled, Target
 from pipeline.nouns.tflite import Graph, read
+from pipeline.targets.rewrites import PADDING_FOLDED
 from pipeline.targets.twin import verdicts_of_twin
 
 TIMEOUT_SECONDS = 1800
@@ -245,8 +246,9 @@ def target_of(
         suffix = f"_{name}.tflite"
         return Target(
             name=name, title=f"{title}, {soc}", weights="int8", io=("int8", "uint8", "float32"), source=source,
-            rules=rules, rewrites=rewrites, ask=ask_with(vendor, soc), missing=lambda: unfit() or vendor.ready(soc),
-            compile=compile_with(vendor, soc, suffix), compiled_suffix=suffix, advice=advice,
+            rules=rules, rewrites=(PADDING_FOLDED, *rewrites), ask=ask_with(vendor, soc),
+            missing=lambda: unfit() or vendor.ready(soc), compile=compile_with(vendor, soc, suffix),
+            compiled_suffix=suffix, advice=advice,
         )  # fmt: skip
 
     every = {soc: for_soc(soc) for soc in socs}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.nouns.rules import Check, Rule, Rules
 from pipeline.nouns.tflite import Graph, Op
-from pipeline.targets.checks import activation
+from pipeline.targets.checks import ON_THE_HOST, activation, never
 from pipeline.targets.litert_aot import NOT_HANDED_ON, Vendor, folder_of, installed, target_of
 from pipeline.targets.rewrites import TRANSPOSED_WITHOUT_ACTIVATION
 
@@ -85,6 +85,7 @@ PLAIN = (
 RULES = Rules(
     ops={
         **{op: taken() for op in PLAIN},
+        "ARG_MAX": Rule((*NUMBERS, "int64"), SOURCE, checks=(never,), remedy=ON_THE_HOST),
         "CONCATENATION": taken(no_activation, source=LEGALIZATIONS),
         "STRIDED_SLICE": taken(plain_slice, source=LEGALIZATIONS),
         "TRANSPOSE_CONV": taken(

@@ -6,6 +6,7 @@ from pipeline.nouns.rules import Check, Rule, Rules
 from pipeline.nouns.target import Target
 from pipeline.nouns.tflite import Graph, Op
 from pipeline.targets.checks import (
+    ON_THE_HOST,
     activation,
     constant,
     factor,
@@ -15,7 +16,7 @@ from pipeline.targets.checks import (
     rank_at_most,
     window_at_most,
 )
-from pipeline.targets.rewrites import POOL_AS_DEPTHWISE, POOL_AS_MEAN
+from pipeline.targets.rewrites import PADDING_FOLDED, POOL_AS_DEPTHWISE, POOL_AS_MEAN
 
 SOURCE = "tflite/delegates/nnapi/nnapi_delegate.cc, Validate"
 ANDROID = {27: "8.1", 28: "9", 29: "10", 30: "11", 31: "12"}
@@ -106,7 +107,7 @@ def rules(level: int) -> Rules:
             "RESIZE_NEAREST_NEIGHBOR": op(29, constant_size, resize_flags(level), remedy=older),
             "SOFTMAX": op(27), "LOGISTIC": op(27), "TANH": op(27), "RELU": op(27), "RELU6": op(27),
             "RELU_N1_TO_1": op(27), "HARD_SWISH": op(29),
-            "ARG_MAX": op(29, index_output, writes=("int32", "int64"), remedy="argmax to int32, or on the host"),
+            "ARG_MAX": op(29, index_output, writes=("int32", "int64"), remedy=ON_THE_HOST),
             "PAD": op(28, constant(1)), "PADV2": op(29, constant(1, 2)),
             "RESHAPE": op(27, rank_at_most(4)), "SQUEEZE": op(28, rank_at_most(4)), "TRANSPOSE": op(28, constant(1)),
             "STRIDED_SLICE": op(28, constant(1, 2, 3)), "SLICE": op(29, constant(1, 2)),
@@ -127,7 +128,7 @@ NNAPI = Target(
     io=("int8", "uint8", "float32"),
     source=SOURCE,
     rules=LEVELS[30],
-    rewrites=(POOL_AS_MEAN, POOL_AS_DEPTHWISE),
+    rewrites=(PADDING_FOLDED, POOL_AS_MEAN, POOL_AS_DEPTHWISE),
     levels=LEVELS,
     advice=(
         "NNAPI is deprecated since Android 15: for new devices use --target gpu, or the chip vendor's own compiler."

@@ -1,4 +1,7 @@
-"""The rewrites that targets choose from. Each gives, in 8 bits, what the op gave, or one step beside it."""
+"""The rewrites that targets choose from. Each gives, in 8 bits, what the op gave, or one step beside it.
+
+But for those without ``steps``: they give something else, and stand among a target's ``approximations``.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
 GROUP, FEW_CHANNELS = 4, 4
 FULL = 127
 """Largest weight: kernels are symmetric int8."""
+AFTER_LOGITS = ("ARG_MAX", "SOFTMAX", "DEQUANTIZE")
 
 
 def pool_as_mean(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
@@ -94,11 +98,91 @@ def resize_as_products(edit: GraphEdit, index: int, per_tensor: bool) -> list[An
 
 
 def inner_resize_as_products(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
-    """All but the resize that makes the result, or what a mask's ARG_MAX reads."""
-    made = edit.op(index).outputs[0]
-    if made in edit.graph.outputs or any(edit.name_of(reader) == "ARG_MAX" for reader in edit.readers_of(made)):
+    """All but the last resize."""
+    return None if _makes_logits(edit, index) else resize_as_products(edit, index, per_tensor)
+
+
+def last_resize_as_chain(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
+    """The last resize, of half-pixel centres, as doublings, each of half-pixel centres again.
+
+    Two doublings are not one resize by 4: each cuts corners (of its new samples none lies on an old one), and the next
+    cuts those that are left. Both keep the centre of the map. A resize that aligns corners has no such chain: a
+    doubling that does so makes 2n - 1 of n.
+    """
+    op = edit.op(index)
+    options = op.builtinOptions
+    if _int8(edit, index) is None or not options.halfPixelCenters or options.alignCorners:
         return None
-    return resize_as_products(edit, index, per_tensor)
+    old, new = (tuple(edit.tensor(i).shape[1:3]) for i in (op.inputs[0], op.outputs[0]))
+    times = int(math.log2(max(1, new[0] // old[0])))
+    if times < 2 or new != (old[0] << times, old[1] << times) or not _makes_logits(edit, index):
+        return None
+    name, x = name_for(_name(edit, index), "resize-chain"), op.inputs[0]
+    batch, _, _, channels = edit.tensor(x).shape
+    ops: list[Any] = []
+    for step in range(1, times + 1):
+        size = (old[0] << step, old[1] << step)
+        made = op.outputs[0] if step == times else edit.like(x, f"{name}/{1 << step}", (batch, *size, channels))
+        shape = edit.constant(f"{name}/size{1 << step}", np.array(size, np.int32))
+        ops.append(
+            edit.made(
+                "RESIZE_BILINEAR", 3, [x, shape], [made], "ResizeBilinearOptions", alignCorners=False,
+                halfPixelCenters=True,
+            )
+        )  # fmt: skip
+        x = made
+    return ops
+
+
+def padding_folded(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
+    """A border of zeros that all readers add themselves, where SAME puts as many before the map as the PAD does."""
+    op = edit.op(index)
+    old, made = edit.tensor(op.inputs[0]), edit.tensor(op.outputs[0])
+    paddings = edit.tensor(op.inputs[1])
+    if (
+        _int8(edit, index) is None or len(old.shape) != 4 or op.outputs[0] in edit.graph.outputs
+        or paddings.type != schema.TensorType.INT32 or edit.model.buffers[paddings.buffer].data is None
+        or list(old.quantization.zeroPoint) != list(made.quantization.zeroPoint)
+    ):  # fmt: skip
+        return None
+    borders = edit.values(op.inputs[1], np.int32)
+    readers = edit.readers_of(op.outputs[0])
+    if borders[0].any() or borders[3].any() or not readers:
+        return None
+    if not all(_pads_itself(edit, reader, op, borders[1:3, 0]) for reader in readers):
+        return None
+    for reader in readers:
+        reads = edit.op(reader)
+        reads.inputs, reads.builtinOptions.padding = [op.inputs[0], *reads.inputs[1:]], SAME
+    return []
+
+
+def _pads_itself(edit: GraphEdit, reader: int, pad: Any, before: np.ndarray) -> bool:
+    """Whether the op, VALID until now, would with SAME add ``before`` rows and columns in front and give as much."""
+    op, name = edit.op(reader), edit.name_of(reader)
+    options = op.builtinOptions
+    if name in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        kernel = edit.tensor(op.inputs[1]).shape[1:3]
+        dilations = (options.dilationHFactor, options.dilationWFactor)
+        window = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    elif name == "MAX_POOL_2D" and edit.tensor(pad.outputs[0]).quantization.zeroPoint[0] == -128:
+        window = [options.filterHeight, options.filterWidth]  # a zero is the lowest code, which never wins
+    else:
+        return False
+    if options.padding != VALID or list(op.inputs).count(pad.outputs[0]) != 1 or op.inputs[0] != pad.outputs[0]:
+        return False
+    old, new = edit.tensor(pad.inputs[0]).shape[1:3], edit.tensor(op.outputs[0]).shape[1:3]
+    return all(
+        n == -(-o // s) and b == max(0, (n - 1) * s + w - o) // 2
+        for o, n, s, w, b in zip(old, new, (options.strideH, options.strideW), window, before, strict=True)
+    )
+
+
+def _makes_logits(edit: GraphEdit, index: int) -> bool:
+    """Whether the op makes the result, but for what turns logits into scores, a mask or another type."""
+    made = edit.op(index).outputs[0]
+    readers = [edit.name_of(reader) for reader in edit.readers_of(made)]
+    return made in edit.graph.outputs or (bool(readers) and set(readers) <= set(AFTER_LOGITS))
 
 
 def interpolation(old: int, new: int, align_corners: bool, half_pixel: bool) -> np.ndarray:
@@ -325,7 +409,7 @@ POOL_AS_DEPTHWISE = Rewrite(
 )
 PIXELS_AS_CHANNELS = Rewrite(
     "groups", ("CONV_2D",), "a convolution over groups of 4 pixels of a row, as channels", 0, pixels_as_channels,
-    faster="AMX multiplies 64 channels at a time and here has 3",
+    spares="AMX multiplies 64 channels at a time and here has 3",
 )  # fmt: skip
 RESIZE_AS_PRODUCTS = Rewrite(
     "products", ("RESIZE_BILINEAR",), "its two interpolation matrices as 1×1 convolutions, transposes between", 2,
@@ -345,4 +429,17 @@ TRANSPOSED_AS_VALID = Rewrite(
 TRANSPOSED_WITHOUT_ACTIVATION = Rewrite(
     "plain", ("TRANSPOSE_CONV",), "a transposed convolution without its ReLU, which the output's range does already", 0,
     transposed_without_activation,
+)  # fmt: skip
+PADDING_FOLDED = Rewrite(
+    "fold",
+    ("PAD",),
+    "the padding of the ops that read it",
+    0,
+    padding_folded,
+    spares="it is an op of its own, and spared",
+)
+RESIZE_CHAIN = Rewrite(
+    "resize-chain", ("RESIZE_BILINEAR",), "a chain of half-pixel resizes by 2, which is not the same", None,
+    last_resize_as_chain,
+    needs="the last resize of a network with half-pixel centres, by 4, 8 or 16 (one that aligns corners has no chain)",
 )  # fmt: skip
