@@ -15,7 +15,7 @@ from pipeline.nouns.tflite import Graph, read
 def rewrite(data: bytes, target: Target, per_tensor: bool = False) -> tuple[bytes, tuple[Applied, ...]]:
     """The file with the target's rewrites where its rules refuse an op, or are slow with it, and take what replaces it.
 
-    One that ``spares`` something needs no refusal, but its result must be taken as well.
+    One that is made ``always`` needs no refusal; its result must be taken as well.
 
     ``per_tensor``: whether new kernels must have one scale each. A file in which nothing is to be done comes back as it
     is.
@@ -25,7 +25,7 @@ def rewrite(data: bytes, target: Target, per_tensor: bool = False) -> tuple[byte
     graph = read(data)
     refused = {v.op: v.reason for v in by_rule(graph, target.rules) if v.outcome != "accelerated"}
     candidates = [
-        (op, [one for one in target.rewrites if op.name in one.ops and (one.spares or op.index in refused)])
+        (op, [one for one in target.rewrites if op.name in one.ops and (one.always or op.index in refused)])
         for op in graph.ops
     ]  # fmt: skip
     candidates = [(op, fitting) for op, fitting in candidates if fitting]
@@ -54,7 +54,7 @@ def rewrite(data: bytes, target: Target, per_tensor: bool = False) -> tuple[byte
         failed = {(index, one.name) for index, (one, written) in chosen.items() if written & left}
         if not failed:
             return result, tuple(
-                Applied(one.name, graph.ops[index].name, _output(graph, index), refused.get(index, one.spares))
+                Applied(one.name, graph.ops[index].name, _output(graph, index), refused.get(index, one.always))
                 for index, (one, _) in sorted(chosen.items())
             )
         useless |= failed

@@ -406,7 +406,7 @@ def test_types_change_at_the_border_and_not_inside():
 def test_what_is_only_slow_is_rewritten_for_the_target_that_is_faster_without_it():
     data = model(conv("first", size=(16, 24), channels=(3, 8), stride=2))
     assert rewrite(data, target("cpu")) == (data, ())
-    only_refused = dataclasses.replace(target("cpu"), rewrites=(dataclasses.replace(PIXELS_AS_CHANNELS, spares=""),))
+    only_refused = dataclasses.replace(target("cpu"), rewrites=(dataclasses.replace(PIXELS_AS_CHANNELS, always=""),))
     assert rewrite(data, only_refused) == (data, ())
     new, (applied,) = rewrite(data, target("cpu-amx"))
     assert (applied.op, applied.rewrite) == ("CONV_2D", "groups") and "AMX" in applied.why

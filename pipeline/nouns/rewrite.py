@@ -21,7 +21,7 @@ class Rewrite:
       make: (the graph, the op's index, whether kernels must have one scale each) → the ops in its place, the last of
         which writes what the op wrote, or none where its readers were changed to do without; None where it does not
         fit. New tensors have names that begin with ``name_for``.
-      spares: what is gained where the target takes the op, too; '' where only a refused op is rewritten.
+      always: why it is made of an op that the target takes, too; empty where it is not.
       needs: what an op must be for it, in words; said where it was asked for and no op is that.
     """
 
@@ -30,7 +30,7 @@ class Rewrite:
     how: str
     steps: int | None
     make: Callable[[GraphEdit, int, bool], list[Any] | None]
-    spares: str = ""
+    always: str = ""
     needs: str = ""
 
     @property
@@ -44,7 +44,7 @@ class Applied:
 
     Attributes:
       output: name of the tensor that the rewritten op writes, before and after.
-      why: why the target would not have taken the op, or what is gained.
+      why: why the target would not have taken the op, or why it is made of one that it takes.
     """
 
     rewrite: str

@@ -389,14 +389,18 @@ def _int8(edit: GraphEdit, index: int, data_at: int = 0) -> float | None:
 def _kernel(
     edit: GraphEdit, name: str, weights: np.ndarray, scales: Any, axis: int, data_scale: float, per_tensor: bool
 ) -> tuple[int, int]:  # fmt: skip
-    """A kernel of these integers and one scale per channel, or one in all, and a bias of zeros; their indices."""
+    """A kernel of these integers and one scale per channel, or one in all, and a bias; their indices.
+
+    The bias is the least there is: means lie between two steps again and again, and runtimes round such ties each in
+    their own way. With it there are none, and WebGPU gives what XNNPACK gives.
+    """
     scales = np.asarray(scales, np.float64)
     if per_tensor:
         shape = [-1 if i == axis else 1 for i in range(weights.ndim)]
         weights = np.rint(weights * (scales / scales.max()).reshape(shape))
         scales = scales.max(keepdims=True)
     kernel = edit.constant(f"{name}/kernel", weights.astype(np.int8), scales, axis if len(scales) > 1 else 0)
-    bias = edit.constant(f"{name}/bias", np.zeros(weights.shape[axis], np.int32), scales * data_scale)
+    bias = edit.constant(f"{name}/bias", np.ones(weights.shape[axis], np.int32), scales * data_scale)
     return kernel, bias
 
 
@@ -409,7 +413,7 @@ POOL_AS_DEPTHWISE = Rewrite(
 )
 PIXELS_AS_CHANNELS = Rewrite(
     "groups", ("CONV_2D",), "a convolution over groups of 4 pixels of a row, as channels", 0, pixels_as_channels,
-    spares="AMX multiplies 64 channels at a time and here has 3",
+    always="AMX multiplies 64 channels at a time and here has 3",
 )  # fmt: skip
 RESIZE_AS_PRODUCTS = Rewrite(
     "products", ("RESIZE_BILINEAR",), "its two interpolation matrices as 1×1 convolutions, transposes between", 2,
@@ -431,12 +435,7 @@ TRANSPOSED_WITHOUT_ACTIVATION = Rewrite(
     transposed_without_activation,
 )  # fmt: skip
 PADDING_FOLDED = Rewrite(
-    "fold",
-    ("PAD",),
-    "the padding of the ops that read it",
-    0,
-    padding_folded,
-    spares="it is an op of its own, and spared",
+    "fold", ("PAD",), "the padding of the ops that read it", 0, padding_folded, always="the op itself is spared"
 )
 RESIZE_CHAIN = Rewrite(
     "resize-chain", ("RESIZE_BILINEAR",), "a chain of half-pixel resizes by 2, which is not the same", None,

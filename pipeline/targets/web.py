@@ -3,6 +3,10 @@
 Its WebGPU accelerator is the one of ``gpu``, so its rules are that target's; what it leaves runs in WebAssembly,
 through XNNPACK, whose rules are those of ``cpu``. A page can ask for either. Weights of any kind will do, int8 ones
 make the smallest download; the file's inputs and outputs must have a type that LiteRT.js has arrays for.
+
+WebGPU computes an int8 graph in floats and rounds after each op. In all but two ops that gives XNNPACK's very numbers:
+LiteRT's average pool rounds ties in another way, and XNNPACK's resize has weights of 11 bits. Both are rewritten, so
+that a page gives one mask wherever it runs.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from pipeline.targets.browser import Said, ask_files, missing, version
 from pipeline.targets.gpu import LANES
 from pipeline.targets.gpu import RULES as ACCELERATOR
 from pipeline.targets.gpu_accelerator import Reply, answer, parse
+from pipeline.targets.rewrites import POOL_AS_DEPTHWISE, RESIZE_AS_PRODUCTS
 
 SOURCE = "@litertjs/core 2.5.3, DATATYPES; its WebGPU accelerator, asked op by op"
 TYPES = ("float32", "int32", "uint8")
@@ -66,6 +71,7 @@ def reply_of(said: Said) -> Reply:
     return parse(said.error, said.log)
 
 
+ROUNDED = "WebGPU and WebAssembly round it each in their own way"
 WEB = Target(
     name="web",
     title="browsers, LiteRT.js",
@@ -76,5 +82,8 @@ WEB = Target(
     rules=RULES,
     ask=ask,
     missing=missing,
+    rewrites=(
+        dataclasses.replace(POOL_AS_DEPTHWISE, always=ROUNDED), dataclasses.replace(RESIZE_AS_PRODUCTS, always=ROUNDED),
+    ),
     argmax_lanes=LANES,
-)
+)  # fmt: skip
