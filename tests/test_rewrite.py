@@ -16,12 +16,11 @@ from pipeline.nouns.ranges import Range
 from pipeline.nouns.tflite import read
 from pipeline.rewrite import rewrite
 from pipeline.targets import target, targets
+from pipeline.targets.camera_rewrites import BYTES_THROUGH_FLOAT, PIXELS_AS_CHANNELS
 from pipeline.targets.rewrites import (
-    BYTES_THROUGH_FLOAT,
     DILATED_AS_DENSE,
     PADDING_FOLDED,
     PIXEL_AS_CONVOLUTIONS,
-    PIXELS_AS_CHANNELS,
     POOL_AS_DEPTHWISE,
     POOL_AS_MEAN,
     RESIZE_AS_PRODUCTS,

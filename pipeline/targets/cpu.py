@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline.nouns.rules import Check, Rule, Rules, Verdict
 from pipeline.nouns.target import Answer, Target
 from pipeline.nouns.tflite import Graph, Op
+from pipeline.targets.camera_rewrites import BYTES_THROUGH_FLOAT
 from pipeline.targets.checks import (
     FLOATS,
     activation,
@@ -22,7 +23,7 @@ from pipeline.targets.checks import (
     from_file,
     unit_strides,
 )
-from pipeline.targets.rewrites import BYTES_THROUGH_FLOAT, PADDING_FOLDED
+from pipeline.targets.rewrites import PADDING_FOLDED
 
 SOURCE = "tflite/delegates/xnnpack/xnnpack_delegate.cc"
 WORKER = Path(__file__).with_name("xnnpack_worker.py")

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from pipeline.targets.camera_rewrites import PIXELS_AS_CHANNELS
 from pipeline.targets.cpu import CPU
-from pipeline.targets.rewrites import PIXELS_AS_CHANNELS
 
 CPU_AMX = dataclasses.replace(
     CPU, name="cpu-amx", title="Xeon with AMX, LiteRT with XNNPACK", rewrites=(*CPU.rewrites, PIXELS_AS_CHANNELS)

@@ -14,12 +14,10 @@ from ai_edge_litert import schema_py_generated as schema
 
 from pipeline.nouns.graph_edit import GraphEdit
 from pipeline.nouns.rewrite import Rewrite, name_for
+from pipeline.targets.rewrite_parts import FULL, int8_scale, kernel_and_bias, output_name
 
 NONE, RELU = schema.ActivationFunctionType.NONE, schema.ActivationFunctionType.RELU
 SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
-GROUP, FEW_CHANNELS = 4, 4
-FULL = 127
-"""Largest weight: kernels are symmetric int8."""
 AFTER_LOGITS = ("ARG_MAX", "SOFTMAX", "DEQUANTIZE")
 
 
@@ -27,23 +25,25 @@ def pool_as_mean(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | N
     op = edit.op(index)
     old, options = edit.tensor(op.inputs[0]), op.builtinOptions
     window = (options.filterHeight, options.filterWidth)
-    if _int8(edit, index) is None or window != tuple(old.shape[1:3]) or options.padding != VALID:
+    if int8_scale(edit, index) is None or window != tuple(old.shape[1:3]) or options.padding != VALID:
         return None
-    axes = edit.constant(f"{_name(edit, index)}/mean/axes", np.array([1, 2], np.int32))
+    axes = edit.constant(f"{output_name(edit, index)}/mean/axes", np.array([1, 2], np.int32))
     return [edit.made("MEAN", 2, [op.inputs[0], axes], op.outputs, "ReducerOptions", keepDims=True)]
 
 
 def pool_as_depthwise(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
     op = edit.op(index)
     options = op.builtinOptions
-    scale = _int8(edit, index)
+    scale = int8_scale(edit, index)
     if scale is None or options.padding != VALID:
         return None
     channels = edit.tensor(op.inputs[0]).shape[3]
     window = (options.filterHeight, options.filterWidth)
     each = 1 / (FULL * math.prod(window))
-    name = name_for(_name(edit, index), "depthwise")
-    kernel, bias = _kernel(edit, name, np.full((1, *window, channels), FULL), [each] * channels, 3, scale, per_tensor)
+    name = name_for(output_name(edit, index), "depthwise")
+    kernel, bias = kernel_and_bias(
+        edit, name, np.full((1, *window, channels), FULL), [each] * channels, 3, scale, per_tensor
+    )
     return [
         edit.made(
             "DEPTHWISE_CONV_2D", 3, [op.inputs[0], kernel, bias], op.outputs, "DepthwiseConv2DOptions",
@@ -56,12 +56,12 @@ def pool_as_depthwise(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any
 def resize_as_products(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
     """Rows, then columns: the axis that is resized becomes the channels of a 1×1 convolution with a fixed matrix."""
     op = edit.op(index)
-    scale = _int8(edit, index)
+    scale = int8_scale(edit, index)
     if scale is None:
         return None
     _, old_h, old_w, _ = edit.tensor(op.inputs[0]).shape
     _, new_h, new_w, _ = edit.tensor(op.outputs[0]).shape
-    name = name_for(_name(edit, index), "products")
+    name = name_for(output_name(edit, index), "products")
     ops: list[Any] = []
 
     def then(
@@ -80,7 +80,7 @@ def resize_as_products(edit: GraphEdit, index: int, per_tensor: bool) -> list[An
         weights = np.rint(FULL * matrix)
         weights[np.arange(len(matrix)), matrix.argmax(1)] += FULL - weights.sum(1)  # what is flat stays flat
         weights, each = weights.reshape(len(matrix), 1, 1, -1), [1 / FULL] * len(matrix)
-        kernel, bias = _kernel(edit, f"{name}/{suffix}", weights, each, 0, scale, per_tensor)
+        kernel, bias = kernel_and_bias(edit, f"{name}/{suffix}", weights, each, 0, scale, per_tensor)
         return then(
             "CONV_2D", 3, data, [kernel, bias], suffix, [*edit.tensor(data).shape[:3], len(matrix)], "Conv2DOptions",
             padding=VALID, strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=1, fusedActivationFunction=NONE,
@@ -111,13 +111,13 @@ def last_resize_as_chain(edit: GraphEdit, index: int, per_tensor: bool) -> list[
     """
     op = edit.op(index)
     options = op.builtinOptions
-    if _int8(edit, index) is None or not options.halfPixelCenters or options.alignCorners:
+    if int8_scale(edit, index) is None or not options.halfPixelCenters or options.alignCorners:
         return None
     old, new = (tuple(edit.tensor(i).shape[1:3]) for i in (op.inputs[0], op.outputs[0]))
     times = int(math.log2(max(1, new[0] // old[0])))
     if times < 2 or new != (old[0] << times, old[1] << times) or not _makes_logits(edit, index):
         return None
-    name, x = name_for(_name(edit, index), "resize-chain"), op.inputs[0]
+    name, x = name_for(output_name(edit, index), "resize-chain"), op.inputs[0]
     batch, _, _, channels = edit.tensor(x).shape
     ops: list[Any] = []
     for step in range(1, times + 1):
@@ -140,7 +140,7 @@ def padding_folded(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] |
     old, made = edit.tensor(op.inputs[0]), edit.tensor(op.outputs[0])
     paddings = edit.tensor(op.inputs[1])
     if (
-        _int8(edit, index) is None or len(old.shape) != 4 or op.outputs[0] in edit.graph.outputs
+        int8_scale(edit, index) is None or len(old.shape) != 4 or op.outputs[0] in edit.graph.outputs
         or paddings.type != schema.TensorType.INT32 or edit.model.buffers[paddings.buffer].data is None
         or list(old.quantization.zeroPoint) != list(made.quantization.zeroPoint)
     ):  # fmt: skip
@@ -201,12 +201,12 @@ def interpolation(old: int, new: int, align_corners: bool, half_pixel: bool) -> 
 def pixel_as_convolutions(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
     """A resize of one pixel repeats it: down a column of h times the channels, then along rows of w times."""
     op = edit.op(index)
-    scale = _int8(edit, index)
+    scale = int8_scale(edit, index)
     _, old_h, old_w, channels = edit.tensor(op.inputs[0]).shape
     if scale is None or (old_h, old_w) != (1, 1):
         return None
     _, height, width, _ = edit.tensor(op.outputs[0]).shape
-    name = name_for(_name(edit, index), "repeats")
+    name = name_for(output_name(edit, index), "repeats")
     ops: list[Any] = []
     x = op.inputs[0]
     for suffix, times, shape in (
@@ -215,7 +215,7 @@ def pixel_as_convolutions(edit: GraphEdit, index: int, per_tensor: bool) -> list
         rows = edit.tensor(x).shape[1]
         weights = np.tile(FULL * np.eye(channels), (times, 1)).reshape(times * channels, 1, 1, channels)
         each = [1 / FULL] * (times * channels)
-        kernel, bias = _kernel(edit, f"{name}/{suffix}", weights, each, 0, scale, per_tensor)
+        kernel, bias = kernel_and_bias(edit, f"{name}/{suffix}", weights, each, 0, scale, per_tensor)
         wide = edit.like(x, f"{name}/{suffix}/wide", (1, rows, 1, times * channels))
         made = edit.like(x, f"{name}/{suffix}", shape)
         size = edit.constant(f"{name}/{suffix}/shape", np.array(shape, np.int32))
@@ -233,7 +233,7 @@ def pixel_as_convolutions(edit: GraphEdit, index: int, per_tensor: bool) -> list
 
 def dilated_as_dense(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
     op = edit.op(index)
-    options, scale = op.builtinOptions, _int8(edit, index)
+    options, scale = op.builtinOptions, int8_scale(edit, index)
     if (
         scale is None
         or options.depthMultiplier not in (0, 1)
@@ -245,7 +245,7 @@ def dilated_as_dense(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any]
     _, height, width, channels = weights.shape
     dense = np.zeros((channels, height, width, channels), np.int8)
     dense[np.arange(channels), :, :, np.arange(channels)] = weights[0].transpose(2, 0, 1)
-    kernel = edit.constant(f"{_name(edit, index)}/dense/kernel", dense, old.quantization.scale, 0)
+    kernel = edit.constant(f"{output_name(edit, index)}/dense/kernel", dense, old.quantization.scale, 0)
     return [
         edit.made(
             "CONV_2D", 3, [op.inputs[0], kernel, *op.inputs[2:]], op.outputs, "Conv2DOptions", padding=options.padding,
@@ -260,7 +260,7 @@ def transposed_without_activation(edit: GraphEdit, index: int, per_tensor: bool)
     op = edit.op(index)
     options = op.builtinOptions
     zero_point = edit.tensor(op.outputs[0]).quantization.zeroPoint
-    if _int8(edit, index, 2) is None or options.fusedActivationFunction != RELU or zero_point[0] != -128:
+    if int8_scale(edit, index, 2) is None or options.fusedActivationFunction != RELU or zero_point[0] != -128:
         return None
     return [
         edit.made(
@@ -274,7 +274,7 @@ def transposed_as_valid(edit: GraphEdit, index: int, per_tensor: bool) -> list[A
     """Without padding the result is larger by what SAME cuts off at its borders; a slice cuts it off after."""
     op = edit.op(index)
     options = op.builtinOptions
-    if _int8(edit, index, 2) is None or options.padding != SAME:
+    if int8_scale(edit, index, 2) is None or options.padding != SAME:
         return None
     shape = list(edit.tensor(op.outputs[0]).shape)
     kernel, old = edit.tensor(op.inputs[1]).shape[1:3], edit.tensor(op.inputs[2]).shape[1:3]
@@ -283,7 +283,7 @@ def transposed_as_valid(edit: GraphEdit, index: int, per_tensor: bool) -> list[A
     cut = [max(0, (n - 1) * s + k - m) // 2 for n, s, k, m in zip(old, strides, kernel, shape[1:3], strict=True)]
     if any(c + m > w for c, m, w in zip(cut, shape[1:3], whole, strict=True)):
         return None
-    name = name_for(_name(edit, index), "valid")
+    name = name_for(output_name(edit, index), "valid")
     size = [shape[0], *whole, shape[3]]
     wide = edit.like(op.outputs[0], f"{name}/wide", size)
     begin = [0, *cut, 0]
@@ -303,118 +303,10 @@ def transposed_as_valid(edit: GraphEdit, index: int, per_tensor: bool) -> list[A
     ]  # fmt: skip
 
 
-def bytes_through_float(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
-    """Every byte has its float and that float its byte again, so nothing changes but who does it."""
-    op = edit.op(index)
-    types = {edit.tensor(i).type for i in (op.inputs[0], op.outputs[0])}
-    ranges = [edit.tensor(i).quantization.scale[0] for i in (op.inputs[0], op.outputs[0])]
-    if types != {schema.TensorType.UINT8, schema.TensorType.INT8} or ranges[0] != ranges[1]:
-        return None
-    values = edit.in_float(op.inputs[0], f"{name_for(_name(edit, index), 'float')}/values")
-    return [
-        edit.made("DEQUANTIZE", 3, op.inputs, [values], "DequantizeOptions"),
-        edit.made("QUANTIZE", 2, [values], op.outputs, "QuantizeOptions"),
-    ]
-
-
-def pixels_as_channels(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
-    """Groups of pixels along a row become channels, and so do the columns that come of each: bytes keep their order.
-
-    A kernel of 3 columns and stride 2 reaches one pixel into the next group, so that the new one has 2 columns; what is
-    not reached has weight 0. SAME pads such an even row on its right alone, in both forms.
-    """
-    op = edit.op(index)
-    options = op.builtinOptions
-    _, height, width, channels = edit.tensor(op.inputs[0]).shape
-    _, new_height, new_width, filters = edit.tensor(op.outputs[0]).shape
-    kernel = edit.tensor(op.inputs[1])
-    dilations = (options.dilationHFactor, options.dilationWFactor)
-    if (
-        _int8(edit, index) is None or channels > FEW_CHANNELS or width % GROUP or kernel.shape[2] != 3
-        or options.strideW != 2 or options.padding != SAME or dilations != (1, 1) or kernel.shape[3] != channels
-    ):  # fmt: skip
-        return None
-    old = edit.values(op.inputs[1], np.int8)
-    columns = GROUP // 2
-    weights = np.zeros((columns, filters, kernel.shape[1], 2, GROUP, channels), np.int8)
-    for column in range(columns):
-        for tap in range(3):
-            group, pixel = divmod(2 * column + tap, GROUP)
-            weights[column, :, :, group, pixel] = old[:, :, tap]
-    weights = weights.reshape(columns * filters, kernel.shape[1], 2, GROUP * channels)
-    name = name_for(_name(edit, index), "groups")
-
-    def repeated(at: int, suffix: str, values: np.ndarray) -> int:
-        scales = edit.tensor(op.inputs[at]).quantization.scale
-        return edit.constant(f"{name}/{suffix}", values, list(scales) * (1 if len(scales) == 1 else columns))
-
-    inputs = [repeated(1, "kernel", weights)]
-    if len(op.inputs) > 2:
-        inputs.append(repeated(2, "bias", np.tile(edit.values(op.inputs[2], np.int32), columns)))
-    wide = (1, height, width // GROUP, GROUP * channels)
-    made = (1, new_height, width // GROUP, columns * filters)
-    grouped = edit.like(op.inputs[0], f"{name}/pixels", wide)
-    result = edit.like(op.outputs[0], f"{name}/columns", made)
-    sizes = [
-        edit.constant(f"{name}/size{i}", np.array(s, np.int32))
-        for i, s in enumerate((wide, edit.tensor(op.outputs[0]).shape))
-    ]
-    return [
-        edit.made("RESHAPE", 1, [op.inputs[0], sizes[0]], [grouped], "ReshapeOptions", newShape=list(wide)),
-        edit.made(
-            "CONV_2D", 3, [grouped, *inputs], [result], "Conv2DOptions", padding=SAME, strideH=options.strideH,
-            strideW=1, dilationHFactor=1, dilationWFactor=1,
-            fusedActivationFunction=options.fusedActivationFunction,
-        ),
-        edit.made(
-            "RESHAPE", 1, [result, sizes[1]], op.outputs, "ReshapeOptions",
-            newShape=[1, new_height, new_width, filters],
-        ),
-    ]  # fmt: skip
-
-
-def _name(edit: GraphEdit, index: int) -> str:
-    name = edit.tensor(edit.op(index).outputs[0]).name
-    return name.decode() if isinstance(name, bytes) else str(name)
-
-
-def _int8(edit: GraphEdit, index: int, data_at: int = 0) -> float | None:
-    """The scale of the op's data; None where that is not int8."""
-    data = edit.tensor(edit.op(index).inputs[data_at])
-    if data.type != schema.TensorType.INT8 or data.quantization is None or data.quantization.scale is None:
-        return None
-    return float(data.quantization.scale[0])
-
-
-def _kernel(
-    edit: GraphEdit, name: str, weights: np.ndarray, scales: Any, axis: int, data_scale: float, per_tensor: bool
-) -> tuple[int, int]:  # fmt: skip
-    """A kernel of these integers and one scale per channel, or one in all, and a bias; their indices.
-
-    The bias is the least there is: means lie between two steps again and again, and runtimes round such ties each in
-    their own way. With it there are none, and WebGPU gives what XNNPACK gives.
-    """
-    scales = np.asarray(scales, np.float64)
-    if per_tensor:
-        shape = [-1 if i == axis else 1 for i in range(weights.ndim)]
-        weights = np.rint(weights * (scales / scales.max()).reshape(shape))
-        scales = scales.max(keepdims=True)
-    kernel = edit.constant(f"{name}/kernel", weights.astype(np.int8), scales, axis if len(scales) > 1 else 0)
-    bias = edit.constant(f"{name}/bias", np.ones(weights.shape[axis], np.int32), scales * data_scale)
-    return kernel, bias
-
-
-BYTES_THROUGH_FLOAT = Rewrite(
-    "float", ("QUANTIZE",), "a DEQUANTIZE and a QUANTIZE, of which XNNPACK makes one pass", 0, bytes_through_float
-)
 POOL_AS_MEAN = Rewrite("mean", ("AVERAGE_POOL_2D",), "a MEAN over rows and columns", 1, pool_as_mean)
 POOL_AS_DEPTHWISE = Rewrite(
     "depthwise", ("AVERAGE_POOL_2D",), "a depthwise convolution whose weights are all one number", 1, pool_as_depthwise
 )
-PIXELS_AS_CHANNELS = Rewrite(
-    "groups", ("CONV_2D",), "a convolution over groups of 4 pixels of a row, as channels", 0, pixels_as_channels,
-    always="AMX multiplies 64 channels at a time and here has 3",
-)  # fmt: skip
 RESIZE_AS_PRODUCTS = Rewrite(
     "products", ("RESIZE_BILINEAR",), "its two interpolation matrices as 1×1 convolutions, transposes between", 2,
     resize_as_products,
