@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from models.blocks import BilinearResize
+from pipeline.nouns.errors import BadSpec
 from pipeline.nouns.preprocessing import SCALE
 from pipeline.nouns.ranges import Range, Ranges
 from pipeline.quantize import (
@@ -25,6 +27,8 @@ from pipeline.quantize import (
 layers = tf_keras.layers
 
 Output = Literal["logits", "scores", "mask"]
+Stride = Literal[1, 2, 4, 8]
+"""Pixels of the image, along each axis, for one sample of the output."""
 INPUT_RANGE = Range(0.0, 255 * SCALE)
 
 
@@ -58,7 +62,7 @@ class ArgMax(tf_keras.layers.Layer):
 
 def fold(
     model: tf_keras.Model, ranges: Ranges | None = None, output: Output = "logits", per_tensor: bool = False,
-    lanes: int = 1,
+    lanes: int = 1, stride: Stride = 1,
 ) -> tf_keras.Model:  # fmt: skip
     """The same function at inference, without batch norm and dropout; with ``ranges``, fake-quantized where they say.
 
@@ -67,8 +71,10 @@ def fold(
 
     ``lanes``: see ``ArgMax``.
 
-    Input float32 [1, h, w, 3]; output logits or scores float32 [1, h, w, classes], or the mask int32 [1, h, w].
+    Input float32 [1, h, w, 3]; output logits or scores float32 [1, ⌈h/stride⌉, ⌈w/stride⌉, classes], or the mask int32
+    [1, ⌈h/stride⌉, ⌈w/stride⌉]. Raises BadSpec for a stride that the network does not have.
     """
+    last = last_resize(model, stride)
     readers = readers_of(model)
     made: dict[str, tf.Tensor] = {}
     for layer in model.layers:
@@ -83,6 +89,10 @@ def fold(
             y = x
         elif isinstance(layer, WEIGHTED):
             y = _folded(layer, norm, x, input_range(layer, ranges) if ranges else None, per_tensor)
+        elif last is not None and layer.name == last.name:
+            size = dict(zip(("height", "width"), size_at(stride, *model.input_shape[1:3]), strict=True))
+            at_stride = layer.__class__.from_config({**layer.get_config(), **size})
+            y = x if tuple(x.shape[1:3]) == tuple(size.values()) else at_stride(x)
         else:
             y = layer.__class__.from_config(layer.get_config())(x)
         if ranges and layer.name in ranges:
@@ -94,6 +104,35 @@ def fold(
     elif output == "mask":
         result = ArgMax(lanes, name="mask")(result)
     return tf_keras.Model(image, result, name=model.name)
+
+
+def size_at(stride: int, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of an output that has a sample for every ``stride`` pixels of the image."""
+    return -(-height // stride), -(-width // stride)
+
+
+def last_resize(model: tf_keras.Model, stride: Stride) -> Any:
+    """The resize that brings the logits to the image's size, which a larger stride shortens; None for stride 1.
+
+    Raises BadSpec where the network has none, or where its logits are coarser than the stride already.
+    """
+    if stride == 1:
+        return None
+    last = model.layers[-1]
+    height, width = model.input_shape[1:3]
+    if not isinstance(last, BilinearResize):
+        raise BadSpec(
+            f"--output-stride {stride}: {model.name} does not end in a resize of its logits: leave --output-stride out."
+        )
+    rows, columns = inputs_of(last)[0].output_shape[1:3]
+    sizes = {s: size_at(s, height, width) for s in get_args(Stride)}
+    strides = [s for s, size in sizes.items() if size[0] >= rows and size[1] >= columns]
+    if stride not in strides:
+        raise BadSpec(
+            f"--output-stride {stride}: the logits of {model.name} at {height}x{width} have strides"
+            f" {', '.join(map(str, strides))}: choose one of them."
+        )
+    return last
 
 
 def input_range(layer: Any, ranges: Ranges) -> Range | None:
