@@ -37,8 +37,8 @@ from typing import Any  # noqa: E402, I001
 import click  # noqa: E402
 
 from pipeline.options import (  # noqa: E402
-    ARTIFACT_TARGET, COMPILER, DEVICE_SETTINGS, FORCE, IMAGES, JSON, OUTPUT, PARENT, PER_TENSOR, RUN, SOC, Main,
-    calibration_of, calibration_options, new_run_options, quiet_tensorflow, say, threads_of, write_numbers,
+    ARTIFACT_TARGET, COMPILER, DEVICE_SETTINGS, FORCE, IMAGES, JSON, OUTPUT, OUTPUT_STRIDE, PARENT, PER_TENSOR, RUN, SOC,
+    Main, calibration_of, calibration_options, new_run_options, quiet_tensorflow, say, threads_of, write_numbers,
 )  # fmt: skip
 
 
@@ -183,6 +183,7 @@ def qat(
 @click.option("--target", "target_name", required=True, metavar="NAME", help="What to convert for, see `list`; `all`.")
 @SOC
 @OUTPUT
+@OUTPUT_STRIDE
 @click.option(
     "--io",
     type=click.Choice(["uint8", "int8", "float32"]),
@@ -211,8 +212,9 @@ def qat(
 @JSON
 @FORCE
 def convert(
-    run_path: Path | None, target_name: str, soc: str | None, output: Any, io: Any, parent_method: str | None,
-    per_tensor: bool, weights: Any, level: int | None, rewrites: bool, approximations: tuple[str, ...],
+    run_path: Path | None, target_name: str, soc: str | None, output: Any, stride: Any, io: Any,
+    parent_method: str | None, per_tensor: bool, weights: Any, level: int | None, rewrites: bool,
+    approximations: tuple[str, ...],
     compiler_command: str | None, require_compiled: bool, force: bool, json_path: Path | None, **said: Any,
 ) -> None:  # fmt: skip
     """Convert to a .tflite file for one target, and check the file against the target's contract.
@@ -246,7 +248,7 @@ def convert(
 
     if target is None:
         asked = Quantization(parent_method, calibration_of(said), per_tensor)
-        _convert_all(run_path, output, io, asked, rewrites, require_compiled, force, json_path)
+        _convert_all(run_path, output, stride, io, asked, rewrites, require_compiled, force, json_path)
         return
     if json_path:
         raise BadSpec("--json goes with --target all: the recipe of a single artifact lies beside it as JSON already.")
@@ -256,8 +258,9 @@ def convert(
     if target.advice:
         say(f"note: {target.advice}")
     asked = Quantization(parent_method, calibration_of(said), per_tensor)
-    artifact = converting.convert(run, target, say, output=output, io=io, asked=asked, force=force)
-    converting.float_reference(run, output, say)
+    output, stride = converting.output_and_stride(run, target, output, stride, io, say)
+    artifact = converting.convert(run, target, say, output=output, stride=stride, io=io, asked=asked, force=force)
+    converting.float_reference(run, output, stride, say)
     click.echo(
         f"{artifact.path}  {artifact.path.stat().st_size / (1 << 20):.2f} MiB  {artifact.recipe['method']}, checked"
     )
@@ -267,8 +270,8 @@ def convert(
 
 
 def _convert_all(
-    run_path: Path | None, output: Any, io: Any, asked: Any, rewrites: bool, require_compiled: bool, force: bool,
-    json_path: Path | None,
+    run_path: Path | None, output: Any, stride: Any, io: Any, asked: Any, rewrites: bool, require_compiled: bool,
+    force: bool, json_path: Path | None,
 ) -> None:  # fmt: skip
     """Every target in turn; exit code 1 where one failed."""
     from pipeline.convert_all import convert_all
@@ -281,7 +284,7 @@ def _convert_all(
         raise BadSpec("--io with --target all: each target has its own input type; leave --io out.")
     run = run_to_use(run_path, say)
     made = convert_all(
-        run, targets().values(), say, output=output, asked=asked, rewrites=rewrites, force=force,
+        run, targets().values(), say, output=output, stride=stride, asked=asked, rewrites=rewrites, force=force,
         require_compiled=require_compiled,
     )  # fmt: skip
     write_numbers(json_path, {"targets": [one.to_json() for one in made]})
@@ -388,8 +391,9 @@ def evaluate(
         artifact = newest_artifact(run, target_name)
         what = artifact.path
         runner = connect("host").open(artifact.path, How(2))
+        infer = runner_infer(runner, run.preprocessing, run.config.model.resize)
         try:
-            score = score_masks(decoded, runner_infer(runner, run.preprocessing), dataset.classes, images)
+            score = score_masks(decoded, infer, dataset.classes, images)
         finally:
             runner.close()
     show_score(score, f"{what} on {score.images} {split} images of {run.config.data}")
@@ -447,8 +451,9 @@ def bench(
     if parent is None:
         quiet_tensorflow()
         from pipeline.convert import float_reference
+        from pipeline.nouns.artifact import output_of
 
-        parent = float_reference(run, artifact.recipe["output"], say)
+        parent = float_reference(run, *output_of(artifact.recipe), say)
     given: dict[str, Any] = {k: v for k, v in {"runs": runs, "seconds": seconds}.items() if v is not None}
     plan = benching.Plan(
         run, artifact, parent, to_compare(other, target_name) if other else None,

@@ -81,4 +81,5 @@ FAST_SCNN = Network(
     # The 1/32 map must have 6×6 cells for the pyramid's six bins: 5·32 + 1 pixels round up to 6 cells.
     min_size=(161, 161),
     auxiliary=("ltd_ds2_pw_relu", "ppm_out_relu"),
+    logits_stride=8,
 )

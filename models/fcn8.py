@@ -211,6 +211,7 @@ FCN8 = Network(
     min_size=(1, 1),
     load_encoder=load_encoder,
     learning_rate_factor=0.25,
+    logits_stride=8,
 )
 FASTFCN8 = Network(
     name="fastfcn8",
@@ -220,4 +221,5 @@ FASTFCN8 = Network(
     min_size=(1, 1),
     load_encoder=load_encoder,
     learning_rate_factor=0.25,
+    logits_stride=8,
 )

@@ -15,7 +15,7 @@ from pipeline.convert import load_float
 from pipeline.data import open_dataset
 from pipeline.imitate import Imitation
 from pipeline.nouns.agreement import CLOSE_STEPS, PARTS_PERCENT, Agreement, LayerAgreement
-from pipeline.nouns.artifact import Artifact
+from pipeline.nouns.artifact import Artifact, output_of
 from pipeline.nouns.errors import BadSpec, RunError
 from pipeline.nouns.files import sha256
 from pipeline.nouns.preprocessing import Preprocessing
@@ -64,8 +64,10 @@ class _Tally:
 def parent_of(run: Run, artifact: Artifact) -> tuple[tf_keras.Model, dict[str, Range]]:
     """The float weights and the ranges that an int8 artifact was made from; raises BadSpec and RunError."""
     recipe = artifact.recipe
-    if not recipe["ranges"] or recipe["output"] != "logits":
-        raise BadSpec(f"{artifact.path} is not an int8 file that gives logits: convert with --output logits for cpu.")
+    if not recipe["ranges"] or output_of(recipe) != ("logits", 1):
+        raise BadSpec(
+            f"{artifact.path} is not an int8 file that gives logits at full size: convert with --output logits for cpu."
+        )
     checkpoint = run.path / recipe["parent"]["checkpoint"]
     if not checkpoint.is_file() or sha256(checkpoint) != recipe["parent"]["sha256"]:
         raise RunError(f"{artifact.path} was made from another {checkpoint}: convert again.")

@@ -15,7 +15,8 @@ import tf_keras
 import models
 from pipeline.approximate import effect
 from pipeline.calibrate import calibrate, candidates_of, samples_for
-from pipeline.fold import INPUT_RANGE, Output, fold
+from pipeline.fold import INPUT_RANGE, Output, Stride, fold
+from pipeline.heads.shipping import POSTPROCESS, ship
 from pipeline.inspect import by_rule
 from pipeline.nouns import artifact as artifacts
 from pipeline.nouns import checkpoint as checkpoints
@@ -33,7 +34,7 @@ from pipeline.verify import verify
 
 Say = Callable[[str], None]
 Graphs = dict[tuple[Weights, InputType, int], bytes]
-"""What TensorFlow's converter made, by what decides it for one parent and output."""
+"""What TensorFlow's converter made, by what decides it for one parent, output and stride."""
 
 MASKS = {
     "logits": "their argmax over the last axis, the lowest index on ties",
@@ -140,10 +141,33 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in names}
 
 
-def recipe_of(run: Run, target: Target, parent: Parent, output: Output, io: InputType) -> dict[str, Any]:
+def output_and_stride(
+    run: Run, target: Target, output: Output, stride: Stride | None, io: InputType | None, say: Say
+) -> tuple[Output, Stride]:  # fmt: skip
+    """What the file is to give where the stride was left open: what was asked for, at full size, but for a mask.
+
+    That is made of stride-8 int8 logits, where the network has them and the target says so: segquant_mask.c needs less
+    time for it than a resize and argmax in the network, and rounds nothing.
+    """
+    as_asked = stride is not None or output != "mask" or (io or target.io[0]) == "float32" or target.weights != "int8"
+    if as_asked or not target.exact_mask or models.network(run.config.model.network).logits_stride != 8:
+        return output, stride or 1
+    say(
+        "mask: the file gives logits at stride 8, and segquant_mask.c beside it makes the exact mask of them;"
+        " --output-stride 1 puts resize and argmax into the file"
+    )
+    return "logits", 8
+
+
+def recipe_of(
+    run: Run, target: Target, parent: Parent, output: Output, io: InputType, stride: Stride = 1
+) -> dict[str, Any]:  # fmt: skip
     """All that decides what the file will be; what was rewritten comes to it once that is known."""
     spec = run.config.model
+    exact = target.weights == "int8" and io != "float32" and output != "mask"
+    strided = {} if stride == 1 else {"output_stride": stride, "postprocess": POSTPROCESS if exact else None}
     return {
+        **strided,
         "schema": 1,
         "target": target.name,
         "model": dataclasses.asdict(spec),
@@ -171,11 +195,13 @@ def recipe_of(run: Run, target: Target, parent: Parent, output: Output, io: Inpu
 
 
 def convert(
-    run: Run, target: Target, say: Say, *, output: Output = "logits", io: InputType | None = None,
+    run: Run, target: Target, say: Say, *, output: Output = "logits", stride: Stride = 1, io: InputType | None = None,
     asked: Quantization = Quantization(), force: bool = False, replace_stale: bool = False,
     parent: Parent | None = None, graphs: Graphs | None = None,
 ) -> Artifact:  # fmt: skip
     """Makes the artifact of one target in the run, or reuses the one that is there.
+
+    Beside int8 logits or scores at a ``stride`` lies the C code that makes the mask of them (see ``heads.shipping``).
 
     Ops that the target does not take are rewritten where one of its rewrites does the same (see ``rewrite``).
     ``parent`` spares choosing it again, and calibrating, where a target of the same weights has done so; ``graphs``
@@ -187,13 +213,15 @@ def convert(
     if io not in target.io:
         raise BadSpec(f"--io {io} does not fit target {target.name}: it takes {', '.join(target.io)}.")
     parent = parent or choose_parent(run, target, asked, say)
-    recipe = recipe_of(run, target, parent, output, io)
+    recipe = recipe_of(run, target, parent, output, io, stride)
     method = parent.method if target.weights == "int8" else target.weights
-    path = run.artifacts(target.name) / f"{run.config.model.network}-{method}-{output}-{io}.tflite"
+    what = output if stride == 1 else f"{output}-stride{stride}"
+    path = run.artifacts(target.name) / f"{run.config.model.network}-{method}-{what}-{io}.tflite"
     if path.exists() and not force:
         there = artifacts.open_artifact(path)
         if {k: v for k, v in there.recipe.items() if k not in OUTCOMES} == recipe:
             say(f"{path} is there and made the same way: reused")
+            ship(there)
             path.touch()  # so that it is the one converted last
             return there
         changed = sorted(k for k in recipe if there.recipe.get(k) != recipe[k])
@@ -203,7 +231,8 @@ def convert(
     made_from = (target.weights, io, target.argmax_lanes if output == "mask" else 1)
     graphs = {} if graphs is None else graphs
     if made_from not in graphs:
-        model = fold(load_float(run, parent.checkpoint), parent.ranges, output, parent.per_tensor, target.argmax_lanes)
+        model = load_float(run, parent.checkpoint)
+        model = fold(model, parent.ranges, output, parent.per_tensor, target.argmax_lanes, stride)
         graphs[made_from] = tflite_bytes(model, target.weights, io, parent.per_tensor)
     data, applied = rewrite(graphs[made_from], target, parent.per_tensor)
     nearly = [one for one in target.rewrites if not one.exact]
@@ -227,7 +256,10 @@ def convert(
         exact = dataclasses.replace(target, rewrites=tuple(one for one in target.rewrites if one.exact))
         approximated = effect(run, rewrite(graphs[made_from], exact, parent.per_tensor)[0], data, say)
     outcomes = {"rewritten": [dataclasses.asdict(one) for one in applied], "approximated": approximated}
-    return artifacts.write(path, data, {**recipe, **outcomes})
+    artifact = artifacts.write(path, data, {**recipe, **outcomes})
+    for file in ship(artifact):
+        say(f"the mask of its logits: {file}")
+    return artifact
 
 
 def say_who_makes_the_mask(graph: Graph, target: Target, say: Say) -> None:
@@ -251,6 +283,6 @@ def compile_artifact(artifact: Artifact, target: Target, required: bool, say: Sa
     return artifacts.with_compiled(artifact, compiled.path, compiled.note), compiled
 
 
-def float_reference(run: Run, output: Output, say: Say) -> Artifact:
+def float_reference(run: Run, output: Output, stride: Stride, say: Say) -> Artifact:
     """The float parent as a .tflite file with the same output, for comparison."""
-    return convert(run, FLOAT, say, output=output, replace_stale=True)
+    return convert(run, FLOAT, say, output=output, stride=stride, replace_stale=True)

@@ -9,8 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pipeline.convert import Graphs, Parent, choose_parent, compile_artifact, convert
-from pipeline.fold import Output
+from pipeline.convert import Graphs, Parent, choose_parent, compile_artifact, convert, output_and_stride
+from pipeline.fold import Output, Stride
 from pipeline.inspect import inspect
 from pipeline.nouns.artifact import Artifact
 from pipeline.nouns.calibration import Quantization
@@ -47,8 +47,8 @@ class Made:
 
 
 def convert_all(
-    run: Run, targets: Iterable[Target], say: Say, *, output: Output, asked: Quantization, rewrites: bool = True,
-    force: bool = False, require_compiled: bool = False,
+    run: Run, targets: Iterable[Target], say: Say, *, output: Output, asked: Quantization, stride: Stride | None = None,
+    rewrites: bool = True, force: bool = False, require_compiled: bool = False,
 ) -> tuple[Made, ...]:  # fmt: skip
     """Converts for each target in turn; compiles and inspects beside that, several at once where memory allows.
 
@@ -56,7 +56,7 @@ def convert_all(
     """
     begun: list[Made | Future[Made]] = []
     parents: dict[str, Parent] = {}
-    graphs: Graphs = {}
+    graphs: dict[tuple[Output, Stride], Graphs] = {}
     with ThreadPoolExecutor(at_once()) as compilers:
         for target in targets:
             say(f"{target.name}: {target.title}")
@@ -64,9 +64,10 @@ def convert_all(
             try:
                 if target.weights not in parents:
                     parents[target.weights] = choose_parent(run, target, asked, say)
+                made = output_and_stride(run, target, output, stride, None, say)
                 artifact = convert(
-                    run, target, say, output=output, asked=asked, force=force, replace_stale=True,
-                    parent=parents[target.weights], graphs=graphs,
+                    run, target, say, output=made[0], stride=made[1], asked=asked, force=force, replace_stale=True,
+                    parent=parents[target.weights], graphs=graphs.setdefault(made, {}),
                 )  # fmt: skip
             except SegquantError as error:
                 begun.append(_failed(target, error, say))

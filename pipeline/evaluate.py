@@ -14,8 +14,11 @@ from pipeline.devices import connect
 from pipeline.nouns.dataset import IGNORE
 from pipeline.nouns.device import How, Runner
 from pipeline.nouns.errors import ArtifactError
+from pipeline.nouns.mask import Grid, exact_mask, nearest_mask
+from pipeline.nouns.mask import axis as axis_of
 from pipeline.nouns.preprocessing import Preprocessing
 from pipeline.nouns.score import Score, mean_iou_percent
+from pipeline.nouns.spec import Resize
 
 Infer = Callable[[np.ndarray], np.ndarray]
 """uint8 [h, w, 3] RGB image of any size → mask uint8 at that same size."""
@@ -87,43 +90,58 @@ def gain(before: np.ndarray, after: np.ndarray, resamples: int = 2000) -> tuple[
     return float(mean_iou_percent(after.sum(0)) - mean_iou_percent(before.sum(0))), float(np.std(second - first))
 
 
-def mask_of(output: np.ndarray, height: int, width: int) -> np.ndarray:
+def mask_of(output: np.ndarray, height: int, width: int, grid: Grid | None = None) -> np.ndarray:
     """A network's output → uint8 mask [height, width].
 
-    Logits or scores [1, h, w, classes] of another size are interpolated bilinearly (half-pixel centres) before the
-    argmax, lowest index on ties; an int32 mask [1, h, w] takes the nearest pixel.
+    An output of another size than ``grid``, the network's own pixels, is first brought to them as the network's last
+    resize would: int8 logits or scores [1, h, w, classes] exactly where that is the mask's size too, others in
+    floating point; an int32 mask [1, h, w] takes the nearest sample. From there to the mask, or without ``grid`` at
+    once, pixels have half-pixel centres, as images have. The argmax takes the lowest index on ties.
     """
     output = output[0]
+    pixels = Grid(height, width, "half_pixel")
+    grids = [pixels] if grid is None or grid.size == output.shape[:2] else [grid, pixels]
     if output.ndim == 2:
-        rows, columns = (
-            ((np.arange(n) + 0.5) * m / n).astype(int) for n, m in ((height, output.shape[0]), (width, output.shape[1]))
-        )
-        return output[rows][:, columns].astype(np.uint8)
-    for axis, size in ((0, height), (1, width)):
-        output = _interpolate(output, axis, size)
+        for each in grids:
+            output = nearest_mask(output, each)
+        return output.astype(np.uint8)
+    if grids[0].size == pixels.size and output.dtype == np.int8 and output.shape[:2] != pixels.size:
+        return exact_mask(output, grids[0])
+    for each in grids:
+        for axis, size in enumerate(each.size):
+            output = _interpolate(output, axis, size, each.resize)
     return output.argmax(-1).astype(np.uint8)
 
 
-def _interpolate(x: np.ndarray, axis: int, size: int) -> np.ndarray:
-    old = x.shape[axis]
-    if old == size:
+def _interpolate(x: np.ndarray, axis: int, size: int, resize: Resize = "half_pixel") -> np.ndarray:
+    if x.shape[axis] == size:
         return x
-    place = np.clip((np.arange(size) + 0.5) * old / size - 0.5, 0, old - 1)
-    low = place.astype(int)
-    high = np.minimum(low + 1, old - 1)
-    share = (place - low).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
-    return np.take(x, low, axis).astype(np.float32) * (1 - share) + np.take(x, high, axis).astype(np.float32) * share
+    place = axis_of(x.shape[axis], size, resize)
+    share = (place.share / place.den).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+    low, high = (np.take(x, at, axis).astype(np.float32) for at in (place.low, place.high))
+    return low * (1 - share) + high * share
 
 
-def runner_infer(runner: Runner, preprocessing: Preprocessing) -> Infer:
-    """Masks of an artifact on a device, through the preprocessing that the artifact was made for."""
+def runner_infer(runner: Runner, preprocessing: Preprocessing, resize: Resize | None = None) -> Infer:
+    """Masks of an artifact on a device, through the preprocessing that the artifact was made for.
+
+    ``resize``: the convention of the network's resizes, which says where the samples of an output lie that is smaller
+    than the image. Raises ArtifactError for such an output without it.
+    """
+    grid = Grid(preprocessing.height, preprocessing.width, resize) if resize else None
 
     def infer(image: np.ndarray) -> np.ndarray:
         output = runner.infer(preprocessing.tensor(image, runner.facts.input_dtype))  # type: ignore[arg-type]
         if output.ndim not in (3, 4):
             raise ArtifactError(f"the output has shape {output.shape}: expected [1, h, w] or [1, h, w, classes].")
+        if grid is None and output.shape[1:3] != (preprocessing.height, preprocessing.width):
+            raise ArtifactError(
+                f"the output has {output.shape[1]}x{output.shape[2]} samples for {preprocessing.height}x"
+                f"{preprocessing.width} pixels: only the network's resize convention says where they lie."
+            )
         # Quantized logits keep their order, so the argmax needs no dequantization.
-        return mask_of(output, *image.shape[:2])
+        height, width = image.shape[:2]
+        return mask_of(output, height, width, grid)
 
     return infer
 

@@ -74,7 +74,7 @@ def fold(
     Input float32 [1, h, w, 3]; output logits or scores float32 [1, ⌈h/stride⌉, ⌈w/stride⌉, classes], or the mask int32
     [1, ⌈h/stride⌉, ⌈w/stride⌉]. Raises BadSpec for a stride that the network does not have.
     """
-    last = last_resize(model, stride)
+    shortened = last_resize(model, stride) if stride > 1 else None
     readers = readers_of(model)
     made: dict[str, tf.Tensor] = {}
     for layer in model.layers:
@@ -89,10 +89,10 @@ def fold(
             y = x
         elif isinstance(layer, WEIGHTED):
             y = _folded(layer, norm, x, input_range(layer, ranges) if ranges else None, per_tensor)
-        elif last is not None and layer.name == last.name:
-            size = dict(zip(("height", "width"), size_at(stride, *model.input_shape[1:3]), strict=True))
-            at_stride = layer.__class__.from_config({**layer.get_config(), **size})
-            y = x if tuple(x.shape[1:3]) == tuple(size.values()) else at_stride(x)
+        elif layer.name == shortened:
+            height, width = size_at(stride, *model.input_shape[1:3])
+            twin = BilinearResize(height, width, layer.convention, name=layer.name)
+            y = x if tuple(made[inputs_of(layer)[0].name].shape[1:3]) == (height, width) else twin(x)
         else:
             y = layer.__class__.from_config(layer.get_config())(x)
         if ranges and layer.name in ranges:
@@ -111,28 +111,25 @@ def size_at(stride: int, height: int, width: int) -> tuple[int, int]:
     return -(-height // stride), -(-width // stride)
 
 
-def last_resize(model: tf_keras.Model, stride: Stride) -> Any:
-    """The resize that brings the logits to the image's size, which a larger stride shortens; None for stride 1.
+def last_resize(model: tf_keras.Model, stride: Stride) -> str:
+    """The name of the resize that brings the logits to the image's size, and is to stop at a larger stride.
 
     Raises BadSpec where the network has none, or where its logits are coarser than the stride already.
     """
-    if stride == 1:
-        return None
-    last = model.layers[-1]
-    height, width = model.input_shape[1:3]
+    last = model.get_layer(model.output_names[0])
     if not isinstance(last, BilinearResize):
         raise BadSpec(
             f"--output-stride {stride}: {model.name} does not end in a resize of its logits: leave --output-stride out."
         )
     rows, columns = inputs_of(last)[0].output_shape[1:3]
-    sizes = {s: size_at(s, height, width) for s in get_args(Stride)}
+    sizes = {s: size_at(s, *model.input_shape[1:3]) for s in get_args(Stride)}
     strides = [s for s, size in sizes.items() if size[0] >= rows and size[1] >= columns]
     if stride not in strides:
         raise BadSpec(
-            f"--output-stride {stride}: the logits of {model.name} at {height}x{width} have strides"
-            f" {', '.join(map(str, strides))}: choose one of them."
+            f"--output-stride {stride}: the logits of {model.name} are {rows}x{columns} before their last resize:"
+            f" choose one of {', '.join(map(str, strides))}."
         )
-    return last
+    return str(last.name)
 
 
 def input_range(layer: Any, ranges: Ranges) -> Range | None:

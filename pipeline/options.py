@@ -100,6 +100,12 @@ OUTPUT = click.option(
     "--output", type=click.Choice(["logits", "scores", "mask"]), default="logits", show_default=True,
     help="What the file gives: logits, softmax scores, or an int32 argmax mask.",
 )  # fmt: skip
+OUTPUT_STRIDE = click.option(
+    "--output-stride", "stride", type=click.Choice(["8", "4", "2", "1"]),
+    callback=lambda _, __, said: said and int(said),
+    help="Pixels, along each axis, for one sample of the output: 8 spares resizing the logits, and the mask is made of"
+    " them outside the network.  [default: 1; for a mask on cpu 8, with C code that makes it]",
+)  # fmt: skip
 JSON = click.option(
     "--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the numbers here."
 )

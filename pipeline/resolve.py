@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data import open_dataset, source_of
-from pipeline.nouns.artifact import Artifact, open_artifact
+from pipeline.nouns.artifact import Artifact, open_artifact, output_of
 from pipeline.nouns.errors import BadSpec, RunError
 from pipeline.nouns.files import sha256
 from pipeline.nouns.run import FILE, Run, create, latest, new_path, open_run
@@ -121,7 +121,7 @@ def float_parent(run: Run, artifact: Artifact) -> Artifact | None:
     checkpoint = sha256(run.float_dir / "best.weights.h5")
     for path in (run.path / "artifacts" / "float32").glob("*.tflite"):
         found = open_artifact(path)
-        if found.recipe["output"] == artifact.recipe["output"] and found.recipe["parent"]["sha256"] == checkpoint:
+        if output_of(found.recipe) == output_of(artifact.recipe) and found.recipe["parent"]["sha256"] == checkpoint:
             return found
     return None
 

@@ -26,6 +26,11 @@ class Artifact:
     compiled: Path | None = None
 
 
+def output_of(recipe: dict[str, Any]) -> tuple[Any, Any]:
+    """'logits', 'scores' or 'mask', and how many pixels along each axis there are for one of its samples."""
+    return recipe["output"], recipe.get("output_stride", 1)
+
+
 def beside(path: Path) -> Path:
     return path.with_suffix(".json")
 

@@ -22,6 +22,10 @@ class Grid:
     width: int
     resize: Resize
 
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.height, self.width
+
 
 @dataclasses.dataclass(frozen=True)
 class Axis:

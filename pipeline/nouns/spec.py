@@ -78,6 +78,7 @@ class Network:
       auxiliary: layers whose outputs get a classifier of their own while training (0.4 of the loss each).
       min_size: smallest (height, width) that it takes.
       learning_rate_factor: of the dataset's default learning rate; deep networks that half lack batch norm need less.
+      logits_stride: pixels, along each axis, for one sample of the logits before the last resize; 1 without such.
       load_encoder: (model, source) → None; loads published encoder weights, None where there are none.
     """
 
@@ -89,3 +90,4 @@ class Network:
     auxiliary: tuple[str, ...] = ()
     load_encoder: Callable[[Any, str], None] | None = None
     learning_rate_factor: float = 1.0
+    logits_stride: int = 1

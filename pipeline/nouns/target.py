@@ -71,6 +71,7 @@ class Target:
       compiled_suffix: what a compiled file's name ends in.
       argmax_lanes: channels that its ARG_MAX takes at once. Where the last ones are not there it reads zeros, which win
         over negative logits, so that a mask is made of a multiple of so many.
+      exact_mask: whether a mask, where nobody says otherwise, is made outside the network of its stride-8 logits.
       advice: said whenever somebody converts for this target.
     """
 
@@ -92,6 +93,7 @@ class Target:
     driven_by: Callable[[Target, str], Target] | None = None
     compiled_suffix: str = ""
     argmax_lanes: int = 1
+    exact_mask: bool = False
     advice: str = ""
 
     def approximated(self, names: Sequence[str]) -> Target:

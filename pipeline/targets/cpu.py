@@ -167,4 +167,5 @@ CPU = Target(
     ),
     rewrites=(BYTES_THROUGH_FLOAT, PADDING_FOLDED),
     ask=ask,
+    exact_mask=True,  # results/heads.json
 )  # fmt: skip

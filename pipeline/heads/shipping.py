@@ -1,0 +1,50 @@
+"""What goes with an artifact whose mask is made outside the network: the C code, and its sizes as a header."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.nouns.artifact import Artifact
+from pipeline.nouns.files import write_atomically
+from pipeline.nouns.tflite import read
+
+POSTPROCESS = "exact mask: segquant_mask.c"
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("segquant_mask.c", "segquant_mask.h"))
+
+HEADER = """\
+/* {file}: what segquant_mask.h needs to know of it.
+ *
+ *     static int32_t scratch[SEGQUANT_MASK_SCRATCH(SEGQUANT_LOGITS_WIDTH)];
+ *     segquant_mask(logits, SEGQUANT_LOGITS_HEIGHT, SEGQUANT_LOGITS_WIDTH, SEGQUANT_CLASSES,
+ *                   SEGQUANT_LOGITS_WIDTH * SEGQUANT_CLASSES, mask, SEGQUANT_IMAGE_HEIGHT, SEGQUANT_IMAGE_WIDTH,
+ *                   SEGQUANT_IMAGE_WIDTH, SEGQUANT_RESIZE, scratch);
+ */
+#define SEGQUANT_LOGITS_HEIGHT {rows}
+#define SEGQUANT_LOGITS_WIDTH {columns}
+#define SEGQUANT_CLASSES {classes}
+#define SEGQUANT_IMAGE_HEIGHT {height}
+#define SEGQUANT_IMAGE_WIDTH {width}
+#define SEGQUANT_RESIZE {resize}
+"""
+
+
+def ship(artifact: Artifact) -> list[Path]:
+    """Writes the C code beside an artifact whose recipe asks for it, and a header of its sizes; returns the files."""
+    if artifact.recipe.get("postprocess") != POSTPROCESS:
+        return []
+    graph = read(artifact.path.read_bytes(), str(artifact.path))
+    _, rows, columns, classes = graph.tensors[graph.outputs[0]].shape
+    model = artifact.recipe["model"]
+    header = HEADER.format(
+        file=artifact.path.name, rows=rows, columns=columns, classes=classes, height=model["height"],
+        width=model["width"], resize=f"SEGQUANT_{model['resize'].upper()}",
+    )  # fmt: skip
+    contents = {source.name: source.read_bytes() for source in SOURCES}
+    contents[artifact.path.with_suffix(".h").name] = header.encode()
+    files = []
+    for name, content in contents.items():
+        file = artifact.path.with_name(name)
+        if not file.is_file() or file.read_bytes() != content:
+            write_atomically(file, content)
+        files.append(file)
+    return files
