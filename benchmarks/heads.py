@@ -1,0 +1,261 @@
+"""What each way to a full-size mask costs, and how accurate it is: python benchmarks/heads.py --data camvid:DIR
+
+The trained CamVid Fast-SCNN as int8 at 360x480 on the validation images, and a random one with 19 classes at 512x1024
+on noise; one thread, LiteRT in this process. Every round runs every head on one image, in turns, and a head's ratio is
+the median over the rounds of its time by that of the stride-8 logits, with the interval in which 95 % of the medians of
+resampled rounds lie. Expansion to full size is in every mask's time. Writes results/heads.json, prints a table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from pipeline.heads.native import NativeMask  # noqa: E402
+from pipeline.nouns.mask import Grid, exact_mask  # noqa: E402
+
+WEIGHTS = ROOT / "results" / "camvid" / "fast-scnn-360x480.weights.h5"
+CALIBRATION_IMAGES = 32
+BASELINE = "logits, stride 8"
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """A file's output and stride, and what makes the mask of it in the app: (output, where to write it)."""
+
+    name: str
+    output: str
+    stride: int
+    finish: Callable[[np.ndarray, np.ndarray], object] | None
+
+
+def heads(native: NativeMask, grid: Grid) -> list[Head]:
+    def exact(output: np.ndarray, mask: np.ndarray) -> object:
+        return native.exact(output[0], grid, mask)
+
+    def nearest(output: np.ndarray, mask: np.ndarray) -> object:
+        return native.nearest(output[0], grid, mask)
+
+    return [
+        Head(BASELINE, "logits", 8, None),
+        Head("logits, stride 8 + exact mask in C", "logits", 8, exact),
+        Head("logits, stride 8 + exact mask in NumPy", "logits", 8, lambda output, _: exact_mask(output[0], grid)),
+        Head("logits, full size (argmax not included)", "logits", 1, None),
+        Head("mask in the graph: ×8 + argmax", "mask", 1, None),
+        Head("×4 + argmax in the graph, nearest ×2 in C", "mask", 2, nearest),
+        Head("×2 + argmax in the graph, nearest ×4 in C", "mask", 4, nearest),
+        Head("argmax in the graph, nearest ×8 in C", "mask", 8, nearest),
+    ]
+
+
+def trained(data: str) -> tuple[Any, Any, Any]:
+    """The CamVid network, its ranges by minimum and maximum over some training images, and the dataset."""
+    import models
+    from calib.ranges import measure
+    from pipeline.data import open_dataset
+    from pipeline.nouns import checkpoint
+    from pipeline.nouns.preprocessing import Preprocessing
+    from pipeline.nouns.spec import ModelSpec
+    from pipeline.quantize import plan
+
+    dataset = open_dataset(data)
+    model = models.build(ModelSpec("fast-scnn", 360, 480, len(dataset.classes)))
+    checkpoint.load(model, WEIGHTS)
+    preprocessing = Preprocessing(360, 480)
+    samples = dataset.splits["train"]
+    chosen = samples[:: max(1, len(samples) // CALIBRATION_IMAGES)]
+    planned = plan(model)
+    images = (preprocessing.tensor(sample.image(), "float32") for sample in chosen)
+    return model, planned.share(measure(model, planned.points, lambda: images)), dataset
+
+
+def files(model: Any, ranges: Any, wanted: list[Head]) -> dict[tuple[str, int], bytes]:
+    from pipeline.convert import tflite_bytes
+    from pipeline.fold import fold
+
+    made: dict[tuple[str, int], bytes] = {}
+    for head in wanted:
+        key = (head.output, head.stride)
+        if key not in made:
+            click.echo(f"converting {head.output} at stride {head.stride}", err=True)
+            made[key] = tflite_bytes(fold(model, ranges, head.output, stride=head.stride), "int8", "uint8")  # type: ignore[arg-type]
+    return made
+
+
+class Running:
+    """One file in LiteRT, its output read where it lies."""
+
+    def __init__(self, data: bytes, threads: int) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter = Interpreter(model_content=data, num_threads=threads)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._output = self._interpreter.tensor(self._interpreter.get_output_details()[0]["index"])
+
+    def give(self, image: np.ndarray) -> None:
+        self._interpreter.set_tensor(self._input, image)
+
+    def run(self, finish: Callable[[np.ndarray, np.ndarray], object] | None, mask: np.ndarray) -> float:
+        """Milliseconds."""
+        began = time.perf_counter()
+        self._interpreter.invoke()
+        if finish is not None:
+            finish(self._output(), mask)
+        return 1000 * (time.perf_counter() - began)
+
+    def output(self) -> np.ndarray:
+        return self._output().copy()
+
+
+def interval(ratios: np.ndarray, resamples: int = 1000) -> list[float]:
+    """95 % of the medians of resampled rounds lie in it (percentile bootstrap)."""
+    drawn = np.random.default_rng(0).integers(0, len(ratios), (resamples, len(ratios)))
+    return [float(x) for x in np.percentile(np.median(ratios[drawn], 1), (2.5, 97.5))]
+
+
+def measured(
+    wanted: list[Head], made: dict[tuple[str, int], bytes], images: list[np.ndarray], grid: Grid, rounds: int,
+    threads: int, native: NativeMask, classes: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Times of every head, and of the mask alone on the logits as they came and on random ones."""
+    running = {key: Running(data, threads) for key, data in made.items()}
+    mask = np.empty(grid.size, np.uint8)
+    times: dict[str, list[float]] = {head.name: [] for head in wanted}
+    alone: dict[str, list[float]] = {"C": [], "C, random logits": [], "NumPy": [], "NumPy, random logits": []}
+    rng = np.random.default_rng(0)
+    shape = running["logits", 8].output().shape[1:]
+    noise = [rng.integers(-128, 128, shape, np.int8) for _ in range(8)]
+    for number in range(-3, rounds):
+        image = images[number % len(images)]
+        for at in range(len(wanted)):
+            head = wanted[(at + number) % len(wanted)]
+            runner = running[head.output, head.stride]
+            runner.give(image)
+            spent = runner.run(head.finish, mask)
+            if number >= 0:  # the first ones warm up
+                times[head.name].append(spent)
+        logits = running["logits", 8].output()[0]
+        for name, given in (("", logits), (", random logits", noise[number % len(noise)])):
+            for how, make in (("C", lambda x: native.exact(x, grid, mask)), ("NumPy", lambda x: exact_mask(x, grid))):
+                if how == "NumPy" and number % 10:
+                    continue
+                began = time.perf_counter()
+                make(given)
+                if number >= 0:
+                    alone[how + name].append(1000 * (time.perf_counter() - began))
+    base = np.array(times[BASELINE])
+    rows = {
+        name: {
+            "median_ms": float(np.median(spent)), "min_ms": min(spent),
+            "ratio": float(np.median(np.array(spent) / base)), "ratio_interval_95": interval(np.array(spent) / base),
+        }
+        for name, spent in times.items()
+    }  # fmt: skip
+    return {
+        "classes": classes, "rounds": rounds, "threads": threads, "heads": rows,
+        "mask_alone_median_ms": {name: float(np.median(spent)) for name, spent in alone.items()},
+        "mask_alone_min_ms": {name: min(spent) for name, spent in alone.items()},
+        "worst_case_ratio": 1 + float(np.median(alone["C, random logits"]) / np.median(base)),
+    }  # fmt: skip
+
+
+def scored(
+    wanted: list[Head], made: dict[tuple[str, int], bytes], dataset: Any, grid: Grid, count: int | None
+) -> dict[str, float]:  # fmt: skip
+    """mIoU of each head's masks on the validation images, by the same score as `evaluate`."""
+    from pipeline.data.decoded import Decoded
+    from pipeline.evaluate import confusion, mask_of
+    from pipeline.nouns.preprocessing import Preprocessing
+    from pipeline.nouns.score import mean_iou_percent
+
+    decoded, preprocessing = Decoded(dataset.splits["val"]), Preprocessing(*grid.size)
+    running = {key: Running(data, 1) for key, data in made.items()}
+    totals = {key: np.zeros((len(dataset.classes),) * 2, np.int64) for key in made}
+    for i in range(min(len(decoded), count or len(decoded))):
+        image, label = decoded[i]
+        for key, runner in running.items():
+            runner.give(preprocessing.tensor(image, "uint8"))
+            runner.run(None, label)
+            mask = mask_of(runner.output(), *label.shape, grid)
+            totals[key] += confusion(label, mask, len(dataset.classes))
+    percent = {key: float(mean_iou_percent(total)) for key, total in totals.items()}
+    return {head.name: percent[head.output, head.stride] for head in wanted}
+
+
+def table(cases: dict[str, Any]) -> str:
+    """Markdown: a row per head."""
+    names = list(next(iter(cases.values()))["heads"])
+    lines = ["| head | " + " | ".join(cases) + " |", "|---|" + "---|" * len(cases)]
+    for name in names:
+        cells = []
+        for case in cases.values():
+            row = case["heads"][name]
+            score = f"mIoU {row['miou_percent']:.2f} %, " if "miou_percent" in row else ""
+            cells.append(f"{score}{row['median_ms']:.2f} ms, {row['ratio']:.2f}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+@click.command()
+@click.option("--data", required=True, metavar="camvid:DIR", help="Validation images with labels.")
+@click.option("--out", type=click.Path(path_type=Path), default=ROOT / "results" / "heads.json", show_default=True)
+@click.option("--rounds", type=click.IntRange(10), default=404, show_default=True)
+@click.option("--images", type=click.IntRange(1), help="Score only the first N.  [default: all]")
+@click.option("--core", type=int, help="Pin this process to one core.")
+@click.option("--large/--no-large", default=True, show_default=True, help="The case of 512x1024 too.")
+def main(data: str, out: Path, rounds: int, images: int | None, core: int | None, large: bool) -> None:
+    from benchmarks.coverage import network
+    from pipeline.devices import connect
+    from pipeline.nouns.files import write_atomically
+    from pipeline.nouns.preprocessing import Preprocessing
+
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    native = NativeMask(Path(tempfile.mkdtemp(prefix="segquant-")))
+    machine, cases = connect("host").describe(), {}
+
+    grid = Grid(360, 480, "align_corners")
+    wanted = heads(native, grid)
+    model, ranges, dataset = trained(data)
+    made = files(model, ranges, wanted)
+    frames = [Preprocessing(*grid.size).tensor(sample.image(), "uint8") for sample in dataset.splits["val"]]
+    click.echo("scoring", err=True)
+    percent = scored(wanted, made, dataset, grid, images)
+    click.echo("timing", err=True)
+    found = measured(wanted, made, frames, grid, rounds, 1, native, len(dataset.classes))
+    for name, value in percent.items():
+        found["heads"][name]["miou_percent"] = value
+    cases["360x480, CamVid"] = found
+    if large:
+        grid = Grid(512, 1024, "align_corners")
+        wanted = heads(native, grid)
+        model, ranges = network("fast-scnn", "512x1024", 1.0)
+        made = files(model, ranges, wanted)
+        rng = np.random.default_rng(0)
+        frames = [rng.integers(0, 256, (1, 512, 1024, 3), np.uint8) for _ in range(4)]
+        cases["512x1024, 19 classes, random weights"] = measured(wanted, made, frames, grid, rounds // 2, 1, native, 19)
+    content = {"machine": machine, "data": data.partition(":")[0], "split": "val", "cases": cases}
+    write_atomically(out, (json.dumps(content, indent=1) + "\n").encode())
+    click.echo(table(cases))
+    for name, case in cases.items():
+        alone = ", ".join(f"{how} {ms:.3g}" for how, ms in case["mask_alone_median_ms"].items())
+        click.echo(f"{name}: the mask alone, median ms: {alone}; worst case {case['worst_case_ratio']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
