@@ -16,7 +16,7 @@ import models
 from pipeline.approximate import effect
 from pipeline.calibrate import calibrate, candidates_of, samples_for
 from pipeline.fold import INPUT_RANGE, Output, Stride, fold
-from pipeline.heads.shipping import POSTPROCESS, ship
+from pipeline.heads.shipping import EXACT, NEAREST, ship
 from pipeline.inspect import by_rule
 from pipeline.nouns import artifact as artifacts
 from pipeline.nouns import checkpoint as checkpoints
@@ -164,8 +164,8 @@ def recipe_of(
 ) -> dict[str, Any]:  # fmt: skip
     """All that decides what the file will be; what was rewritten comes to it once that is known."""
     spec = run.config.model
-    exact = target.weights == "int8" and io != "float32" and output != "mask"
-    strided = {} if stride == 1 else {"output_stride": stride, "postprocess": POSTPROCESS if exact else None}
+    outside = NEAREST if output == "mask" else EXACT if target.weights == "int8" and io != "float32" else None
+    strided = {} if stride == 1 else {"output_stride": stride, "postprocess": outside}
     return {
         **strided,
         "schema": 1,
@@ -201,7 +201,8 @@ def convert(
 ) -> Artifact:  # fmt: skip
     """Makes the artifact of one target in the run, or reuses the one that is there.
 
-    Beside int8 logits or scores at a ``stride`` lies the C code that makes the mask of them (see ``heads.shipping``).
+    Beside a file with a larger ``stride`` lies the C code that makes the mask of its output, but for float logits (see
+    ``heads.shipping``).
 
     Ops that the target does not take are rewritten where one of its rewrites does the same (see ``rewrite``).
     ``parent`` spares choosing it again, and calibrating, where a target of the same weights has done so; ``graphs``
@@ -258,7 +259,7 @@ def convert(
     outcomes = {"rewritten": [dataclasses.asdict(one) for one in applied], "approximated": approximated}
     artifact = artifacts.write(path, data, {**recipe, **outcomes})
     for file in ship(artifact):
-        say(f"the mask of its logits: {file}")
+        say(f"to make the mask of its output: {file}")
     return artifact
 
 

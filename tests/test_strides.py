@@ -124,13 +124,13 @@ def test_what_ships_with_small_logits(run, tmp_path):
     (tmp_path / "app.c").write_text(f"""
 #include "segquant_mask.h"
 #include "{header.name}"
-static int8_t logits[SEGQUANT_LOGITS_HEIGHT * SEGQUANT_LOGITS_WIDTH * SEGQUANT_CLASSES];
+static int8_t logits[SEGQUANT_OUTPUT_HEIGHT * SEGQUANT_OUTPUT_WIDTH * SEGQUANT_CLASSES];
 static uint8_t mask[SEGQUANT_IMAGE_HEIGHT * SEGQUANT_IMAGE_WIDTH];
-static int32_t scratch[SEGQUANT_MASK_SCRATCH(SEGQUANT_LOGITS_WIDTH)];
+static int32_t scratch[SEGQUANT_MASK_SCRATCH(SEGQUANT_OUTPUT_WIDTH)];
 int main(void) {{
     return sizeof logits != 9 * 13 * 9 || sizeof mask != 72 * 104 ||
-           segquant_mask(logits, SEGQUANT_LOGITS_HEIGHT, SEGQUANT_LOGITS_WIDTH, SEGQUANT_CLASSES,
-                         SEGQUANT_LOGITS_WIDTH * SEGQUANT_CLASSES, mask, SEGQUANT_IMAGE_HEIGHT, SEGQUANT_IMAGE_WIDTH,
+           segquant_mask(logits, SEGQUANT_OUTPUT_HEIGHT, SEGQUANT_OUTPUT_WIDTH, SEGQUANT_CLASSES,
+                         SEGQUANT_OUTPUT_WIDTH * SEGQUANT_CLASSES, mask, SEGQUANT_IMAGE_HEIGHT, SEGQUANT_IMAGE_WIDTH,
                          SEGQUANT_IMAGE_WIDTH, SEGQUANT_RESIZE, scratch) != SEGQUANT_OK;
 }}
 """)
@@ -166,6 +166,9 @@ def test_the_float_parent_of_small_logits_has_small_logits_too(run):
     parent = float_reference(run, "logits", 8, lambda _: None)
     assert parent.recipe["target"] == FLOAT.name and output_of(parent.recipe) == ("logits", 8)
     assert parent.recipe["postprocess"] is None and not list(parent.path.parent.glob("*.c"))
+    mask = convert(run, FLOAT, lambda _: None, output="mask", stride=4)
+    assert "segquant_expand" in mask.recipe["postprocess"]
+    assert "segquant_expand(output, SEGQUANT_OUTPUT_HEIGHT" in mask.path.with_suffix(".h").read_text()
 
 
 def test_samples_without_a_convention_are_refused():

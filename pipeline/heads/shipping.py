@@ -8,36 +8,43 @@ from pipeline.nouns.artifact import Artifact
 from pipeline.nouns.files import write_atomically
 from pipeline.nouns.tflite import read
 
-POSTPROCESS = "exact mask: segquant_mask.c"
+EXACT = "exact mask of int8 samples: segquant_mask of segquant_mask.c"
+NEAREST = "nearest sample: segquant_expand of segquant_mask.c"
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("segquant_mask.c", "segquant_mask.h"))
 
 HEADER = """\
 /* {file}: what segquant_mask.h needs to know of it.
  *
- *     static int32_t scratch[SEGQUANT_MASK_SCRATCH(SEGQUANT_LOGITS_WIDTH)];
- *     segquant_mask(logits, SEGQUANT_LOGITS_HEIGHT, SEGQUANT_LOGITS_WIDTH, SEGQUANT_CLASSES,
- *                   SEGQUANT_LOGITS_WIDTH * SEGQUANT_CLASSES, mask, SEGQUANT_IMAGE_HEIGHT, SEGQUANT_IMAGE_WIDTH,
- *                   SEGQUANT_IMAGE_WIDTH, SEGQUANT_RESIZE, scratch);
+ *     static uint8_t mask[SEGQUANT_IMAGE_HEIGHT * SEGQUANT_IMAGE_WIDTH];
+ *     static int32_t scratch[SEGQUANT_MASK_SCRATCH(SEGQUANT_OUTPUT_WIDTH)];
+ *     {call}
+ *         mask, SEGQUANT_IMAGE_HEIGHT, SEGQUANT_IMAGE_WIDTH, SEGQUANT_IMAGE_WIDTH, SEGQUANT_RESIZE, scratch);
  */
-#define SEGQUANT_LOGITS_HEIGHT {rows}
-#define SEGQUANT_LOGITS_WIDTH {columns}
+#define SEGQUANT_OUTPUT_HEIGHT {rows}
+#define SEGQUANT_OUTPUT_WIDTH {columns}
 #define SEGQUANT_CLASSES {classes}
 #define SEGQUANT_IMAGE_HEIGHT {height}
 #define SEGQUANT_IMAGE_WIDTH {width}
 #define SEGQUANT_RESIZE {resize}
 """
+CALLS = {
+    EXACT: "segquant_mask(output, SEGQUANT_OUTPUT_HEIGHT, SEGQUANT_OUTPUT_WIDTH, SEGQUANT_CLASSES,\n"
+    " *         SEGQUANT_OUTPUT_WIDTH * SEGQUANT_CLASSES,",
+    NEAREST: "segquant_expand(output, SEGQUANT_OUTPUT_HEIGHT, SEGQUANT_OUTPUT_WIDTH,",
+}
 
 
 def ship(artifact: Artifact) -> list[Path]:
     """Writes the C code beside an artifact whose recipe asks for it, and a header of its sizes; returns the files."""
-    if artifact.recipe.get("postprocess") != POSTPROCESS:
+    wanted = artifact.recipe.get("postprocess")
+    if wanted is None:
         return []
     graph = read(artifact.path.read_bytes(), str(artifact.path))
-    _, rows, columns, classes = graph.tensors[graph.outputs[0]].shape
+    rows, columns = graph.tensors[graph.outputs[0]].shape[1:3]
     model = artifact.recipe["model"]
     header = HEADER.format(
-        file=artifact.path.name, rows=rows, columns=columns, classes=classes, height=model["height"],
-        width=model["width"], resize=f"SEGQUANT_{model['resize'].upper()}",
+        file=artifact.path.name, call=CALLS[wanted], rows=rows, columns=columns, classes=model["num_classes"],
+        height=model["height"], width=model["width"], resize=f"SEGQUANT_{model['resize'].upper()}",
     )  # fmt: skip
     contents = {source.name: source.read_bytes() for source in SOURCES}
     contents[artifact.path.with_suffix(".h").name] = header.encode()
