@@ -124,6 +124,12 @@ def test_the_whole_path_on_a_folder_of_ones_own(cli, images, tmp_path):
     assert "deprecated since Android 15" in done.stderr
     fails(cli("convert", "--target", "edgetpu", "--io", "float32", cwd=tmp_path), "--io float32", "int8, uint8")
 
+    masked = cli("convert", "--target", "cpu", "--output", "mask", cwd=tmp_path)
+    assert masked.returncode == 0 and "segquant_mask.c beside it" in masked.stderr, masked.stderr
+    assert (run / "artifacts/cpu/fast-scnn-qat-logits-stride8-uint8.h").is_file()
+    measured = cli("bench", "--target", "cpu", "--runs", "5", cwd=tmp_path)
+    assert measured.returncode == 0 and "latency is up to the logits at stride 8" in measured.stdout, measured.stderr
+
     out = tmp_path / "numbers.json"
     measured = cli(
         "bench", "--device", "--target", "edgetpu", "--runs", "5", "--json", str(out), "--max-drop", "100", cwd=tmp_path

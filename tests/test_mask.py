@@ -9,7 +9,7 @@ from conftest import ROOT
 
 from pipeline.heads.native import NativeMask, build, compiler
 from pipeline.heads.shipping import SOURCES
-from pipeline.nouns.errors import ArtifactError
+from pipeline.nouns.errors import ArtifactError, CompilerError
 from pipeline.nouns.mask import Grid, exact_mask, nearest_mask
 
 CONVENTIONS = ["align_corners", "half_pixel"]
@@ -169,6 +169,15 @@ def test_null_pointers_and_empty_sizes_are_errors(native):
     assert native._mask(a, 2, 2, 3, 6, a, 4, 4, 4, 0, None) == -5
     assert native._mask(a, 0, 2, 3, 6, a, 4, 4, 4, 0, a) == -1
     assert native._expand(a, 2, 2, None, 4, 4, 4, 0, a) == -5
+
+
+def test_a_missing_or_failing_compiler_is_said(monkeypatch, tmp_path):
+    if compiler():
+        with pytest.raises(CompilerError, match="failed: .*unknown-flag"):
+            NativeMask(tmp_path, "--unknown-flag")
+    monkeypatch.setattr("pipeline.heads.native.compiler", lambda: None)
+    with pytest.raises(CompilerError, match="no C compiler: install one .*apt-get install gcc"):
+        NativeMask(tmp_path)
 
 
 def test_only_small_integers_have_an_exact_mask():
