@@ -37,8 +37,8 @@ from typing import Any  # noqa: E402, I001
 import click  # noqa: E402
 
 from pipeline.options import (  # noqa: E402
-    ARTIFACT_TARGET, COMPILER, DEVICE_SETTINGS, FORCE, IMAGES, JSON, OUTPUT, OUTPUT_STRIDE, PARENT, PER_TENSOR, RUN, SOC,
-    Main, calibration_of, calibration_options, new_run_options, quiet_tensorflow, say, threads_of, write_numbers,
+    ARTIFACT_TARGET, COMPILER, DEVICE_SETTINGS, FORCE, IMAGES, JSON, OUTPUT, OUTPUT_STRIDE, PARENT, PER_TENSOR, RUN,
+    SOC, Main, calibration_of, calibration_options, new_run_options, quiet_tensorflow, say, threads_of, write_numbers,
 )  # fmt: skip
 
 

@@ -25,10 +25,12 @@ from pipeline.data import open_dataset
 from pipeline.data.decoded import Decoded
 from pipeline.devices import connect, device
 from pipeline.evaluate import confusion, mask_of
+from pipeline.heads.timing import mask_note
 from pipeline.nouns.artifact import Artifact
 from pipeline.nouns.device import Connection, Device, How, Runner, Settings
 from pipeline.nouns.errors import ArtifactError, DeviceError, GateFailed, RunError
 from pipeline.nouns.files import write_atomically
+from pipeline.nouns.mask import Grid
 from pipeline.nouns.measurement import Latency, Measured, Measurement, OnHost, Ratio, Swept
 from pipeline.nouns.preprocessing import Preprocessing
 from pipeline.nouns.run import Run
@@ -153,18 +155,15 @@ def bench_on(plan: Plan, kind: Device, name: str, connection: Connection, say: S
     notes, ratios, swept, unfinished, on_host = [], list[Ratio](), [], "", None
     with contextlib.ExitStack() as stack:
 
-        def load(path: Path, called: str, digest: str, target: str, n: int = threads) -> _Loaded:
-            runner = connection.open(path, How(n, target, pinned=True))
+        def load(path: Path, called: str, digest: str, made_for: str, n: int = threads) -> _Loaded:
+            runner = connection.open(path, How(n, made_for, pinned=True))
             stack.callback(runner.close)
             return _Loaded(path, called, digest, runner, n)
 
         def pair(n: int) -> list[_Loaded]:
-            return [
-                load(each.path, str(plan.parent.path.relative_to(run.path)), each.sha256, "cpu", n)
-                if each is plan.parent
-                else load(path_on(kind, each), str(each.path.relative_to(run.path)), each.sha256, target, n)
-                for each in (plan.parent, artifact)
-            ]
+            called = [str(each.path.relative_to(run.path)) for each in (plan.parent, artifact)]
+            parent = load(plan.parent.path, called[0], plan.parent.sha256, "cpu", n)
+            return [parent, load(path_on(kind, artifact), called[1], artifact.sha256, target, n)]
 
         target = artifact.recipe["target"]
         loaded = pair(threads)
@@ -177,10 +176,12 @@ def bench_on(plan: Plan, kind: Device, name: str, connection: Connection, say: S
         kept = None if here is None else run.measurements / "unfinished" / _slug(f"{name}-{artifact.sha256[:12]}")
         for each in loaded:
             each.total = np.zeros((len(dataset.classes),) * 2, np.int64)
-        agreement, on_host = _score(loaded, here, decoded, count, run.preprocessing, kept, say)
+        grid = Grid(run.preprocessing.height, run.preprocessing.width, run.config.model.resize)
+        agreement, on_host = _score(loaded, here, decoded, count, run.preprocessing, grid, kept, say)
         first = decoded[0][0]
-        for each in loaded:
-            each.runner.infer(run.preprocessing.tensor(first, each.runner.facts.input_dtype))  # type: ignore[arg-type]
+        inputs = [run.preprocessing.tensor(first, each.runner.facts.input_dtype) for each in loaded]  # type: ignore[arg-type]
+        shown = [each.runner.infer(image) for each, image in zip(loaded, inputs, strict=True)]
+        outside = mask_note(artifact, shown[1], grid, connection.identity == "host")
         try:
             if plan.against:
                 other = plan.against
@@ -202,7 +203,7 @@ def bench_on(plan: Plan, kind: Device, name: str, connection: Connection, say: S
         with contextlib.suppress(DeviceError):
             after = connection.state()
         measured = [each.measured(dataset.classes, count) for each in loaded]
-        notes = list(_notes(kind, plan, machine, after, loaded, on_host, count))
+        notes = [*([outside] if outside else []), *_notes(plan, machine, after, loaded, on_host, count)]
     parent, ours = measured[:2]
     assert parent.score and ours.score
     return Measurement(
@@ -229,7 +230,7 @@ def path_on(kind: Device, artifact: Artifact) -> Path:
 
 def _score(
     loaded: Sequence[_Loaded], here: Runner | None, decoded: Decoded, count: int, preprocessing: Preprocessing,
-    kept: Path | None, say: Say,
+    grid: Grid, kept: Path | None, say: Say,
 ) -> tuple[float, OnHost | None]:  # fmt: skip
     """Fills in the confusions; gives the share of pixels on which both masks agree, in percent, and the same on host.
 
@@ -242,7 +243,7 @@ def _score(
         images = [image for image, _ in samples]
         try:
             results = [
-                _results(each.runner, images, preprocessing, kept and kept / each.sha256[:12]) for each in loaded
+                _results(each.runner, images, preprocessing, grid, kept and kept / each.sha256[:12]) for each in loaded
             ]
         except DeviceError as error:
             raise DeviceError(f"{error} {begin} of {count} images are done: repeat the command to go on.") from None
@@ -255,7 +256,7 @@ def _score(
         pixels += sum(mask.size for mask, _ in ours)
         if here is not None:
             for (mask, digest), (mask_here, digest_here) in zip(
-                ours, _results(here, images, preprocessing, None), strict=True
+                ours, _results(here, images, preprocessing, grid, None), strict=True
             ):
                 same_here += int((mask == mask_here).sum())
                 identical += digest == digest_here
@@ -269,7 +270,7 @@ def _score(
 
 
 def _results(
-    runner: Runner, images: Sequence[np.ndarray], preprocessing: Preprocessing, kept: Path | None
+    runner: Runner, images: Sequence[np.ndarray], preprocessing: Preprocessing, grid: Grid, kept: Path | None
 ) -> list[tuple[np.ndarray, str]]:
     """(mask at the image's size, sha256 of the output) of each image; those that ``kept`` holds are not run again."""
     files = [kept and kept / f"{hashlib.sha256(image.tobytes()).hexdigest()[:16]}.npz" for image in images]
@@ -283,7 +284,8 @@ def _results(
     for i, output in zip(missing, runner.infer_many(inputs), strict=True):
         if output.ndim not in (3, 4):
             raise ArtifactError(f"the output has shape {output.shape}: expected [1, h, w] or [1, h, w, classes].")
-        there[i] = mask_of(output, *images[i].shape[:2]), hashlib.sha256(output.tobytes()).hexdigest()
+        height, width = images[i].shape[:2]
+        there[i] = mask_of(output, height, width, grid), hashlib.sha256(output.tobytes()).hexdigest()
         if file := files[i]:
             packed = io.BytesIO()
             np.savez_compressed(packed, mask=there[i][0], output=there[i][1])
@@ -292,7 +294,7 @@ def _results(
 
 
 def _notes(
-    kind: Device, plan: Plan, machine: dict[str, object], after: dict[str, object], loaded: Sequence[_Loaded],
+    plan: Plan, machine: dict[str, object], after: dict[str, object], loaded: Sequence[_Loaded],
     on_host: OnHost | None, count: int,
 ) -> Iterator[str]:  # fmt: skip
     artifact, target = plan.artifact, plan.artifact.recipe["target"]
