@@ -143,6 +143,7 @@ PARENT = click.option(
 
 def DEVICE_SETTINGS(command: Any) -> Any:
     for option in (
+        click.option("--remote-python", metavar="PATH", help="Behind ssh: the Python that has ai-edge-litert."),
         click.option(
             "--delegate-library", metavar="FILE", help="On the device's side: the delegate, where it is not found."
         ),
