@@ -233,3 +233,21 @@ def test_a_closed_port_is_a_sentence_and_no_server_stays(attached):
     attached()
     with pytest.raises(DeviceError, match="adb cannot connect to 127.0.0.1:1 .*Connection refused"):
         connect("android:127.0.0.1:1")
+
+
+def test_bench_scores_and_times_on_the_phone(attached, tmp_path):
+    from small_run import IMAGES, small_run
+
+    from pipeline.bench import bench_on
+    from pipeline.devices import devices
+
+    plan, one, said = small_run(tmp_path / "bench"), attached(), []
+    connection = opened(one, tmp_path)
+    measured = bench_on(plan, devices()["android"], "android", connection, said.append)
+    assert measured.on_host.identical_outputs == IMAGES and measured.on_host.agreement_percent == 100
+    assert measured.machine["device"] == f"android:{one.serial}" and "benchmark_model" in measured.machine["runtime"]
+    latency = measured.artifact.latency
+    assert latency.rounds >= 5 and latency.p90_ms is None and len(latency.summaries_ms) == latency.rounds
+    assert measured.speedup.low <= measured.speedup.ratio <= measured.speedup.high and not measured.unfinished
+    connection.close()
+    assert not one.left_behind()

@@ -1,0 +1,46 @@
+"""A run that needs no training: drawn weights, five images, a float and an int8 file, to be measured quickly."""
+
+import numpy as np
+from conftest import ranges_of, still
+from PIL import Image
+
+from pipeline.bench import Plan
+from pipeline.convert import tflite_bytes
+from pipeline.fold import fold
+from pipeline.nouns import artifact as artifacts
+from pipeline.nouns.run import create
+from pipeline.nouns.spec import ModelSpec
+from pipeline.timing import Protocol
+
+IMAGES = 5
+QUICK = Protocol("quick", runs=4, seconds=0.0, warmup_runs=1, warmup_seconds=0.0, settle_seconds=0.0)
+
+
+def small_run(home):
+    """What to measure of it, the files named as `convert` does."""
+    model = still("fast-scnn")
+    height, width = model.input_shape[1:3]
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for kind in ("images", "masks"):
+            (home / "data" / split / kind).mkdir(parents=True)
+        for i in range(IMAGES):
+            image = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
+            image = image.repeat(8, 0).repeat(8, 1)[:height, :width]
+            Image.fromarray(image).save(home / "data" / split / "images" / f"{i}.png")
+            label = rng.integers(0, 5, image.shape[:2], np.uint8)
+            Image.fromarray(label).save(home / "data" / split / "masks" / f"{i}.png")
+    (home / "data" / "classes.txt").write_text("".join(f"{name}\n" for name in "abcde"))
+    colours = [(i, i, i) for i in range(5)]
+    run = create(home / "run", ModelSpec("fast-scnn", height, width, 5), f"folder:{home / 'data'}", "abcde", colours, 0)
+    made = [
+        artifacts.write(
+            run.artifacts(target) / f"fast-scnn-{name}.tflite", data,
+            {"target": target, "weights": name, "output": "logits", "classes": list("abcde")},
+        )
+        for target, name, data in (
+            ("float32", "float32", tflite_bytes(fold(model), "float32")),
+            ("cpu", "int8", tflite_bytes(fold(model, ranges_of("fast-scnn")), "int8", "uint8")),
+        )
+    ]  # fmt: skip
+    return Plan(run, made[1], made[0], protocol=QUICK)
