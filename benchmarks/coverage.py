@@ -35,7 +35,7 @@ CLASSES = {"360x480": 11, "512x1024": 19, "1024x2048": 19}
 MARKS = {None: "", True: " ✓", False: " (the rules differ)"}
 
 
-def network(name: str, size: str, alpha: float) -> tuple[Any, Any]:
+def network(name: str, size: str, alpha: float, classes: int) -> tuple[Any, Any]:
     """The network and its ranges."""
     import tf_keras
 
@@ -46,7 +46,7 @@ def network(name: str, size: str, alpha: float) -> tuple[Any, Any]:
 
     tf_keras.utils.set_random_seed(0)
     height, width = map(int, size.split("x"))
-    model = models.build(ModelSpec(name, height, width, CLASSES[size], alpha))
+    model = models.build(ModelSpec(name, height, width, classes, alpha))
     planned = plan(model)
     image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3)).astype(np.float32) / np.float32(255)
     for layer in model.layers:
@@ -93,7 +93,7 @@ def measured(
     wanted = [one for one in targets().values() if one.rules is not None and one.name not in known]
     if not wanted:
         return {}
-    model, ranges = network(name, size, alpha)
+    model, ranges = network(name, size, alpha, CLASSES[size])
     files: dict[tuple[Any, ...], bytes] = {}
     found = {}
     for one in wanted:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from int8_networks import int8_network
-from onnx_form import Form
 from test_litert_aot import same_classes, smooth_image
 
+from benchmarks.onnx_form import Form
 from pipeline.nouns.tflite import read
 from pipeline.targets.qualcomm import INSTALL
 

@@ -1,4 +1,4 @@
-"""An int8 .tflite network in the form that ONNX Runtime's QNN provider takes: quantized by QDQ, channels first.
+"""A .tflite network in ONNX form, channels first: int8 by QDQ, as ONNX Runtime's QNN provider takes it, or float.
 
 Only for the ops of our own networks. The weights and ranges are the file's; nothing is quantized again.
 """
@@ -16,7 +16,7 @@ from pipeline.nouns.tflite import Graph, Op, read
 KERNEL_AXES = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2), "TRANSPOSE_CONV": (3, 0, 1, 2)}
 """The .tflite kernel's axes in ONNX's order: [out, in, h, w]; depthwise [out, 1, h, w], transposed [in, out, h, w]."""
 OUT_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 0, "TRANSPOSE_CONV": 1}
-CODES = {"int8": 3, "int32": 6, "float32": 1}  # onnx.TensorProto
+CODES = {"float32": 1, "int8": 3, "int64": 7}  # onnx.TensorProto
 
 
 class Form:
@@ -117,14 +117,7 @@ class Form:
             kind = "AveragePool" if op.name == "AVERAGE_POOL_2D" else "MaxPool"
             self.node(kind, [self.real(data, op)], real, kernel_shape=shape, strides=strides, pads=pads)
         elif op.name == "RESIZE_BILINEAR":
-            mode = "align_corners" if options["alignCorners"] else "half_pixel" if options["halfPixelCenters"] else (
-                "asymmetric"
-            )  # fmt: skip
-            shape = self.constant(f"{name}.size", np.asarray([1, tensors[data].shape[3], *new], np.int64))
-            self.node(
-                "Resize", [self.real(data, op), "", "", shape], real, mode="linear",
-                coordinate_transformation_mode=mode,
-            )  # fmt: skip
+            self.resize(self.real(data, op), (tensors[data].shape[3], *new), options, real)
         elif op.name == "STRIDED_SLICE":
             ends = self.constant(f"{name}.ends", np.asarray(new, np.int64))
             starts = self.constant(f"{name}.starts", np.zeros(2, np.int64))
@@ -134,6 +127,16 @@ class Form:
         else:
             raise NotImplementedError(op.name)
         self.give(op, real)
+
+    def resize(self, source: str, shape: Sequence[int], options: Any, made: str) -> str:
+        """``shape``: channels, height, width."""
+        mode = "align_corners" if options["alignCorners"] else "half_pixel" if options["halfPixelCenters"] else (
+            "asymmetric"
+        )  # fmt: skip
+        size = self.constant(f"{made}.size", np.asarray([1, *shape], np.int64))
+        return self.node(
+            "Resize", [source, "", "", size], made, mode="linear", coordinate_transformation_mode=mode
+        )  # fmt: skip
 
     def give(self, op: Op, real: str) -> None:
         """The result as int8 again; a fused ReLU is mostly done by the range, which begins at 0."""
@@ -154,19 +157,61 @@ class Form:
         for op in self.graph.ops:
             if self.alone is None or op.index in self.alone:
                 self.add(op)
-        ins = [(f"in{i}", i) for i in self.ins]
-        outs = [(f"t{i}", i) for i in self.outs]
-        infos = [
-            [
-                self.helper.make_tensor_value_info(name, CODES["int8"], [first_channels(s)[k] for k in range(len(s))])
-                for name, i in ends
-                for s in [self.graph.tensors[i].shape]
-            ]
-            for ends in (ins, outs)
-        ]
+        shapes = [first_channels(t.shape) for t in self.graph.tensors]
+        return self.serialized(
+            [(f"in{i}", "int8", shapes[i]) for i in self.ins], [(f"t{i}", "int8", shapes[i]) for i in self.outs]
+        )
+
+    def serialized(self, *ends: list[tuple[str, str, Sequence[int]]]) -> bytes:
+        """``ends``: name, dtype and shape of each input, and of each output."""
+        infos = [[self.helper.make_tensor_value_info(n, CODES[dtype], s) for n, dtype, s in end] for end in ends]
         graph = self.helper.make_graph(self.nodes, "network", *infos, self.constants)
         model = self.helper.make_model(graph, opset_imports=[self.helper.make_opsetid("", 21)], ir_version=10)
         return bytes(model.SerializeToString())
+
+
+class FloatForm(Form):
+    """A float .tflite network that ends in a resize to the image's size, with another end.
+
+    ``head``: 'stride8' leaves the resize out; 'logits' keeps it; 'mask' adds the argmax over classes.
+    The input 'image' is float32 [1, 3, h, w] in [0, 1]; the output 'logits' or 'mask'.
+    """
+
+    def __init__(self, data: bytes, head: str) -> None:
+        super().__init__(data)
+        self.head = head
+
+    def real(self, tensor: int, op: Op) -> str:
+        return "image" if tensor in self.graph.inputs else f"t{tensor}"
+
+    def kernel(self, op: Op, place: int, bias_place: int, data: int) -> list[str]:
+        values = self.values(op.inputs[place]).transpose(KERNEL_AXES[op.name])
+        made = [self.constant(f"kernel{op.index}", np.ascontiguousarray(values))]
+        if len(op.inputs) > bias_place and op.inputs[bias_place] >= 0:
+            made.append(self.constant(f"bias{op.index}", self.values(op.inputs[bias_place])))
+        return made
+
+    def give(self, op: Op, real: str) -> None:
+        fused = op.options.get("fusedActivationFunction", "NONE")
+        assert fused in ("NONE", "RELU"), op
+        self.node("Relu" if fused == "RELU" else "Identity", [real], f"t{op.outputs[0]}")
+
+    def bytes(self) -> bytes:
+        *body, last = self.graph.ops
+        assert last.name == "RESIZE_BILINEAR", last
+        for op in body:
+            self.add(op)
+        old, full = (self.graph.tensors[i].shape for i in (last.inputs[0], last.outputs[0]))
+        name = f"t{last.inputs[0]}"
+        if self.head == "stride8":
+            out = (self.node("Identity", [name], "logits"), "float32", first_channels(old))
+        else:
+            resized = self.resize(name, first_channels(full)[1:], last.options, "logits")
+            out = (resized, "float32", first_channels(full))
+        if self.head == "mask":
+            out = (self.node("ArgMax", ["logits"], "mask", axis=1, keepdims=0), "int64", full[:3])
+        image = self.graph.tensors[self.graph.inputs[0]].shape
+        return self.serialized([("image", "float32", first_channels(image))], [out])
 
 
 def first_channels(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,0 +1,92 @@
+"""The networks that benchmarks/peers.py compares: ours as .tflite files, and from the float one the peers' own."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+CALIBRATION_IMAGES = 100
+CLASSES = 19
+"""Cityscapes', for the network with random weights."""
+SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """Files in ``folder``: ours are <float32|int8>-<mask|logits|stride8>.tflite, the peers' as peer_build.py says.
+
+    Attributes:
+      images: uint8 [n, h, w, 3] at the network's size.
+      labels: uint8 [n, h0, w0] as the dataset has them; None without data.
+      classes: how many.
+    """
+
+    folder: Path
+    images: np.ndarray
+    labels: Sequence[np.ndarray] | None
+    classes: tuple[str, ...]
+
+
+def networks(folder: Path, size: str, data: str | None, parent: Path | None, peers_python: Path) -> Networks:
+    """Raises the errors of datasets and checkpoints."""
+    import models
+    from pipeline.data import open_dataset
+    from pipeline.nouns import checkpoint
+    from pipeline.nouns.preprocessing import Preprocessing
+    from pipeline.nouns.spec import ModelSpec
+
+    height, width = map(int, size.split("x"))
+    fit = Preprocessing(height, width).fit
+    if data is None or parent is None:
+        from benchmarks.coverage import network
+
+        model, _ = network("fast-scnn", size, 1.0, CLASSES)
+        calibration = np.random.default_rng(0).integers(0, 256, (1, height, width, 3)).astype(np.uint8)
+        found = Networks(folder, calibration, None, tuple(map(str, range(CLASSES))))
+    else:
+        dataset = open_dataset(data)
+        model = models.build(ModelSpec("fast-scnn", height, width, len(dataset.classes)))
+        checkpoint.load(model, parent)
+        samples = dataset.splits["train"]
+        chosen = sorted(np.random.default_rng(SEED).permutation(len(samples))[:CALIBRATION_IMAGES])
+        calibration = np.stack([fit(samples[i].image()) for i in chosen])
+        scored = dataset.splits["val"]
+        images = np.stack([fit(sample.image()) for sample in scored])
+        found = Networks(folder, images, [sample.label() for sample in scored], dataset.classes)
+    folder.mkdir(parents=True, exist_ok=True)
+    ours(model, calibration, folder)
+    np.save(folder / "calibration.npy", calibration)
+    if not (folder / "versions.json").is_file():
+        click.echo("quantizing for the peers with their own tools", err=True)
+        network_file, script = folder / "float32-logits.tflite", Path(__file__).with_name("peer_build.py")
+        subprocess.run(
+            [str(peers_python), str(script), str(network_file), str(folder / "calibration.npy"), str(folder)],
+            check=True,
+        )
+    return found
+
+
+def ours(model: Any, calibration: np.ndarray, folder: Path) -> None:
+    """Writes our files, converted as `convert --method ptq` does."""
+    import tf_keras
+
+    from calib.ranges import measure
+    from pipeline.convert import tflite_bytes
+    from pipeline.fold import fold
+    from pipeline.quantize import plan
+
+    planned = plan(model)
+    ranges = planned.share(
+        measure(model, planned.points, lambda: (x[None].astype(np.float32) * np.float32(1 / 255) for x in calibration))
+    )
+    stride8 = tf_keras.Model(model.input, model.layers[-1].input, name=model.name)
+    for head, body in (("logits", model), ("stride8", stride8), ("mask", model)):
+        output = "mask" if head == "mask" else "logits"
+        (folder / f"float32-{head}.tflite").write_bytes(tflite_bytes(fold(body, None, output), "float32"))
+        (folder / f"int8-{head}.tflite").write_bytes(tflite_bytes(fold(body, ranges, output), "int8", "int8"))

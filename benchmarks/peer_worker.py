@@ -1,0 +1,126 @@
+"""Holds one network in one runtime and times it when asked; a process of its own, started by benchmarks/peers.py.
+
+python benchmarks/peer_worker.py '{"runtime": ..., "model": FILE, "threads": N, "cores": [...], ...}'
+
+Speaks as pipeline/devices/litert_worker.py does: 'infer' and an array → the output; 'time N' → float64 [N]
+milliseconds. What is timed begins with the image in the runtime's input tensor and ends with the head's output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from pipeline.devices.litert_worker import receive, send  # noqa: E402
+
+Loaded = tuple[Callable[[np.ndarray], None], Callable[[], object], Callable[[], np.ndarray]]
+"""Puts a uint8 [1, h, w, 3] image into the runtime's input; runs, which is what is timed; gives the output."""
+
+
+def onnxruntime(said: dict[str, Any]) -> Loaded:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = said["threads"], 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if said["spinning"] else "0")
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # at the end of a run
+    session = ort.InferenceSession(said["model"], options, providers=["CPUExecutionProvider"])
+    (source,), (result,) = session.get_inputs(), session.get_outputs()
+    signed = source.type == "tensor(int8)"
+    image = np.zeros(source.shape, np.int8 if signed else np.uint8)
+    binding = session.io_binding()
+    dtype = {"tensor(int64)": np.int64, "tensor(int8)": np.int8, "tensor(uint8)": np.uint8, "tensor(float)": np.float32}
+    made = np.zeros(result.shape, dtype[result.type])
+    for bind, name, array in ((binding.bind_input, source.name, image), (binding.bind_output, result.name, made)):
+        bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+
+    def give(given: np.ndarray) -> None:
+        raw = given.transpose(0, 3, 1, 2)
+        image[...] = raw.astype(np.int16) - 128 if signed else raw
+
+    return give, lambda: session.run_with_iobinding(binding), lambda: made
+
+
+def openvino(said: dict[str, Any]) -> Loaded:
+    import openvino as ov
+
+    settings = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": said["threads"]}
+    # A process's own affinity is the pinning here; OpenVINO's would choose cores of its own.
+    compiled = ov.Core().compile_model(said["model"], "CPU", {**settings, "ENABLE_CPU_PINNING": False, **said["set"]})
+    request = compiled.create_infer_request()
+    image = np.zeros(list(compiled.input().shape), np.uint8)
+    request.set_input_tensor(ov.Tensor(image, shared_memory=True))
+
+    def give(given: np.ndarray) -> None:
+        image[...] = given if image.shape[3] == 3 else given.transpose(0, 3, 1, 2)
+
+    return give, request.infer, lambda: np.asarray(request.get_output_tensor().data)
+
+
+def litert(said: dict[str, Any]) -> Loaded:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=said["model"], num_threads=said["threads"])
+    interpreter.allocate_tensors()
+    source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+    def give(given: np.ndarray) -> None:
+        kind = source["dtype"]
+        raw = given if kind == np.uint8 else given * np.float32(1 / 255) if kind == np.float32 else (
+            given.astype(np.int16) - 128
+        ).astype(np.int8)  # fmt: skip
+        interpreter.set_tensor(source["index"], raw)
+
+    if "head" not in said:
+        return give, interpreter.invoke, lambda: interpreter.get_tensor(result["index"])
+    from benchmarks.exact_mask import ExactMask
+
+    finish = ExactMask(said["head"])
+
+    def run() -> None:
+        interpreter.invoke()
+        finish(interpreter.tensor(result["index"])())
+
+    return give, run, lambda: finish.mask
+
+
+RUNTIMES: dict[str, Callable[[dict[str, Any]], Loaded]] = {
+    "litert": litert, "onnxruntime": onnxruntime, "openvino": openvino,
+}  # fmt: skip
+
+
+def main(said: dict[str, Any]) -> None:
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a runtime prints must not mix with the replies
+    os.sched_setaffinity(0, said["cores"])  # before the runtime starts its threads, which inherit it
+    give, run, read = RUNTIMES[said["runtime"]](said)
+    send(replies, np.zeros(0))
+    for line in sys.stdin.buffer:
+        verb, _, argument = line.decode().strip().partition(" ")
+        if verb == "infer":
+            give(receive(sys.stdin.buffer))
+            run()
+            answer = read()
+        else:
+            answer = np.empty(int(argument))
+            for i in range(len(answer)):
+                begin = time.perf_counter()
+                run()
+                answer[i] = 1000 * (time.perf_counter() - begin)
+        send(replies, answer)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,324 @@
+"""Our int8 networks against what a user could pick instead: python benchmarks/peers.py --parent FILE --data camvid:DIR
+
+The same float network goes to LiteRT as `convert --method ptq` writes it, to ONNX Runtime (its own static
+quantization, QDQ, per channel) and to OpenVINO (NNCF), all calibrated on the same images; each with the fastest of the
+settings that were tried. Masks are compared with those of our float network and scored on the validation images.
+Without --data: random weights, 512x1024, 19 classes, one random image; then masks only show that the networks are one.
+
+Timed in turns, one process at a time while the others are stopped; each round takes another image. A ratio is that of
+the two medians of a round; given are the median over the rounds and its bootstrap 95 % interval.
+Writes results/peers.json and prints a table. The peers live in an environment of their own: see requirements-peers.in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+PEERS = ROOT / ".venv-peers" / "bin" / "python"
+INSTALL = (
+    "python3.11 -m venv .venv-peers && .venv-peers/bin/pip install --require-hashes -r requirements-peers.txt"
+)  # fmt: skip
+OURS = ("int8", "float32")
+RUNS = 5
+"""Timed inferences of each network in a round, after two that are not."""
+PICKING_ROUNDS = 12
+RESAMPLES = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One network in one runtime.
+
+    Attributes:
+      head: 'mask' uint8 or int [h, w], 'logits' at the image's size or 'stride8'.
+      said: what peer_worker.py is told.
+    """
+
+    name: str
+    head: str
+    said: dict[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {k: v for k, v in self.said.items() if k not in ("runtime", "model", "head")} | {
+            "file": Path(self.said["model"]).name
+        }
+
+
+class Worker:
+    """A process that holds an entry; stopped whenever it is not asked, so that no idle thread of it spins."""
+
+    def __init__(self, entry: Entry, threads: int, cores: Sequence[int]) -> None:
+        self.entry = entry
+        said = {**entry.said, "threads": threads, "cores": list(cores)}
+        python = sys.executable if entry.said["runtime"] == "litert" else str(PEERS)
+        command = [python, str(ROOT / "benchmarks" / "peer_worker.py"), json.dumps(said)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._receive()
+        self.process.send_signal(signal.SIGSTOP)
+
+    def _receive(self) -> np.ndarray:
+        from pipeline.devices.litert_worker import receive
+
+        assert self.process.stdout
+        try:
+            return receive(self.process.stdout)
+        except EOFError:
+            raise click.ClickException(f"{self.entry.name} ({self.entry.settings}) ended, see above.") from None
+
+    @contextlib.contextmanager
+    def awake(self) -> Iterator[None]:
+        self.process.send_signal(signal.SIGCONT)
+        yield
+        self.process.send_signal(signal.SIGSTOP)
+
+    def infer(self, image: np.ndarray) -> np.ndarray:
+        from pipeline.devices.litert_worker import send
+
+        assert self.process.stdin
+        self.process.stdin.write(b"infer\n")
+        send(self.process.stdin, image[None])
+        return self._receive()
+
+    def time_ms(self, runs: int) -> np.ndarray:
+        assert self.process.stdin
+        self.process.stdin.write(f"time {runs}\n".encode())
+        self.process.stdin.flush()
+        return self._receive()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def opened(entries: Sequence[Entry], threads: int, cores: Sequence[int]) -> Iterator[list[Worker]]:
+    workers: list[Worker] = []
+    try:
+        for entry in entries:
+            workers.append(Worker(entry, threads, cores))
+        yield workers
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def timed(workers: Sequence[Worker], images: Sequence[np.ndarray], rounds: int) -> np.ndarray:
+    """float64 [rounds, workers]: median milliseconds of each in each round; the order turns from round to round."""
+    found = np.zeros((rounds, len(workers)))
+    for r in range(rounds):
+        for i in np.roll(np.arange(len(workers)), r):
+            with workers[i].awake():
+                workers[i].infer(images[r % len(images)])
+                workers[i].time_ms(2)
+                found[r, i] = np.median(workers[i].time_ms(RUNS))
+    return found
+
+
+def ratio(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+    """How many times faster ``ours`` is, both float64 [rounds]."""
+    each = theirs / ours
+    drawn = np.random.default_rng(0).integers(0, len(each), (RESAMPLES, len(each)))
+    low, high = np.percentile(np.median(each[drawn], 1), [2.5, 97.5])
+    return {"median": float(np.median(each)), "low_95": float(low), "high_95": float(high)}
+
+
+def heads_of(net: Any, size: str) -> dict[str, list[Entry]]:
+    """Ours, by head; the first of each is the one that is compared."""
+    from benchmarks.exact_mask import compiled
+    from pipeline.nouns.tflite import read
+
+    library = compiled(net.folder)
+    graph = read((net.folder / "int8-stride8.tflite").read_bytes())
+    out = graph.tensors[graph.outputs[0]]
+    exact = {
+        "library": str(library), "size": list(map(int, size.split("x"))), "resize": "align_corners",
+        "scale": out.scale[0], "zero_point": out.zero_point[0],
+    }  # fmt: skip
+
+    def entry(name: str, head: str, file: str, **more: Any) -> Entry:
+        return Entry(name, head, {"runtime": "litert", "model": str(net.folder / f"{file}.tflite"), **more})
+
+    return {
+        "mask": [
+            entry("LiteRT int8, exact mask in C", "mask", "int8-stride8", head=exact),
+            entry("LiteRT float, exact mask in C", "mask", "float32-stride8", head=exact),
+            entry("LiteRT int8, mask in the graph", "mask", "int8-mask"),
+            entry("LiteRT float, mask in the graph", "mask", "float32-mask"),
+        ],
+        **{
+            head: [entry("LiteRT int8", head, f"int8-{head}"), entry("LiteRT float", head, f"float32-{head}")]
+            for head in ("stride8", "logits")
+        },
+    }
+
+
+def candidates(folder: Path, runtime: str, head: str, threads: int) -> list[Entry]:
+    """A peer's network with every setting worth a try."""
+    name = {"onnxruntime": "ONNX Runtime int8", "openvino": "OpenVINO int8"}[runtime]
+    if runtime == "onnxruntime":
+        spins = (False, True) if threads > 1 else (False,)
+        return [
+            Entry(name, head, {"runtime": runtime, "model": str(file), "spinning": spinning})
+            for file in sorted(folder.glob(f"onnxruntime-{head}-*.onnx"))
+            for spinning in spins
+        ]
+    return [
+        Entry(name, head, {"runtime": runtime, "model": str(file), "set": settings})
+        for file in sorted(folder.glob(f"openvino-{head}-*.xml"))
+        for settings in ({}, {"INFERENCE_PRECISION_HINT": "f32"})
+    ]
+
+
+def best_of(
+    entries: Sequence[Entry], images: Sequence[np.ndarray], threads: int, cores: Sequence[int]
+) -> tuple[Entry, list[dict[str, Any]]]:
+    """The fastest, and the milliseconds of all."""
+    with opened(entries, threads, cores) as workers:
+        medians = np.median(timed(workers, images, PICKING_ROUNDS), 0)
+    tried = [{**e.settings, "median_ms": float(m)} for e, m in zip(entries, medians, strict=True)]
+    return entries[int(medians.argmin())], tried
+
+
+def mask_of(output: np.ndarray, entry: Entry) -> np.ndarray:
+    if entry.head == "mask":
+        return output.reshape(output.shape[-2:]).astype(np.uint8)
+    return output[0].argmax(-1 if entry.said["runtime"] == "litert" else 0).astype(np.uint8)
+
+
+def checked(entries: Sequence[Entry], net: Any, cores: Sequence[int]) -> dict[str, dict[str, float]]:
+    """Of each mask: agreement with our float network's, and mIoU where there are labels."""
+    from pipeline.evaluate import score
+
+    reference = Entry("float", "logits", {"runtime": "litert", "model": str(net.folder / "float32-logits.tflite")})
+    masks: list[list[np.ndarray]] = []
+    with opened([reference, *entries], 1, cores) as workers:
+        for worker in workers:
+            with worker.awake():
+                masks.append([mask_of(worker.infer(image), worker.entry) for image in net.images])
+    found = {}
+    for entry, each in zip([reference, *entries], masks, strict=True):
+        same = np.mean([(a == b).mean() for a, b in zip(masks[0], each, strict=True)])
+        found[entry.name] = {"agreement_percent": 100 * float(same)}
+        if net.labels is not None:
+            pairs = zip(net.labels, (at_size(m, x.shape) for m, x in zip(each, net.labels, strict=True)), strict=True)
+            found[entry.name]["miou_percent"] = score(pairs, net.classes).miou_percent
+    return found
+
+
+def at_size(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    from pipeline.evaluate import mask_of as resized
+
+    return mask if mask.shape == shape else resized(mask[None].astype(np.int32), *shape)
+
+
+def measured(net: Any, size: str, threads: int, rounds: int, cores: Sequence[int]) -> dict[str, Any]:
+    """By head: each network's milliseconds, what was tried for the peers, and how many times faster the first is."""
+    found: dict[str, Any] = {}
+    images = net.images[:: max(1, len(net.images) // rounds)]
+    for head, entries in heads_of(net, size).items():
+        tried = {}
+        for runtime in ("onnxruntime", "openvino"):
+            chosen, tried[runtime] = best_of(candidates(net.folder, runtime, head, threads), images, threads, cores)
+            entries.append(chosen)
+        with opened(entries, threads, cores) as workers:
+            times = timed(workers, images, rounds)
+        rows = [
+            {
+                "name": e.name, "median_ms": float(np.median(t)), "p10_ms": float(np.percentile(t, 10)),
+                "p90_ms": float(np.percentile(t, 90)), "settings": e.settings,
+                "times_slower_than_the_first": ratio(times[:, 0], t),
+            }
+            for e, t in zip(entries, times.T, strict=True)
+        ]  # fmt: skip
+        peers = rows[-2:]
+        best = min(peers, key=lambda row: row["median_ms"])
+        found[head] = {"rows": rows, "tried": tried, "best_peer": best["name"]}
+        if head == "mask":
+            found[head]["checked"] = checked(entries, net, cores)
+        click.echo(
+            f"{threads} thread(s), {head}: " + ", ".join(f"{r['name']} {r['median_ms']:.2f}" for r in rows), err=True
+        )
+    return found
+
+
+def table(data: dict[str, Any]) -> str:
+    """Markdown, of the masks by threads, then the other heads."""
+    lines = []
+    for head, title in (("mask", "full-size mask"), ("stride8", "stride-8 logits"), ("logits", "full-size logits")):
+        first = next(iter(data["threads"].values()))[head]
+        for_threads = " | ".join(f"{n} thread{'s' if n != '1' else ''} | times ours" for n in data["threads"])
+        lines += [f"| {title} | {for_threads} |" + (" same class | mIoU |" if head == "mask" else "")]
+        lines += ["|---|" + "---|---|" * len(data["threads"]) + ("---|---|" if head == "mask" else "")]
+        for i, row in enumerate(first["rows"]):
+            cells = [row["name"]]
+            for found in data["threads"].values():
+                one = found[head]["rows"][i]
+                r = one["times_slower_than_the_first"]
+                cells += [f"{one['median_ms']:.2f} ms", f"{r['median']:.2f} ({r['low_95']:.2f} to {r['high_95']:.2f})"]
+            if head == "mask":
+                check = first["checked"][row["name"]]
+                cells += [f"{check['agreement_percent']:.2f} %"]
+                cells += [f"{check['miou_percent']:.2f} %" if "miou_percent" in check else ""]
+            lines.append("| " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+@click.command()
+@click.option("--parent", type=click.Path(exists=True, path_type=Path), help="Float weights of Fast-SCNN, .weights.h5.")
+@click.option("--data", help="Their dataset, such as camvid:DIR.  [default: none, and random weights]")
+@click.option("--size", help="HEIGHTxWIDTH.  [default: 360x480 with data, 512x1024 without]")
+@click.option("--threads", type=int, multiple=True, default=(1, 2), show_default=True)
+@click.option("--rounds", type=click.IntRange(2), default=100, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=ROOT / "results" / "peers.json", show_default=True)
+def main(
+    parent: Path | None, data: str | None, size: str | None, threads: tuple[int, ...], rounds: int, out: Path
+) -> None:
+    from benchmarks.peer_networks import networks
+    from pipeline.devices import device
+    from pipeline.nouns.files import write_atomically
+
+    if (parent is None) != (data is None):
+        raise click.UsageError("--parent and --data go together: the weights and what they were trained on.")
+    if not PEERS.is_file():
+        raise click.ClickException(f"the peers are not installed: {INSTALL}")
+    size = size or ("360x480" if data else "512x1024")
+    cores = sorted(os.sched_getaffinity(0))
+    if max(threads) > len(cores):
+        raise click.UsageError(f"--threads {max(threads)}: this process may use {len(cores)} cores.")
+    name = data.partition(":")[0] if data else "random"
+    net = networks(ROOT / "runs" / "peers" / f"{name}-{size}", size, data, parent, PEERS)
+    found = {
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": device("host").describe(),
+        "peers": json.loads((net.folder / "versions.json").read_text()),
+        "network": f"fast-scnn {size}, {len(net.classes)} classes, " + (parent.name if parent else "random weights"),
+        "data": f"{name} val, {len(net.images)} images" if data else "one image of noise",
+        "protocol": {"rounds": rounds, "runs_per_round": RUNS, "sample": "median of a round", "interval": "bootstrap"},
+        "threads": {str(n): measured(net, size, n, rounds, cores[-n:]) for n in threads},
+    }  # fmt: skip
+    all_found = json.loads(out.read_text()) if out.is_file() else {}
+    write_atomically(out, (json.dumps({**all_found, f"{name}-{size}": found}, indent=1) + "\n").encode())
+    click.echo(table(found))
+
+
+if __name__ == "__main__":
+    main()
