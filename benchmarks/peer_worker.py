@@ -83,11 +83,11 @@ def litert(said: dict[str, Any]) -> Loaded:
         ).astype(np.int8)  # fmt: skip
         interpreter.set_tensor(source["index"], raw)
 
-    if "head" not in said:
+    if "exact" not in said:
         return give, interpreter.invoke, lambda: interpreter.get_tensor(result["index"])
     from benchmarks.exact_mask import ExactMask
 
-    finish = ExactMask(said["head"])
+    finish = ExactMask(said["exact"])
 
     def run() -> None:
         interpreter.invoke()

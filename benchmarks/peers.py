@@ -57,7 +57,7 @@ class Entry:
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {k: v for k, v in self.said.items() if k not in ("runtime", "model", "head")} | {
+        return {k: v for k, v in self.said.items() if k not in ("runtime", "model", "exact")} | {
             "file": Path(self.said["model"]).name
         }
 
@@ -158,8 +158,8 @@ def heads_of(net: Any, size: str) -> dict[str, list[Entry]]:
 
     return {
         "mask": [
-            entry("LiteRT int8, exact mask in C", "mask", "int8-stride8", head=exact),
-            entry("LiteRT float, exact mask in C", "mask", "float32-stride8", head=exact),
+            entry("LiteRT int8, exact mask in C", "mask", "int8-stride8", exact=exact),
+            entry("LiteRT float, exact mask in C", "mask", "float32-stride8", exact=exact),
             entry("LiteRT int8, mask in the graph", "mask", "int8-mask"),
             entry("LiteRT float, mask in the graph", "mask", "float32-mask"),
         ],
