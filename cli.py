@@ -371,9 +371,7 @@ def evaluate(
     from pipeline import convert as converting
     from pipeline.data import open_dataset
     from pipeline.data.decoded import Decoded
-    from pipeline.devices import connect
-    from pipeline.evaluate import runner_infer, score_masks
-    from pipeline.nouns.device import How
+    from pipeline.evaluate import on_this_machine, score_masks
     from pipeline.resolve import newest_artifact, run_to_use
     from pipeline.show import show_score
     from pipeline.targets import target as find_target
@@ -390,12 +388,8 @@ def evaluate(
     else:
         artifact = newest_artifact(run, target_name)
         what = artifact.path
-        runner = connect("host").open(artifact.path, How(2))
-        infer = runner_infer(runner, run.preprocessing, run.config.model.resize)
-        try:
+        with on_this_machine(artifact.path, run.preprocessing, run.config.model.resize) as infer:
             score = score_masks(decoded, infer, dataset.classes, images)
-        finally:
-            runner.close()
     show_score(score, f"{what} on {score.images} {split} images of {run.config.data}")
     write_numbers(json_path, {"what": str(what), "split": split, **score.to_json()})
 

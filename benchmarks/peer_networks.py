@@ -74,8 +74,6 @@ def networks(folder: Path, size: str, data: str | None, parent: Path | None, pee
 
 def ours(model: Any, calibration: np.ndarray, folder: Path) -> None:
     """Writes our files, converted as `convert --method ptq` does."""
-    import tf_keras
-
     from calib.ranges import measure
     from pipeline.convert import tflite_bytes
     from pipeline.fold import fold
@@ -85,8 +83,8 @@ def ours(model: Any, calibration: np.ndarray, folder: Path) -> None:
     ranges = planned.share(
         measure(model, planned.points, lambda: (x[None].astype(np.float32) * np.float32(1 / 255) for x in calibration))
     )
-    stride8 = tf_keras.Model(model.input, model.layers[-1].input, name=model.name)
-    for head, body in (("logits", model), ("stride8", stride8), ("mask", model)):
-        output = "mask" if head == "mask" else "logits"
-        (folder / f"float32-{head}.tflite").write_bytes(tflite_bytes(fold(body, None, output), "float32"))
-        (folder / f"int8-{head}.tflite").write_bytes(tflite_bytes(fold(body, ranges, output), "int8", "int8"))
+    for head in ("logits", "stride8", "mask"):
+        output, stride = ("mask" if head == "mask" else "logits"), 8 if head == "stride8" else 1
+        for dtype, of, io in (("float32", None, "float32"), ("int8", ranges, "int8")):
+            data = tflite_bytes(fold(model, of, output, stride=stride), dtype, io)
+            (folder / f"{dtype}-{head}.tflite").write_bytes(data)

@@ -293,7 +293,7 @@ def main(
     parent: Path | None, data: str | None, size: str | None, threads: tuple[int, ...], rounds: int, out: Path
 ) -> None:
     from benchmarks.peer_networks import networks
-    from pipeline.devices import device
+    from pipeline.devices import connect
     from pipeline.nouns.files import write_atomically
 
     if (parent is None) != (data is None):
@@ -308,7 +308,7 @@ def main(
     net = networks(ROOT / "runs" / "peers" / f"{name}-{size}", size, data, parent, PEERS)
     found = {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": device("host").describe(),
+        "machine": connect("host").describe(),
         "peers": json.loads((net.folder / "versions.json").read_text()),
         "network": f"fast-scnn {size}, {len(net.classes)} classes, " + (parent.name if parent else "random weights"),
         "data": f"{name} val, {len(net.images)} images" if data else "one image of noise",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import queue
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from pipeline.data.decoded import Decoded
 from pipeline.devices import connect
+from pipeline.devices.litert_worker import cores
 from pipeline.nouns.dataset import IGNORE
 from pipeline.nouns.device import How, Runner
 from pipeline.nouns.errors import ArtifactError
@@ -21,7 +26,8 @@ from pipeline.nouns.score import Score, mean_iou_percent
 from pipeline.nouns.spec import Resize
 
 Infer = Callable[[np.ndarray], np.ndarray]
-"""uint8 [h, w, 3] RGB image of any size → mask uint8 at that same size."""
+"""uint8 [h, w, 3] RGB image of any size → mask uint8 at that same size; may be called in several threads at once."""
+Made = TypeVar("Made")
 
 
 def confusion(label: np.ndarray, mask: np.ndarray, num_classes: int) -> np.ndarray:
@@ -58,13 +64,39 @@ def confusions(pairs: Iterable[tuple[np.ndarray, np.ndarray]], num_classes: int)
     return np.stack([confusion(label, mask, num_classes) for label, mask in pairs])
 
 
+def in_threads(work: Callable[[int], Made], count: int) -> Iterator[Made]:
+    """work(0), work(1), ... work(count − 1) in this order, worked out ahead by as many threads as there are cores.
+
+    What ``work`` raises is raised in its place; then, or when the caller stops, what has not begun is left undone.
+    """
+    threads = len(cores())
+    waiting: collections.deque[Future[Made]] = collections.deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for i in range(count):
+                waiting.append(pool.submit(work, i))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for each in waiting:
+                each.cancel()
+
+
 def masks_of(
     decoded: Decoded, infer: Infer, images: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
-    """(label, mask of ``infer``) of the first ``images`` samples (None: all)."""
-    for i in range(len(decoded) if images is None else min(images, len(decoded))):
+    """(label, mask of ``infer``) of the first ``images`` samples (None: all), in order.
+
+    Decoding, ``infer`` and what the caller does with the masks overlap: ``infer`` is called in several threads at once.
+    """
+
+    def pair(i: int) -> tuple[np.ndarray, np.ndarray]:
         image, label = decoded[i]
-        yield label, infer(image)
+        return label, infer(image)
+
+    return in_threads(pair, len(decoded) if images is None else min(images, len(decoded)))
 
 
 def score(pairs: Iterable[tuple[np.ndarray, np.ndarray]], classes: tuple[str, ...]) -> Score:
@@ -122,16 +154,27 @@ def _interpolate(x: np.ndarray, axis: int, size: int, resize: Resize = "half_pix
     return low * (1 - share) + high * share
 
 
-def runner_infer(runner: Runner, preprocessing: Preprocessing, resize: Resize | None = None) -> Infer:
+def runner_infer(
+    runner: Runner, preprocessing: Preprocessing, resize: Resize | None = None, twins: Sequence[Runner] = ()
+) -> Infer:  # fmt: skip
     """Masks of an artifact on a device, through the preprocessing that the artifact was made for.
 
     ``resize``: the convention of the network's resizes, which says where the samples of an output lie that is smaller
     than the image. Raises ArtifactError for such an output without it.
+    A runner takes one image at a time; ``twins`` have the same artifact and take others meanwhile.
     """
     grid = Grid(preprocessing.height, preprocessing.width, resize) if resize else None
+    idle: queue.SimpleQueue[Runner] = queue.SimpleQueue()
+    for each in (runner, *twins):
+        idle.put(each)
 
     def infer(image: np.ndarray) -> np.ndarray:
-        output = runner.infer(preprocessing.tensor(image, runner.facts.input_dtype))  # type: ignore[arg-type]
+        tensor = preprocessing.tensor(image, runner.facts.input_dtype)  # type: ignore[arg-type]
+        taken = idle.get()
+        try:
+            output = taken.infer(tensor)
+        finally:
+            idle.put(taken)
         if output.ndim not in (3, 4):
             raise ArtifactError(f"the output has shape {output.shape}: expected [1, h, w] or [1, h, w, classes].")
         if grid is None and output.shape[1:3] != (preprocessing.height, preprocessing.width):
@@ -147,16 +190,22 @@ def runner_infer(runner: Runner, preprocessing: Preprocessing, resize: Resize | 
 
 
 @contextlib.contextmanager
-def deployed(data: bytes, preprocessing: Preprocessing, threads: int = 2) -> Iterator[Infer]:
-    """The masks of a .tflite file on this machine."""
+def on_this_machine(file: Path, preprocessing: Preprocessing, resize: Resize | None = None) -> Iterator[Infer]:
+    """The masks of a .tflite file on all cores: a runner of one thread for each. ``resize``: see ``runner_infer``."""
+    host = connect("host")
+    with contextlib.ExitStack() as opened:
+        runners = [opened.enter_context(contextlib.closing(host.open(file, How()))) for _ in cores()]
+        yield runner_infer(runners[0], preprocessing, resize, runners[1:])
+
+
+@contextlib.contextmanager
+def deployed(data: bytes, preprocessing: Preprocessing) -> Iterator[Infer]:
+    """The same of a file's bytes."""
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "candidate.tflite"
         file.write_bytes(data)
-        runner = connect("host").open(file, How(threads))
-        try:
-            yield runner_infer(runner, preprocessing)
-        finally:
-            runner.close()
+        with on_this_machine(file, preprocessing) as infer:
+            yield infer
 
 
 def agreement_percent(pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> float:

@@ -20,7 +20,17 @@ from pipeline.convert import load_float, tflite_bytes
 from pipeline.data import open_dataset
 from pipeline.data.decoded import Decoded
 from pipeline.devices import connect
-from pipeline.evaluate import Infer, believed, confusions, deployed, expected_confusion, gain, masks_of, score_masks
+from pipeline.evaluate import (
+    Infer,
+    believed,
+    confusions,
+    deployed,
+    expected_confusion,
+    gain,
+    in_threads,
+    masks_of,
+    score_masks,
+)
 from pipeline.feed import Augmentation, class_frequencies, class_weights
 from pipeline.fit import Judge, Lesson, Schedule, fit
 from pipeline.fold import fold
@@ -183,7 +193,8 @@ def _against_labels(judged_on: Decoded, num_classes: int, infer: Infer) -> np.nd
 
 
 def _against_parent(beliefs: list[np.ndarray], judged_on: Decoded, infer: Infer) -> np.ndarray:
-    return np.stack([expected_confusion(shares, infer(judged_on[i][0])) for i, shares in enumerate(beliefs)])
+    each = in_threads(lambda i: expected_confusion(beliefs[i], infer(judged_on[i][0])), len(beliefs))
+    return np.stack(list(each))
 
 
 def _beliefs(teacher: tf_keras.Model, judged_on: Decoded, weights: Sequence[float] | None) -> list[np.ndarray]:

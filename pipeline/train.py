@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,9 +38,15 @@ def keras_logits(model: tf_keras.Model) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def keras_infer(model: tf_keras.Model) -> Infer:
-    """Masks of a Keras network."""
-    logits = keras_logits(model)
-    return lambda image: mask_of(logits(image), *image.shape[:2])
+    """Masks of a Keras network, which has all cores for one image at a time."""
+    logits, using = keras_logits(model), threading.Lock()
+
+    def infer(image: np.ndarray) -> np.ndarray:
+        with using:
+            output = logits(image)
+        return mask_of(output, *image.shape[:2])
+
+    return infer
 
 
 def defaults_of(run: Run) -> TrainingDefaults:

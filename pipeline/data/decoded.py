@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,13 +15,14 @@ CACHE_BYTES = 4 << 30
 
 
 class Decoded:
-    """The decoded images and labels of some samples, kept in memory up to ``cache_bytes``."""
+    """The decoded images and labels of some samples, kept in memory up to ``cache_bytes``; any thread may ask."""
 
     def __init__(self, samples: Sequence[Sample], cache_bytes: int = CACHE_BYTES) -> None:
         if not samples:
             raise DataError("the split holds no samples: give a dataset with at least one image.")
         self.samples = samples
         self._free_bytes = cache_bytes
+        self._keeping = threading.Lock()
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self.error: DataError | None = None
         """The error that ended a read inside tf.data, which would report it as its own."""
@@ -35,7 +37,8 @@ class Decoded:
         sample = self.samples[index]
         pair = sample.image(), sample.label()
         size_bytes = pair[0].nbytes + pair[1].nbytes
-        if size_bytes <= self._free_bytes:
-            self._free_bytes -= size_bytes
-            self._kept[index] = pair
+        with self._keeping:
+            if index not in self._kept and size_bytes <= self._free_bytes:
+                self._free_bytes -= size_bytes
+                self._kept[index] = pair
         return pair
