@@ -206,8 +206,8 @@ PARTS = ("scoring", "calibration", "fast-scnn", "fcn8")
 @click.option("--data", default="synthetic", show_default=True, help="Such as camvid:DIR.")
 @click.option("--size", help="HEIGHTxWIDTH.  [default: the dataset's]")
 @click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, default=PARTS, show_default=True)
-@click.option("--calibration-images", type=click.IntRange(1), default=32, show_default=True)
-@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--calibration-images", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "results" / "pipeline.json", show_default=True)
 def main(
     parent: Path | None, data: str, size: str | None, parts: tuple[str, ...], calibration_images: int, repeats: int,
