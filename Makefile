@@ -62,6 +62,7 @@ lock:
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-qualcomm.in -o requirements-qualcomm.txt
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-openvino.in -o requirements-openvino.txt
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-web.in -o requirements-web.txt
+	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-peers.in -o requirements-peers.txt
 
 clean:
 	rm -rf $(VENV) .adbd .arm64 .pytest_cache .mypy_cache .ruff_cache
