@@ -157,10 +157,11 @@ class Form:
         for op in self.graph.ops:
             if self.alone is None or op.index in self.alone:
                 self.add(op)
-        shapes = [first_channels(t.shape) for t in self.graph.tensors]
-        return self.serialized(
-            [(f"in{i}", "int8", shapes[i]) for i in self.ins], [(f"t{i}", "int8", shapes[i]) for i in self.outs]
+        ins, outs = (
+            [(f"{kind}{i}", "int8", first_channels(self.graph.tensors[i].shape)) for i in tensors]
+            for kind, tensors in (("in", self.ins), ("t", self.outs))
         )
+        return self.serialized(ins, outs)
 
     def serialized(self, *ends: list[tuple[str, str, Sequence[int]]]) -> bytes:
         """``ends``: name, dtype and shape of each input, and of each output."""
