@@ -142,14 +142,12 @@ def ratio(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
 
 def heads_of(net: Any, size: str) -> dict[str, list[Entry]]:
     """Ours, by head; the first of each is the one that is compared."""
-    from benchmarks.exact_mask import compiled
     from pipeline.nouns.tflite import read
 
-    library = compiled(net.folder)
     graph = read((net.folder / "int8-stride8.tflite").read_bytes())
     out = graph.tensors[graph.outputs[0]]
     exact = {
-        "library": str(library), "size": list(map(int, size.split("x"))), "resize": "align_corners",
+        "size": list(map(int, size.split("x"))), "resize": "align_corners",
         "scale": out.scale[0], "zero_point": out.zero_point[0],
     }  # fmt: skip
 

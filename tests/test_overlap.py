@@ -46,7 +46,7 @@ class Channels:
 def test_masks_and_score_are_those_of_a_plain_loop(runners):
     given = samples(17)
     first, *twins = [Channels() for _ in range(runners)]
-    infer = runner_infer(first, Preprocessing(12, 16), *twins)
+    infer = runner_infer(first, Preprocessing(12, 16), twins=twins)
     pairs = list(masks_of(Decoded(given), infer, 15))
     assert len(pairs) == 15
     for sample, (label, mask) in zip(given, pairs, strict=False):
