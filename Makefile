@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 AS_ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: help install demo test test-real check lock clean
+.PHONY: help install compiler demo test test-real check lock clean
 
 help:
 	@echo "make demo    environment, then train, qat, convert and bench on built-in images"
@@ -28,10 +28,14 @@ demo: install
 	$(PY) cli.py convert --run runs/demo --target cpu
 	$(PY) cli.py bench --run runs/demo --target cpu --device
 
-test: install
+compiler:
+	command -v cc >/dev/null || { $(AS_ROOT) apt-get -qq update && $(AS_ROOT) apt-get -qq -y install gcc libc6-dev; } \
+		|| echo "make: no C compiler, so the tests of C code are skipped"
+
+test: install compiler
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not real"
 
-test-real: install
+test-real: install compiler
 	$(PY) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-ethos.txt \
 		-r requirements-qualcomm.txt -r requirements-openvino.txt -r requirements-web.txt
 	test -x /usr/sbin/sshd || { $(AS_ROOT) apt-get -qq update && $(AS_ROOT) apt-get -qq -y install openssh-server openssh-client; } \
@@ -39,14 +43,10 @@ test-real: install
 	command -v adb >/dev/null || { $(AS_ROOT) apt-get -qq update && $(AS_ROOT) apt-get -qq -y install adb; } \
 		|| echo "make: no adb, so its tests are skipped"
 	tests/adbd.sh .adbd || echo "make: no adbd, so its tests are skipped"
-	command -v cc >/dev/null || { $(AS_ROOT) apt-get -qq update && $(AS_ROOT) apt-get -qq -y install gcc libc6-dev; } \
-		|| echo "make: no C compiler, so its tests are skipped"
 	PYTHON=$(PY) tests/arm64.sh .arm64 || echo "make: no ARM64 userland, so its tests are skipped"
 	command -v chromium >/dev/null && /sbin/ldconfig -p | grep -q libvulkan.so.1 || \
 		{ $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq --no-install-recommends libvulkan1 chromium; } \
 		|| echo "make: no Chromium or Vulkan, so their tests are skipped"
-	command -v cc >/dev/null || { $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq --no-install-recommends gcc libc6-dev; } \
-		|| echo "make: no C compiler, so the tests of vendors' plugins are skipped"
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm ci --silent --prefix web || echo "make: no LiteRT.js, so its tests are skipped"
 	$(PY) -m pytest -n 2 --dist loadfile -m real
 
