@@ -475,11 +475,15 @@ def bench(
 @SOC
 @click.option("--all", "every_op", is_flag=True, help="Show the accelerated ops as well.")
 @click.option("--no-compiler", is_flag=True, help="Go by the rules alone; do not ask the target's own compiler.")
+@click.option(
+    "--wait", type=click.FloatRange(0), default=20.0, show_default=True, metavar="SECONDS",
+    help="How long a compiler may take; after that the rules answer alone.",
+)  # fmt: skip
 @COMPILER
 @JSON
 def inspect(
     file: Path, names: tuple[str, ...], level: int | None, soc: str | None, every_op: bool, no_compiler: bool,
-    compiler_command: str | None, json_path: Path | None,
+    wait: float, compiler_command: str | None, json_path: Path | None,
 ) -> None:  # fmt: skip
     """What a target makes of a .tflite file, ours or not, operator by operator: accelerated, falls back, or refused.
 
@@ -494,7 +498,7 @@ def inspect(
     targets = [target.at_level(level) if target.levels or not leveled else target for target in targets]
     with_socs = any(target.socs for target in targets)
     targets = [target.with_soc(soc) if target.socs or not with_socs else target for target in targets]
-    inspections = [ask(file, target, not no_compiler) for target in targets]
+    inspections = [ask(file, target, not no_compiler, wait) for target in targets]
     write_numbers(json_path, {"file": str(file), "inspections": [i.to_json() for i in inspections]})
     for inspection in inspections:
         show_inspection(inspection, str(file), every_op)

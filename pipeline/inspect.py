@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import os
+import queue
+import signal
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +16,7 @@ from pipeline.nouns.errors import ArtifactError, BadSpec
 from pipeline.nouns.inspection import Change, Coverage, Inspection
 from pipeline.nouns.partitions import after_partitioning, partitions
 from pipeline.nouns.rules import Rule, Rules, Verdict
-from pipeline.nouns.target import Target
+from pipeline.nouns.target import Answer, Target
 from pipeline.nouns.tflite import Graph, Op, read
 
 COMPILED = ("edgetpu-custom-op", "DISPATCH_OP")
@@ -117,9 +122,45 @@ def _stored(graph: Graph, verdicts: Sequence[Verdict], rules: Rules) -> int:
         return 0
 
 
-def inspect(file: Path, target: Target, compiler: bool = True) -> Inspection:
+def _answer(target: Target, file: Path, graph: Graph, wait_seconds: float | None) -> Answer:
+    """The compiler's; one that takes longer than ``wait_seconds`` is ended, with all that it started."""
+    assert target.ask is not None
+    if wait_seconds is None:
+        return target.ask(file, graph)
+    answers: queue.SimpleQueue[Answer | Exception] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put(target.ask(file, graph))  # type: ignore[misc]
+        except Exception as error:
+            answers.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        answer = answers.get(timeout=wait_seconds)
+    except queue.Empty:
+        for child in _descendants(os.getpid()):
+            with contextlib.suppress(OSError):
+                os.kill(child, signal.SIGKILL)
+        return Answer(None, f"its compiler had not answered after {wait_seconds:g} s (--wait gives it longer)")
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _descendants(process: int) -> list[int]:
+    """Linux tells which they are; elsewhere what was started ends by itself."""
+    found = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found + [deeper for child in found for deeper in _descendants(child)]
+
+
+def inspect(file: Path, target: Target, compiler: bool = True, wait_seconds: float | None = None) -> Inspection:
     """What ``target`` makes of ``file``, by its rules and, with ``compiler``, by its own compiler where that is here.
 
+    ``wait_seconds``: how long the compiler may take; None: as long as it needs.
     Raises ArtifactError for a file that is none, and BadSpec for a target without rules.
     """
     if target.rules is None:
@@ -142,7 +183,7 @@ def inspect(file: Path, target: Target, compiler: bool = True) -> Inspection:
     verdicts = after_partitioning(graph, alone, rules)
     real, estimates, note = None, {}, f"target {target.name} has no compiler that could be asked here"
     if target.ask is not None and compiler:
-        answer = target.ask(file, graph)
+        answer = _answer(target, file, graph, wait_seconds)
         real, estimates, note = answer.verdicts, dict(answer.estimates), answer.note
     elif not compiler:
         note = "not asked"

@@ -1,6 +1,10 @@
 """What a target makes of whole files: partitions, counts, the change that helps most, and files made by others."""
 
+import dataclasses
 import json
+import subprocess
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ from single_ops import SAME, Case, Data, axes, cases, conv, model, transposed
 from pipeline.inspect import after_partitioning, best_change, by_rule, coverage, inspect, macs, partitions
 from pipeline.nouns.errors import ArtifactError, BadSpec
 from pipeline.nouns.rules import Rule, Rules, Verdict
+from pipeline.nouns.target import Answer
 from pipeline.nouns.tflite import Graph, Op, Tensor, read
 from pipeline.targets import target, targets
 
@@ -242,3 +247,29 @@ def test_a_damaged_file_never_ends_without_an_answer(tmp_path):
         except ArtifactError:
             answers["refused"] += 1
     assert min(answers.values()) > 20, answers
+
+
+def test_a_compiler_that_takes_too_long_is_ended_and_the_rules_answer(tmp_path):
+    file = tmp_path / "conv.tflite"
+    file.write_bytes(model(conv("conv 3x3")))
+    started = tmp_path / "started"
+
+    def slow(path, graph):
+        subprocess.run(["sh", "-c", f"sleep 60 & echo $! >{started}; wait"], check=False)
+        raise AssertionError("its processes were ended")
+
+    began = time.monotonic()
+    seen = inspect(file, dataclasses.replace(target("edgetpu"), ask=slow), wait_seconds=0.5)
+    assert time.monotonic() - began < 10 and seen.real is None and "not answered after 0.5 s" in seen.real_note
+    assert seen.coverage.ops_accelerated == seen.coverage.ops > 0
+    time.sleep(0.5)
+    state = Path(f"/proc/{started.read_text().strip()}/stat")
+    assert not state.exists() or state.read_text().split(")")[1].split()[0] == "Z"
+    quick = dataclasses.replace(target("edgetpu"), ask=lambda path, graph: Answer(None, "asked"))
+    assert inspect(file, quick, wait_seconds=30).real_note.startswith("asked")
+    with pytest.raises(BadSpec, match="told"):
+        inspect(file, dataclasses.replace(quick, ask=lambda path, graph: told()), wait_seconds=30)
+
+
+def told():
+    raise BadSpec("told")
