@@ -19,7 +19,7 @@ SEED = 0
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """Files in ``folder``: ours are <float32|int8>-<mask|logits|stride8>.tflite, the peers' as peer_build.py says.
+    """Files in ``folder``: ours are <float32|int8|int8-amx>-<mask|logits|stride8>.tflite, the peers' see peer_build.py.
 
     Attributes:
       images: uint8 [n, h, w, 3] at the network's size.
@@ -73,11 +73,13 @@ def networks(folder: Path, size: str, data: str | None, parent: Path | None, pee
 
 
 def ours(model: Any, calibration: np.ndarray, folder: Path) -> None:
-    """Writes our files, converted as `convert --method ptq` does."""
+    """Writes our files, converted as `convert --method ptq` does for `cpu`, and for `cpu-amx` beside it."""
     from calib.ranges import measure
     from pipeline.convert import tflite_bytes
     from pipeline.fold import fold
     from pipeline.quantize import plan
+    from pipeline.rewrite import rewrite
+    from pipeline.targets import target
 
     planned = plan(model)
     ranges = planned.share(
@@ -85,6 +87,8 @@ def ours(model: Any, calibration: np.ndarray, folder: Path) -> None:
     )
     for head in ("logits", "stride8", "mask"):
         output, stride = ("mask" if head == "mask" else "logits"), 8 if head == "stride8" else 1
-        for dtype, of, io in (("float32", None, "float32"), ("int8", ranges, "int8")):
+        for dtype, of, io in (("float32", None, "float32"), ("int8", ranges, "uint8")):
             data = tflite_bytes(fold(model, of, output, stride=stride), dtype, io)
-            (folder / f"{dtype}-{head}.tflite").write_bytes(data)
+            (folder / f"{dtype}-{head}.tflite").write_bytes(rewrite(data, target("cpu"))[0] if of else data)
+            if of:
+                (folder / f"{dtype}-amx-{head}.tflite").write_bytes(rewrite(data, target("cpu-amx"))[0])

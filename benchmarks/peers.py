@@ -2,7 +2,8 @@
 
 The same float network goes to LiteRT as `convert --method ptq` writes it, to ONNX Runtime (its own static
 quantization, QDQ, per channel) and to OpenVINO (NNCF), all calibrated on the same images; each with the fastest of the
-settings that were tried. Masks are compared with those of our float network and scored on the validation images.
+settings that were tried, ours of the targets `cpu` and `cpu-amx`. Masks are compared with those of our float network and
+scored on the validation images.
 Without --data: random weights, 512x1024, 19 classes, one random image; then masks only show that the networks are one.
 
 Timed in turns, one process at a time while the others are stopped; each round takes another image. A ratio is that of
@@ -185,6 +186,15 @@ def candidates(folder: Path, runtime: str, head: str, threads: int) -> list[Entr
     ]
 
 
+def ours_for(entry: Entry) -> list[Entry]:
+    """An int8 network of ours as `convert` makes it for each target of CPUs."""
+    file = Path(entry.said["model"])
+    if not file.name.startswith("int8-"):
+        return [entry]
+    amx = str(file.with_name(file.name.replace("int8-", "int8-amx-", 1)))
+    return [entry, dataclasses.replace(entry, said={**entry.said, "model": amx})]
+
+
 def best_of(
     entries: Sequence[Entry], images: Sequence[np.ndarray], threads: int, cores: Sequence[int]
 ) -> tuple[Entry, list[dict[str, Any]]]:
@@ -233,6 +243,9 @@ def measured(net: Any, size: str, threads: int, rounds: int, cores: Sequence[int
     images = net.images[:: max(1, len(net.images) // rounds)]
     for head, entries in heads_of(net, size).items():
         tried = {}
+        for i, entry in enumerate(entries):
+            if len(forms := ours_for(entry)) > 1:
+                entries[i], tried[entry.name] = best_of(forms, images, threads, cores)
         for runtime in ("onnxruntime", "openvino"):
             chosen, tried[runtime] = best_of(candidates(net.folder, runtime, head, threads), images, threads, cores)
             entries.append(chosen)
