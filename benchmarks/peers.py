@@ -2,8 +2,8 @@
 
 The same float network goes to LiteRT as `convert --method ptq` writes it, to ONNX Runtime (its own static
 quantization, QDQ, per channel) and to OpenVINO (NNCF), all calibrated on the same images; each with the fastest of the
-settings that were tried, ours of the targets `cpu` and `cpu-amx`. Masks are compared with those of our float network and
-scored on the validation images.
+settings that were tried, ours of the targets `cpu` and `cpu-amx`. Masks are compared with those of our float network,
+and scored on the validation images.
 Without --data: random weights, 512x1024, 19 classes, one random image; then masks only show that the networks are one.
 
 Timed in turns, one process at a time while the others are stopped; each round takes another image. A ratio is that of
