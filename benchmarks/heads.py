@@ -244,7 +244,7 @@ def main(data: str, out: Path, rounds: int, images: int | None, core: int | None
     if large:
         grid = Grid(512, 1024, "align_corners")
         wanted = heads(native, grid)
-        model, ranges = network("fast-scnn", "512x1024", 1.0)
+        model, ranges = network("fast-scnn", "512x1024", 1.0, 19)
         made = files(model, ranges, wanted)
         rng = np.random.default_rng(0)
         frames = [rng.integers(0, 256, (1, 512, 1024, 3), np.uint8) for _ in range(4)]

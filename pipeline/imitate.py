@@ -112,8 +112,8 @@ class ScaledSum:
 
     def __call__(self, values: tf.Tensor) -> tf.Tensor:
         sums = whole(values * self.count, np.float32(self.output.scale))
-        if self.depthwise:  # every weight is 127, times the kernel's scale
-            sums *= 127
+        if self.depthwise:  # every weight is 127, times the kernel's scale, and the bias is 1
+            sums = 127 * sums + 1
             mantissa, exponent = fixed_point(np.array([np.float32(1 / (127 * self.count))], np.float64))
         else:  # the kernel cuts the quotient off
             bits = self.count.bit_length() - 1

@@ -96,7 +96,7 @@ def test_an_unknown_name_suggests_the_nearest():
     from pipeline.nouns.target import Target
 
     with pytest.raises(
-        UnknownName, match=r"unknown target 'edgtpu': did you mean 'edgetpu'.*cpu, edgetpu, .*gpu, .*nnapi"
+        UnknownName, match=r"unknown target 'edgtpu': did you mean 'edgetpu'.*cpu, .*edgetpu, .*gpu, .*nnapi"
     ):
         find(pipeline.targets, Target, "target", "edgtpu")
 
