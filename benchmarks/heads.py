@@ -86,13 +86,16 @@ def trained(data: str) -> tuple[Any, Any, Any]:
 def files(model: Any, ranges: Any, wanted: list[Head]) -> dict[tuple[str, int], bytes]:
     from pipeline.convert import tflite_bytes
     from pipeline.fold import fold
+    from pipeline.rewrite import rewrite
+    from pipeline.targets import target
 
     made: dict[tuple[str, int], bytes] = {}
     for head in wanted:
         key = (head.output, head.stride)
         if key not in made:
             click.echo(f"converting {head.output} at stride {head.stride}", err=True)
-            made[key] = tflite_bytes(fold(model, ranges, head.output, stride=head.stride), "int8", "uint8")  # type: ignore[arg-type]
+            data = tflite_bytes(fold(model, ranges, head.output, stride=head.stride), "int8", "uint8")  # type: ignore[arg-type]
+            made[key] = rewrite(data, target("cpu"))[0]
     return made
 
 
