@@ -407,6 +407,7 @@ def evaluate(
 @click.option("--seconds", type=click.FloatRange(0), help="Timing at least.  [default: the protocol's]")
 @click.option("--threads", default="1", show_default=True, metavar="N[,N...]", help="CPU threads; several: a sweep.")
 @click.option("--vs", "other", type=click.Path(path_type=Path), metavar="FILE|RUN", help="Is it faster than this one?")
+@click.option("--heads", is_flag=True, help="Instead: all its network's ways to a full-size mask.")
 @IMAGES
 @DEVICE_SETTINGS
 @JSON
@@ -414,7 +415,7 @@ def evaluate(
 @click.option("--max-latency-ms", type=float, metavar="MS", help="Gate: exit 1 when the median latency is higher.")
 def bench(
     run_path: Path | None, target_name: str | None, device_names: tuple[str, ...], protocol: str, runs: int | None,
-    seconds: float | None, threads: str, other: Path | None, images: int | None, json_path: Path | None,
+    seconds: float | None, threads: str, other: Path | None, heads: bool, images: int | None, json_path: Path | None,
     max_drop: float | None, max_latency_ms: float | None, **said: Any,
 ) -> None:  # fmt: skip
     """Measure an artifact beside its float parent: accuracy drop and latency, on one device or several.
@@ -427,8 +428,9 @@ def bench(
     from pipeline import bench as benching
     from pipeline.devices import device
     from pipeline.nouns.device import Settings
+    from pipeline.nouns.errors import BadSpec
     from pipeline.resolve import float_parent, newest_artifact, run_to_use, to_compare
-    from pipeline.show_measurement import show_measurement
+    from pipeline.show_measurement import show_heads, show_measurement
     from pipeline.targets import target as find_target
     from pipeline.timing import PROTOCOLS
 
@@ -441,6 +443,22 @@ def bench(
         say(f"device {chosen.name} ({best}{selector or chosen.find()})")
     run = run_to_use(run_path, say)
     artifact = newest_artifact(run, target_name)
+    given: dict[str, Any] = {k: v for k, v in {"runs": runs, "seconds": seconds}.items() if v is not None}
+    how = dataclasses.replace(PROTOCOLS[protocol], **given)
+    if heads:
+        if len(device_names) > 1 or "," in threads or other or max_drop is not None or max_latency_ms is not None:
+            raise BadSpec("--heads goes with one --device and one number of --threads; without --vs and the gates.")
+        quiet_tensorflow()
+        from pipeline.bench_heads import bench_heads
+
+        compared = bench_heads(
+            run, artifact, device_names[0], Settings(**said), how, threads_of(threads)[0], images, say
+        )
+        saved = benching.save(run, compared, device_names[0] if device_names[0] != "best" else "host")
+        show_heads(compared)
+        say(f"written: {saved}")
+        write_numbers(json_path, compared.to_json())
+        return
     parent = float_parent(run, artifact)
     if parent is None:
         quiet_tensorflow()
@@ -448,11 +466,8 @@ def bench(
         from pipeline.nouns.artifact import output_of
 
         parent = float_reference(run, *output_of(artifact.recipe), say)
-    given: dict[str, Any] = {k: v for k, v in {"runs": runs, "seconds": seconds}.items() if v is not None}
-    plan = benching.Plan(
-        run, artifact, parent, to_compare(other, target_name) if other else None,
-        dataclasses.replace(PROTOCOLS[protocol], **given), threads_of(threads), images=images,
-    )  # fmt: skip
+    against = to_compare(other, target_name) if other else None
+    plan = benching.Plan(run, artifact, parent, against, how, threads_of(threads), images=images)
     measurements = []
     try:
         for measurement in benching.bench(plan, device_names, Settings(**said), say):

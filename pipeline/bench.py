@@ -29,9 +29,9 @@ from pipeline.heads.timing import mask_note
 from pipeline.nouns.artifact import Artifact
 from pipeline.nouns.device import Connection, Device, How, Runner, Settings
 from pipeline.nouns.errors import ArtifactError, DeviceError, GateFailed, RunError
-from pipeline.nouns.files import write_atomically
+from pipeline.nouns.files import sha256, write_atomically
 from pipeline.nouns.mask import Grid
-from pipeline.nouns.measurement import Latency, Measured, Measurement, OnHost, Ratio, Swept
+from pipeline.nouns.measurement import HeadsMeasurement, Latency, Measured, Measurement, OnHost, Ratio, Swept
 from pipeline.nouns.preprocessing import Preprocessing
 from pipeline.nouns.run import Run
 from pipeline.nouns.score import Score
@@ -139,9 +139,9 @@ class _Loaded:
         with contextlib.suppress(DeviceError):
             memory = self.runner.peak_memory_bytes()
         score = None if self.total is None else Score.from_confusion(self.total, classes, images)
-        return Measured(
-            self.name, self.sha256, self.path.stat().st_size, self.runner.facts.runs_on, score, self.latency, memory
-        )
+        files = (self.path, self.path.with_suffix(".bin"))  # OpenVINO's weights lie beside its graph
+        size_bytes = sum(file.stat().st_size for file in files if file.is_file())
+        return Measured(self.name, self.sha256, size_bytes, self.runner.facts.runs_on, score, self.latency, memory)
 
 
 def bench_on(plan: Plan, kind: Device, name: str, connection: Connection, say: Say) -> Measurement:
@@ -161,15 +161,17 @@ def bench_on(plan: Plan, kind: Device, name: str, connection: Connection, say: S
             return _Loaded(path, called, digest, runner, n)
 
         def pair(n: int) -> list[_Loaded]:
-            called = [str(each.path.relative_to(run.path)) for each in (plan.parent, artifact)]
+            file = path_on(kind, artifact)
+            digest = artifact.sha256 if file == artifact.path else sha256(file)
+            called = [str(path.relative_to(run.path)) for path in (plan.parent.path, file)]
             parent = load(plan.parent.path, called[0], plan.parent.sha256, "cpu", n)
-            return [parent, load(path_on(kind, artifact), called[1], artifact.sha256, target, n)]
+            return [parent, load(file, called[1], digest, target, n)]
 
         target = artifact.recipe["target"]
         loaded = pair(threads)
         machine = {**connection.describe(), "threads": threads}  # only now it may know what runs them
         here = None
-        if connection.identity != "host":
+        if (kind.name, connection.identity) != ("host", "host"):
             here = connect("host").open(artifact.path, How(2))
             stack.callback(here.close)
         say(f"scoring {count} {plan.split} images of {run.config.data}")
@@ -243,7 +245,7 @@ def _score(
         images = [image for image, _ in samples]
         try:
             results = [
-                _results(each.runner, images, preprocessing, grid, kept and kept / each.sha256[:12]) for each in loaded
+                masks_on(each.runner, images, preprocessing, grid, kept and kept / each.sha256[:12]) for each in loaded
             ]
         except DeviceError as error:
             raise DeviceError(f"{error} {begin} of {count} images are done: repeat the command to go on.") from None
@@ -256,7 +258,7 @@ def _score(
         pixels += sum(mask.size for mask, _ in ours)
         if here is not None:
             for (mask, digest), (mask_here, digest_here) in zip(
-                ours, _results(here, images, preprocessing, grid, None), strict=True
+                ours, masks_on(here, images, preprocessing, grid, None), strict=True
             ):
                 same_here += int((mask == mask_here).sum())
                 identical += digest == digest_here
@@ -269,8 +271,8 @@ def _score(
     return 100 * same / total, None if here is None else OnHost(100 * same_here / total, identical)
 
 
-def _results(
-    runner: Runner, images: Sequence[np.ndarray], preprocessing: Preprocessing, grid: Grid, kept: Path | None
+def masks_on(
+    runner: Runner, images: Sequence[np.ndarray], preprocessing: Preprocessing, grid: Grid, kept: Path | None = None
 ) -> list[tuple[np.ndarray, str]]:
     """(mask at the image's size, sha256 of the output) of each image; those that ``kept`` holds are not run again."""
     files = [kept and kept / f"{hashlib.sha256(image.tobytes()).hexdigest()[:16]}.npz" for image in images]
@@ -298,7 +300,7 @@ def _notes(
     on_host: OnHost | None, count: int,
 ) -> Iterator[str]:  # fmt: skip
     artifact, target = plan.artifact, plan.artifact.recipe["target"]
-    if loaded[1].runner.facts.runs_on == "XNNPACK" and target != "cpu":
+    if loaded[1].runner.facts.runs_on == "XNNPACK" and "cpu" not in target.split("-"):
         yield f"latency is of this device's CPU, not of {target}"
     if artifact.compiled is not None and loaded[1].path != artifact.compiled:
         yield (
@@ -309,8 +311,9 @@ def _notes(
         yield "SwiftShader computes on the CPU: the times say nothing of a GPU"
     if on_host and artifact.recipe["weights"] == "int8" and on_host.identical_outputs < count:
         yield (
-            f"the int8 output differs from this machine's on {count - on_host.identical_outputs} of {count} images;"
-            f" masks agree on {on_host.agreement_percent:.3f} % of pixels"
+            f"the int8 output differs from LiteRT's on this machine's CPU on"
+            f" {count - on_host.identical_outputs} of {count} images; masks agree on"
+            f" {on_host.agreement_percent:.3f} % of pixels"
         )
     cores, load = machine.get("cores"), machine.get("load_average_1min")
     if isinstance(cores, int) and isinstance(load, float) and load > BUSY * cores:
@@ -332,10 +335,11 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", text)
 
 
-def save(run: Run, measurement: Measurement, name: str = "host") -> str:
+def save(run: Run, measurement: Measurement | HeadsMeasurement, name: str = "host") -> str:
     """Writes the measurement into the run under a new name; returns it."""
     stamp = measurement.when.replace(":", "").replace("-", "").partition("+")[0]
-    stem = f"bench-{measurement.target}-{stamp}" + ("" if name == "host" else f"-{_slug(name)}")
+    kind = "bench" if isinstance(measurement, Measurement) else "heads"
+    stem = f"{kind}-{measurement.target}-{stamp}" + ("" if name == "host" else f"-{_slug(name)}")
     path, number = run.measurements / f"{stem}.json", 2
     while path.exists():
         path, number = path.with_name(f"{stem}-{number}.json"), number + 1

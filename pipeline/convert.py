@@ -26,6 +26,7 @@ from pipeline.nouns.errors import BadSpec, CompilerError, ContractViolation, Run
 from pipeline.nouns.files import sha256
 from pipeline.nouns.preprocessing import InputType
 from pipeline.nouns.ranges import Ranges, ranges_to_json
+from pipeline.nouns.rewrite import Applied
 from pipeline.nouns.run import Run
 from pipeline.nouns.target import Compiled, Target, Weights
 from pipeline.nouns.tflite import Graph, read, with_per_tensor_kernels
@@ -159,13 +160,17 @@ def output_and_stride(
     return "logits", 8
 
 
+def outside(target: Target, output: Output, io: InputType) -> str | None:
+    """What makes the mask of full size of an output that is smaller; None for float logits, which nothing ships for."""
+    return NEAREST if output == "mask" else EXACT if target.weights == "int8" and io != "float32" else None
+
+
 def recipe_of(
     run: Run, target: Target, parent: Parent, output: Output, io: InputType, stride: Stride = 1
 ) -> dict[str, Any]:  # fmt: skip
     """All that decides what the file will be; what was rewritten comes to it once that is known."""
     spec = run.config.model
-    outside = NEAREST if output == "mask" else EXACT if target.weights == "int8" and io != "float32" else None
-    strided = {} if stride == 1 else {"output_stride": stride, "postprocess": outside}
+    strided = {} if stride == 1 else {"output_stride": stride, "postprocess": outside(target, output, io)}
     return {
         **strided,
         "schema": 1,
@@ -192,6 +197,21 @@ def recipe_of(
             "sha256": sha256(parent.checkpoint),
         },
     }
+
+
+def graph_for(
+    run: Run, target: Target, parent: Parent, output: Output, stride: Stride, io: InputType, graphs: Graphs
+) -> tuple[bytes, tuple[Applied, ...]]:  # fmt: skip
+    """The network as the target takes it, a .tflite file without a recipe yet, and what was rewritten in it.
+
+    ``graphs`` keeps what TensorFlow's converter makes of this parent, output and stride for other targets.
+    """
+    made_from = (target.weights, io, target.argmax_lanes if output == "mask" else 1)
+    if made_from not in graphs:
+        model = load_float(run, parent.checkpoint)
+        model = fold(model, parent.ranges, output, parent.per_tensor, target.argmax_lanes, stride)
+        graphs[made_from] = tflite_bytes(model, target.weights, io, parent.per_tensor)
+    return rewrite(graphs[made_from], target, parent.per_tensor)
 
 
 def convert(
@@ -229,13 +249,8 @@ def convert(
         if not replace_stale:
             raise RunError(f"{path} exists with another {', '.join(changed)}: pass --force to replace it.")
     say(f"converting {parent.method} weights for {target.title}")
-    made_from = (target.weights, io, target.argmax_lanes if output == "mask" else 1)
     graphs = {} if graphs is None else graphs
-    if made_from not in graphs:
-        model = load_float(run, parent.checkpoint)
-        model = fold(model, parent.ranges, output, parent.per_tensor, target.argmax_lanes, stride)
-        graphs[made_from] = tflite_bytes(model, target.weights, io, parent.per_tensor)
-    data, applied = rewrite(graphs[made_from], target, parent.per_tensor)
+    data, applied = graph_for(run, target, parent, output, stride, io, graphs)
     nearly = [one for one in target.rewrites if not one.exact]
     for wanted in nearly:
         if wanted.name not in {one.rewrite for one in applied}:
@@ -255,7 +270,7 @@ def convert(
     approximated = None
     if nearly:
         exact = dataclasses.replace(target, rewrites=tuple(one for one in target.rewrites if one.exact))
-        approximated = effect(run, rewrite(graphs[made_from], exact, parent.per_tensor)[0], data, say)
+        approximated = effect(run, graph_for(run, exact, parent, output, stride, io, graphs)[0], data, say)
     outcomes = {"rewritten": [dataclasses.asdict(one) for one in applied], "approximated": approximated}
     artifact = artifacts.write(path, data, {**recipe, **outcomes})
     for file in ship(artifact):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from rich.table import Table
 
-from pipeline.nouns.measurement import Latency, Measured, Measurement, Ratio
+from pipeline.nouns.measurement import HeadsMeasurement, Latency, Measured, Measurement, Ratio
 from pipeline.show import MIB, absent, console
 
 
@@ -83,17 +84,48 @@ def _sentences(m: Measurement) -> Iterator[str]:
             f"this machine's CPU gives the same class on {m.on_host.agreement_percent:.3f} % of pixels, and the same"
             f" bytes on {m.on_host.identical_outputs} of {m.images} images"
         )
-    features = f" ({', '.join(machine['cpu_features'])})" if machine.get("cpu_features") else ""
-    warm = f"; in turns after {artifact.latency.warmup_runs} warm-up runs" if artifact.latency else ""
-    cores = f" of {machine['cores']} cores" if machine.get("cores") else ""
-    yield (
-        f"latency: {machine['device']}, {machine.get('cpu') or 'its CPU is not told'}{features},"
-        f" {machine['threads']}{cores}, {machine.get('runtime') or 'its runtime is not told'}, {artifact.runs_on}{warm}"
-    )
+    yield _where(machine, artifact)
     for note in m.notes:
         yield f"note: {note}"
     if m.unfinished:
         yield f"unfinished: {m.unfinished}"
+
+
+def _where(machine: dict[str, Any], timed: Measured) -> str:
+    features = f" ({', '.join(machine['cpu_features'])})" if machine.get("cpu_features") else ""
+    warm = f"; in turns after {timed.latency.warmup_runs} warm-up runs" if timed.latency else ""
+    cores = f" of {machine['cores']} cores" if machine.get("cores") else ""
+    return (
+        f"latency: {machine['device']}, {machine.get('cpu') or 'its CPU is not told'}{features},"
+        f" {machine['threads']}{cores}, {machine.get('runtime') or 'its runtime is not told'}, {timed.runs_on}{warm}"
+    )
+
+
+def show_heads(m: HeadsMeasurement) -> None:
+    """A row per head: how accurate its mask is, how long it takes, and where that mask is made."""
+    table = Table()
+    for name, justify in (
+        ("head", "left"), ("mIoU %", "right"), ("median ms", "right"), ("p90 ms", "right"),
+        ("times the first", "right"),
+    ):  # fmt: skip
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for head in m.heads:
+        latency, score, ratio = head.measured.latency, head.measured.score, head.times_first
+        assert latency
+        p90 = "" if latency.p90_ms is None else f"{latency.p90_ms:.2f}"
+        first = head is m.heads[0]
+        table.add_row(
+            head.measured.file, f"{score.miou_percent:.2f}" if score else "", f"{latency.median_ms:.2f}", p90,
+            "1" if first else f"{ratio.ratio:.3f} ({ratio.low:.3f} to {ratio.high:.3f})",
+        )  # fmt: skip
+    out = console()
+    out.print(f"ways to a mask of full size, with the weights and ranges of {m.artifact}, target {m.target}")
+    out.print(table)
+    percent = m.heads[0].times_first.confidence_percent
+    out.print(f"accuracy: {m.images} {m.split} images of {m.data}; intervals: {percent:g} %")
+    out.print(_where(m.machine, m.heads[0].measured))
+    for note in m.notes:
+        out.print(f"note: {note}")
 
 
 def _verdict(other: Measured, ratio: Ratio) -> str:

@@ -16,10 +16,8 @@ IMAGES = 5
 QUICK = Protocol("quick", runs=4, seconds=0.0, warmup_runs=1, warmup_seconds=0.0, settle_seconds=0.0)
 
 
-def small_run(home):
-    """What to measure of it, the files named as `convert` does."""
-    model = still("fast-scnn")
-    height, width = model.input_shape[1:3]
+def small_data(home, height, width):
+    """Makes a dataset of five images in ``home``; its name."""
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         for kind in ("images", "masks"):
@@ -31,8 +29,19 @@ def small_run(home):
             label = rng.integers(0, 5, image.shape[:2], np.uint8)
             Image.fromarray(label).save(home / "data" / split / "masks" / f"{i}.png")
     (home / "data" / "classes.txt").write_text("".join(f"{name}\n" for name in "abcde"))
-    colours = [(i, i, i) for i in range(5)]
-    run = create(home / "run", ModelSpec("fast-scnn", height, width, 5), f"folder:{home / 'data'}", "abcde", colours, 0)
+    return f"folder:{home / 'data'}"
+
+
+def empty_run(home, **options):
+    """A run of Fast-SCNN on such data, of the size that the tests' networks have, without weights."""
+    height, width = still("fast-scnn").input_shape[1:3]
+    spec = ModelSpec("fast-scnn", height, width, 5, **options)
+    return create(home / "run", spec, small_data(home, height, width), "abcde", [(i, i, i) for i in range(5)], 0)
+
+
+def small_run(home):
+    """What to measure of it, the files named as `convert` does."""
+    model, run = still("fast-scnn"), empty_run(home)
     made = [
         artifacts.write(
             run.artifacts(target) / f"fast-scnn-{name}.tflite", data,

@@ -118,7 +118,9 @@ def test_what_comes_back_from_a_device_is_what_the_host_gives(plan):
 def test_another_int8_output_is_told(plan):
     there = bench_on(plan, HOST, "board", Elsewhere(changes=True), lambda text: None)
     assert there.on_host.identical_outputs == 0
-    assert any(f"differs from this machine's on {IMAGES} of {IMAGES} images" in note for note in there.notes)
+    assert any(
+        f"differs from LiteRT's on this machine's CPU on {IMAGES} of {IMAGES} images" in note for note in there.notes
+    )
 
 
 def test_a_device_that_goes_away_while_scoring_goes_on_where_it_stopped(plan):

@@ -14,7 +14,7 @@ from pipeline.targets import targets
 
 LAYERS = [
     ("nouns", ["pipeline/nouns"]),
-    ("parts", ["models", "calib", "pipeline/targets", "pipeline/devices", "pipeline/data"]),
+    ("parts", ["models", "calib", "pipeline/targets", "pipeline/devices", "pipeline/data", "pipeline/heads"]),
     ("verbs", ["pipeline"]),
     ("cli", ["cli.py"]),
 ]

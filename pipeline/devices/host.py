@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import platform
 import sys
 from pathlib import Path
@@ -11,17 +13,25 @@ from typing import Any
 from pipeline.devices import litert_worker
 from pipeline.devices.worker import WorkerRunner, check_readable
 from pipeline.nouns.device import Device, How, Settings
+from pipeline.nouns.mask import Grid
 
 WORKER = Path(litert_worker.__file__)
+ROOT = WORKER.parents[2]
 
 
 class HostRunner(WorkerRunner):
     """A worker process on this machine."""
 
-    def __init__(self, artifact: Path, threads: int, pinned: bool = False) -> None:
+    def __init__(self, artifact: Path, threads: int, pinned: bool = False, mask: Grid | None = None) -> None:
         check_readable(artifact)
-        settings = json.dumps({"threads": threads, "pinned": pinned})
-        super().__init__(artifact, [sys.executable, str(WORKER), "run", str(artifact), settings])
+        settings: dict[str, Any] = {"threads": threads, "pinned": pinned}
+        environment = None
+        if mask:
+            settings["mask"] = dataclasses.asdict(mask)
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        super().__init__(
+            artifact, [sys.executable, str(WORKER), "run", str(artifact), json.dumps(settings)], environment=environment
+        )
 
 
 class Host:
@@ -34,7 +44,7 @@ class Host:
         return litert_worker.state()
 
     def open(self, file: Path, how: How) -> HostRunner:
-        return HostRunner(file, how.threads, how.pinned)
+        return HostRunner(file, how.threads, how.pinned, how.mask)
 
     def close(self) -> None:
         pass
@@ -50,4 +60,5 @@ HOST = Device(
     rank=0,
     find=lambda: f"{platform.machine()}, {len(litert_worker.cores())} cores",
     connect=connect,
+    makes_masks=True,
 )

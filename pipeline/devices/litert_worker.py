@@ -5,11 +5,13 @@ It needs Python, NumPy and ai-edge-litert and nothing else of ours, so that it r
 python litert_worker.py describe              one JSON line: the machine
 python litert_worker.py state                 one JSON line: what changes while it works
 python litert_worker.py run MODEL SETTINGS    SETTINGS is JSON: {"threads": 1} and, where wanted, "pinned": true,
-                                              "accelerator": "gpu", "delegate": its library, "options": {its own}
+                                              "accelerator": "gpu", "delegate": its library, "options": {its own},
+                                              "mask": {"height": 360, "width": 480, "resize": "align_corners"}
 
 `run` reads requests from standard input and answers on standard output: first one JSON line with the facts; then per
 line 'infer' (followed by an array) → the output array, 'time N' → float64 [N] milliseconds, 'memory' → int64 [1] peak
-resident bytes. End of input ends it. An array is its .npy form after 8 bytes of length.
+resident bytes. End of input ends it. An array is its .npy form after 8 bytes of length. With "mask", which needs this
+package and a C compiler, a timed inference ends with the mask of that size; 'infer' still answers with the output.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import resource
 import struct
 import sys
 import time
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -143,6 +146,10 @@ class Cpu:
     def get(self) -> np.ndarray:
         return self.interpreter.get_tensor(self.result["index"])
 
+    def output(self) -> np.ndarray:
+        """Where it lies; not to be kept."""
+        return self.interpreter.tensor(self.result["index"])()
+
 
 class Gpu:
     """LiteRT's GPU accelerator. An inference ends with its output read back: `run` returns before the work is done."""
@@ -172,23 +179,53 @@ class Gpu:
         return np.asarray(read).reshape(self.result["shape"])
 
 
+def mask_maker(loaded: Any, pixels: dict[str, Any]) -> Any:
+    """() → None: makes the mask of the output where it lies."""
+    import tempfile
+
+    from pipeline.heads.native import NativeMask
+    from pipeline.nouns.mask import Grid
+
+    with tempfile.TemporaryDirectory() as folder:
+        native = NativeMask(Path(folder))
+    grid = Grid(**pixels)
+    mask = np.empty(grid.size, np.uint8)
+    make = native.exact if len(loaded.result["shape"]) == 4 else native.nearest
+    return lambda: make(loaded.output()[0], grid, mask)
+
+
 def _milliseconds(invoke: Any) -> float:
     begin = time.perf_counter()
     invoke()
     return 1000 * (time.perf_counter() - begin)
 
 
-def run(model: str, settings: dict[str, Any]) -> None:
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever the runtime prints must not mix with the replies
-    requests = sys.stdin.buffer
+def replies() -> IO[bytes]:
+    """Standard output, which from now on is standard error: what a runtime prints must not mix with the replies."""
+    kept = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return kept
+
+
+def bind(settings: dict[str, Any]) -> None:
+    """Binds this process to as many cores as it has threads, where that is asked for; before a runtime starts them."""
     if settings.get("pinned") and hasattr(os, "sched_setaffinity"):
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, cores()[: settings["threads"]])
+
+
+def run(model: str, settings: dict[str, Any]) -> None:
+    out = replies()
+    bind(settings)
     import ai_edge_litert.interpreter  # noqa: F401, so that importing is not part of init_ms
 
+    serve(out, Gpu if settings.get("accelerator") == "gpu" else Cpu, model, settings)
+
+
+def serve(out: IO[bytes], load: Any, model: str, settings: dict[str, Any]) -> None:
+    """Loads the file by ``load``, one of the classes above or of that kind, and answers requests until their end."""
     started = time.perf_counter()
-    loaded = (Gpu if settings.get("accelerator") == "gpu" else Cpu)(model, settings)
+    loaded = load(model, settings)
     init_ms = 1000 * (time.perf_counter() - started)
     loaded.set(np.zeros(loaded.source["shape"], loaded.source["dtype"]))
     facts = {
@@ -197,8 +234,16 @@ def run(model: str, settings: dict[str, Any]) -> None:
         "output_zero_point": int(loaded.result["quantization"][1]),
         "init_ms": init_ms, "first_ms": _milliseconds(loaded.invoke), "runs_on": loaded.runs_on,
     }  # fmt: skip
-    replies.write(json.dumps(facts).encode() + b"\n")
-    replies.flush()
+    out.write(json.dumps(facts).encode() + b"\n")
+    out.flush()
+    finish = mask_maker(loaded, settings["mask"]) if "mask" in settings else None
+
+    def whole() -> None:
+        loaded.invoke()
+        if finish:
+            finish()
+
+    requests = sys.stdin.buffer
     for line in requests:
         verb, _, argument = line.decode().strip().partition(" ")
         if verb == "infer":
@@ -206,10 +251,10 @@ def run(model: str, settings: dict[str, Any]) -> None:
             loaded.invoke()
             answer = loaded.get()
         elif verb == "time":
-            answer = np.array([_milliseconds(loaded.invoke) for _ in range(int(argument))])
+            answer = np.array([_milliseconds(whole) for _ in range(int(argument))])
         else:
             answer = np.array([peak_memory_bytes()])
-        send(replies, answer)
+        send(out, answer)
 
 
 if __name__ == "__main__":

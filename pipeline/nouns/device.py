@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pipeline.nouns.mask import Grid
+
 
 @dataclasses.dataclass(frozen=True)
 class How:
@@ -18,11 +20,14 @@ class How:
       threads: CPU threads.
       pinned: bind them to as many cores, the fastest, where the device allows that: for timing.
       target: name of the target that the file was made for; decides which delegate the device asks for.
+      mask: a timed inference ends with the mask of these pixels, made of the output by segquant_mask.c, which only a
+        device that ``makes_masks`` does.
     """
 
     threads: int = 1
     target: str = "cpu"
     pinned: bool = False
+    mask: Grid | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +154,7 @@ class Device:
       missing: () → the one command or act that attaches it, in words; said where ``find`` gives None.
       connect: (selector or '', settings) → Connection; raises DeviceError.
       runs_compiled: names of the targets whose compiled files it runs; of others it takes the uncompiled file.
+      makes_masks: whether ``How.mask`` may be asked of it.
     """
 
     name: str
@@ -159,3 +165,4 @@ class Device:
     selector: str = ""
     missing: Callable[[], str] = lambda: "attach it"
     runs_compiled: tuple[str, ...] = ()
+    makes_masks: bool = False

@@ -82,6 +82,51 @@ class Measured:
 
 
 @dataclasses.dataclass(frozen=True)
+class Head:
+    """One way to the full-size mask of a network, measured.
+
+    Attributes:
+      output, stride: of the file.
+      outside: what makes the mask of full size of that output; None where the file gives it, or where none is made.
+      measured: its ``file`` is this head in words, its ``latency`` includes what is ``outside``, where
+        ``mask_included``.
+      times_first: its time over that of the first head.
+    """
+
+    output: str
+    stride: int
+    outside: str | None
+    mask_included: bool
+    measured: Measured
+    times_first: Ratio
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadsMeasurement:
+    """Every way to the mask of one network, on one device; other fields as in ``Measurement``.
+
+    Attributes:
+      artifact, artifact_sha256: the file whose weights and ranges all of them have.
+    """
+
+    when: str
+    target: str
+    artifact: str
+    artifact_sha256: str
+    protocol: dict[str, Any]
+    machine: dict[str, Any]
+    machine_after: dict[str, Any]
+    data: str
+    split: str
+    images: int
+    heads: tuple[Head, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(json.loads(json.dumps({"schema": SCHEMA, "kind": "heads", **dataclasses.asdict(self)})))
+
+
+@dataclasses.dataclass(frozen=True)
 class OnHost:
     """The same artifact on this machine's CPU.
 

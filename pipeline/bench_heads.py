@@ -1,0 +1,189 @@
+"""Measures each way to the full-size mask of a network: mIoU and latency, with what makes it outside the file."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+import models
+from pipeline.bench import CHUNK, alone_on, masks_on
+from pipeline.convert import Parent, graph_for, outside
+from pipeline.data import open_dataset
+from pipeline.data.decoded import Decoded
+from pipeline.devices import connect, device
+from pipeline.evaluate import confusion
+from pipeline.fold import Output, Stride
+from pipeline.heads.native import compiler
+from pipeline.nouns.artifact import Artifact
+from pipeline.nouns.device import How, Runner, Settings
+from pipeline.nouns.errors import BadSpec, CompilerError, RunError
+from pipeline.nouns.files import sha256
+from pipeline.nouns.mask import Grid
+from pipeline.nouns.measurement import Head, HeadsMeasurement, Measured
+from pipeline.nouns.ranges import ranges_from_json
+from pipeline.nouns.run import Run
+from pipeline.nouns.score import Score
+from pipeline.nouns.target import Target
+from pipeline.targets import target as target_named
+from pipeline.timing import Protocol, latency_of, measure, ratio_of
+
+Say = Callable[[str], None]
+STRIDES: tuple[Stride, ...] = (8, 4, 2, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """A file's output and stride, and what makes the full-size mask of it; None where that is the file's output."""
+
+    output: Output
+    stride: Stride
+    outside: str | None
+    alone: bool = False
+    """Only the file is timed; its mask is another way's."""
+
+    @property
+    def name(self) -> str:
+        if self.alone:
+            return f"{self.output} of stride {self.stride}, no mask made"
+        if self.output != "mask":
+            return f"{self.output} of stride {self.stride}, exact mask in C"
+        if self.stride == 1:
+            return "resize and argmax in the file"
+        return f"argmax at stride {self.stride} in the file, nearest x{self.stride} in C"
+
+
+def ways(target: Target, io: str, coarsest: int) -> list[Way]:
+    """What there is for a network whose logits have ``coarsest`` pixels to a sample before their last resize."""
+    first: Stride = next(stride for stride in STRIDES if stride <= coarsest)
+    exact = outside(target, "logits", io)  # type: ignore[arg-type]
+    found = [Way("logits", first, None, alone=True)]
+    if exact:
+        found.append(Way("logits", first, exact))
+    return found + [
+        Way("mask", s, None if s == 1 else outside(target, "mask", io))  # type: ignore[arg-type]
+        for s in reversed(STRIDES)
+        if s <= coarsest
+    ]
+
+
+def target_of(recipe: dict[str, object]) -> Target:
+    """The target that a recipe names, with the rewrites that it allowed."""
+    found = target_named(str(recipe["target"])).at_level(recipe["level"])  # type: ignore[arg-type]
+    found = found.with_weights(recipe["weights"])  # type: ignore[arg-type]
+    allowed = recipe["rewrites"]
+    known = {one.name: one for one in (*found.approximations, *found.rewrites)}
+    return dataclasses.replace(found, rewrites=tuple(known[name] for name in allowed if name in known))  # type: ignore[attr-defined]
+
+
+def parent_of(run: Run, artifact: Artifact) -> Parent:
+    """What the artifact was made from; raises RunError where the run has other weights by now."""
+    recipe = artifact.recipe
+    checkpoint = run.path / recipe["parent"]["checkpoint"]
+    if not checkpoint.is_file() or sha256(checkpoint) != recipe["parent"]["sha256"]:
+        raise RunError(f"{checkpoint} is not what {artifact.path} was made from: `convert` again.")
+    ranges = ranges_from_json(recipe["ranges"]) if recipe["ranges"] else None
+    return Parent(recipe["method"], checkpoint, ranges, recipe["calibration"], recipe["per_tensor"])
+
+
+def bench_heads(
+    run: Run, artifact: Artifact, name: str, settings: Settings, protocol: Protocol, threads: int,
+    images: int | None, say: Say,
+) -> HeadsMeasurement:  # fmt: skip
+    """Makes every head of the artifact's network and quantization, scores and times them in turns on one device.
+
+    Raises BadSpec for a network without a last resize, CompilerError where the device runs compiled files and their
+    compiler is missing, and the errors of converting and of the device.
+    """
+    recipe, spec = artifact.recipe, run.config.model
+    coarsest = models.network(spec.network).logits_stride
+    if coarsest == 1:
+        raise BadSpec(f"--heads: the logits of {spec.network} are of full size: bench its artifact without --heads.")
+    target, kind = target_of(recipe), device(name)[0]
+    wanted, parent = ways(target, recipe["io"], coarsest), parent_of(run, artifact)
+    makes_masks = kind.makes_masks and compiler() is not None
+    dataset = open_dataset(run.config.data)
+    decoded = Decoded(dataset.splits["val"])
+    count = len(decoded) if images is None else min(images, len(decoded))
+    grid = Grid(run.preprocessing.height, run.preprocessing.width, spec.resize)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="segquant-heads-")))
+        files: dict[tuple[Output, Stride], Path] = {}
+        for way in wanted:
+            if (way.output, way.stride) not in files:
+                say(f"converting {way.output} at stride {way.stride}")
+                data, _ = graph_for(run, target, parent, way.output, way.stride, recipe["io"], {})
+                file = folder / f"{way.output}-stride{way.stride}.tflite"
+                file.write_bytes(data)
+                files[way.output, way.stride] = compiled(file, target) if target.name in kind.runs_compiled else file
+        connection = connect(name, settings)
+        stack.callback(connection.close)
+        stack.enter_context(alone_on(connection.identity, say))
+        runners = []
+        for way in wanted:
+            here = grid if makes_masks and way.outside else None
+            runner = connection.open(files[way.output, way.stride], How(threads, target.name, pinned=True, mask=here))
+            stack.callback(runner.close)
+            runners.append(runner)
+        machine = {**connection.describe(), "threads": threads}
+        say(f"scoring {count} val images of {run.config.data}")
+        scores = _scores(wanted, runners, decoded, count, run, grid, dataset.classes)
+        say(f"timing {len(wanted)} heads in turns, {threads} thread{'s' if threads > 1 else ''}")
+        timed = measure(runners, protocol)
+        heads = tuple(
+            Head(
+                way.output, way.stride, way.outside, makes_masks or way.outside is None,
+                Measured(
+                    way.name, sha256(files[way.output, way.stride]), files[way.output, way.stride].stat().st_size,
+                    runner.facts.runs_on, scores.get(way), latency_of(blocks, runner, threads),
+                    runner.peak_memory_bytes(),
+                ),
+                ratio_of(blocks, timed[0]),
+            )
+            for way, runner, blocks in zip(wanted, runners, timed, strict=True)
+        )  # fmt: skip
+        return HeadsMeasurement(
+            when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), target=target.name,
+            artifact=str(artifact.path.relative_to(run.path)), artifact_sha256=artifact.sha256,
+            protocol=dataclasses.asdict(protocol), machine=machine, machine_after=connection.state(),
+            data=run.config.data, split="val", images=count, heads=heads, notes=tuple(_notes(heads, makes_masks)),
+        )  # fmt: skip
+
+
+def compiled(file: Path, target: Target) -> Path:
+    """What the target's compiler makes of it; raises CompilerError where that is not here."""
+    assert target.compile is not None
+    made = target.compile(file)
+    if made.path is None:
+        raise CompilerError(f"--heads: each is {made.note}")
+    return made.path
+
+
+def _scores(
+    wanted: list[Way], runners: list[Runner], decoded: Decoded, count: int, run: Run, grid: Grid,
+    classes: tuple[str, ...],
+) -> dict[Way, Score]:  # fmt: skip
+    """Of each way that ends in a mask."""
+    totals = {way: np.zeros((len(classes),) * 2, np.int64) for way in wanted if not way.alone}
+    for begin in range(0, count, CHUNK):
+        samples = [decoded[i] for i in range(begin, min(begin + CHUNK, count))]
+        for way, runner in zip(wanted, runners, strict=True):
+            if way in totals:
+                masks = masks_on(runner, [image for image, _ in samples], run.preprocessing, grid)
+                for (_, label), (mask, _) in zip(samples, masks, strict=True):
+                    totals[way] += confusion(label, mask, len(classes))
+    return {way: Score.from_confusion(total, classes, count) for way, total in totals.items()}
+
+
+def _notes(heads: tuple[Head, ...], makes_masks: bool) -> Iterator[str]:
+    if not makes_masks:
+        yield "times are up to the file's output: no C code of ours runs on this device, or no C compiler is here"
+    for head in heads:
+        latency = head.measured.latency
+        if latency and not latency.stable:
+            yield f"{head.measured.file}: times had not settled after {latency.warmup_runs} warm-up runs"

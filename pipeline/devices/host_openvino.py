@@ -1,0 +1,67 @@
+"""This machine's CPU, in OpenVINO: its own files, and .tflite files as it reads them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.devices import litert_worker
+from pipeline.devices.worker import WorkerRunner
+from pipeline.nouns.device import Device, How, Settings
+from pipeline.nouns.errors import ArtifactError, DeviceError, SegquantError
+from pipeline.targets.openvino_ir import by, missing
+
+WORKER = Path(__file__).with_name("openvino_worker.py")
+ROOT = WORKER.parents[2]
+
+
+class HostOpenVino:
+    identity = "host"
+
+    def describe(self) -> dict[str, Any]:
+        return {"device": "host-openvino", **litert_worker.describe(), "runtime": by()}
+
+    def state(self) -> dict[str, Any]:
+        return litert_worker.state()
+
+    def open(self, file: Path, how: How) -> WorkerRunner:
+        """Raises ArtifactError with OpenVINO's own words for a file that it refuses."""
+        settings: dict[str, Any] = {"threads": how.threads, "pinned": how.pinned}
+        if how.mask:
+            settings["mask"] = dataclasses.asdict(how.mask)
+
+        def explain(code: int, said: str) -> SegquantError | None:
+            last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it said nothing")
+            return ArtifactError(
+                f"OpenVINO does not run {file} ({last}): `python cli.py inspect` with --target openvino-ir says more of"
+                " a .tflite file."
+            )
+
+        command = [sys.executable, "-P", str(WORKER), str(file), json.dumps(settings)]
+        return WorkerRunner(file, command, explain, {**os.environ, "PYTHONPATH": str(ROOT)})
+
+    def close(self) -> None:
+        pass
+
+
+def connect(selector: str, settings: Settings) -> HostOpenVino:
+    if command := missing():
+        raise DeviceError(f"device host-openvino is not attached: OpenVINO is missing here, {command} brings it.")
+    return HostOpenVino()
+
+
+HOST_OPENVINO = Device(
+    name="host-openvino",
+    title="this machine's CPU, OpenVINO in place of LiteRT",
+    rank=-1,  # for the target openvino-ir: only by name
+    find=lambda: None if missing() else f"{platform.machine()}, {by()}",
+    missing=lambda: f"{missing()} brings OpenVINO",
+    connect=connect,
+    runs_compiled=("openvino-ir",),
+    makes_masks=True,
+)

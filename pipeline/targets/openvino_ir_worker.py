@@ -1,0 +1,76 @@
+"""OpenVINO reads a .tflite file, compiles it for the CPU, or writes it in its own form; native code, so on its own.
+
+python -P openvino_ir_worker.py check FILE.tflite          compiles it; what it refuses is the last line of its error
+python -P openvino_ir_worker.py write FILE.tflite OUT.xml  writes OUT.xml and OUT.bin; texts to keep in it, by name, are
+                                                           JSON on standard input
+
+It needs openvino and numpy and nothing of ours; -P, or the openvino.py beside it would be taken for the package.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import numpy as np
+
+
+def network(file: str) -> Any:
+    """What OpenVINO reads, with the kernels of depthwise convolutions as its int8 kernels want them.
+
+    It reads such a kernel as int8 [1, h, w, c], times a scale per channel, through two transpositions and reshapes. Of
+    that it makes no constant in 8 bits and computes those layers in bfloat16. So the transpositions are done here.
+    """
+    import openvino as ov
+
+    model = ov.Core().read_model(file)
+    for op in model.get_ordered_ops():
+        if op.get_type_name() == "GroupConvolution" and (kernel := int8_kernel(op.input(1).get_source_output())):
+            op.input(1).replace_source_output(kernel)
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+def int8_kernel(output: Any) -> Any:
+    """The same kernel as a constant int8 [c, 1, 1, h, w] times its scales; None where it is none of that kind."""
+    from openvino import opset13
+
+    node, kinds = output.get_node(), []
+    while node.get_type_name() in ("Transpose", "Reshape", "Unsqueeze"):
+        kinds.append(node.get_type_name())
+        node = node.input(0).get_source_output().get_node()
+    if kinds != ["Transpose", "Unsqueeze", "Reshape", "Transpose"] or node.get_type_name() != "Multiply":
+        return None
+    convert, scales = (node.input(i).get_source_output().get_node() for i in (0, 1))
+    constant = convert.input(0).get_source_output().get_node() if convert.get_type_name() == "Convert" else convert
+    if "Constant" not in (scales.get_type_name(), constant.get_type_name()) or constant.data.dtype != np.int8:
+        return None
+    weights, each = constant.data, scales.data.astype(np.float32)
+    channels = weights.shape[-1]
+    if tuple(output.get_shape()[:3]) != (channels, 1, 1):  # a depth multiplier
+        return None
+    turned = np.ascontiguousarray(weights.transpose(3, 0, 1, 2)).reshape(output.get_shape())
+    factor = np.broadcast_to(each.ravel(), channels).reshape(channels, 1, 1, 1, 1)
+    real = opset13.convert(opset13.constant(turned), "f32")
+    return opset13.multiply(real, opset13.constant(np.ascontiguousarray(factor))).output(0)
+
+
+def main(verb: str, file: str, *more: str) -> None:
+    import openvino as ov
+
+    if verb == "check":
+        ov.Core().compile_model(network(file), "CPU")
+        return
+    model = network(file)
+    for name, text in json.load(sys.stdin).items():
+        model.set_rt_info(text, ["segquant", name])
+    ov.save_model(model, more[0], compress_to_fp16=False)
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except (RuntimeError, ValueError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
