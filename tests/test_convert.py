@@ -90,7 +90,7 @@ CASES = [
     ("gpu", "logits", "float32"), ("gpu-delegate", "scores", "float32"), ("gpu", "mask", "float32"),
     ("web", "logits", "float32"), ("qualcomm", "logits", "int8"), ("openvino", "mask", "uint8"),
     ("mediatek", "logits", "uint8"), ("google-tensor", "scores", "int8"), ("samsung", "logits", "float32"),
-    ("cpu-amx", "logits", "uint8"),
+    ("cpu-amx", "logits", "uint8"), ("openvino-ir", "logits", "uint8"),
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.nouns.errors import CompilerError
@@ -65,8 +66,8 @@ def by() -> str:
     return f"OpenVINO {installed('openvino')}"
 
 
-def worker(*arguments: str, given: str = "") -> str | None:
-    """Runs ``openvino_ir_worker``; what OpenVINO refused, or None. Raises CompilerError where it does not end."""
+def worker(*arguments: str, given: str = "") -> str:
+    """What ``openvino_ir_worker`` prints; raises CompilerError with the last line that OpenVINO said."""
     try:
         done = subprocess.run(
             [sys.executable, "-P", str(WORKER), *arguments], input=given, capture_output=True, text=True,
@@ -74,10 +75,15 @@ def worker(*arguments: str, given: str = "") -> str | None:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise CompilerError(f"{by()} did not end in {TIMEOUT_SECONDS} s.") from None
-    if done.returncode == 0:
-        return None
-    said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return said[-1] if said else f"it ended with exit code {done.returncode}"
+    if done.returncode:
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        raise CompilerError(f"{by()}: {said[-1] if said else f'it ended with exit code {done.returncode}'}")
+    return done.stdout
+
+
+def refusals(files: Sequence[Path]) -> list[str | None]:
+    """Of each file what OpenVINO says where it does not take it, else None; raises CompilerError."""
+    return [json.loads(line) for line in worker("check", *map(str, files)).splitlines()]
 
 
 def ask(file: Path, graph: Graph) -> Answer:
@@ -85,7 +91,7 @@ def ask(file: Path, graph: Graph) -> Answer:
     if command := missing():
         return Answer(None, f"OpenVINO is not installed; it needs {command}")
     try:
-        refused = worker("check", str(file))
+        (refused,) = refusals([file])
     except CompilerError as error:
         return Answer(None, str(error))
     if refused is None:
@@ -104,8 +110,7 @@ def compile_file(artifact: Path) -> Compiled:
     made = artifact.with_name(f"{artifact.stem}{SUFFIX}")
     with tempfile.TemporaryDirectory(prefix=".openvino-", dir=artifact.parent) as scratch:
         written = Path(scratch) / made.name
-        if refused := worker("write", str(artifact), str(written), given=json.dumps(kept)):
-            raise CompilerError(f"{by()} does not take {artifact}: {refused}")
+        worker("write", str(artifact), str(written), given=json.dumps(kept))
         for suffix in (".bin", ".xml"):  # the one that is opened last
             os.replace(written.with_suffix(suffix), made.with_suffix(suffix))
     return Compiled(made, f"written by {by()}: {made.name}, its weights in {made.with_suffix('.bin').name}")

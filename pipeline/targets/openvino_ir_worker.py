@@ -1,6 +1,6 @@
 """OpenVINO reads a .tflite file, compiles it for the CPU, or writes it in its own form; native code, so on its own.
 
-python -P openvino_ir_worker.py check FILE.tflite          compiles it; what it refuses is the last line of its error
+python -P openvino_ir_worker.py check FILE.tflite ...      compiles each; a line of JSON for each: null, or its error
 python -P openvino_ir_worker.py write FILE.tflite OUT.xml  writes OUT.xml and OUT.bin; texts to keep in it, by name, are
                                                            JSON on standard input
 
@@ -56,21 +56,29 @@ def int8_kernel(output: Any) -> Any:
     return opset13.multiply(real, opset13.constant(np.ascontiguousarray(factor))).output(0)
 
 
-def main(verb: str, file: str, *more: str) -> None:
+def refusal(file: str) -> str | None:
+    """What OpenVINO says of a file that it does not take."""
     import openvino as ov
 
-    if verb == "check":
+    try:
         ov.Core().compile_model(network(file), "CPU")
-        return
+    except (RuntimeError, ValueError) as error:
+        return [line.strip() for line in str(error).splitlines() if line.strip()][-1]
+    return None
+
+
+def write(file: str, to: str, kept: dict[str, str]) -> None:
+    import openvino as ov
+
     model = network(file)
-    for name, text in json.load(sys.stdin).items():
+    for name, text in kept.items():
         model.set_rt_info(text, ["segquant", name])
-    ov.save_model(model, more[0], compress_to_fp16=False)
+    ov.save_model(model, to, compress_to_fp16=False)
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except (RuntimeError, ValueError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+    if sys.argv[1] == "check":
+        for path in sys.argv[2:]:
+            print(json.dumps(refusal(path)), flush=True)
+    else:
+        write(sys.argv[2], sys.argv[3], json.load(sys.stdin))

@@ -1,0 +1,150 @@
+"""OpenVINO's own file of an int8 network: what it takes, that it computes in 8 bits, and what runs it."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from int8_networks import int8_network
+from npu_ops import more_cases
+from single_ops import cases, model
+
+from pipeline.devices import connect
+from pipeline.devices.host import HostRunner
+from pipeline.inspect import by_rule, inspect
+from pipeline.nouns import artifact as artifacts
+from pipeline.nouns.device import How
+from pipeline.nouns.errors import ArtifactError, CompilerError, DeviceError
+from pipeline.nouns.mask import Grid, exact_mask
+from pipeline.nouns.tflite import read
+from pipeline.targets import openvino_ir, target
+from pipeline.targets.litert_aot import installed
+
+IR = target("openvino-ir")
+needs_openvino = pytest.mark.skipif(installed("openvino") is None, reason=f"no OpenVINO: {openvino_ir.INSTALL}")
+
+
+def written(tmp_path, data):
+    return artifacts.write(tmp_path / "net.tflite", data, {"target": "openvino-ir", "method": "ptq"})
+
+
+def test_without_openvino_it_is_said_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(openvino_ir, "installed", lambda name: None)
+    artifact = written(tmp_path, model(next(c for c in cases() if c.name == "relu")))
+    made = IR.compile(artifact.path)
+    assert made.path is None and "It needs `pip install -r requirements-openvino.txt`" in made.note
+    answer = IR.ask(artifact.path, read(artifact.path.read_bytes()))
+    assert answer.verdicts is None and "pip install -r requirements-openvino.txt" in answer.note
+    with pytest.raises(DeviceError, match=r"not attached: `pip install -r requirements-openvino\.txt` brings OpenVINO"):
+        connect("host-openvino")
+
+
+@pytest.mark.real
+@needs_openvino
+def test_openvino_takes_what_the_rules_say_of_single_ops(tmp_path):
+    every, files, wrong = [*cases(), *more_cases()], [], []
+    for number, case in enumerate(every):
+        files.append(tmp_path / f"{number}.tflite")
+        files[-1].write_bytes(model(case))
+    answers = openvino_ir.refusals(files)
+    assert len(answers) == len(every)
+    for case, file, refused in zip(every, files, answers, strict=True):
+        rule = by_rule(read(file.read_bytes()), IR.rules)[0]
+        if (rule.outcome == "accelerated") != (refused is None):
+            wrong.append(f"{case.name}: by rule {rule.outcome} ({rule.reason}), really {refused or 'taken'}")
+    assert not wrong, "\n".join(wrong)
+    assert answers.count(None) >= 280 and len(answers) - answers.count(None) >= 5
+
+
+PRECISIONS = """
+import json, sys
+import openvino as ov
+model = ov.Core().compile_model(sys.argv[1], "CPU").get_runtime_model()
+infos = [op.get_rt_info() for op in model.get_ordered_ops()]
+print(json.dumps([i["primitiveType"].value for i in infos if i["layerType"].value == "Convolution"]))
+"""
+
+
+def convolutions_in_8_bits(file):
+    done = subprocess.run([sys.executable, "-c", PRECISIONS, str(file)], capture_output=True, text=True, check=True)
+    kernels = json.loads(done.stdout)
+    return sum(name.upper().endswith("I8") for name in kernels), len(kernels)
+
+
+@pytest.mark.real
+@needs_openvino
+def test_every_convolution_is_in_8_bits_and_the_depthwise_ones_were_not(tmp_path):
+    artifact = written(tmp_path, int8_network("fast-scnn", (161, 193), "logits"))
+    graph = read(artifact.path.read_bytes())
+    depthwise = sum(op.name == "DEPTHWISE_CONV_2D" for op in graph.ops)
+    every = depthwise + sum(op.name == "CONV_2D" for op in graph.ops)
+    made = IR.compile(artifact.path).path
+    assert convolutions_in_8_bits(made) == (every, every)
+    assert convolutions_in_8_bits(artifact.path) == (every - depthwise, every)
+
+
+def smooth_image(size):
+    rng = np.random.default_rng(1)
+    coarse = rng.integers(0, 256, (size[0] // 8 + 1, size[1] // 8 + 1, 3))
+    fine = coarse.repeat(8, 0).repeat(8, 1)[: size[0], : size[1]]
+    return (fine - 128).astype(np.int8)[None]
+
+
+@pytest.mark.real
+@needs_openvino
+@pytest.mark.parametrize("output", ["logits", "mask"])
+@pytest.mark.parametrize("network", ["fast-scnn", "fcn8", "fastfcn8"])
+def test_our_networks_compute_nearly_what_litert_does(network, output, tmp_path):
+    """OpenVINO does not round after each resize and pool, so it is not the same to the step."""
+    size = (161, 193) if network == "fast-scnn" else (72, 104)
+    artifact = written(tmp_path, int8_network(network, size, output))
+    seen = inspect(artifact.path, IR)
+    assert seen.real is not None and seen.disagreements == () and seen.coverage.partitions == 1
+    made = IR.compile(artifact.path)
+    assert made.path.name == "net_openvino.xml" and "weights in net_openvino.bin" in made.note
+    image = smooth_image(size)
+    with HostRunner(artifact.path, 1) as litert, connect("host-openvino").open(made.path, How()) as openvino:
+        expected, got = litert.infer(image), openvino.infer(image)
+        assert (openvino.facts.input_dtype, openvino.facts.output_dtype) == ("int8", expected.dtype.name)
+        assert openvino.facts.output_scale == pytest.approx(litert.facts.output_scale)
+        assert openvino.facts.output_zero_point == litert.facts.output_zero_point
+        assert openvino.facts.runs_on == f"OpenVINO {installed('openvino')}"
+        assert openvino.time(3).runs == 3 and openvino.peak_memory_bytes() > 1 << 20
+    assert got.shape == expected.shape
+    if output == "mask":
+        assert (got == expected).mean() > 0.9
+        return
+    off = np.abs(got.astype(int) - expected)
+    assert np.median(off) <= 2 and np.percentile(off, 99) <= 8, (np.median(off), off.max())
+    assert (got.argmax(-1) == expected.argmax(-1)).mean() > 0.9 and len(np.unique(got)) > 20
+
+
+@pytest.mark.real
+@needs_openvino
+def test_the_recipe_travels_in_openvino_s_file_and_a_broken_one_is_a_sentence(tmp_path):
+    artifact = written(tmp_path, int8_network("fcn8", (72, 104), "logits"))
+    made = IR.compile(artifact.path).path
+    assert json.dumps(artifact.recipe)[1:20] in made.read_text().replace("&quot;", '"')
+    made.write_text(made.read_text()[:5000])
+    with pytest.raises(ArtifactError, match=r"OpenVINO does not run .*net_openvino\.xml \("):
+        connect("host-openvino").open(made, How())
+    refused = written(tmp_path / "refused", model(next(c for c in more_cases() if c.name == "relu n1 to 1")))
+    with pytest.raises(CompilerError, match="No translator found for RELU_N1_TO_1 node"):
+        IR.compile(refused.path)
+    assert sorted(p.name for p in (tmp_path / "refused").iterdir()) == ["net.json", "net.tflite"]
+
+
+@pytest.mark.real
+@needs_openvino
+def test_the_exact_mask_is_made_of_its_logits(tmp_path):
+    data = int8_network("fast-scnn", (161, 193), "logits")
+    artifact = written(tmp_path, data)
+    made = IR.compile(artifact.path).path
+    large = Grid(4000, 4000, "align_corners")
+    host = connect("host-openvino")
+    with host.open(made, How()) as plain, host.open(made, How(mask=large)) as masked:
+        image = smooth_image((161, 193))
+        assert np.array_equal(plain.infer(image), masked.infer(image))
+        assert exact_mask(plain.infer(image)[0], large).shape == large.size
+        assert masked.time(5).typical_ms > 1.5 * plain.time(5).typical_ms
