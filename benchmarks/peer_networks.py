@@ -15,11 +15,14 @@ CALIBRATION_IMAGES = 100
 CLASSES = 19
 """Cityscapes', for the network with random weights."""
 SEED = 0
+HEADS = ("logits", "stride8", "mask")
+WRITER = Path(__file__).resolve().parent.parent / "pipeline" / "targets" / "openvino_ir_worker.py"
 
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """Files in ``folder``: ours are <float32|int8|int8-amx>-<mask|logits|stride8>.tflite, the peers' see peer_build.py.
+    """Files in ``folder``: ours are <float32|int8|int8-amx|int8-openvino-ir>-<mask|logits|stride8>.tflite, the last ones
+    as .xml too; the peers' see peer_build.py.
 
     Attributes:
       images: uint8 [n, h, w, 3] at the network's size.
@@ -61,6 +64,10 @@ def networks(folder: Path, size: str, data: str | None, parent: Path | None, pee
         found = Networks(folder, images, [sample.label() for sample in scored], dataset.classes)
     folder.mkdir(parents=True, exist_ok=True)
     ours(model, calibration, folder)
+    for head in HEADS:  # as `convert --target openvino-ir` does, in the OpenVINO that the peer's file runs in
+        file = folder / f"int8-openvino-ir-{head}.tflite"
+        command = [str(peers_python), "-P", str(WRITER), "write", str(file), str(file.with_suffix(".xml"))]
+        subprocess.run(command, input=b"{}", check=True)
     np.save(folder / "calibration.npy", calibration)
     if not (folder / "versions.json").is_file():
         click.echo("quantizing for the peers with their own tools", err=True)
@@ -73,7 +80,7 @@ def networks(folder: Path, size: str, data: str | None, parent: Path | None, pee
 
 
 def ours(model: Any, calibration: np.ndarray, folder: Path) -> None:
-    """Writes our files, converted as `convert --method ptq` does for `cpu`, and for `cpu-amx` beside it."""
+    """Writes our files, converted as `convert --method ptq` does for `cpu`, `cpu-amx` and `openvino-ir`."""
     from calib.ranges import measure
     from pipeline.convert import tflite_bytes
     from pipeline.fold import fold
@@ -85,10 +92,11 @@ def ours(model: Any, calibration: np.ndarray, folder: Path) -> None:
     ranges = planned.share(
         measure(model, planned.points, lambda: (x[None].astype(np.float32) * np.float32(1 / 255) for x in calibration))
     )
-    for head in ("logits", "stride8", "mask"):
+    for head in HEADS:
         output, stride = ("mask" if head == "mask" else "logits"), 8 if head == "stride8" else 1
         for dtype, of, io in (("float32", None, "float32"), ("int8", ranges, "uint8")):
             data = tflite_bytes(fold(model, of, output, stride=stride), dtype, io)
             (folder / f"{dtype}-{head}.tflite").write_bytes(rewrite(data, target("cpu"))[0] if of else data)
-            if of:
-                (folder / f"{dtype}-amx-{head}.tflite").write_bytes(rewrite(data, target("cpu-amx"))[0])
+            for name in ("cpu-amx", "openvino-ir") if of else ():
+                file = folder / f"{dtype}-{name.removeprefix('cpu-')}-{head}.tflite"
+                file.write_bytes(rewrite(data, target(name))[0])

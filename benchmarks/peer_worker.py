@@ -67,7 +67,12 @@ def openvino(said: dict[str, Any]) -> Loaded:
     def give(given: np.ndarray) -> None:
         image[...] = given if image.shape[3] == 3 else given.transpose(0, 3, 1, 2)
 
-    return give, request.infer, lambda: np.asarray(request.get_output_tensor().data)
+    def output() -> np.ndarray:
+        return np.asarray(request.get_output_tensor().data)
+
+    if "exact" not in said:
+        return give, request.infer, output
+    return give, *with_mask(said, request.infer, output, {"dtype": np.int8})
 
 
 def litert(said: dict[str, Any]) -> Loaded:
@@ -86,6 +91,13 @@ def litert(said: dict[str, Any]) -> Loaded:
 
     if "exact" not in said:
         return give, interpreter.invoke, lambda: interpreter.get_tensor(result["index"])
+    return give, *with_mask(said, interpreter.invoke, interpreter.tensor(result["index"]), result)
+
+
+def with_mask(
+    said: dict[str, Any], infer: Callable[[], object], output: Callable[[], np.ndarray], result: dict[str, Any]
+) -> tuple[Callable[[], object], Callable[[], np.ndarray]]:
+    """What runs and what gives the mask of full size of ``output``, made by segquant_mask.c."""
     from pipeline.heads.native import NativeMask
     from pipeline.nouns.mask import Grid
 
@@ -94,14 +106,14 @@ def litert(said: dict[str, Any]) -> Loaded:
     mask = np.zeros(grid.size, np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         finish = NativeMask(Path(folder))
-    as_int8 = Int8(result["shape"], exact["scale"], exact["zero_point"]) if result["dtype"] == np.float32 else None
+    as_int8 = None if result["dtype"] == np.int8 else Int8(result["shape"], exact["scale"], exact["zero_point"])
 
     def run() -> None:
-        interpreter.invoke()
-        logits = interpreter.tensor(result["index"])()
+        infer()
+        logits = output()
         finish.exact((as_int8.of(logits) if as_int8 else logits)[0], grid, mask)
 
-    return give, run, lambda: mask
+    return run, lambda: mask
 
 
 class Int8:

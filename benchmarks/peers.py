@@ -1,9 +1,9 @@
 """Our int8 networks against what a user could pick instead: python benchmarks/peers.py --parent FILE --data camvid:DIR
 
-The same float network goes to LiteRT as `convert --method ptq` writes it, to ONNX Runtime (its own static
-quantization, QDQ, per channel) and to OpenVINO (NNCF), all calibrated on the same images; each with the fastest of the
-settings that were tried, ours of the targets `cpu` and `cpu-amx`. Masks are compared with those of our float network,
-and scored on the validation images.
+The same float network goes to LiteRT (targets `cpu` and `cpu-amx`) and to OpenVINO (`openvino-ir`) as `convert --method
+ptq` writes it, to ONNX Runtime (its own static quantization, QDQ, per channel) and to OpenVINO by its own tool (NNCF),
+all calibrated on the same images; each with the fastest of the settings that were tried. Masks are compared with those
+of our float network, and scored on the validation images.
 Without --data: random weights, 512x1024, 19 classes, one random image; then masks only show that the networks are one.
 
 Timed in turns, one process at a time while the others are stopped; each round takes another image. A ratio is that of
@@ -155,18 +155,26 @@ def heads_of(net: Any, size: str) -> dict[str, list[Entry]]:
     def entry(name: str, head: str, file: str, **more: Any) -> Entry:
         return Entry(name, head, {"runtime": "litert", "model": str(net.folder / f"{file}.tflite"), **more})
 
+    def openvino(name: str, head: str, file: str, **more: Any) -> Entry:
+        said = {"runtime": "openvino", "model": str(net.folder / f"int8-openvino-ir-{file}.xml"), "set": {}, **more}
+        return Entry(name, head, said)
+
     return {
         "mask": [
+            openvino("openvino-ir, exact mask in C", "mask", "stride8", exact=exact),
             entry("LiteRT int8, exact mask in C", "mask", "int8-stride8", exact=exact),
             entry("LiteRT float, exact mask in C", "mask", "float32-stride8", exact=exact),
             entry("LiteRT int8, mask in the graph", "mask", "int8-mask"),
             entry("LiteRT float, mask in the graph", "mask", "float32-mask"),
         ],
         **{
-            head: [entry("LiteRT int8", head, f"int8-{head}"), entry("LiteRT float", head, f"float32-{head}")]
+            head: [
+                openvino("openvino-ir", head, head), entry("LiteRT int8", head, f"int8-{head}"),
+                entry("LiteRT float", head, f"float32-{head}"),
+            ]
             for head in ("stride8", "logits")
         },
-    }
+    }  # fmt: skip
 
 
 def candidates(folder: Path, runtime: str, head: str, threads: int) -> list[Entry]:
@@ -187,8 +195,11 @@ def candidates(folder: Path, runtime: str, head: str, threads: int) -> list[Entr
 
 
 def ours_for(entry: Entry) -> list[Entry]:
-    """An int8 network of ours as `convert` makes it for each target of CPUs."""
+    """An int8 network of ours as `convert` makes it for `cpu` and `cpu-amx`, or in OpenVINO with each setting."""
     file = Path(entry.said["model"])
+    if entry.said["runtime"] == "openvino":
+        other = {**entry.said, "set": {"INFERENCE_PRECISION_HINT": "f32"}}
+        return [entry, dataclasses.replace(entry, said=other)]
     if not file.name.startswith("int8-"):
         return [entry]
     amx = str(file.with_name(file.name.replace("int8-", "int8-amx-", 1)))
