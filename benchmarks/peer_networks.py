@@ -21,8 +21,8 @@ WRITER = Path(__file__).resolve().parent.parent / "pipeline" / "targets" / "open
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """Files in ``folder``: ours are <float32|int8|int8-amx|int8-openvino-ir>-<mask|logits|stride8>.tflite, the last ones
-    as .xml too; the peers' see peer_build.py.
+    """Files in ``folder``: ours are <float32|int8|int8-amx|int8-openvino-ir>-<mask|logits|stride8>.tflite, the last as
+    .xml too; the peers' see peer_build.py.
 
     Attributes:
       images: uint8 [n, h, w, 3] at the network's size.

@@ -4,8 +4,9 @@
 
 scoring      all validation images, decoded and from the cache, against decoding, inference and metric, each measured
              alone in one thread; all three overlap over all cores. Goal: 1.2 times the largest.
-calibration  each way to estimate ranges, against as many plain forward passes as it makes. Goal: 1.3 times for those
-             that see extremes, 2 for those that see histograms.
+calibration  each way to estimate ranges, against as many plain forward passes as it makes, both from a standing start:
+             TensorFlow traces the network once for each. Goal: 1.3 times for those that see extremes, 2 for those
+             that see histograms.
 converting   `convert` of Fast-SCNN with calibration on 100 images, and of FCN8 from ranges that are known, each in a
              process of its own: 30 s; 5 minutes and 8 GiB.
 
@@ -114,7 +115,7 @@ def scoring(model: Any, dataset: Any, repeats: int) -> dict[str, Any]:
 
 
 def calibration(model: Any, dataset: Any, count: int, repeats: int) -> dict[str, Any]:
-    """By estimator: its seconds, and the ratio to those of its forward passes; the first pass of each traces only."""
+    """By estimator: its seconds, and the ratio to those of its forward passes, each with a trace of its own."""
     import tensorflow as tf
     import tf_keras
 
@@ -128,14 +129,14 @@ def calibration(model: Any, dataset: Any, count: int, repeats: int) -> dict[str,
     tensors = [preprocessing.tensor(sample.image(), "float32") for sample in samples]
     points = plan(model).points
     taps = tf_keras.Model(model.input, [model.get_layer(name).output for name in points])
-    forward = tf.function(lambda image: taps(image, training=False))
 
     def passes(n: int) -> None:
+        forward = tf.function(lambda image: taps(image, training=False))
         for _ in range(n):
             for image in tensors:
                 forward(tf.constant(image))
 
-    passes(1)
+    passes(1)  # what only the process's first pass costs
     found: dict[str, Any] = {}
     for name, how in ESTIMATORS.items():
         n = 1 if how.narrow is None else 2

@@ -82,11 +82,11 @@ def percentile(histogram: Histogram) -> tuple[float, float]:
     return min(0.0, float(low)), max(0.0, float(high))
 
 
-def quantization_error(values: np.ndarray, counts: np.ndarray, low: float, high: float) -> float:
-    """Sum of counts · (value − its 8-bit form)²: rounding inside [low, high], clipping outside."""
-    step = (high - low) / (LEVELS - 1)
-    codes = np.clip(np.rint((values - low) / step), 0, LEVELS - 1)
-    return float(counts @ np.square(values - (low + codes * step)))
+def quantization_errors(values: np.ndarray, counts: np.ndarray, low: float, highs: np.ndarray) -> np.ndarray:
+    """Of each range [low, high]: sum of counts · (value − its 8-bit form)², rounding inside and clipping outside."""
+    steps = (highs[:, None] - low) / (LEVELS - 1)
+    codes = np.clip(np.rint((values - low) / steps), 0, LEVELS - 1)
+    return np.asarray(np.square(values - (low + codes * steps)) @ counts)
 
 
 def mean_squared_error(histogram: Histogram) -> tuple[float, float]:
@@ -96,8 +96,9 @@ def mean_squared_error(histogram: Histogram) -> tuple[float, float]:
     values, counts = values[used], counts[used]
     lows = histogram.low * SHRINKS if histogram.low < 0 else np.zeros(1)
     highs = histogram.high * SHRINKS if histogram.high > 0 else np.zeros(1)
-    pairs = [(float(low), float(high)) for low in lows for high in highs]
-    return min(pairs, key=lambda pair: quantization_error(values, counts, *pair))
+    errors = np.stack([quantization_errors(values, counts, low, highs) for low in lows])
+    i, j = np.unravel_index(errors.argmin(), errors.shape)
+    return float(lows[i]), float(highs[j])
 
 
 def divergence(counts: np.ndarray, first: int, last: int) -> float:

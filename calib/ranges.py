@@ -27,18 +27,24 @@ def measure(
     One pass over the images, a second where the estimator needs a histogram; memory independent of their number.
     Raises DataError where there is no image, and RunError for a layer whose output is not finite.
     """
-    taps = tf_keras.Model(model.input, [model.get_layer(name).output for name in points])
+    tapped = [model.get_layer(name) for name in points]
+    taps = tf_keras.Model(model.input, [layer.output for layer in tapped])
+    # Traced once, for both passes.
+    outputs_of = tf.function(lambda image: tf.nest.flatten(taps(image, training=False))).get_concrete_function(
+        tf.TensorSpec([1, *model.input_shape[1:]])
+    )
 
     @tf.function
     def extremes_of(image: tf.Tensor) -> tf.Tensor:
-        outputs = tf.nest.flatten(taps(image, training=False))
-        # The sum besides: a NaN may pass unseen through a minimum, never through a sum.
-        return tf.stack([[tf.reduce_min(x), tf.reduce_max(x), tf.reduce_sum(x)] for x in outputs])
+        # A value that is NaN makes the maximum NaN; the least value after a ReLU need not be looked for.
+        return tf.stack([
+            [0.0 if isinstance(layer, tf_keras.layers.ReLU) else tf.reduce_min(x), tf.reduce_max(x)]
+            for layer, x in zip(tapped, outputs_of(image), strict=True)
+        ])  # fmt: skip
 
     @tf.function
     def counts_of(image: tf.Tensor, edges: tf.Tensor) -> tf.Tensor:
-        outputs = tf.nest.flatten(taps(image, training=False))
-        return tf.stack([tf.histogram_fixed_width(x, edges[i], BINS) for i, x in enumerate(outputs)])
+        return tf.stack([tf.histogram_fixed_width(x, edges[i], BINS) for i, x in enumerate(outputs_of(image))])
 
     extremes = None
     for image in images():
