@@ -135,8 +135,12 @@ def run(vendor: Vendor, soc: str, file: Path) -> Made:
                 command, cwd=scratch, env={**os.environ, "LD_LIBRARY_PATH": ":".join(p for p in paths if p)},
                 capture_output=True, text=True, errors="replace", timeout=TIMEOUT_SECONDS, check=False,
             )  # fmt: skip
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise CompilerError(f"LiteRT's compiler did not finish ({error}); the uncompiled file is {file}.") from None
+        except subprocess.TimeoutExpired:
+            raise CompilerError(
+                f"LiteRT's compiler did not finish in {TIMEOUT_SECONDS} s; the uncompiled file is {file}."
+            ) from None
+        except OSError as error:
+            raise CompilerError(f"LiteRT's compiler did not start ({error}); the uncompiled file is {file}.") from None
         stats = STATS.findall(done.stdout + done.stderr)
         nothing = bool(stats) and all(selected == "0" for _, selected, _, _ in stats)
         data = made.read_bytes() if done.returncode == 0 and made.is_file() else b""

@@ -68,8 +68,10 @@ def run(vela: str, file: Path, configuration: tuple[str, ...]) -> Made:
         command = [vela, str(copy), *configuration, "--output-dir", scratch, "--verbose-performance"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise CompilerError(f"Vela did not finish ({error}); the uncompiled file is {file}.") from None
+        except subprocess.TimeoutExpired:
+            raise CompilerError(f"Vela did not finish in {TIMEOUT_SECONDS} s; the uncompiled file is {file}.") from None
+        except OSError as error:
+            raise CompilerError(f"Vela did not start ({error}); the uncompiled file is {file}.") from None
         said = done.stdout + done.stderr
         compiled = Path(scratch) / "network_vela.tflite"
         if done.returncode != 0 or not compiled.is_file():
