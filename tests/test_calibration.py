@@ -157,12 +157,12 @@ def test_a_dead_layer_and_a_broken_one(name):
         measure(model, ["dead"], lambda: [], estimator(name))
 
 
-@pytest.mark.parametrize("size", [1, 7, 64, 180])
+@pytest.mark.parametrize("size", [1, 7, 180])
 def test_a_nan_is_found_wherever_it_is(size):
     image = tf_keras.layers.Input((size, size, 3))
     model = tf_keras.Model(image, tf_keras.layers.ReLU(name="relu")(image))
     rng = np.random.default_rng(size)
-    for _ in range(20):
+    for _ in range(8):
         one = -np.abs(rng.normal(size=(1, size, size, 3))).astype(np.float32)
         one.flat[rng.integers(one.size)] = np.nan
         with pytest.raises(RunError, match="'relu'.*not finite"):

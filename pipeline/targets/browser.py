@@ -139,11 +139,11 @@ def _session(files: Sequence[Path], on: Backend, image: np.ndarray | None) -> li
         def do_POST(self) -> None:
             _, kind, number = self.path.split("/")
             data = self.rfile.read(int(self.headers["Content-Length"]))
-            self.send(b"", 204)
             if kind == "output":
                 outputs[int(number)] = data
             else:
                 replies.put((int(number), json.loads(data)))
+            self.send(b"", 204)  # then only: what the page sends next comes in another thread
 
     found: list[Said] = []
     with Server(("127.0.0.1", 0), Handler) as server:
