@@ -304,7 +304,7 @@ def _notes(
         yield f"latency is of this device's CPU, not of {target}"
     if artifact.compiled is not None and loaded[1].path != artifact.compiled:
         yield (
-            f"{artifact.compiled.name} needs its chip: scored and timed through its uncompiled twin"
+            f"{artifact.compiled.name} is not for this device: scored and timed through its uncompiled twin"
             f" {artifact.path.name}"
         )
     if "SwiftShader" in str(machine.get("gpu")):

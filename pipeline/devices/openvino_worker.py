@@ -38,7 +38,8 @@ class OpenVino:
             "shape": list(compiled.output().shape), "dtype": compiled.output().element_type.to_dtype(),
             "quantization": (float(kept[0]), int(kept[1])),
         }  # fmt: skip
-        self.runs_on = f"OpenVINO {ov.__version__.partition('-')[0]}"
+        floats = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()  # it chooses by the CPU
+        self.runs_on = f"OpenVINO {ov.__version__.partition('-')[0]}, what is not int8 in {floats}"
 
     def set(self, image: np.ndarray) -> None:
         self.image[...] = image
