@@ -44,7 +44,7 @@ def int8_kernel(output: Any) -> Any:
         return None
     convert, scales = (node.input(i).get_source_output().get_node() for i in (0, 1))
     constant = convert.input(0).get_source_output().get_node() if convert.get_type_name() == "Convert" else convert
-    if "Constant" not in (scales.get_type_name(), constant.get_type_name()) or constant.data.dtype != np.int8:
+    if {scales.get_type_name(), constant.get_type_name()} != {"Constant"} or constant.data.dtype != np.int8:
         return None
     weights, each = constant.data, scales.data.astype(np.float32)
     channels = weights.shape[-1]
