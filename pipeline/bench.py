@@ -39,6 +39,8 @@ from pipeline.resolve import Other
 from pipeline.timing import DEFAULT, Protocol, latency_of, measure, ratio_of
 
 Say = Callable[[str], None]
+Labelled = tuple[np.ndarray, np.ndarray]
+"""An image uint8 [h, w, 3] and its label uint8 [h, w]."""
 CHUNK = 32
 """Images whose masks are held at once."""
 PROGRESS_SECONDS = 10
@@ -123,7 +125,7 @@ def alone_on(identity: str, say: Say) -> Iterator[None]:
 
 
 @dataclasses.dataclass
-class _Loaded:
+class Loaded:
     """A file on the device, and what is known of it so far."""
 
     path: Path
@@ -133,6 +135,13 @@ class _Loaded:
     threads: int
     total: np.ndarray | None = None
     latency: Latency | None = None
+
+    def count(self, samples: Sequence[Labelled], masks: Sequence[tuple[np.ndarray, str]], classes: int) -> None:
+        """Adds what ``masks_on`` gave for these samples to the confusions."""
+        if self.total is None:
+            self.total = np.zeros((classes, classes), np.int64)
+        for (_, label), (mask, _) in zip(samples, masks, strict=True):
+            self.total += confusion(label, mask, classes)
 
     def measured(self, classes: tuple[str, ...], images: int) -> Measured:
         memory = None
@@ -155,12 +164,12 @@ def bench_on(plan: Plan, kind: Device, name: str, connection: Connection, say: S
     notes, ratios, swept, unfinished, on_host = [], list[Ratio](), [], "", None
     with contextlib.ExitStack() as stack:
 
-        def load(path: Path, called: str, digest: str, made_for: str, n: int = threads) -> _Loaded:
+        def load(path: Path, called: str, digest: str, made_for: str, n: int = threads) -> Loaded:
             runner = connection.open(path, How(n, made_for, pinned=True))
             stack.callback(runner.close)
-            return _Loaded(path, called, digest, runner, n)
+            return Loaded(path, called, digest, runner, n)
 
-        def pair(n: int) -> list[_Loaded]:
+        def pair(n: int) -> list[Loaded]:
             file = path_on(kind, artifact)
             digest = artifact.sha256 if file == artifact.path else sha256(file)
             called = [str(path.relative_to(run.path)) for path in (plan.parent.path, file)]
@@ -176,10 +185,10 @@ def bench_on(plan: Plan, kind: Device, name: str, connection: Connection, say: S
             stack.callback(here.close)
         say(f"scoring {count} {plan.split} images of {run.config.data}")
         kept = None if here is None else run.measurements / "unfinished" / _slug(f"{name}-{artifact.sha256[:12]}")
-        for each in loaded:
-            each.total = np.zeros((len(dataset.classes),) * 2, np.int64)
         grid = Grid(run.preprocessing.height, run.preprocessing.width, run.config.model.resize)
-        agreement, on_host = _score(loaded, here, decoded, count, run.preprocessing, grid, kept, say)
+        agreement, on_host = _score(
+            loaded, here, decoded, count, len(dataset.classes), run.preprocessing, grid, kept, say
+        )
         first = decoded[0][0]
         inputs = [run.preprocessing.tensor(first, each.runner.facts.input_dtype) for each in loaded]  # type: ignore[arg-type]
         shown = [each.runner.infer(image) for each, image in zip(loaded, inputs, strict=True)]
@@ -231,8 +240,8 @@ def path_on(kind: Device, artifact: Artifact) -> Path:
 
 
 def _score(
-    loaded: Sequence[_Loaded], here: Runner | None, decoded: Decoded, count: int, preprocessing: Preprocessing,
-    grid: Grid, kept: Path | None, say: Say,
+    loaded: Sequence[Loaded], here: Runner | None, decoded: Decoded, count: int, classes: int,
+    preprocessing: Preprocessing, grid: Grid, kept: Path | None, say: Say,
 ) -> tuple[float, OnHost | None]:  # fmt: skip
     """Fills in the confusions; gives the share of pixels on which both masks agree, in percent, and the same on host.
 
@@ -250,9 +259,7 @@ def _score(
         except DeviceError as error:
             raise DeviceError(f"{error} {begin} of {count} images are done: repeat the command to go on.") from None
         for each, masks in zip(loaded, results, strict=True):
-            for (_, label), (mask, _) in zip(samples, masks, strict=True):
-                assert each.total is not None
-                each.total += confusion(label, mask, len(each.total))
+            each.count(samples, masks, classes)
         parents, ours = results[:2]
         same += sum(int((a == b).sum()) for (a, _), (b, _) in zip(parents, ours, strict=True))
         pixels += sum(mask.size for mask, _ in ours)
@@ -296,7 +303,7 @@ def masks_on(
 
 
 def _notes(
-    plan: Plan, machine: dict[str, object], after: dict[str, object], loaded: Sequence[_Loaded],
+    plan: Plan, machine: dict[str, object], after: dict[str, object], loaded: Sequence[Loaded],
     on_host: OnHost | None, count: int,
 ) -> Iterator[str]:  # fmt: skip
     artifact, target = plan.artifact, plan.artifact.recipe["target"]
@@ -307,14 +314,21 @@ def _notes(
             f"{artifact.compiled.name} is not for this device: scored and timed through its uncompiled twin"
             f" {artifact.path.name}"
         )
-    if "SwiftShader" in str(machine.get("gpu")):
-        yield "SwiftShader computes on the CPU: the times say nothing of a GPU"
     if on_host and artifact.recipe["weights"] == "int8" and on_host.identical_outputs < count:
         yield (
             f"the int8 output differs from LiteRT's on this machine's CPU on"
             f" {count - on_host.identical_outputs} of {count} images; masks agree on"
             f" {on_host.agreement_percent:.3f} % of pixels"
         )
+    yield from notes_on_times(machine, after, loaded)
+
+
+def notes_on_times(
+    machine: dict[str, object], after: dict[str, object], loaded: Sequence[Loaded]
+) -> Iterator[str]:  # fmt: skip
+    """What a reader must know of how the machine was meanwhile."""
+    if "SwiftShader" in str(machine.get("gpu")):
+        yield "SwiftShader computes on the CPU: the times say nothing of a GPU"
     cores, load = machine.get("cores"), machine.get("load_average_1min")
     if isinstance(cores, int) and isinstance(load, float) and load > BUSY * cores:
         yield f"the machine was busy: a load of {load:.1f} on {cores} cores before"

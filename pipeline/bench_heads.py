@@ -6,29 +6,25 @@ import contextlib
 import dataclasses
 import datetime
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 import models
-from pipeline.bench import CHUNK, alone_on, masks_on
+from pipeline.bench import CHUNK, Loaded, alone_on, masks_on, notes_on_times
 from pipeline.convert import Parent, graph_for, outside
 from pipeline.data import open_dataset
 from pipeline.data.decoded import Decoded
 from pipeline.devices import connect, device
-from pipeline.evaluate import confusion
 from pipeline.fold import Output, Stride
 from pipeline.heads.native import compiler
 from pipeline.nouns.artifact import Artifact
-from pipeline.nouns.device import How, Runner, Settings
+from pipeline.nouns.device import How, Settings
 from pipeline.nouns.errors import BadSpec, CompilerError, RunError
 from pipeline.nouns.files import sha256
 from pipeline.nouns.mask import Grid
-from pipeline.nouns.measurement import Head, HeadsMeasurement, Measured
+from pipeline.nouns.measurement import Head, HeadsMeasurement
 from pipeline.nouns.ranges import ranges_from_json
 from pipeline.nouns.run import Run
-from pipeline.nouns.score import Score
 from pipeline.nouns.target import Target
 from pipeline.targets import target as target_named
 from pipeline.timing import Protocol, latency_of, measure, ratio_of
@@ -124,34 +120,42 @@ def bench_heads(
         connection = connect(name, settings)
         stack.callback(connection.close)
         stack.enter_context(alone_on(connection.identity, say))
-        runners = []
+        loaded = []
         for way in wanted:
+            file = files[way.output, way.stride]
             here = grid if makes_masks and way.outside else None
-            runner = connection.open(files[way.output, way.stride], How(threads, target.name, pinned=True, mask=here))
+            runner = connection.open(file, How(threads, target.name, pinned=True, mask=here))
             stack.callback(runner.close)
-            runners.append(runner)
+            loaded.append(Loaded(file, way.name, sha256(file), runner, threads))
         machine = {**connection.describe(), "threads": threads}
         say(f"scoring {count} val images of {run.config.data}")
-        scores = _scores(wanted, runners, decoded, count, run, grid, dataset.classes)
+        for begin in range(0, count, CHUNK):
+            samples = [decoded[i] for i in range(begin, min(begin + CHUNK, count))]
+            for way, each in zip(wanted, loaded, strict=True):
+                if not way.alone:
+                    masks = masks_on(each.runner, [image for image, _ in samples], run.preprocessing, grid)
+                    each.count(samples, masks, len(dataset.classes))
         say(f"timing {len(wanted)} heads in turns, {threads} thread{'s' if threads > 1 else ''}")
-        timed = measure(runners, protocol)
+        timed = measure([each.runner for each in loaded], protocol)
+        for each, blocks in zip(loaded, timed, strict=True):
+            each.latency = latency_of(blocks, each.runner, threads)
+        after = connection.state()
         heads = tuple(
             Head(
                 way.output, way.stride, way.outside, makes_masks or way.outside is None,
-                Measured(
-                    way.name, sha256(files[way.output, way.stride]), files[way.output, way.stride].stat().st_size,
-                    runner.facts.runs_on, scores.get(way), latency_of(blocks, runner, threads),
-                    runner.peak_memory_bytes(),
-                ),
-                ratio_of(blocks, timed[0]),
+                each.measured(dataset.classes, count), ratio_of(blocks, timed[0]),
             )
-            for way, runner, blocks in zip(wanted, runners, timed, strict=True)
+            for way, each, blocks in zip(wanted, loaded, timed, strict=True)
         )  # fmt: skip
+        up_to_the_file = [] if makes_masks else [
+            "times are up to the file's output: no C code of ours runs on this device, or no C compiler is here"
+        ]  # fmt: skip
         return HeadsMeasurement(
             when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), target=target.name,
             artifact=str(artifact.path.relative_to(run.path)), artifact_sha256=artifact.sha256,
-            protocol=dataclasses.asdict(protocol), machine=machine, machine_after=connection.state(),
-            data=run.config.data, split="val", images=count, heads=heads, notes=tuple(_notes(heads, makes_masks)),
+            protocol=dataclasses.asdict(protocol), machine=machine, machine_after=after, data=run.config.data,
+            split="val", images=count, heads=heads,
+            notes=(*up_to_the_file, *notes_on_times(machine, after, loaded)),
         )  # fmt: skip
 
 
@@ -162,28 +166,3 @@ def compiled(file: Path, target: Target) -> Path:
     if made.path is None:
         raise CompilerError(f"--heads: each is {made.note}")
     return made.path
-
-
-def _scores(
-    wanted: list[Way], runners: list[Runner], decoded: Decoded, count: int, run: Run, grid: Grid,
-    classes: tuple[str, ...],
-) -> dict[Way, Score]:  # fmt: skip
-    """Of each way that ends in a mask."""
-    totals = {way: np.zeros((len(classes),) * 2, np.int64) for way in wanted if not way.alone}
-    for begin in range(0, count, CHUNK):
-        samples = [decoded[i] for i in range(begin, min(begin + CHUNK, count))]
-        for way, runner in zip(wanted, runners, strict=True):
-            if way in totals:
-                masks = masks_on(runner, [image for image, _ in samples], run.preprocessing, grid)
-                for (_, label), (mask, _) in zip(samples, masks, strict=True):
-                    totals[way] += confusion(label, mask, len(classes))
-    return {way: Score.from_confusion(total, classes, count) for way, total in totals.items()}
-
-
-def _notes(heads: tuple[Head, ...], makes_masks: bool) -> Iterator[str]:
-    if not makes_masks:
-        yield "times are up to the file's output: no C code of ours runs on this device, or no C compiler is here"
-    for head in heads:
-        latency = head.measured.latency
-        if latency and not latency.stable:
-            yield f"{head.measured.file}: times had not settled after {latency.warmup_runs} warm-up runs"

@@ -9,6 +9,7 @@ import pytest
 from int8_networks import int8_network
 from npu_ops import more_cases
 from single_ops import cases, model
+from test_litert_aot import smooth_image
 
 from pipeline.devices import connect
 from pipeline.devices.host import HostRunner
@@ -84,13 +85,6 @@ def test_every_convolution_is_in_8_bits_and_the_depthwise_ones_were_not(tmp_path
     assert convolutions_in_8_bits(artifact.path) == (every - depthwise, every)
 
 
-def smooth_image(size):
-    rng = np.random.default_rng(1)
-    coarse = rng.integers(0, 256, (size[0] // 8 + 1, size[1] // 8 + 1, 3))
-    fine = coarse.repeat(8, 0).repeat(8, 1)[: size[0], : size[1]]
-    return (fine - 128).astype(np.int8)[None]
-
-
 @pytest.mark.real
 @needs_openvino
 @pytest.mark.parametrize("output", ["logits", "mask"])
@@ -103,7 +97,7 @@ def test_our_networks_compute_nearly_what_litert_does(network, output, tmp_path)
     assert seen.real is not None and seen.disagreements == () and seen.coverage.partitions == 1
     made = IR.compile(artifact.path)
     assert made.path.name == "net_openvino.xml" and "weights in net_openvino.bin" in made.note
-    image = smooth_image(size)
+    image = smooth_image((1, *size, 3))
     with HostRunner(artifact.path, 1) as litert, connect("host-openvino").open(made.path, How()) as openvino:
         expected, got = litert.infer(image), openvino.infer(image)
         assert (openvino.facts.input_dtype, openvino.facts.output_dtype) == ("int8", expected.dtype.name)
@@ -144,7 +138,7 @@ def test_the_exact_mask_is_made_of_its_logits(tmp_path):
     large = Grid(4000, 4000, "align_corners")
     host = connect("host-openvino")
     with host.open(made, How()) as plain, host.open(made, How(mask=large)) as masked:
-        image = smooth_image((161, 193))
+        image = smooth_image((1, 161, 193, 3))
         assert np.array_equal(plain.infer(image), masked.infer(image))
         assert exact_mask(plain.infer(image)[0], large).shape == large.size
         assert masked.time(5).typical_ms > 1.5 * plain.time(5).typical_ms

@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline.devices import litert_worker
 from pipeline.devices.host import WORKER
-from pipeline.devices.worker import Explain, WorkerRunner, check_readable
+from pipeline.devices.worker import Explain, WorkerRunner, check_readable, settings_of
 from pipeline.nouns.device import Device, How, Settings
 from pipeline.nouns.errors import ArtifactError, BadSpec, DeviceError, SegquantError
 from pipeline.nouns.tflite import read
@@ -119,7 +119,7 @@ class EdgeTpu:
 
     def open(self, file: Path, how: How) -> WorkerRunner:
         """Raises ArtifactError for a file of target edgetpu that is not compiled: it would run on the CPU."""
-        settings: dict[str, Any] = {"threads": how.threads, "pinned": how.pinned}
+        settings = settings_of(how)
         if how.target == TARGET and not is_compiled(file):
             raise ArtifactError(
                 f"{file} is not compiled, so the Edge TPU would do none of it: `python cli.py convert --target edgetpu`"

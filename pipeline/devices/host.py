@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
 import platform
 import sys
 from pathlib import Path
 from typing import Any
 
 from pipeline.devices import litert_worker
-from pipeline.devices.worker import WorkerRunner, check_readable
+from pipeline.devices.worker import WorkerRunner, check_readable, settings_of, with_package
 from pipeline.nouns.device import Device, How, Settings
 from pipeline.nouns.mask import Grid
 
 WORKER = Path(litert_worker.__file__)
-ROOT = WORKER.parents[2]
 
 
 class HostRunner(WorkerRunner):
@@ -24,14 +21,9 @@ class HostRunner(WorkerRunner):
 
     def __init__(self, artifact: Path, threads: int, pinned: bool = False, mask: Grid | None = None) -> None:
         check_readable(artifact)
-        settings: dict[str, Any] = {"threads": threads, "pinned": pinned}
-        environment = None
-        if mask:
-            settings["mask"] = dataclasses.asdict(mask)
-            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        super().__init__(
-            artifact, [sys.executable, str(WORKER), "run", str(artifact), json.dumps(settings)], environment=environment
-        )
+        settings = json.dumps(settings_of(How(threads, pinned=pinned, mask=mask)))
+        command = [sys.executable, str(WORKER), "run", str(artifact), settings]
+        super().__init__(artifact, command, environment=with_package() if mask else None)
 
 
 class Host:

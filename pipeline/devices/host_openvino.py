@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
 import platform
 import sys
 from pathlib import Path
 from typing import Any
 
 from pipeline.devices import litert_worker
-from pipeline.devices.worker import WorkerRunner
+from pipeline.devices.worker import WorkerRunner, settings_of, with_package
 from pipeline.nouns.device import Device, How, Settings
 from pipeline.nouns.errors import ArtifactError, SegquantError
 from pipeline.targets.openvino_ir import by, missing
 
 WORKER = Path(__file__).with_name("openvino_worker.py")
-ROOT = WORKER.parents[2]
 
 
 class HostOpenVino:
@@ -31,9 +28,6 @@ class HostOpenVino:
 
     def open(self, file: Path, how: How) -> WorkerRunner:
         """Raises ArtifactError with OpenVINO's own words for a file that it refuses."""
-        settings: dict[str, Any] = {"threads": how.threads, "pinned": how.pinned}
-        if how.mask:
-            settings["mask"] = dataclasses.asdict(how.mask)
 
         def explain(code: int, said: str) -> SegquantError | None:
             last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it said nothing")
@@ -42,8 +36,8 @@ class HostOpenVino:
                 " a .tflite file."
             )
 
-        command = [sys.executable, "-P", str(WORKER), str(file), json.dumps(settings)]
-        return WorkerRunner(file, command, explain, {**os.environ, "PYTHONPATH": str(ROOT)})
+        command = [sys.executable, "-P", str(WORKER), str(file), json.dumps(settings_of(how))]
+        return WorkerRunner(file, command, explain, with_package())
 
     def close(self) -> None:
         pass

@@ -21,8 +21,9 @@ class OpenVino:
     def __init__(self, model: str, settings: dict[str, Any]) -> None:
         import openvino as ov
 
-        network = ov.Core().read_model(model)
-        compiled = ov.Core().compile_model(
+        core = ov.Core()
+        network = core.read_model(model)
+        compiled = core.compile_model(
             network, "CPU",
             # The process is bound to its cores already; OpenVINO would choose others.
             {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": settings["threads"],

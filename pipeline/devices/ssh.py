@@ -15,7 +15,7 @@ from pipeline.devices import edgetpu, survey
 from pipeline.devices.benchmark_model import Installed, shell
 from pipeline.devices.host import WORKER
 from pipeline.devices.openssh import MARK, Link, address
-from pipeline.devices.worker import WorkerRunner, check_readable
+from pipeline.devices.worker import WorkerRunner, check_readable, settings_of
 from pipeline.nouns.device import Device, How, Runner, Settings
 from pipeline.nouns.errors import ArtifactError, DeviceError, SegquantError
 from pipeline.nouns.files import sha256
@@ -78,7 +78,7 @@ class Ssh:
     def open(self, file: Path, how: How) -> WorkerRunner:
         """A file compiled for the Edge TPU asks for libedgetpu there."""
         check_readable(file)
-        settings: dict[str, Any] = {"threads": how.threads, "pinned": how.pinned}
+        settings = settings_of(how)
         if how.target == edgetpu.TARGET and edgetpu.is_compiled(file):
             settings |= edgetpu.delegate(self._settings)
         self._opened += 1

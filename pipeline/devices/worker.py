@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import os
 import queue
 import re
 import signal
@@ -12,16 +14,18 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline.devices.litert_worker import receive, send
-from pipeline.nouns.device import Block, RunnerFacts
+from pipeline.nouns.device import Block, How, RunnerFacts
 from pipeline.nouns.errors import ArtifactError, SegquantError
 from pipeline.nouns.tflite import read
 
 Explain = Callable[[int, str], SegquantError | None]
 """(exit code, what was said) → an error better than the general one, or None."""
+ROOT = Path(__file__).resolve().parents[2]
 AHEAD = 8
 """Images on their way before the first one's output is read."""
 FACTS = b'{"input_dtype"'
@@ -34,6 +38,17 @@ def check_readable(artifact: Path) -> None:
         read(artifact.read_bytes(), str(artifact))
     except OSError as error:
         raise ArtifactError(f"{artifact} cannot be read ({error.strerror}): convert the network again.") from None
+
+
+def settings_of(how: How) -> dict[str, Any]:
+    """What ``litert_worker`` is told of it."""
+    asked: dict[str, Any] = {"threads": how.threads, "pinned": how.pinned}
+    return asked | ({"mask": dataclasses.asdict(how.mask)} if how.mask else {})
+
+
+def with_package() -> dict[str, str]:
+    """The environment of a worker that imports this package, for what is not in the one file that travels."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 class WorkerRunner:

@@ -102,23 +102,38 @@ class Head:
 
 
 @dataclasses.dataclass(frozen=True)
-class HeadsMeasurement:
-    """Every way to the mask of one network, on one device; other fields as in ``Measurement``.
+class Taken:
+    """What every measurement says of itself.
 
     Attributes:
-      artifact, artifact_sha256: the file whose weights and ranges all of them have.
+      when: end of it, UTC.
+      target: what the artifact was made for.
+      protocol: how time was measured.
+      machine: the device before, ``machine_after``: what changes while it works, afterwards.
+      data, split, images: what was scored.
     """
 
     when: str
     target: str
-    artifact: str
-    artifact_sha256: str
     protocol: dict[str, Any]
     machine: dict[str, Any]
     machine_after: dict[str, Any]
     data: str
     split: str
     images: int
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadsMeasurement(Taken):
+    """Every way to the mask of one network, on one device.
+
+    Attributes:
+      artifact, artifact_sha256: the file whose weights and ranges all of them have.
+      notes: what a reader must know to read the numbers rightly.
+    """
+
+    artifact: str
+    artifact_sha256: str
     heads: tuple[Head, ...]
     notes: tuple[str, ...]
 
@@ -150,12 +165,10 @@ class Swept:
 
 
 @dataclasses.dataclass(frozen=True)
-class Measurement:
+class Measurement(Taken):
     """An artifact beside its float parent, on one device.
 
     Attributes:
-      protocol: how time was measured.
-      machine: the device before, ``machine_after``: what changes while it works, afterwards.
       speedup: the parent's time over the artifact's.
       against: another file that was timed in the same turns, and ``against_ratio``: its time over the artifact's.
       sweep: the same with other numbers of threads.
@@ -166,14 +179,6 @@ class Measurement:
       unfinished: why something is missing; empty where nothing is.
     """
 
-    when: str
-    target: str
-    protocol: dict[str, Any]
-    machine: dict[str, Any]
-    machine_after: dict[str, Any]
-    data: str
-    split: str
-    images: int
     parent: Measured
     artifact: Measured
     speedup: Ratio | None
