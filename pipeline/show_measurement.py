@@ -93,11 +93,13 @@ def _sentences(m: Measurement) -> Iterator[str]:
 
 def _where(machine: dict[str, Any], timed: Measured) -> str:
     features = f" ({', '.join(machine['cpu_features'])})" if machine.get("cpu_features") else ""
-    warm = f"; in turns after {timed.latency.warmup_runs} warm-up runs" if timed.latency else ""
+    turns = ""
+    if timed.latency:
+        turns = f"; in turns, started {timed.latency.starts} times, after {timed.latency.warmup_runs} warm-up runs"
     cores = f" of {machine['cores']} cores" if machine.get("cores") else ""
     return (
         f"latency: {machine['device']}, {machine.get('cpu') or 'its CPU is not told'}{features},"
-        f" {machine['threads']}{cores}, {machine.get('runtime') or 'its runtime is not told'}, {timed.runs_on}{warm}"
+        f" {machine['threads']}{cores}, {machine.get('runtime') or 'its runtime is not told'}, {timed.runs_on}{turns}"
     )
 
 

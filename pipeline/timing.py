@@ -1,4 +1,9 @@
-"""Times artifacts on a device: in turns, block by block, so that all of them meet the same machine."""
+"""Times artifacts on a device: in turns, block by block, so that all of them meet the same machine.
+
+One file in two processes differs by a percent or so, for as long as both live, and no number of inferences shows it. So
+each is started anew several times, and how much the starts differ says how sure a comparison is (Kalibera and Jones,
+Rigorous benchmarking in reasonable time, ISMM 2013, which has the same of many programs).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.special import stdtrit
 
 from pipeline.nouns.device import Block, Runner
 from pipeline.nouns.errors import BadSpec
@@ -14,7 +20,6 @@ from pipeline.nouns.measurement import Latency, Ratio
 
 Say = Callable[[str], None]
 CONFIDENCE_PERCENT = 99.0
-RESAMPLES = 4000
 SETTLED = 0.05
 """Times have settled when the last three warm-up blocks lie within this share of each other."""
 TREND_Z = 3.0
@@ -28,15 +33,18 @@ class Protocol:
     """How latency is measured.
 
     Attributes:
-      runs: inferences of each artifact at least.
-      seconds: measuring goes on at least this long, all artifacts together.
-      warmup_runs, warmup_seconds: warm-up of each at least; it goes on until times have settled.
+      runs: inferences of each artifact at least, all starts together.
+      seconds: measuring goes on at least this long, all artifacts and starts together.
+      starts: how often each artifact is started; 2 at least.
+      warmup_runs, warmup_seconds: warm-up of each at least, in its first start; it goes on until times have settled, as
+        it does after every start.
       settle_seconds: and no longer than that.
     """
 
     name: str = "default"
     runs: int = 50
     seconds: float = 5.0
+    starts: int = 8
     warmup_runs: int = 5
     warmup_seconds: float = 0.5
     settle_seconds: float = 5.0
@@ -44,6 +52,8 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.runs < 1:
             raise BadSpec(f"--runs {self.runs}: measure at least one inference.")
+        if self.starts < 2:
+            raise ValueError(f"{self.starts} start: how starts differ cannot be told from one")
 
 
 DEFAULT = Protocol()
@@ -51,15 +61,18 @@ MLPERF = Protocol("mlperf", runs=1024, seconds=60.0, warmup_seconds=2.0, settle_
 """MLPerf Mobile asks for at least 1024 queries and 60 seconds, and for the 90th percentile
 (github.com/mlcommons/mobile_open, rules, single stream)."""
 PROTOCOLS = {one.name: one for one in (DEFAULT, MLPERF)}
-FEWEST_ROUNDS = 5
-"""Below, no interval could be told."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Timed:
-    """The blocks of one artifact, in order, one per round."""
+    """The blocks of one artifact, in order, one per round.
+
+    Attributes:
+      per_start: how many of them each start gave, in order.
+    """
 
     blocks: tuple[Block, ...]
+    per_start: tuple[int, ...]
     warmup_runs: int
     stable: bool
 
@@ -68,8 +81,8 @@ class Timed:
         return np.array([block.typical_ms for block in self.blocks])
 
 
-def warm_up(runner: Runner, protocol: Protocol) -> tuple[int, int, bool]:
-    """(runs of a block that is long enough to time, warm-up runs, whether times had settled)."""
+def warm_up(runner: Runner, protocol: Protocol, runs: int, seconds: float) -> tuple[int, int, bool]:
+    """(runs of a block that is long enough to time, warm-up runs, whether times had settled), after both at least."""
     began, done, latest = time.monotonic(), 0, list[float]()
     size = 1
     while True:
@@ -79,25 +92,45 @@ def warm_up(runner: Runner, protocol: Protocol) -> tuple[int, int, bool]:
         size = int(np.clip(runner.facts.block_ms / max(latest[-1], 1e-3), 1, 1000))
         spent, last = time.monotonic() - began, latest[-3:]
         settled = len(last) == 3 and max(last) <= (1 + SETTLED) * min(last)
-        enough = done >= protocol.warmup_runs and spent >= protocol.warmup_seconds
+        enough = done >= runs and spent >= seconds
         if enough and (settled or spent >= protocol.settle_seconds):
             return size, done, settled
 
 
 def measure(runners: Sequence[Runner], protocol: Protocol) -> list[Timed]:
     """Times the runners on their last input, in rounds, every other one backwards, so that none is always first."""
-    warm = [warm_up(runner, protocol) for runner in runners]
     blocks: list[list[Block]] = [[] for _ in runners]
-    began, rounds = time.monotonic(), 0
-    while True:
-        order = range(len(runners)) if rounds % 2 == 0 else range(len(runners) - 1, -1, -1)
+    warmed, stable = [0] * len(runners), [True] * len(runners)
+    anew = all(runner.facts.block_is_a_start for runner in runners)
+    starts = 1 if anew else protocol.starts
+    per_start = []
+    forwards = range(len(runners))
+    for start in range(starts):
+        first = start == 0
+        order = forwards if start % 2 == 0 else forwards[::-1]
+        sizes = [0] * len(runners)
         for i in order:
-            blocks[i].append(runners[i].time(warm[i][0]))
-        rounds += 1
-        fewest = min(sum(block.runs for block in each) for each in blocks)
-        if min(fewest - protocol.runs, rounds - FEWEST_ROUNDS) >= 0 and time.monotonic() - began >= protocol.seconds:
-            break
-    return [Timed(tuple(each), runs, stable) for each, (_, runs, stable) in zip(blocks, warm, strict=True)]
+            if not first:
+                runners[i].restart()
+        for i in order:
+            least = (protocol.warmup_runs, protocol.warmup_seconds) if first else (0, 0.0)
+            sizes[i], runs, settled = warm_up(runners[i], protocol, *least)
+            warmed[i], stable[i] = warmed[i] + runs, stable[i] and settled
+        began, rounds = time.monotonic(), 0
+        while True:
+            for i in order if rounds % 2 == 0 else order[::-1]:
+                blocks[i].append(runners[i].time(sizes[i]))
+            rounds += 1
+            enough = rounds % 2 == 0 and rounds >= (protocol.starts if anew else 2)  # as many first as last
+            fewest = min(sum(block.runs for block in each) for each in blocks)
+            spent = time.monotonic() - began >= protocol.seconds / starts
+            if enough and spent and fewest * starts >= protocol.runs * (start + 1):
+                break
+        per_start += [1] * rounds if anew else [rounds]
+    return [
+        Timed(tuple(each), tuple(per_start), runs, settled)
+        for each, runs, settled in zip(blocks, warmed, stable, strict=True)
+    ]
 
 
 def latency_of(timed: Timed, runner: Runner, threads: int) -> Latency:
@@ -116,7 +149,8 @@ def latency_of(timed: Timed, runner: Runner, threads: int) -> Latency:
         max_ms=float(samples.max()) if whole else over("max", max),
         p90_ms=float(np.percentile(samples, 90)) if whole else None,
         p99_ms=float(np.percentile(samples, 99)) if whole else None,
-        runs=int(runs.sum()), rounds=len(blocks), warmup_runs=timed.warmup_runs, stable=timed.stable, threads=threads,
+        runs=int(runs.sum()), rounds=len(blocks), starts=len(timed.per_start),
+        warmup_runs=timed.warmup_runs, stable=timed.stable, threads=threads,
         init_ms=runner.facts.init_ms, first_ms=runner.facts.first_ms, drift_percent=drift_percent(timed.typical_ms),
         samples_ms=tuple(samples.tolist()),
         summaries_ms=() if whole else tuple(dict(block.summary_ms) for block in blocks),
@@ -124,21 +158,18 @@ def latency_of(timed: Timed, runner: Runner, threads: int) -> Latency:
 
 
 def ratio_of(first: Timed, second: Timed) -> Ratio:
-    """How many times as long ``first`` took as ``second``, round by round.
+    """How many times as long ``first`` took as ``second``, start by start.
 
-    What disturbs the machine lasts longer than a round, so rounds beside each other are alike: the bootstrap draws
-    stretches of them (circular block bootstrap; Politis and Romano, A circular block-resampling procedure, 1992) of
-    n^(1/3) rounds, the best order of length (Lahiri, Resampling Methods for Dependent Data, 2003, chapter 7).
+    Rounds of one start are alike, starts are not: the median over the rounds of each is one value, and Student's
+    interval of their mean says how sure it is.
     """
     logs = np.log(first.typical_ms) - np.log(second.typical_ms)
-    n = len(logs)
-    length = max(1, round(n ** (1 / 3)))
-    rng = np.random.default_rng(0)
-    starts = rng.integers(0, n, (RESAMPLES, -(-n // length), 1))
-    medians = np.median(logs[(starts + np.arange(length)) % n].reshape(RESAMPLES, -1)[:, :n], axis=1)
-    beyond = (100 - CONFIDENCE_PERCENT) / 2
-    low, high = np.percentile(medians, [beyond, 100 - beyond])
-    return Ratio(float(np.exp(np.median(logs))), float(np.exp(low)), float(np.exp(high)), CONFIDENCE_PERCENT)
+    each = np.array([np.median(part) for part in np.split(logs, np.cumsum(first.per_start)[:-1])])
+    n = len(each)
+    mean, error = each.mean(), each.std(ddof=1) / np.sqrt(n)
+    far = stdtrit(n - 1, 0.5 + CONFIDENCE_PERCENT / 200) * error
+    ratio, low, high = np.exp([mean, mean - far, mean + far]).tolist()
+    return Ratio(ratio, low, high, CONFIDENCE_PERCENT)
 
 
 def drift_percent(times: np.ndarray, at_most: int = 300) -> float:

@@ -13,7 +13,7 @@ from pipeline.nouns.spec import ModelSpec
 from pipeline.timing import Protocol
 
 IMAGES = 5
-QUICK = Protocol("quick", runs=4, seconds=0.0, warmup_runs=1, warmup_seconds=0.0, settle_seconds=0.0)
+QUICK = Protocol("quick", runs=4, seconds=0.0, starts=2, warmup_runs=1, warmup_seconds=0.0, settle_seconds=0.0)
 
 
 def small_data(home, height, width):

@@ -65,6 +65,9 @@ class Remote:
             raise DeviceError("board:1 was unplugged.")
         return self.runner.time(runs)
 
+    def restart(self):
+        self.runner.restart()
+
     def peak_memory_bytes(self):
         return None
 

@@ -13,6 +13,7 @@ from pipeline.devices.host import HostRunner
 from pipeline.fold import fold
 from pipeline.nouns.device import Block
 from pipeline.nouns.errors import ArtifactError, BadSpec, UnknownName
+from pipeline.nouns.measurement import Ratio
 from pipeline.timing import Protocol, measure, ratio_of
 
 
@@ -40,6 +41,21 @@ def test_the_worker_gives_what_litert_gives(file):
         assert 1 << 20 < runner.peak_memory_bytes() < 1 << 31
         with pytest.raises(ArtifactError, match="takes float32, it was given uint8"):
             runner.infer(images[:1].astype(np.uint8))
+
+
+def test_another_process_takes_over(file):
+    images = noise_images(scrambled("fcn8"))
+    with HostRunner(file, 1) as runner:
+        expected, facts, process = [runner.infer(image[None]) for image in images], runner.facts, runner._process
+        peak = runner.peak_memory_bytes()
+        runner.restart()
+        assert process.poll() == 0 and runner._process.pid != process.pid and runner.facts is facts
+        assert runner.time(3).runs == 3 and runner.peak_memory_bytes() > 0.9 * peak
+        given = [image[None] for image in images]
+        assert all(np.array_equal(a, b) for a, b in zip(runner.infer_many(given), expected, strict=True))
+        again = runner._given
+        runner.restart()
+        assert again is given[-1] and np.array_equal(runner.infer(again), expected[-1])
 
 
 def test_files_that_cannot_run_are_errors_not_crashes(file, tmp_path):
@@ -85,15 +101,22 @@ class Slower:
         block = self.runner.time(runs)
         return Block(runs, tuple(ms * (1 + self.share) for ms in block.samples_ms))
 
+    def restart(self):
+        self.runner.restart()
+
 
 @pytest.mark.real
 def test_a_file_beside_itself_is_as_fast(file):
-    same = []
-    for _ in range(20):
-        with HostRunner(file, 1, pinned=True) as a, HostRunner(file, 1, pinned=True) as b:
-            same.append(ratio_of(*measure([a, b], Protocol("short", runs=10, seconds=2.0, warmup_seconds=0.2))))
+    """In 19 of 20 tries, or by bad luck (one test in sixty, at 99 % each) in 38 of 40."""
+    same = list[Ratio]()
+    with HostRunner(file, 1, pinned=True) as a, HostRunner(file, 1, pinned=True) as b:
+        for tries in (20, 40):
+            while len(same) < tries:
+                same.append(ratio_of(*measure([a, b], Protocol("short", runs=10, seconds=2.0, warmup_seconds=0.2))))
+            if sum(not ratio.told_apart for ratio in same) >= 0.95 * tries:
+                break
     said = [f"{r.ratio:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in same]
-    assert sum(not ratio.told_apart for ratio in same) >= 19, said
+    assert sum(not ratio.told_apart for ratio in same) >= 0.95 * tries, said
 
 
 @pytest.mark.real

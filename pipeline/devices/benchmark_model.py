@@ -192,6 +192,7 @@ class BenchmarkRunner:
             first_ms=report.first_ms,
             runs_on=report.runs_on,
             block_ms=BLOCK_MS,
+            block_is_a_start=True,
         )
 
     def _path(self, *parts: str) -> str:
@@ -261,6 +262,9 @@ class BenchmarkRunner:
         flags = (f"--num_runs={runs}", "--min_secs=0", f"--max_secs={LONGEST_SECONDS}", "--warmup_min_secs=0.5")
         report = parse(self._bench(flags, 2 * (LONGEST_SECONDS + INFERENCE_SECONDS)))
         return Block(report.runs, summary_ms=report.summary_ms)
+
+    def restart(self) -> None:
+        pass
 
     def profile_text(self, runs: int) -> str:
         """What the tool prints with its profile of the ops over ``runs`` inferences."""

@@ -48,11 +48,10 @@ HOLD = (
 shell, and like the next one without a single quote, a backslash or an exclamation mark: in single quotes every login
 shell passes them on."""
 START = (
-    'exec 3<&0; d=$1; f=$2; shift 2; export TMPDIR="$d"; "$@" <&3 3<&- & p=$!; echo $p >"$d/$p.pid"; wait $p; c=$?;'
-    ' rm -f "$d/$p.pid" "$f"; exit $c'
+    'exec 3<&0; d=$1; shift; export TMPDIR="$d"; "$@" <&3 3<&- & p=$!; echo $p >"$d/$p.pid"; wait $p; c=$?;'
+    ' rm -f "$d/$p.pid"; exit $c'
 )
-"""$1: the folder, $2: a file that is not needed any more when the rest, the program, has ended. HOLD ends the program
-where nothing else does."""
+"""$1: the folder, the rest: the program. HOLD ends it where nothing else does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,9 +152,9 @@ class Link:
             words = f"no shell answered within {START_SECONDS} s"
         return DeviceError(f"{self.name}: {why(words).replace('ssh HOST', self.address.typed)}.")
 
-    def command(self, words: Sequence[str], removes: str = "") -> list[str]:
-        """What runs a program there, with the near side's pipes; the far file ``removes`` goes when it has ended."""
-        return [*self._through, _command(START, self.folder, removes, *words)]
+    def command(self, words: Sequence[str]) -> list[str]:
+        """What runs a program there, with the near side's pipes."""
+        return [*self._through, _command(START, self.folder, *words)]
 
     def run(self, words: Sequence[str], timeout_seconds: float = 60) -> Ran:
         done = self._done(["sh", "-c", 'exec "$@" 2>&1', "sh", *words], b"", timeout_seconds)

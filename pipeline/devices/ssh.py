@@ -108,7 +108,11 @@ class Ssh:
                 )
             return None
 
-        return WorkerRunner(file, self._link.command(words, removes=path), explain)
+        return WorkerRunner(file, self._link.command(words), explain, closed=lambda: self._remove(path))
+
+    def _remove(self, path: str) -> None:
+        with contextlib.suppress(DeviceError):  # it went with its folder
+            self._link.run(["rm", "-f", path], 20)
 
     def close(self) -> None:
         self._link.close()

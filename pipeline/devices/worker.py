@@ -52,17 +52,22 @@ def with_package() -> dict[str, str]:
 
 
 class WorkerRunner:
-    """The process that ``command`` starts, which holds ``artifact``."""
+    """The process that ``command`` starts, which holds ``artifact``; ``closed`` is called when no other will follow."""
 
     def __init__(
         self, artifact: Path, command: Sequence[str], explain: Explain = lambda code, said: None,
-        environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None, closed: Callable[[], object] = lambda: None,
     ) -> None:  # fmt: skip
         self.artifact = artifact
-        self._explain = explain
+        self._command, self._environment, self._explain, self._closed = command, environment, explain, closed
+        self._given: np.ndarray | None = None
+        self._peak_memory_bytes = 0
+        self.facts = self._start()
+
+    def _start(self) -> RunnerFacts:
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=self._environment
         )
         assert self._process.stdin and self._process.stdout
         self._in, self._out = self._process.stdin, self._process.stdout
@@ -71,10 +76,18 @@ class WorkerRunner:
             while not (line := self._out.readline()).startswith(FACTS):
                 if not line:
                     raise self._died()
-            self.facts = RunnerFacts(**json.loads(line))
+            return RunnerFacts(**json.loads(line))
         except BaseException:
             self.close()
             raise
+
+    def restart(self) -> None:
+        """Another process; ``facts`` stay those of the first, whose loading met the machine as it was."""
+        self._peak_memory_bytes = self.peak_memory_bytes()
+        self._end()
+        self._start()
+        if self._given is not None:
+            self.infer(self._given)
 
     def _ask(self, request: str, array: np.ndarray | None = None) -> np.ndarray:
         if self._ahead:
@@ -121,6 +134,7 @@ class WorkerRunner:
     def _checked(self, image: np.ndarray) -> np.ndarray:
         if image.dtype.name != self.facts.input_dtype:
             raise ArtifactError(f"{self.artifact} takes {self.facts.input_dtype}, it was given {image.dtype.name}.")
+        self._given = image
         return image
 
     def infer_many(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -166,9 +180,14 @@ class WorkerRunner:
         return Block(runs, tuple(self._ask(f"time {runs}").tolist()))
 
     def peak_memory_bytes(self) -> int:
-        return int(self._ask("memory")[0])
+        """The most that one of its processes took."""
+        return max(self._peak_memory_bytes, int(self._ask("memory")[0]))
 
     def close(self) -> None:
+        self._end()
+        self._closed()
+
+    def _end(self) -> None:
         """Ends the process; its end is waited for, but not for ever."""
         if self._ahead:  # infer_many was left open: nobody reads, so the process cannot come to its end
             self._process.kill()

@@ -41,6 +41,7 @@ class RunnerFacts:
       first_ms: the very first inference, which is not among the timed ones; None likewise.
       runs_on: what runs it, in words: 'XNNPACK', 'GPU delegate, 3 of 60 ops left to the CPU'.
       block_ms: how long a timed block should last, so that what it costs to ask for one does not count.
+      block_is_a_start: each timed block is a process of its own, so that there is nothing to restart.
     """
 
     input_dtype: str
@@ -51,6 +52,7 @@ class RunnerFacts:
     first_ms: float | None = None
     runs_on: str = ""
     block_ms: float = 25.0
+    block_is_a_start: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +96,10 @@ class Runner(Protocol):
 
     def time(self, runs: int) -> Block:
         """Times ``runs`` inferences on the last input, or on zeros where there was none."""
+        ...
+
+    def restart(self) -> None:
+        """Puts a new process in the place of the one that runs it, with the same last input."""
         ...
 
     def peak_memory_bytes(self) -> int | None:

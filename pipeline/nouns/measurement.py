@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.nouns.score import Score
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Latency:
     Attributes:
       p90_ms, p99_ms: None where the device's tool tells no single inferences.
       rounds: how many blocks; artifacts that are compared are timed in turns, a block of each per round.
+      starts: how many processes they come from.
       stable: whether the warm-up ended because times had settled, and not because it had lasted long enough.
       init_ms, first_ms: loading, and the first inference after it, apart from the timed ones; None where not told.
       drift_percent: how much slower (positive) the last third was than the first, where times have a trend, else 0.
@@ -33,6 +34,7 @@ class Latency:
     p99_ms: float | None
     runs: int
     rounds: int
+    starts: int
     warmup_runs: int
     stable: bool
     threads: int
@@ -48,8 +50,8 @@ class Ratio:
     """How many times as long the first of two artifacts takes as the second.
 
     Attributes:
-      ratio: median over rounds of the quotient of both blocks' times.
-      low, high: bootstrap interval of ``confidence_percent``.
+      ratio: geometric mean over starts of the median over rounds of the quotient of both blocks' times.
+      low, high: Student's interval of that mean, of ``confidence_percent``.
     """
 
     ratio: float
