@@ -36,9 +36,9 @@ class Protocol:
       runs: inferences of each artifact at least, all starts together.
       seconds: measuring goes on at least this long, all artifacts and starts together.
       starts: how often each artifact is started; 2 at least.
-      warmup_runs, warmup_seconds: warm-up of each at least, in its first start; it goes on until times have settled, as
-        it does after every start.
-      settle_seconds: and no longer than that.
+      warmup_runs, warmup_seconds: warm-up of each at least in its first start; it goes on until times have settled, as
+        it does in every start.
+      settle_seconds: and no longer than that in the first, than that in all later ones together.
     """
 
     name: str = "default"
@@ -69,6 +69,8 @@ class Timed:
 
     Attributes:
       per_start: how many of them each start gave, in order.
+      warmup_runs: of all starts.
+      stable: whether times had settled in the first.
     """
 
     blocks: tuple[Block, ...]
@@ -81,8 +83,8 @@ class Timed:
         return np.array([block.typical_ms for block in self.blocks])
 
 
-def warm_up(runner: Runner, protocol: Protocol, runs: int, seconds: float) -> tuple[int, int, bool]:
-    """(runs of a block that is long enough to time, warm-up runs, whether times had settled), after both at least."""
+def warm_up(runner: Runner, protocol: Protocol) -> tuple[int, int, bool]:
+    """(runs of a block that is long enough to time, warm-up runs, whether times had settled)."""
     began, done, latest = time.monotonic(), 0, list[float]()
     size = 1
     while True:
@@ -92,44 +94,40 @@ def warm_up(runner: Runner, protocol: Protocol, runs: int, seconds: float) -> tu
         size = int(np.clip(runner.facts.block_ms / max(latest[-1], 1e-3), 1, 1000))
         spent, last = time.monotonic() - began, latest[-3:]
         settled = len(last) == 3 and max(last) <= (1 + SETTLED) * min(last)
-        enough = done >= runs and spent >= seconds
+        enough = done >= protocol.warmup_runs and spent >= protocol.warmup_seconds
         if enough and (settled or spent >= protocol.settle_seconds):
             return size, done, settled
 
 
 def measure(runners: Sequence[Runner], protocol: Protocol) -> list[Timed]:
     """Times the runners on their last input, in rounds, every other one backwards, so that none is always first."""
-    blocks: list[list[Block]] = [[] for _ in runners]
-    warmed, stable = [0] * len(runners), [True] * len(runners)
     anew = all(runner.facts.block_is_a_start for runner in runners)
-    starts = 1 if anew else protocol.starts
-    per_start = []
-    forwards = range(len(runners))
+    starts, fewest_rounds = (1, protocol.starts) if anew else (protocol.starts, 2)
+    later = dataclasses.replace(
+        protocol, warmup_runs=0, warmup_seconds=0.0, settle_seconds=protocol.settle_seconds / starts
+    )
+    blocks: list[list[Block]] = [[] for _ in runners]
+    warm: list[list[tuple[int, int, bool]]] = [[] for _ in runners]
+    per_start: list[int] = []
     for start in range(starts):
-        first = start == 0
-        order = forwards if start % 2 == 0 else forwards[::-1]
-        sizes = [0] * len(runners)
-        for i in order:
-            if not first:
+        order = range(len(runners))[:: 1 if start % 2 == 0 else -1]
+        if start:
+            for i in order:
                 runners[i].restart()
         for i in order:
-            least = (protocol.warmup_runs, protocol.warmup_seconds) if first else (0, 0.0)
-            sizes[i], runs, settled = warm_up(runners[i], protocol, *least)
-            warmed[i], stable[i] = warmed[i] + runs, stable[i] and settled
-        began, rounds = time.monotonic(), 0
-        while True:
+            warm[i].append(warm_up(runners[i], later if start else protocol))
+        began, rounds, done = time.monotonic(), 0, False
+        while not done or rounds % 2:  # so that each was as often first as last
             for i in order if rounds % 2 == 0 else order[::-1]:
-                blocks[i].append(runners[i].time(sizes[i]))
+                blocks[i].append(runners[i].time(warm[i][-1][0]))
             rounds += 1
-            enough = rounds % 2 == 0 and rounds >= (protocol.starts if anew else 2)  # as many first as last
-            fewest = min(sum(block.runs for block in each) for each in blocks)
-            spent = time.monotonic() - began >= protocol.seconds / starts
-            if enough and spent and fewest * starts >= protocol.runs * (start + 1):
-                break
+            runs = min(sum(block.runs for block in each) for each in blocks)
+            done = rounds >= fewest_rounds and runs * starts >= protocol.runs * (start + 1)
+            done = done and time.monotonic() - began >= protocol.seconds / starts
         per_start += [1] * rounds if anew else [rounds]
     return [
-        Timed(tuple(each), tuple(per_start), runs, settled)
-        for each, runs, settled in zip(blocks, warmed, stable, strict=True)
+        Timed(tuple(each), tuple(per_start), sum(runs for _, runs, _ in warmed), warmed[0][2])
+        for each, warmed in zip(blocks, warm, strict=True)
     ]
 
 

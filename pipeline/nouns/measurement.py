@@ -20,7 +20,7 @@ class Latency:
       p90_ms, p99_ms: None where the device's tool tells no single inferences.
       rounds: how many blocks; artifacts that are compared are timed in turns, a block of each per round.
       starts: how many processes they come from.
-      stable: whether the warm-up ended because times had settled, and not because it had lasted long enough.
+      stable: whether the first warm-up ended because times had settled, and not because it had lasted long enough.
       init_ms, first_ms: loading, and the first inference after it, apart from the timed ones; None where not told.
       drift_percent: how much slower (positive) the last third was than the first, where times have a trend, else 0.
       samples_ms: every timed inference in order; () where there are only ``summaries_ms``, one per block.
