@@ -18,29 +18,8 @@ work=$(mktemp -d "$made.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
-apt=$work/apt
-mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/none" "$work/root"
-: >"$apt/status"
-cat >"$apt/sources.list" <<END
-deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${DEBIAN:-http://deb.debian.org/debian} trixie main
-END
-cat >"$apt/apt.conf" <<END
-APT::Install-Recommends "false";
-APT::Sandbox::User "";
-Acquire::Languages "none";
-Acquire::Retries "3";
-Debug::NoLocking "true";
-Dir::Cache "$apt";
-Dir::Etc::preferencesparts "$apt/none";
-Dir::Etc::sourcelist "$apt/sources.list";
-Dir::Etc::sourceparts "$apt/none";
-Dir::State "$apt";
-Dir::State::status "$apt/status";
-END
-APT_CONFIG=$apt/apt.conf apt-get -qq update
-APT_CONFIG=$apt/apt.conf apt-get -qq -y --download-only install adbd
-for package in "$apt"/archives/*.deb; do dpkg-deb -x "$package" "$work/root"; done
-rm -rf "$apt"
+. "$(dirname "$0")/unpack.sh"
+unpack trixie "$(dpkg --print-architecture)" "$work/root" adbd
 
 cat >"$work/adbd" <<'END'
 #!/bin/sh
