@@ -236,7 +236,7 @@ def test_a_closed_port_is_a_sentence_and_no_server_stays(attached):
 
 
 def test_bench_scores_and_times_on_the_phone(attached, tmp_path):
-    from small_run import IMAGES, small_run
+    from small_run import IMAGES, QUICK, small_run
 
     from pipeline.bench import bench_on
     from pipeline.devices import devices
@@ -247,7 +247,8 @@ def test_bench_scores_and_times_on_the_phone(attached, tmp_path):
     assert measured.on_host.identical_outputs == IMAGES and measured.on_host.agreement_percent == 100
     assert measured.machine["device"] == f"android:{one.serial}" and "benchmark_model" in measured.machine["runtime"]
     latency = measured.artifact.latency
-    assert latency.rounds >= 5 and latency.p90_ms is None and len(latency.summaries_ms) == latency.rounds
+    assert latency.rounds == latency.starts == QUICK.starts and len(latency.summaries_ms) == latency.rounds
+    assert latency.p90_ms is None and measured.parent.latency.starts == QUICK.starts
     assert measured.speedup.low <= measured.speedup.ratio <= measured.speedup.high and not measured.unfinished
     connection.close()
     assert not one.left_behind()

@@ -13,6 +13,7 @@ from pipeline.nouns.tflite import Graph, Op
 from pipeline.targets.checks import (
     BYTES,
     FLOATS,
+    ON_THE_HOST,
     activation,
     constant,
     constant_axes,
@@ -121,7 +122,7 @@ RULES = Rules(
         "RESIZE_NEAREST_NEIGHBOR": taken(not_both_resize_modes, constant(1), newest=3),
         "SOFTMAX": taken(unit_beta, newest=2, remedy=LOGITS),
         "ARG_MAX": taken(index_type, constant(1), whole_lanes, writes=("int32", "int64"),
-                         remedy="the mask that `convert --target gpu --output mask` makes, or argmax on the host"),
+                         remedy=f"the mask that `convert --target gpu --output mask` makes, or {ON_THE_HOST}"),
         "PAD": taken(constant(1), pads_no_batch, newest=5), "PADV2": taken(constant(1, 2), pads_no_batch, newest=5),
         "MIRROR_PAD": taken(constant(1), pads_no_batch),
         "RESHAPE": taken(constant(1), reads=NUMBERS), "TRANSPOSE": taken(constant(1)),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.nouns.rules import Check, Rule, Rules
 from pipeline.nouns.tflite import Graph, Op
-from pipeline.targets.checks import constant, constant_axes, not_both_resize_modes, rank_at_most, sizes
+from pipeline.targets.checks import ON_THE_HOST, constant, constant_axes, not_both_resize_modes, rank_at_most, sizes
 from pipeline.targets.litert_aot import Vendor, folder_of, installed, target_of
 from pipeline.targets.rewrites import TRANSPOSED_AS_VALID
 
@@ -95,7 +95,7 @@ def taken(
 
 INDEX = taken(
     constant_axes, rank_at_most(4), reads=(*SHORTER, "int32"), writes=("int32",),
-    remedy="argmax to int32, or on the host",
+    remedy=f"an int32 index, or {ON_THE_HOST}",
 )  # fmt: skip
 RULES = Rules(
     ops={
