@@ -6,8 +6,8 @@ all calibrated on the same images; each with the fastest of the settings that we
 of our float network, and scored on the validation images.
 Without --data: random weights, 512x1024, 19 classes, one random image; then masks only show that the networks are one.
 
-Timed in turns, one process at a time while the others are stopped; each round takes another image. A ratio is that of
-the two medians of a round; given are the median over the rounds and its bootstrap 95 % interval.
+Timed in turns, one process at a time while the others are stopped; each round takes another image, and every network is
+started several times. A ratio is of the two medians of a round, summed up over rounds and starts as `bench` does.
 Writes results/peers.json and prints a table. The peers live in an environment of their own: see requirements-peers.in.
 """
 
@@ -32,6 +32,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from pipeline.nouns.device import Block  # noqa: E402
+from pipeline.timing import Timed, ratio_of  # noqa: E402
+
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
 INSTALL = (
     "python3.11 -m venv .venv-peers && .venv-peers/bin/pip install --require-hashes -r requirements-peers.txt"
@@ -40,7 +43,7 @@ OURS = ("int8", "float32")
 RUNS = 5
 """Timed inferences of each network in a round, after two that are not."""
 PICKING_ROUNDS = 12
-RESAMPLES = 2000
+STARTS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,24 +124,31 @@ def opened(entries: Sequence[Entry], threads: int, cores: Sequence[int]) -> Iter
             worker.close()
 
 
-def timed(workers: Sequence[Worker], images: Sequence[np.ndarray], rounds: int) -> np.ndarray:
+def timed(workers: Sequence[Worker], images: Sequence[np.ndarray], rounds: range) -> np.ndarray:
     """float64 [rounds, workers]: median milliseconds of each in each round; the order turns from round to round."""
-    found = np.zeros((rounds, len(workers)))
-    for r in range(rounds):
+    found = np.zeros((len(rounds), len(workers)))
+    for r in rounds:
         for i in np.roll(np.arange(len(workers)), r):
             with workers[i].awake():
                 workers[i].infer(images[r % len(images)])
                 workers[i].time_ms(2)
-                found[r, i] = np.median(workers[i].time_ms(RUNS))
+                found[r - rounds.start, i] = np.median(workers[i].time_ms(RUNS))
     return found
 
 
-def ratio(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
-    """How many times faster ``ours`` is, both float64 [rounds]."""
-    each = theirs / ours
-    drawn = np.random.default_rng(0).integers(0, len(each), (RESAMPLES, len(each)))
-    low, high = np.percentile(np.median(each[drawn], 1), [2.5, 97.5])
-    return {"median": float(np.median(each)), "low_95": float(low), "high_95": float(high)}
+def of_starts(
+    entries: Sequence[Entry], images: Sequence[np.ndarray], rounds: int, threads: int, cores: Sequence[int]
+) -> list[Timed]:
+    """The medians of each entry's rounds, an equal number in each of its starts."""
+    each = -(-rounds // STARTS)
+    times = []
+    for start in range(STARTS):
+        with opened(entries, threads, cores) as workers:
+            times.append(timed(workers, images, range(start * each, (start + 1) * each)))
+    return [
+        Timed(tuple(Block(1, (float(ms),)) for ms in of_one), (each,) * STARTS, 0, True)
+        for of_one in np.concatenate(times).T
+    ]
 
 
 def heads_of(net: Any, size: str) -> dict[str, list[Entry]]:
@@ -211,7 +221,7 @@ def best_of(
 ) -> tuple[Entry, list[dict[str, Any]]]:
     """The fastest, and the milliseconds of all."""
     with opened(entries, threads, cores) as workers:
-        medians = np.median(timed(workers, images, PICKING_ROUNDS), 0)
+        medians = np.median(timed(workers, images, range(PICKING_ROUNDS)), 0)
     tried = [{**e.settings, "median_ms": float(m)} for e, m in zip(entries, medians, strict=True)]
     return entries[int(medians.argmin())], tried
 
@@ -260,15 +270,14 @@ def measured(net: Any, size: str, threads: int, rounds: int, cores: Sequence[int
         for runtime in ("onnxruntime", "openvino"):
             chosen, tried[runtime] = best_of(candidates(net.folder, runtime, head, threads), images, threads, cores)
             entries.append(chosen)
-        with opened(entries, threads, cores) as workers:
-            times = timed(workers, images, rounds)
+        times = of_starts(entries, images, rounds, threads, cores)
         rows = [
             {
-                "name": e.name, "median_ms": float(np.median(t)), "p10_ms": float(np.percentile(t, 10)),
-                "p90_ms": float(np.percentile(t, 90)), "settings": e.settings,
-                "times_slower_than_the_first": ratio(times[:, 0], t),
+                "name": e.name, "median_ms": float(np.median(t.typical_ms)),
+                "p10_ms": float(np.percentile(t.typical_ms, 10)), "p90_ms": float(np.percentile(t.typical_ms, 90)),
+                "settings": e.settings, "times_slower_than_the_first": dataclasses.asdict(ratio_of(t, times[0])),
             }
-            for e, t in zip(entries, times.T, strict=True)
+            for e, t in zip(entries, times, strict=True)
         ]  # fmt: skip
         peers = rows[-2:]
         best = min(peers, key=lambda row: row["median_ms"])
@@ -294,7 +303,7 @@ def table(data: dict[str, Any]) -> str:
             for found in data["threads"].values():
                 one = found[head]["rows"][i]
                 r = one["times_slower_than_the_first"]
-                cells += [f"{one['median_ms']:.2f} ms", f"{r['median']:.2f} ({r['low_95']:.2f} to {r['high_95']:.2f})"]
+                cells += [f"{one['median_ms']:.2f} ms", f"{r['ratio']:.2f} ({r['low']:.2f} to {r['high']:.2f})"]
             if head == "mask":
                 check = first["checked"][row["name"]]
                 cells += [f"{check['agreement_percent']:.2f} %"]
@@ -334,7 +343,10 @@ def main(
         "peers": json.loads((net.folder / "versions.json").read_text()),
         "network": f"fast-scnn {size}, {len(net.classes)} classes, " + (parent.name if parent else "random weights"),
         "data": f"{name} val, {len(net.images)} images" if data else "one image of noise",
-        "protocol": {"rounds": rounds, "runs_per_round": RUNS, "sample": "median of a round", "interval": "bootstrap"},
+        "protocol": {
+            "rounds": -(-rounds // STARTS) * STARTS, "starts": STARTS, "runs_per_round": RUNS,
+            "sample": "median of a round", "interval": "Student's over starts",
+        },
         "threads": {str(n): measured(net, size, n, rounds, cores[-n:]) for n in threads},
     }  # fmt: skip
     all_found = json.loads(out.read_text()) if out.is_file() else {}
