@@ -405,6 +405,7 @@ def evaluate(
               help="mlperf: 1024 inferences and 60 seconds at least.")  # fmt: skip
 @click.option("--runs", type=click.IntRange(1), help="Timed inferences at least.  [default: the protocol's]")
 @click.option("--seconds", type=click.FloatRange(0), help="Timing at least.  [default: the protocol's]")
+@click.option("--starts", type=click.IntRange(2), help="How often each file is started.  [default: the protocol's]")
 @click.option("--threads", default="1", show_default=True, metavar="N[,N...]", help="CPU threads; several: a sweep.")
 @click.option("--vs", "other", type=click.Path(path_type=Path), metavar="FILE|RUN", help="Is it faster than this one?")
 @click.option("--heads", is_flag=True, help="Instead: all its network's ways to a full-size mask.")
@@ -415,8 +416,8 @@ def evaluate(
 @click.option("--max-latency-ms", type=float, metavar="MS", help="Gate: exit 1 when the median latency is higher.")
 def bench(
     run_path: Path | None, target_name: str | None, device_names: tuple[str, ...], protocol: str, runs: int | None,
-    seconds: float | None, threads: str, other: Path | None, heads: bool, images: int | None, json_path: Path | None,
-    max_drop: float | None, max_latency_ms: float | None, **said: Any,
+    seconds: float | None, starts: int | None, threads: str, other: Path | None, heads: bool, images: int | None,
+    json_path: Path | None, max_drop: float | None, max_latency_ms: float | None, **said: Any,
 ) -> None:  # fmt: skip
     """Measure an artifact beside its float parent: accuracy drop and latency, on one device or several.
 
@@ -443,8 +444,8 @@ def bench(
         say(f"device {chosen.name} ({best}{selector or chosen.find()})")
     run = run_to_use(run_path, say)
     artifact = newest_artifact(run, target_name)
-    given: dict[str, Any] = {k: v for k, v in {"runs": runs, "seconds": seconds}.items() if v is not None}
-    how = dataclasses.replace(PROTOCOLS[protocol], **given)
+    given: dict[str, Any] = {"runs": runs, "seconds": seconds, "starts": starts}
+    how = dataclasses.replace(PROTOCOLS[protocol], **{k: v for k, v in given.items() if v is not None})
     if heads:
         if len(device_names) > 1 or "," in threads or other or max_drop is not None or max_latency_ms is not None:
             raise BadSpec("--heads goes with one --device and one number of --threads; without --vs and the gates.")

@@ -43,7 +43,7 @@ OURS = ("int8", "float32")
 RUNS = 5
 """Timed inferences of each network in a round, after two that are not."""
 PICKING_ROUNDS = 12
-STARTS = 8
+STARTS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -345,7 +345,7 @@ def main(
         "data": f"{name} val, {len(net.images)} images" if data else "one image of noise",
         "protocol": {
             "rounds": -(-rounds // STARTS) * STARTS, "starts": STARTS, "runs_per_round": RUNS,
-            "sample": "median of a round", "interval": "Student's over starts",
+            "sample": "median of a round", "interval": "trimmed mean over starts",
         },
         "threads": {str(n): measured(net, size, n, rounds, cores[-n:]) for n in threads},
     }  # fmt: skip

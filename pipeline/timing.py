@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.stats.mstats import trimmed_mean, trimmed_mean_ci
 
 from pipeline.nouns.device import Block, Runner
 from pipeline.nouns.errors import BadSpec
@@ -20,6 +20,8 @@ from pipeline.nouns.measurement import Latency, Ratio
 
 Say = Callable[[str], None]
 CONFIDENCE_PERCENT = 99.0
+TRIMMED = 0.1
+"""Share of the starts left out at either end: what disturbs a machine for a second may disturb a whole start."""
 SETTLED = 0.05
 """Times have settled when the last three warm-up blocks lie within this share of each other."""
 TREND_Z = 3.0
@@ -44,7 +46,7 @@ class Protocol:
     name: str = "default"
     runs: int = 50
     seconds: float = 5.0
-    starts: int = 8
+    starts: int = 10
     warmup_runs: int = 5
     warmup_seconds: float = 0.5
     settle_seconds: float = 5.0
@@ -158,15 +160,15 @@ def latency_of(timed: Timed, runner: Runner, threads: int) -> Latency:
 def ratio_of(first: Timed, second: Timed) -> Ratio:
     """How many times as long ``first`` took as ``second``, start by start.
 
-    Rounds of one start are alike, starts are not: the median over the rounds of each is one value, and Student's
-    interval of their mean says how sure it is.
+    Rounds of one start are alike, starts are not: the median over the rounds of each is one value, and the interval of
+    their trimmed mean says how sure it is (Tukey and McLaughlin, Less vulnerable confidence and significance procedures
+    for location based on a single sample, 1963).
     """
     logs = np.log(first.typical_ms) - np.log(second.typical_ms)
     each = np.array([np.median(part) for part in np.split(logs, np.cumsum(first.per_start)[:-1])])
-    n = len(each)
-    mean, error = each.mean(), each.std(ddof=1) / np.sqrt(n)
-    far = stdtrit(n - 1, 0.5 + CONFIDENCE_PERCENT / 200) * error
-    ratio, low, high = np.exp([mean, mean - far, mean + far]).tolist()
+    limits = (TRIMMED, TRIMMED)
+    low, high = trimmed_mean_ci(each, limits, alpha=1 - CONFIDENCE_PERCENT / 100)
+    ratio, low, high = np.exp([trimmed_mean(each, limits), low, high]).tolist()
     return Ratio(ratio, low, high, CONFIDENCE_PERCENT)
 
 

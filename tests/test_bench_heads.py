@@ -160,8 +160,8 @@ def test_what_cannot_be_compared_is_said(made, few, monkeypatch):
 
 def test_the_command(made, few, cli, tmp_path):
     run, _ = made
-    done = cli("bench", "--run", str(run.path), "--heads", "--images", "1", "--runs", "4", "--seconds", "0",
-               "--json", "heads.json", cwd=tmp_path)  # fmt: skip
+    soon = ("--images", "1", "--runs", "4", "--seconds", "0", "--starts", "2")
+    done = cli("bench", "--run", str(run.path), "--heads", *soon, "--json", "heads.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "resize and argmax in the file" in done.stdout and "argmax at stride 8 in the file" in done.stdout
     assert json.loads((tmp_path / "heads.json").read_text())["kind"] == "heads"

@@ -88,6 +88,9 @@ def test_bad_images_are_named(cli, images, tmp_path, damage, words):
     fails(cli("train", *quick(images), "--steps", "2", cwd=tmp_path), *words)
 
 
+SOON = ("--runs", "5", "--seconds", "0", "--starts", "2")
+
+
 def test_the_whole_path_on_a_folder_of_ones_own(cli, images, tmp_path):
     """Train, PTQ, QAT, all targets, reuse, refusal to overwrite, broken files: one small run, many questions."""
     done = cli("train", *quick(images), "--steps", "3", cwd=tmp_path)
@@ -127,17 +130,18 @@ def test_the_whole_path_on_a_folder_of_ones_own(cli, images, tmp_path):
     masked = cli("convert", "--target", "cpu", "--output", "mask", cwd=tmp_path)
     assert masked.returncode == 0 and "segquant_mask.c beside it" in masked.stderr, masked.stderr
     assert (run / "artifacts/cpu/fast-scnn-qat-logits-stride8-uint8.h").is_file()
-    measured = cli("bench", "--target", "cpu", "--runs", "5", cwd=tmp_path)
+    measured = cli("bench", "--target", "cpu", *SOON, cwd=tmp_path)
     assert measured.returncode == 0 and "latency is up to the logits at stride 8" in measured.stdout, measured.stderr
 
     out = tmp_path / "numbers.json"
     measured = cli(
-        "bench", "--device", "--target", "edgetpu", "--runs", "5", "--json", str(out), "--max-drop", "100", cwd=tmp_path
+        "bench", "--device", "--target", "edgetpu", *SOON, "--json", str(out), "--max-drop", "100", cwd=tmp_path
     )
+    assert "started 2 times" in measured.stdout.replace("\n", " ")
     assert measured.returncode == 0 and "best device attached" in measured.stderr, measured.stderr
     numbers = json.loads(out.read_text())
     assert numbers["images"] == 2 and len(numbers["artifact"]["latency"]["samples_ms"]) >= 5
-    failed = cli("bench", "--target", "gpu", "--runs", "5", "--max-latency-ms", "0.0001", cwd=tmp_path)
+    failed = cli("bench", "--target", "gpu", *SOON, "--max-latency-ms", "0.0001", cwd=tmp_path)
     fails(failed, "gate failed", "--max-latency-ms allows 0.0001", code=1)
 
     file = run / "artifacts/edgetpu/fast-scnn-qat-logits-int8.tflite"

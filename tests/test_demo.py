@@ -108,7 +108,9 @@ def test_an_edge_tpu_file_is_scored_through_its_twin(run, measured, trained, cli
     kept = beside.read_text()
     try:
         with_compiled(artifact, twin, "by hand")
-        done = cli("bench", "--target", "edgetpu", "--images", "2", "--runs", "3", cwd=trained.parent.parent)
+        done = cli(
+            "bench", "--target", "edgetpu", "--images", "2", "--runs", "3", "--starts", "2", cwd=trained.parent.parent
+        )
         assert done.returncode == 0 and "uncompiled twin" in done.stdout.replace("\n", " "), done.stderr
     finally:
         twin.unlink()

@@ -129,7 +129,7 @@ def test_a_new_model_target_device_and_dataset_are_one_file_each(extended):
     assert done.returncode == 0, done.stderr
     done = extended("convert", "--target", "toaster")
     assert done.returncode == 0, done.stderr
-    done = extended("bench", "--device", "--runs", "3")
+    done = extended("bench", "--device", "--runs", "3", "--seconds", "0", "--starts", "2")
     assert done.returncode == 0, done.stderr
     assert "toaster" in done.stdout
     done = extended("convert", "--target", "all", "--json", "made.json")

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, t
 
 from pipeline.nouns.device import Block, RunnerFacts
 from pipeline.nouns.errors import BadSpec
@@ -102,7 +102,7 @@ def test_the_protocols():
         Protocol(starts=1)
 
 
-def machine(seed, factors, starts=8, rounds_of_each=10, inferences=3):
+def machine(seed, factors, starts=10, rounds_of_each=10, inferences=3):
     """Blocks of artifacts on one noisy machine: its speed wanders and jumps, some inferences are late, and no start of
     a file is quite as fast as another."""
     rng = np.random.default_rng(seed)
@@ -128,9 +128,29 @@ def test_a_file_beside_itself_and_one_five_percent_slower():
 
 
 def test_the_interval_has_about_the_coverage_it_claims():
-    for starts in (3, 8):
+    for starts in (3, 10):
         inside = np.mean([not ratio_of(*machine(seed, (1, 1), starts)).told_apart for seed in range(300)])
         assert 0.975 <= inside <= 0.998
+
+
+def test_a_start_that_met_a_machine_at_work_does_not_count():
+    for seed in range(10):
+        (steady, other), (wild, _) = machine(seed, (1.3, 1)), machine(seed, (40, 1))
+        mixed = dataclasses.replace(steady, blocks=steady.blocks[:30] + wild.blocks[30:40] + steady.blocks[40:])
+        ratio = ratio_of(mixed, other)
+        assert 1.25 < ratio.low < 1.3 < ratio.high < 1.35
+
+
+def test_the_interval_is_tukeys_and_mclaughlins():
+    rng = np.random.default_rng(6)
+    logs = np.sort(rng.normal(0.1, 0.02, 10))
+    one = Timed(tuple(Block(1, (float(np.exp(x)),)) for x in rng.permutation(logs)), (1,) * 10, 0, True)
+    unit = Timed((Block(1, (1.0,)),) * 10, (1,) * 10, 0, True)
+    winsorized = np.r_[logs[1], logs[1:9], logs[8]]
+    far = t.ppf(0.995, 7) * winsorized.std(ddof=1) / (0.8 * 10**0.5)
+    expected = np.exp([logs[1:9].mean(), logs[1:9].mean() - far, logs[1:9].mean() + far])
+    ratio = ratio_of(one, unit)
+    assert (ratio.ratio, ratio.low, ratio.high) == pytest.approx(tuple(expected), rel=1e-12)
 
 
 def test_a_drift_is_told_and_noise_is_not():

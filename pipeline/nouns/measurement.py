@@ -50,8 +50,9 @@ class Ratio:
     """How many times as long the first of two artifacts takes as the second.
 
     Attributes:
-      ratio: geometric mean over starts of the median over rounds of the quotient of both blocks' times.
-      low, high: Student's interval of that mean, of ``confidence_percent``.
+      ratio: geometric mean over starts, a tenth left out at either end, of the median over rounds of the quotient of
+        both blocks' times.
+      low, high: interval of that trimmed mean, of ``confidence_percent``.
     """
 
     ratio: float
