@@ -67,12 +67,15 @@ def openvino(said: dict[str, Any]) -> Loaded:
     def give(given: np.ndarray) -> None:
         image[...] = given if image.shape[3] == 3 else given.transpose(0, 3, 1, 2)
 
+    def infer() -> None:
+        request.infer(share_outputs=True)  # or each output is copied for a caller that wants none
+
     def output() -> np.ndarray:
         return np.asarray(request.get_output_tensor().data)
 
     if "exact" not in said:
-        return give, request.infer, output
-    return give, *with_mask(said, request.infer, output, {"dtype": np.int8})
+        return give, infer, output
+    return give, *with_mask(said, infer, output, {"dtype": np.int8})
 
 
 def litert(said: dict[str, Any]) -> Loaded:

@@ -90,7 +90,7 @@ def test_c_gives_the_mask_of_the_definition(native, shape, resize):
 
 @needs_compiler
 @pytest.mark.parametrize(
-    "flags", ["-O0", "-O2", *(pytest.param(x, marks=pytest.mark.real) for x in ("-O1", "-Os", "-O3 -march=native"))]
+    "flags", ["-O0", "-O3", *(pytest.param(x, marks=pytest.mark.real) for x in ("-O1", "-Os", "-O3 -march=native"))]
 )
 def test_c_is_right_however_it_is_compiled(tmp_path, flags):
     built = NativeMask(tmp_path, *flags.split())

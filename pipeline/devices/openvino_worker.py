@@ -46,7 +46,7 @@ class OpenVino:
         self.image[...] = image
 
     def invoke(self) -> None:
-        self.request.infer()
+        self.request.infer(share_outputs=True)  # or each output is copied for a caller that wants none
 
     def output(self) -> np.ndarray:
         return np.asarray(self.request.get_output_tensor().data)

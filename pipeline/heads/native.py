@@ -44,7 +44,7 @@ class NativeMask:
 
     def __init__(self, folder: Path, *flags: str) -> None:
         """Builds the library in ``folder``; raises CompilerError."""
-        library = ctypes.CDLL(str(build(SOURCES[:1], folder / "segquant_mask.so", "-O3", "-shared", "-fPIC", *flags)))
+        library = ctypes.CDLL(str(build(SOURCES[:1], folder / "segquant_mask.so", "-O2", "-shared", "-fPIC", *flags)))
         pointer, number, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
         self._mask, self._expand = library.segquant_mask, library.segquant_expand
         self._mask.argtypes = [pointer, number, number, number, size, pointer, number, number, size, number, pointer]

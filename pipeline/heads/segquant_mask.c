@@ -109,85 +109,98 @@ static plane plane_of(const place *at, int tl, int tr, int bl, int br) {
 }
 
 typedef struct {
-    uint8_t *mask;
+    uint8_t *mask; /* the first pixel */
     size_t row_bytes;
     int rows, columns;
-} area;
+    place at; /* of the first pixel */
+    const int8_t *corners[4]; /* their logits: top left, top right, bottom left, bottom right */
+    uint8_t winners[4];
+} cell;
 
-/* A boundary cell is computed in tiles, so that the compiler can keep a row of one in a vector. */
-#define TILE_ROWS 16
-#define TILE_COLUMNS 8
+/* The lead of class k over class a, from that column of the cell on. */
+static plane lead_of(const cell *c, int column, int k, int a) {
+    place at = c->at;
+    at.x += column * at.x_step;
+    return plane_of(&at, c->corners[0][k] - c->corners[0][a], c->corners[1][k] - c->corners[1][a],
+                    c->corners[2][k] - c->corners[2][a], c->corners[3][k] - c->corners[3][a]);
+}
 
-/* Where the lead of the second class over the first is positive, it wins. */
-#define TWO_CLASSES(NAME, SUM) \
-    static void NAME(const area *to, plane lead, int first, int second) { \
-        SUM value[TILE_COLUMNS], gain[TILE_COLUMNS]; \
-        uint8_t *row = to->mask; \
-        for (int x = 0; x < TILE_COLUMNS; x++) { \
-            value[x] = (SUM)lead.value + (SUM)x * (SUM)lead.right; \
-            gain[x] = (SUM)lead.down + (SUM)x * (SUM)lead.both; \
-        } \
-        for (int y = 0; y < to->rows; y++, row += to->row_bytes) { \
-            uint8_t winners[TILE_COLUMNS]; \
-            for (int x = 0; x < TILE_COLUMNS; x++) { \
-                winners[x] = (uint8_t)(value[x] > 0 ? second : first); \
-                value[x] += gain[x]; \
-            } \
-            copy(row, winners, to->columns); \
-        } \
-    }
-
-/* leads: of the classes 1 .. count - 1 over the first. Choices are made with masks of bits: of conditionals GCC 12.2 made
- * vectors at -O3 that gave other classes, with both sanitizers silent. */
-#define MANY_CLASSES(NAME, SUM) \
-    static void NAME(const area *to, const plane *leads, const uint8_t *classes, int count) { \
-        SUM best[TILE_ROWS][TILE_COLUMNS]; \
-        SUM winner[TILE_ROWS][TILE_COLUMNS]; \
-        uint8_t *row = to->mask; \
-        for (int y = 0; y < to->rows; y++) { \
-            for (int x = 0; x < TILE_COLUMNS; x++) { \
-                best[y][x] = 0; \
-                winner[y][x] = classes[0]; \
-            } \
-        } \
-        for (int i = 1; i < count; i++) { \
-            const plane lead = leads[i]; \
-            const SUM class = classes[i]; \
-            SUM value[TILE_COLUMNS], gain[TILE_COLUMNS]; \
-            for (int x = 0; x < TILE_COLUMNS; x++) { \
-                value[x] = (SUM)lead.value + (SUM)x * (SUM)lead.right; \
-                gain[x] = (SUM)lead.down + (SUM)x * (SUM)lead.both; \
-            } \
-            for (int y = 0; y < to->rows; y++) { \
-                for (int x = 0; x < TILE_COLUMNS; x++) { \
-                    const SUM more = -(SUM)(value[x] > best[y][x]); /* all bits, or none */ \
-                    best[y][x] ^= (best[y][x] ^ value[x]) & more; \
-                    winner[y][x] ^= (winner[y][x] ^ class) & more; \
-                    value[x] += gain[x]; \
-                } \
-            } \
-        } \
-        for (int y = 0; y < to->rows; y++, row += to->row_bytes) { \
-            uint8_t winners[TILE_COLUMNS]; \
-            for (int x = 0; x < TILE_COLUMNS; x++) winners[x] = (uint8_t)winner[y][x]; \
-            copy(row, winners, to->columns); \
-        } \
-    }
+/* A boundary cell is computed so many columns at once, so that the compiler can keep a row of them in a vector. */
+#define COLUMNS 8
 
 static void copy(uint8_t *to, const uint8_t *winners, int count) {
-    if (count == TILE_COLUMNS) memcpy(to, winners, TILE_COLUMNS);
+    if (count >= COLUMNS) memcpy(to, winners, COLUMNS);
     else memcpy(to, winners, (size_t)count);
 }
 
-TWO_CLASSES(two_classes_32, int32_t)
-TWO_CLASSES(two_classes_64, int64_t)
-MANY_CLASSES(many_classes_32, int32_t)
-MANY_CLASSES(many_classes_64, int64_t)
+/* Sums are unsigned: what the columns past a cell's end would overflow is not looked at.
+ * Choices are made with masks of bits, and what is added up from row to row lies in memory by class: of conditionals, and of
+ * sums in the innermost loop, GCC 11 and 12 made vectors at -O3 that gave other classes, with both sanitizers silent. */
+#define ALL_BITS_IF_NEGATIVE(BITS, sum) (0 - (uint##BITS##_t)((sum) >> (BITS - 1)))
 
-/* Whether int32 holds all that is added up in a tile, the columns computed past its end included. */
-static int is_small(const place *at) {
-    return 255 * (at->y_den + at->y_step * 2) <= INT32_MAX / (at->x_den + at->x_step * TILE_COLUMNS);
-}
+/* Where the lead of the second class over the first is positive, it wins. */
+#define TWO_CLASSES(BITS) \
+    static void two_classes_##BITS(const cell *c, int first, int second) { \
+        const uint##BITS##_t change = (uint##BITS##_t)(first ^ second); \
+        for (int left = 0; left < c->columns; left += COLUMNS) { \
+            const plane lead = lead_of(c, left, first, second); /* negative where the second wins */ \
+            uint##BITS##_t value[COLUMNS], gain[COLUMNS]; \
+            uint8_t *row = c->mask + left; \
+            for (int x = 0; x < COLUMNS; x++) { \
+                value[x] = (uint##BITS##_t)(lead.value + x * lead.right); \
+                gain[x] = (uint##BITS##_t)(lead.down + x * lead.both); \
+            } \
+            for (int y = 0; y < c->rows; y++, row += c->row_bytes) { \
+                uint8_t winners[COLUMNS]; \
+                for (int x = 0; x < COLUMNS; x++) { \
+                    winners[x] = (uint8_t)((unsigned)first ^ (change & ALL_BITS_IF_NEGATIVE(BITS, value[x]))); \
+                    value[x] += gain[x]; \
+                } \
+                copy(row, winners, c->columns - left); \
+            } \
+        } \
+    }
+
+#define MANY_CLASSES(BITS) \
+    static void many_classes_##BITS(const cell *c, const uint8_t *classes, int count) { \
+        uint##BITS##_t value[255][COLUMNS], gain[255][COLUMNS]; /* of the leads of the later classes over the first */ \
+        for (int left = 0; left < c->columns; left += COLUMNS) { \
+            uint8_t *row = c->mask + left; \
+            for (int i = 0; i < count - 1; i++) { \
+                const plane lead = lead_of(c, left, classes[i + 1], classes[0]); \
+                for (int x = 0; x < COLUMNS; x++) { \
+                    value[i][x] = (uint##BITS##_t)(lead.value + x * lead.right); \
+                    gain[i][x] = (uint##BITS##_t)(lead.down + x * lead.both); \
+                } \
+            } \
+            for (int y = 0; y < c->rows; y++, row += c->row_bytes) { \
+                uint##BITS##_t best[COLUMNS], winner[COLUMNS]; \
+                uint8_t winners[COLUMNS]; \
+                for (int x = 0; x < COLUMNS; x++) { \
+                    best[x] = 0; \
+                    winner[x] = classes[0]; \
+                } \
+                for (int i = 0; i < count - 1; i++) { \
+                    for (int x = 0; x < COLUMNS; x++) { \
+                        const uint##BITS##_t more = ALL_BITS_IF_NEGATIVE(BITS, best[x] - value[i][x]); \
+                        best[x] ^= (best[x] ^ value[i][x]) & more; \
+                        winner[x] ^= (winner[x] ^ classes[i + 1]) & more; \
+                        value[i][x] += gain[i][x]; \
+                    } \
+                } \
+                for (int x = 0; x < COLUMNS; x++) winners[x] = (uint8_t)winner[x]; \
+                copy(row, winners, c->columns - left); \
+            } \
+        } \
+    }
+
+TWO_CLASSES(32)
+TWO_CLASSES(64)
+MANY_CLASSES(32)
+MANY_CLASSES(64)
+
+/* Whether 32 bits and a sign hold the lead of any class over any other, at every pixel of a cell. */
+static int is_small(const axis *down, const axis *across) { return 255 * down->den <= INT32_MAX / across->den; }
 
 static int least(int a, int b, int c, int d) {
     const int ab = a < b ? a : b, cd = c < d ? c : d;
@@ -199,22 +212,12 @@ static int most(int a, int b, int c, int d) {
     return ab > cd ? ab : cd;
 }
 
-/* Whether class j is above class k at all corners, or as high and before it: k then wins nowhere. */
-static int beats(const int8_t *const corners[4], int j, int k) {
-    const int enough = j < k ? 0 : 1;
-    for (int i = 0; i < 4; i++)
-        if (corners[i][j] - corners[i][k] < enough) return 0;
-    return 1;
-}
-
-static void boundary(const area *whole, const place *at, const int8_t *const corners[4], const uint8_t winners[4], int classes) {
-    plane leads[256];
+static void boundary(const cell *c, int classes, int small) {
+    const int8_t *tl = c->corners[0], *tr = c->corners[1], *bl = c->corners[2], *br = c->corners[3];
     uint8_t candidates[256];
     int floor = -128, count = 0;
-    candidates[0] = 0;
-    const int8_t *tl = corners[0], *tr = corners[1], *bl = corners[2], *br = corners[3];
-    for (int k = 0; k < classes; k++) {
-        const int lowest = least(tl[k], tr[k], bl[k], br[k]);
+    for (int i = 0; i < 4; i++) {
+        const int k = c->winners[i], lowest = least(tl[k], tr[k], bl[k], br[k]);
         floor = lowest > floor ? lowest : floor;
     }
     /* A class that is nowhere as high as the floor, under which some other class never falls, wins nowhere. */
@@ -222,39 +225,8 @@ static void boundary(const area *whole, const place *at, const int8_t *const cor
         candidates[count] = (uint8_t)k;
         count += most(tl[k], tr[k], bl[k], br[k]) >= floor;
     }
-    if (count > 2) {
-        int kept = 0;
-        for (int i = 0; i < count; i++) {
-            const int k = candidates[i];
-            candidates[kept] = (uint8_t)k;
-            kept += !(beats(corners, winners[0], k) || beats(corners, winners[1], k) || beats(corners, winners[2], k) ||
-                      beats(corners, winners[3], k));
-        }
-        count = kept;
-    }
-    const int a = candidates[0];
-    for (int i = 1; i < count; i++) {
-        const int k = candidates[i];
-        leads[i] = plane_of(at, tl[k] - tl[a], tr[k] - tr[a], bl[k] - bl[a], br[k] - br[a]);
-    }
-    const int small = is_small(at);
-    for (int y = 0; y < whole->rows; y += TILE_ROWS) {
-        for (int x = 0; x < whole->columns; x += TILE_COLUMNS) {
-            area tile = *whole;
-            tile.mask += (size_t)y * whole->row_bytes + (size_t)x;
-            tile.rows = whole->rows - y < TILE_ROWS ? whole->rows - y : TILE_ROWS;
-            tile.columns = whole->columns - x < TILE_COLUMNS ? whole->columns - x : TILE_COLUMNS;
-            plane moved[256];
-            for (int i = 1; i < count; i++) {
-                moved[i] = leads[i];
-                moved[i].value += x * leads[i].right + y * (leads[i].down + x * leads[i].both);
-                moved[i].right += y * leads[i].both;
-                moved[i].down += x * leads[i].both;
-            }
-            if (count == 2) (small ? two_classes_32 : two_classes_64)(&tile, moved[1], a, candidates[1]);
-            else (small ? many_classes_32 : many_classes_64)(&tile, moved, candidates, count);
-        }
-    }
+    if (count == 2) (small ? two_classes_32 : two_classes_64)(c, candidates[0], candidates[1]);
+    else (small ? many_classes_32 : many_classes_64)(c, candidates, count);
 }
 
 static int check(int height, int width, int mask_height, int mask_width, size_t mask_row_bytes, int resize) {
@@ -285,6 +257,8 @@ int segquant_mask(const int8_t *logits, int height, int width, int classes, size
     uint8_t *winners[2] = {(uint8_t *)(begin + width + 2), (uint8_t *)(begin + width + 2) + width};
     for (int x = -1; x <= width; x++) begin[x + 1] = begin_of(&across, x);
 
+    const int small = is_small(&down, &across);
+
     int known[2] = {-1, -1};
     for (int y = -1; y < height; y++) {
         const int from = begin_of(&down, y), to = begin_of(&down, y + 1);
@@ -301,22 +275,20 @@ int segquant_mask(const int8_t *logits, int height, int width, int classes, size
             fill(first + begin[x + 1], top[x < 0 ? 0 : x], begin[x + 2] - begin[x + 1]);
         repeat(mask, mask_row_bytes, mask_width, from, to);
 
-        area cell = {first, mask_row_bytes, to - from, 0};
-        place at = {share_of(&down, from, y), down.step, down.den, 0, across.step, across.den};
         const int8_t *above = logits + (size_t)rows[0] * logits_row_bytes;
         const int8_t *below = logits + (size_t)rows[1] * logits_row_bytes;
         for (int x = -1; x < width; x++) {
             const int left = x < 0 ? 0 : x, right = x + 1 < width ? x + 1 : width - 1;
-            const uint8_t corner_winners[4] = {top[left], top[right], bottom[left], bottom[right]};
-            const int winner = corner_winners[0];
-            if (winner == corner_winners[1] && winner == corner_winners[2] && winner == corner_winners[3]) continue;
-            cell.mask = first + begin[x + 1];
-            cell.columns = begin[x + 2] - begin[x + 1];
-            if (cell.columns == 0) continue;
-            at.x = share_of(&across, begin[x + 1], x);
-            const int8_t *const corners[4] = {above + (size_t)left * classes, above + (size_t)right * classes,
-                                              below + (size_t)left * classes, below + (size_t)right * classes};
-            boundary(&cell, &at, corners, corner_winners, classes);
+            const int winner = top[left], columns = begin[x + 2] - begin[x + 1];
+            if ((winner == top[right] && winner == bottom[left] && winner == bottom[right]) || columns == 0) continue;
+            const cell c = {
+                first + begin[x + 1], mask_row_bytes, to - from, columns,
+                {share_of(&down, from, y), down.step, down.den, share_of(&across, begin[x + 1], x), across.step, across.den},
+                {above + (size_t)left * classes, above + (size_t)right * classes,
+                 below + (size_t)left * classes, below + (size_t)right * classes},
+                {top[left], top[right], bottom[left], bottom[right]},
+            };
+            boundary(&c, classes, small);
         }
     }
     return SEGQUANT_OK;
