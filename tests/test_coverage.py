@@ -24,7 +24,7 @@ def test_what_is_left_does_not_grow(name, output):
     """By the rules, which the other tests of this kind hold to the compilers; an eighth of the channels."""
     (alpha,) = [alpha for network, size, alpha in CASES if (network, size) == (name, "360x480")]
     known = json.loads(RESULTS.read_text())["rows"][key_of(name, "360x480", output, alpha)]
-    now = measured(name, "360x480", output, 0.125, ask=False)
+    now = dict(measured(name, "360x480", output, 0.125, ask=False))
     assert set(known) <= set(now)
     grown = {target: left(now[target]) - left(known[target]) for target in known}
     assert {target: dict(more) for target, more in grown.items() if more} == {}

@@ -76,11 +76,12 @@ def test_without_the_compiler_the_file_is_left_and_the_way_is_told(artifact, mon
 
 
 def test_doctor_says_what_is_ready_and_how_to_make_it_so(cli, tmp_path, compiler):
-    before = cli("doctor", cwd=tmp_path, env={"COLUMNS": "200"})
-    assert before.returncode == 0 and "apt-get install edgetpu-compiler" in before.stdout, before.stderr
+    how, wide = "apt-get install edgetpu-compiler", {"COLUMNS": "200"}
+    before = cli("doctor", cwd=tmp_path, env=wide)
+    assert before.returncode == 0 and how in before.stdout, before.stderr
     compiler(SUCCESS)
-    after = cli("doctor", cwd=tmp_path)
-    assert "apt-get" not in after.stdout and all(name in after.stdout for name in (*targets(), *devices()))
+    after = cli("doctor", cwd=tmp_path, env=wide)
+    assert how not in after.stdout and all(name in after.stdout for name in (*targets(), *devices()))
 
 
 def test_a_success_leaves_the_compiled_file_and_its_log(artifact, compiler):
