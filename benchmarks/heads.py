@@ -27,7 +27,6 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from pipeline.heads.native import NativeMask  # noqa: E402
-from pipeline.nouns.device import Block  # noqa: E402
 from pipeline.nouns.mask import Grid, exact_mask  # noqa: E402
 from pipeline.timing import Timed, ratio_of  # noqa: E402
 
@@ -36,35 +35,30 @@ CALIBRATION_IMAGES = 32
 BASELINE = "logits, stride 8"
 STARTS = 10
 Files = dict[tuple[str, int], bytes]
+Finish = Callable[[np.ndarray, np.ndarray], object]
+"""Makes the mask: (output, where to write it)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """A file's output and stride, and what makes the mask of it in the app: (output, where to write it)."""
+    """A file's output and stride, and what makes the mask of it in the app: 'exact' or 'nearest', in C, or 'numpy'."""
 
     name: str
     output: str
     stride: int
-    finish: Callable[[np.ndarray, np.ndarray], object] | None
+    finish: str | None
 
 
-def heads(native: NativeMask, grid: Grid) -> list[Head]:
-    def exact(output: np.ndarray, mask: np.ndarray) -> object:
-        return native.exact(output[0], grid, mask)
-
-    def nearest(output: np.ndarray, mask: np.ndarray) -> object:
-        return native.nearest(output[0], grid, mask)
-
-    return [
-        Head(BASELINE, "logits", 8, None),
-        Head("logits, stride 8 + exact mask in C", "logits", 8, exact),
-        Head("logits, stride 8 + exact mask in NumPy", "logits", 8, lambda output, _: exact_mask(output[0], grid)),
-        Head("logits, full size (argmax not included)", "logits", 1, None),
-        Head("mask in the graph: ×8 + argmax", "mask", 1, None),
-        Head("×4 + argmax in the graph, nearest ×2 in C", "mask", 2, nearest),
-        Head("×2 + argmax in the graph, nearest ×4 in C", "mask", 4, nearest),
-        Head("argmax in the graph, nearest ×8 in C", "mask", 8, nearest),
-    ]
+HEADS = [
+    Head(BASELINE, "logits", 8, None),
+    Head("logits, stride 8 + exact mask in C", "logits", 8, "exact"),
+    Head("logits, stride 8 + exact mask in NumPy", "logits", 8, "numpy"),
+    Head("logits, full size (argmax not included)", "logits", 1, None),
+    Head("mask in the graph: ×8 + argmax", "mask", 1, None),
+    Head("×4 + argmax in the graph, nearest ×2 in C", "mask", 2, "nearest"),
+    Head("×2 + argmax in the graph, nearest ×4 in C", "mask", 4, "nearest"),
+    Head("argmax in the graph, nearest ×8 in C", "mask", 8, "nearest"),
+]
 
 
 def trained(data: str) -> tuple[Any, Any, Any]:
@@ -88,14 +82,14 @@ def trained(data: str) -> tuple[Any, Any, Any]:
     return model, planned.share(measure(model, planned.points, lambda: images)), dataset
 
 
-def files(model: Any, ranges: Any, wanted: list[Head]) -> Files:
+def files(model: Any, ranges: Any) -> Files:
     from pipeline.convert import tflite_bytes
     from pipeline.fold import fold
     from pipeline.rewrite import rewrite
     from pipeline.targets import target
 
     made: Files = {}
-    for head in wanted:
+    for head in HEADS:
         key = (head.output, head.stride)
         if key not in made:
             click.echo(f"converting {head.output} at stride {head.stride}", err=True)
@@ -118,7 +112,7 @@ class Running:
     def give(self, image: np.ndarray) -> None:
         self._interpreter.set_tensor(self._input, image)
 
-    def run(self, finish: Callable[[np.ndarray, np.ndarray], object] | None, mask: np.ndarray) -> float:
+    def run(self, finish: Finish | None, mask: np.ndarray) -> float:
         """Milliseconds."""
         began = time.perf_counter()
         self._interpreter.invoke()
@@ -136,25 +130,31 @@ def timed(
     """Milliseconds of every head in each round, and of the mask alone on the logits as they came and on random ones."""
     with tempfile.TemporaryDirectory() as folder:
         native = NativeMask(Path(folder))
-    wanted = heads(native, grid)
-    first = rounds.start % len(wanted)  # of what is loaded first, too, each process has another
+    finish: dict[str | None, Finish | None] = {
+        None: None,
+        "exact": lambda output, mask: native.exact(output[0], grid, mask),
+        "numpy": lambda output, _: exact_mask(output[0], grid),
+        "nearest": lambda output, mask: native.nearest(output[0], grid, mask),
+    }
+    first = rounds.start % len(HEADS)  # of what is loaded first, too, each process has another
     running = {  # each its own: what another has just run would still be in the cache
-        head.name: Running(made[head.output, head.stride], 1) for head in wanted[first:] + wanted[:first]
+        head.name: Running(made[head.output, head.stride], 1) for head in HEADS[first:] + HEADS[:first]
     }
     mask = np.empty(grid.size, np.uint8)
-    times: dict[str, list[float]] = {head.name: [] for head in wanted}
+    times: dict[str, list[float]] = {head.name: [] for head in HEADS}
     alone: dict[str, list[float]] = {"C": [], "C, random logits": [], "NumPy": [], "NumPy, random logits": []}
     rng = np.random.default_rng(0)
     shape = running[BASELINE].output().shape[1:]
     noise = [rng.integers(-128, 128, shape, np.int8) for _ in range(8)]
     for number in range(rounds.start - 3, rounds.stop):
         image = images[number % len(images)]
-        for at in range(len(wanted)):
-            head = wanted[(at + number) % len(wanted)]
+        for at in range(len(HEADS)):
+            head = HEADS[(at + number) % len(HEADS)]
             runner = running[head.name]
             runner.give(image)
-            runner.run(head.finish, mask)  # as in an app, what it computes with is in the cache when it is timed
-            spent = runner.run(head.finish, mask)
+            make_mask = finish[head.finish]
+            runner.run(make_mask, mask)  # as in an app, what it computes with is in the cache when it is timed
+            spent = runner.run(make_mask, mask)
             if number >= rounds.start:  # the first ones warm up
                 times[head.name].append(spent)
         logits = running[BASELINE].output()[0]
@@ -179,13 +179,11 @@ def measured(made: Files, images: list[np.ndarray], grid: Grid, rounds: int, cla
     times, alone = (
         {name: [ms for one in found for ms in one[i][name]] for name in found[0][i]} for i in (0, 1)
     )  # fmt: skip
-    blocks = {
-        name: Timed(tuple(Block(1, (ms,)) for ms in spent), (each,) * STARTS, 0, True) for name, spent in times.items()
-    }
+    base = Timed.of(times[BASELINE], STARTS)
     rows = {
         name: {
             "median_ms": float(np.median(spent)), "min_ms": min(spent),
-            "ratio": dataclasses.asdict(ratio_of(blocks[name], blocks[BASELINE])),
+            "ratio": dataclasses.asdict(ratio_of(Timed.of(spent, STARTS), base)),
         }
         for name, spent in times.items()
     }  # fmt: skip
@@ -197,9 +195,7 @@ def measured(made: Files, images: list[np.ndarray], grid: Grid, rounds: int, cla
     }  # fmt: skip
 
 
-def scored(
-    wanted: list[Head], made: Files, dataset: Any, grid: Grid, count: int | None
-) -> dict[str, float]:  # fmt: skip
+def scored(made: Files, dataset: Any, grid: Grid, count: int | None) -> dict[str, float]:
     """mIoU of each head's masks on the validation images, by the same score as `evaluate`."""
     from pipeline.data.decoded import Decoded
     from pipeline.evaluate import confusion, mask_of
@@ -217,7 +213,7 @@ def scored(
             mask = mask_of(runner.output(), *label.shape, grid)
             totals[key] += confusion(label, mask, len(dataset.classes))
     percent = {key: float(mean_iou_percent(total)) for key, total in totals.items()}
-    return {head.name: percent[head.output, head.stride] for head in wanted}
+    return {head.name: percent[head.output, head.stride] for head in HEADS}
 
 
 def table(cases: dict[str, Any]) -> str:
@@ -252,16 +248,14 @@ def main(data: str, out: Path, rounds: int, images: int | None, core: int | None
 
     if core is not None:
         os.sched_setaffinity(0, {core})
-    native = NativeMask(Path(tempfile.mkdtemp(prefix="segquant-")))
     machine, cases = connect("host").describe(), {}
 
     grid = Grid(360, 480, "align_corners")
-    wanted = heads(native, grid)
     model, ranges, dataset = trained(data)
-    made = files(model, ranges, wanted)
+    made = files(model, ranges)
     frames = [Preprocessing(*grid.size).tensor(sample.image(), "uint8") for sample in dataset.splits["val"]]
     click.echo("scoring", err=True)
-    percent = scored(wanted, made, dataset, grid, images)
+    percent = scored(made, dataset, grid, images)
     click.echo("timing", err=True)
     found = measured(made, frames, grid, rounds, len(dataset.classes))
     for name, value in percent.items():
@@ -269,9 +263,8 @@ def main(data: str, out: Path, rounds: int, images: int | None, core: int | None
     cases["360x480, CamVid"] = found
     if large:
         grid = Grid(512, 1024, "align_corners")
-        wanted = heads(native, grid)
         model, ranges = network("fast-scnn", "512x1024", 1.0, 19)
-        made = files(model, ranges, wanted)
+        made = files(model, ranges)
         rng = np.random.default_rng(0)
         frames = [rng.integers(0, 256, (1, 512, 1024, 3), np.uint8) for _ in range(4)]
         cases["512x1024, 19 classes, random weights"] = measured(made, frames, grid, rounds // 2, 19)

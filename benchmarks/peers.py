@@ -32,7 +32,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from pipeline.nouns.device import Block  # noqa: E402
 from pipeline.timing import Timed, ratio_of  # noqa: E402
 
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
@@ -145,10 +144,7 @@ def of_starts(
     for start in range(STARTS):
         with opened(entries, threads, cores) as workers:
             times.append(timed(workers, images, range(start * each, (start + 1) * each)))
-    return [
-        Timed(tuple(Block(1, (float(ms),)) for ms in of_one), (each,) * STARTS, 0, True)
-        for of_one in np.concatenate(times).T
-    ]
+    return [Timed.of(of_one, STARTS) for of_one in np.concatenate(times).T]
 
 
 def heads_of(net: Any, size: str) -> dict[str, list[Entry]]:

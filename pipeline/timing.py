@@ -80,6 +80,12 @@ class Timed:
     warmup_runs: int
     stable: bool
 
+    @classmethod
+    def of(cls, milliseconds: Sequence[float], starts: int) -> Timed:
+        """Of what was timed elsewhere: a value for each round, in order, as many of each start."""
+        blocks = tuple(Block(1, (float(ms),)) for ms in milliseconds)
+        return cls(blocks, (len(blocks) // starts,) * starts, 0, True)
+
     @property
     def typical_ms(self) -> np.ndarray:
         return np.array([block.typical_ms for block in self.blocks])

@@ -4,6 +4,7 @@ The report's form: FAQ and compiler page at coral.ai, and logs in google-coral/e
 """
 
 import os
+import re
 import stat
 
 import pytest
@@ -81,6 +82,7 @@ def test_doctor_says_what_is_ready_and_how_to_make_it_so(cli, tmp_path, compiler
     assert before.returncode == 0 and how in before.stdout, before.stderr
     compiler(SUCCESS)
     after = cli("doctor", cwd=tmp_path, env=wide)
+    assert re.search("│ edgetpu +│.*│ yes", after.stdout) and not re.search("│ edgetpu +│.*│ yes", before.stdout)
     assert how not in after.stdout and all(name in after.stdout for name in (*targets(), *devices()))
 
 

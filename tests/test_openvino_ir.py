@@ -129,6 +129,7 @@ def test_our_networks_compute_nearly_what_litert_does(network, output, tmp_path)
         assert (openvino.facts.input_dtype, openvino.facts.output_dtype) == ("int8", expected.dtype.name)
         assert openvino.facts.output_scale == pytest.approx(litert.facts.output_scale)
         assert openvino.facts.output_zero_point == litert.facts.output_zero_point
+        assert connect("host-openvino").describe()["runtime"] == f"OpenVINO {installed('openvino')}"
         assert openvino.facts.runs_on.startswith("its CPU plugin, what is not int8 in ")
         assert openvino.time(3).runs == 3 and openvino.peak_memory_bytes() > 1 << 20
     assert got.shape == expected.shape

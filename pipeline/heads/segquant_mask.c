@@ -97,17 +97,6 @@ typedef struct {
     int64_t y, y_step, y_den, x, x_step, x_den;
 } place;
 
-static plane plane_of(const place *at, int tl, int tr, int bl, int br) {
-    const int64_t left = at->y_den * tl + at->y * (bl - tl), right = at->y_den * tr + at->y * (br - tr);
-    const int64_t left_down = at->y_step * (bl - tl), right_down = at->y_step * (br - tr);
-    plane p;
-    p.value = left * at->x_den + at->x * (right - left);
-    p.right = at->x_step * (right - left);
-    p.down = left_down * at->x_den + at->x * (right_down - left_down);
-    p.both = at->x_step * (right_down - left_down);
-    return p;
-}
-
 typedef struct {
     uint8_t *mask; /* the first pixel */
     size_t row_bytes;
@@ -119,10 +108,18 @@ typedef struct {
 
 /* The lead of class k over class a, from that column of the cell on. */
 static plane lead_of(const cell *c, int column, int k, int a) {
-    place at = c->at;
-    at.x += column * at.x_step;
-    return plane_of(&at, c->corners[0][k] - c->corners[0][a], c->corners[1][k] - c->corners[1][a],
-                    c->corners[2][k] - c->corners[2][a], c->corners[3][k] - c->corners[3][a]);
+    const int tl = c->corners[0][k] - c->corners[0][a], tr = c->corners[1][k] - c->corners[1][a];
+    const int bl = c->corners[2][k] - c->corners[2][a], br = c->corners[3][k] - c->corners[3][a];
+    const place *at = &c->at;
+    const int64_t x = at->x + column * at->x_step;
+    const int64_t left = at->y_den * tl + at->y * (bl - tl), right = at->y_den * tr + at->y * (br - tr);
+    const int64_t left_down = at->y_step * (bl - tl), right_down = at->y_step * (br - tr);
+    plane p;
+    p.value = left * at->x_den + x * (right - left);
+    p.right = at->x_step * (right - left);
+    p.down = left_down * at->x_den + x * (right_down - left_down);
+    p.both = at->x_step * (right_down - left_down);
+    return p;
 }
 
 /* A boundary cell is computed so many columns at once, so that the compiler can keep a row of them in a vector. */
@@ -256,9 +253,7 @@ int segquant_mask(const int8_t *logits, int height, int width, int classes, size
     int32_t *begin = scratch; /* of the cells -1 .. width - 1, and the end */
     uint8_t *winners[2] = {(uint8_t *)(begin + width + 2), (uint8_t *)(begin + width + 2) + width};
     for (int x = -1; x <= width; x++) begin[x + 1] = begin_of(&across, x);
-
     const int small = is_small(&down, &across);
-
     int known[2] = {-1, -1};
     for (int y = -1; y < height; y++) {
         const int from = begin_of(&down, y), to = begin_of(&down, y + 1);
