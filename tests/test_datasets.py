@@ -171,10 +171,10 @@ def test_a_label_out_of_range_is_an_error(made: tuple[str, Path], value: int) ->
 
 def test_a_colour_image_for_a_label_is_an_error(made: tuple[str, Path]) -> None:
     kind, root = made
-    write_label(a_label(root), [0], mode="RGB")
+    write_image(a_label(root), colour=(1, 2, 3))
     with pytest.raises(DataError) as error:
         opened(kind, root).splits["train"][0].label()
-    one_sentence(error, a_label(root), "mode RGB")
+    one_sentence(error, a_label(root), *(["colour (1, 2, 3)"] if kind == "voc" else ["mode RGB"]))
 
 
 @pytest.mark.parametrize("kind", ["camvid", "folder"])

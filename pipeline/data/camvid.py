@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.data.images import check_pairs, dataset_root, identity_table, list_images, sample
+from pipeline.data.labels import Labels
 from pipeline.nouns.dataset import Dataset, DatasetSource, Sample, TrainingDefaults
 
 CLASSES = (
@@ -20,16 +21,17 @@ UNLABELLED = 11
 
 def open_camvid(folder: str) -> Dataset:
     root = dataset_root(folder, LAYOUT)
-    return Dataset(f"camvid:{folder}", CLASSES, COLOURS, {s: _split(root, s) for s in ("train", "val")})
+    known = f"0 to {len(CLASSES) - 1}, and {UNLABELLED} or 255 for unlabelled"
+    labels = Labels(CLASSES, identity_table(len(CLASSES), UNLABELLED, 255), known)
+    splits = {split: _split(root, split, labels) for split in ("train", "val")}
+    return Dataset(f"camvid:{folder}", CLASSES, COLOURS, splits, labels.notes)
 
 
-def _split(root: Path, split: str) -> tuple[Sample, ...]:
+def _split(root: Path, split: str, labels: Labels) -> tuple[Sample, ...]:
     images = list_images(root / split, f"{root} with {LAYOUT}")
     pairs = [(image, root / f"{split}annot" / f"{image.stem}.png") for image in images]
     check_pairs(pairs, LAYOUT)
-    table = identity_table(len(CLASSES), UNLABELLED, 255)
-    known = f"0 to {len(CLASSES) - 1}, and {UNLABELLED} or 255 for unlabelled"
-    return tuple(sample(image.stem, image, label, table, known) for image, label in pairs)
+    return tuple(sample(image.stem, image, label, labels) for image, label in pairs)
 
 
 CAMVID = DatasetSource("camvid", "CamVid, 11 classes", LAYOUT, open_camvid, TrainingDefaults(size="360x480"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.data.images import check_pairs, check_unique, dataset_root, identity_table, sample
+from pipeline.data.labels import Labels
 from pipeline.nouns.dataset import IGNORE, Dataset, DatasetSource, Sample
 from pipeline.nouns.errors import DataError
 
@@ -60,17 +61,19 @@ def _split(root: Path, split: str) -> tuple[Sample, ...]:
     if not images:
         raise DataError(f"folder {folder} holds no CITY/*{IMAGE_SUFFIX}: expected {LAYOUT}.")
     check_unique(images)
-    by_train_id = (identity_table(len(TRAIN_CLASSES), IGNORE), f"0 to {len(TRAIN_CLASSES) - 1}, and 255 for ignored")
-    by_label_id = (label_id_table(), f"the label ids 0 to {LABEL_IDS - 1}, and 255 for ignored")
+    names = [name for _, name, _ in TRAIN_CLASSES]
+    train_ids = f"0 to {len(TRAIN_CLASSES) - 1}, and 255 for ignored"
+    by_train_id = Labels(names, identity_table(len(TRAIN_CLASSES), IGNORE), train_ids)
+    by_label_id = Labels(names, label_id_table(), f"the label ids 0 to {LABEL_IDS - 1}, and 255 for ignored")
     samples = []
     for image in images:
         name = image.name.removesuffix(IMAGE_SUFFIX)
         annotations = root / "gtFine" / split / image.parent.name
-        label, (table, known) = annotations / f"{name}_gtFine_labelTrainIds.png", by_train_id
+        label, labels = annotations / f"{name}_gtFine_labelTrainIds.png", by_train_id
         if not label.is_file():
-            label, (table, known) = annotations / f"{name}_gtFine_labelIds.png", by_label_id
+            label, labels = annotations / f"{name}_gtFine_labelIds.png", by_label_id
         check_pairs([(image, label)], LAYOUT)
-        samples.append(sample(name, image, label, table, known))
+        samples.append(sample(name, image, label, labels))
     return tuple(samples)
 
 

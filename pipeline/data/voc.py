@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.data.images import check_pairs, dataset_root, identity_table, palette, read_list, sample
+from pipeline.data.labels import Labels
 from pipeline.nouns.dataset import IGNORE, Dataset, DatasetSource, Sample
 from pipeline.nouns.errors import DataError
 
@@ -23,11 +24,14 @@ def open_voc(folder: str) -> Dataset:
     root = dataset_root(folder, LAYOUT)
     if (root / "VOC2012").is_dir():
         root /= "VOC2012"
-    splits = {split: _split(root, split) for split in ("train", "val")}
-    return Dataset(f"voc:{folder}", CLASSES, palette(len(CLASSES)), splits)
+    colours = palette(len(CLASSES))
+    known = f"0 to {len(CLASSES) - 1}, and {IGNORE} for ignored"
+    labels = Labels(CLASSES, identity_table(len(CLASSES), IGNORE), known, colours)
+    splits = {split: _split(root, split, labels) for split in ("train", "val")}
+    return Dataset(f"voc:{folder}", CLASSES, colours, splits, labels.notes)
 
 
-def _split(root: Path, split: str) -> tuple[Sample, ...]:
+def _split(root: Path, split: str, labels: Labels) -> tuple[Sample, ...]:
     listed = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     names = read_list(listed, "image list", LAYOUT)
     pairs = [(root / "JPEGImages" / f"{name}.jpg", root / "SegmentationClass" / f"{name}.png") for name in names]
@@ -37,9 +41,7 @@ def _split(root: Path, split: str) -> tuple[Sample, ...]:
                 f"{listed} lists {image.stem!r} but there is no {image}: add it or remove the line; expected {LAYOUT}."
             )
     check_pairs(pairs, LAYOUT)
-    table = identity_table(len(CLASSES), IGNORE)
-    known = f"0 to {len(CLASSES) - 1}, and {IGNORE} for ignored"
-    return tuple(sample(image.stem, image, label, table, known) for image, label in pairs)
+    return tuple(sample(image.stem, image, label, labels) for image, label in pairs)
 
 
 VOC = DatasetSource("voc", "PASCAL VOC 2012, 21 classes", LAYOUT, open_voc)

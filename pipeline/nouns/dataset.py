@@ -35,12 +35,14 @@ class Dataset:
       text: what the user wrote, e.g. 'camvid:/data/camvid'.
       classes: names in the order of their train ids.
       colours: RGB of each class, for overlays.
+      notes: () → what a user should know of the labels that have been read so far.
     """
 
     text: str
     classes: tuple[str, ...]
     colours: tuple[tuple[int, int, int], ...]
     splits: dict[str, tuple[Sample, ...]]
+    notes: Callable[[], tuple[str, ...]] = tuple
 
 
 @dataclasses.dataclass(frozen=True)

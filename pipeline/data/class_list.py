@@ -1,0 +1,97 @@
+"""Reads a list of classes: names in the order of their ids, with or without colours, as people and tools write it.
+
+    name                        one class a line
+    name R G B                  with its colour
+    name,R,G,B                  class_dict.csv, with or without the header 'name,r,g,b'
+    name:R,G,B:parts:actions    CVAT's labelmap.txt
+    0 name   or   name 0        with its id; ids must be 0, 1, 2, ... in this order
+
+Lines that begin with # are comments; blank lines do not count.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.data.decode import Colour
+from pipeline.data.images import read_list
+from pipeline.nouns.dataset import IGNORE
+from pipeline.nouns.errors import DataError
+
+LAYOUT = "one class a line, 'name' or 'name R G B', in the order of the ids"
+HEADER_WORDS = {
+    "name", "names", "class", "classes", "class_name", "classname", "label", "labels", "category", "id", "index", "value",
+    "color", "colour", "color_rgb", "rgb", "r", "g", "b", "red", "green", "blue", "parts", "actions",
+}  # fmt: skip
+FORMS = (
+    re.compile(r"(?P<name>[^:]*[^:\s])\s*:\s*(?P<rgb>(\d+\s*,\s*\d+\s*,\s*\d+)?)\s*:[^:]*(:[^:]*)?"),
+    re.compile(r"(?P<name>[^,;\t]*[^,;\s])\s*[,;\t]\s*(?P<rgb>\d+\s*[,;\t]\s*\d+\s*[,;\t]\s*\d+)\s*[,;]?"),
+    re.compile(r"(?P<name>.*\S)\s+(?P<rgb>\d+\s+\d+\s+\d+)"),
+    re.compile(r"(?P<name>[^,:;\t\[\]{}]+)(?P<rgb>)"),
+)
+"""labelmap.txt, class_dict.csv, our own with a colour, and a name alone."""
+LONGEST_NAME = 200
+
+
+def read_classes(path: Path) -> tuple[tuple[str, ...], tuple[Colour | None, ...]]:
+    """Names and the colours that the file gives; raises DataError, naming the line that cannot be a class."""
+    lines = [line for line in read_list(path, "class list", LAYOUT) if not line.startswith("#")]
+    if lines and _is_header(lines[0]):
+        lines = lines[1:]
+    names, colours = [], list[Colour | None]()
+    for line in _without_ids(lines, path):
+        name, colour = _class_of(line, path)
+        if name in names:
+            raise DataError(f"class list {path} lists {name!r} twice: remove one of them.")
+        names.append(name)
+        colours.append(colour)
+    if not 2 <= len(names) <= IGNORE:
+        raise DataError(f"class list {path} holds {len(names)} class(es): a dataset has 2 to {IGNORE}; correct it.")
+    given = [rgb for rgb in colours if rgb is not None]
+    if len(set(given)) < len(given):
+        twice = next(rgb for rgb in given if given.count(rgb) > 1)
+        both = [name for name, rgb in zip(names, colours, strict=True) if rgb == twice]
+        raise DataError(f"class list {path} gives {' and '.join(map(repr, both))} one colour, {twice}: change one.")
+    return tuple(names), tuple(colours)
+
+
+def _is_header(line: str) -> bool:
+    """A line of nothing but column names; a class that is called 'label' alone would be no header."""
+    words = [word for word in re.split(r"[\s,;:]+", line.lower()) if word]
+    return len(words) > 1 and all(word in HEADER_WORDS for word in words)
+
+
+def _without_ids(lines: Sequence[str], path: Path) -> list[str]:
+    """The lines without the ids that all of them begin, or end, with; raises DataError where those are in disorder."""
+    for form in (r"(?P<id>\d+)\s*[\s,:;=]\s*(?P<rest>\D.*)", r"(?P<rest>\D*[^\s\d,:;=])\s*[\s,:;=]\s*(?P<id>\d+)"):
+        found = [re.fullmatch(form, line) for line in lines]
+        if not found or not all(found):
+            continue
+        for place, match in enumerate(found):
+            if match is not None and int(match["id"]) != place:
+                raise DataError(
+                    f"class list {path} gives {match['rest']!r} the id {match['id']}, and it stands at place {place}:"
+                    " put the classes in the order of their ids, from 0 on."
+                )
+        return [match["rest"] for match in found if match is not None]
+    return list(lines)
+
+
+def _class_of(line: str, path: Path) -> tuple[str, Colour | None]:
+    match = next((match for form in FORMS if (match := form.fullmatch(line))), None)
+    if match is None or len(match["name"]) > LONGEST_NAME or match["name"].lower() in ("name", "names", "classes"):
+        raise DataError(
+            f"class list {path} has the line {line[:60]!r}, which is no class: expected {LAYOUT}; remove headers, and"
+            " begin comments with #."
+        )
+    numbers = [int(n) for n in re.findall(r"\d+", match["rgb"])]
+    if not numbers:
+        return match["name"].strip(), None
+    colour = (numbers[0], numbers[1], numbers[2])
+    if max(colour) > 255:
+        raise DataError(
+            f"class list {path} gives {match['name']!r} the colour {colour}: red, green and blue are 0 to 255."
+        )
+    return match["name"].strip(), colour

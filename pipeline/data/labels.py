@@ -1,0 +1,190 @@
+"""Turns the values of a dataset's label files into train ids, and notices where they cannot mean what they seem to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.data.decode import Colour, Mask, matches_in_size, read_mask
+from pipeline.nouns.dataset import IGNORE
+from pipeline.nouns.errors import DataError
+
+FOREGROUND = 255
+"""How many tools paint the object of a binary mask."""
+ENOUGH = 50
+"""Binary masks with foreground after which no more are asked whether one of them holds a 1."""
+VOID = (224, 224, 192)
+"""PASCAL VOC's colour of pixels that belong to no class."""
+
+
+class Labels:
+    """Reads the label files of one dataset; any thread may ask.
+
+    What one file says must not contradict another: a palette that gives an index two colours, or 0 and 255 in one
+    binary mask and 0 and 1 in the next, are errors that name both.
+    """
+
+    def __init__(
+        self, classes: Sequence[str], table: Sequence[int], known: str, colours: Sequence[Colour | None] = (),
+        binary: Sequence[Path] = (),
+    ) -> None:  # fmt: skip
+        """
+        Args:
+          table: train id of each id of a file; −1 marks an id that may not occur.
+          known: the allowed ids, in words.
+          colours: of each class where they are given; then they decide, and not the index in a palette.
+          binary: all label files of a set with two classes, in which 255 may stand for the second one.
+        """
+        self.classes, self.known = tuple(classes), known
+        self._table = np.full(256, -1, np.int16)
+        self._table[: len(table)] = table
+        self._given = tuple(colours)
+        self._class_of = {rgb: i for i, rgb in enumerate(colours) if rgb is not None}
+        self._binary = tuple(binary)
+        self._lock = threading.Lock()
+        self._foreground: bool | None = None if binary else False
+        self._palettes: dict[int, tuple[Colour, Path]] = {}
+        self._reordered: set[Path] = set()
+        self._doubtful: set[Path] = set()
+
+    def read(self, path: Path, image_path: Path) -> np.ndarray:
+        """uint8 [h, w] of train ids, IGNORE where there is none; raises DataError."""
+        mask = read_mask(path)
+        height, width = mask.values.shape
+        if (reason := matches_in_size(image_path, (height, width))) is not None:
+            raise DataError(f"label {path} is {height}x{width} but {reason}: they must have one size.")
+        if mask.coded:
+            return self._of_colours(mask, path)
+        grey = all(rgb == (i, i, i) for i, rgb in mask.colours.items())
+        if mask.colours and not grey and self._class_of:
+            return self._by_palette(mask, path)[mask.values]
+        if mask.colours and not grey:
+            self._remember(mask, path)
+        ids = self._with_foreground(mask.values, path) if self._binary else mask.values
+        label = self._table[ids]
+        if label.min() < 0:
+            bad = int(ids[label < 0][0])
+            raise DataError(
+                f"label {path} holds the value {bad}: allowed are {self.known}; correct the label or the classes."
+            )
+        return label.astype(np.uint8)
+
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the labels read so far."""
+        found = []
+        if self._foreground and len(self.classes) > 1:
+            found.append(f"the labels hold 0 and 255 only: 255 is read as 1, {self.classes[1]!r}")
+        if self._doubtful:
+            found.append(
+                f"{len(self._doubtful)} label(s), such as {min(self._doubtful)}, hold 0 and 255 and no 1, others hold 1:"
+                f" 255 is ignored in all of them; where it stands for {self.classes[1]!r}, write 1"
+            )
+        if self._reordered:
+            found.append(
+                f"the palette of {len(self._reordered)} label(s), such as {min(self._reordered)}, has the classes in"
+                " another order: the colours decide"
+            )
+        return tuple(found)
+
+    def _of_colours(self, mask: Mask, path: Path) -> np.ndarray:
+        """A colour picture: each pixel's colour is that of its class."""
+        if not self._class_of or None in self._given:
+            raise DataError(
+                f"label {path} has mode RGB: a label image has one channel (or a palette) whose value is the class, or,"
+                " in a dataset whose class list gives every class its colour, those colours; convert it."
+            )
+        codes = {(red << 16) + (green << 8) + blue: i for (red, green, blue), i in self._class_of.items()}
+        codes.setdefault((VOID[0] << 16) + (VOID[1] << 8) + VOID[2], IGNORE)
+        label = np.full(mask.values.shape, -1, np.int16)
+        for code, train_id in codes.items():
+            label[mask.values == code] = train_id
+        if label.min() < 0:
+            code = int(mask.values[label < 0][0])
+            raise DataError(
+                f"label {path} holds the colour {(code >> 16, code >> 8 & 255, code & 255)}, which is no class's; the"
+                f" classes have {self._colours_in_words()}. Correct the label or the class list."
+            )
+        return label.astype(np.uint8)
+
+    def _by_palette(self, mask: Mask, path: Path) -> np.ndarray:
+        """uint8 [256]: train id of each index of this file, by the colours."""
+        found = np.full(256, IGNORE, np.uint8)
+        for index, rgb in mask.colours.items():
+            by_index = int(self._table[index])
+            if rgb in self._class_of:
+                found[index] = self._class_of[rgb]
+                if found[index] != by_index:
+                    with self._lock:
+                        self._reordered.add(path)
+            elif by_index == IGNORE or rgb == VOID:
+                continue
+            elif 0 <= by_index < len(self._given) and self._given[by_index] is None:
+                found[index] = by_index
+            else:
+                raise DataError(
+                    f"label {path} paints index {index} in {rgb}, which is no class's colour; the classes have"
+                    f" {self._colours_in_words()}. Correct the palette or the class list, or save the labels without a"
+                    " palette: then the index is the class."
+                )
+        return found
+
+    def _colours_in_words(self) -> str:
+        shown = [f"{name} {rgb}" for name, rgb in zip(self.classes, self._given, strict=True) if rgb is not None]
+        return ", ".join(shown[:8]) + (", …" if len(shown) > 8 else "")
+
+    def _remember(self, mask: Mask, path: Path) -> None:
+        """Raises DataError where another file's palette has another colour for the same index."""
+        with self._lock:
+            for index, rgb in mask.colours.items():
+                if self._table[index] == IGNORE:
+                    continue
+                before, where = self._palettes.setdefault(index, (rgb, path))
+                if before != rgb:
+                    raise DataError(
+                        f"label {path} paints index {index} in {rgb}, and label {where} paints it in {before}: one of"
+                        " them has other ids. Save all labels with one palette, or give the classes their colours in"
+                        " the class list: then the colours decide."
+                    )
+
+    def _with_foreground(self, ids: np.ndarray, path: Path) -> np.ndarray:
+        """The ids, 255 made 1 where that is what it stands for in this dataset."""
+        ones, marked = bool((ids == 1).any()), bool((ids == FOREGROUND).any())
+        if self._is_foreground():
+            if ones:
+                raise DataError(
+                    f"label {path} holds the value 1, others of the set hold 0 and 255 only, which is read as 0 and 1:"
+                    " write all labels in one way."
+                )
+            return np.where(ids == FOREGROUND, np.uint8(1), ids) if marked else ids
+        if marked and not ones and (ids == 0).any():
+            with self._lock:
+                self._doubtful.add(path)
+        return ids
+
+    def _is_foreground(self) -> bool:
+        with self._lock:
+            if self._foreground is None:
+                self._foreground = _no_ones(self._binary)
+            return self._foreground
+
+
+def _no_ones(paths: Sequence[Path]) -> bool:
+    """Whether the files hold 255 and none of them a 1; after ENOUGH files with a 255 the others are believed."""
+    marked = 0
+    for path in paths:
+        try:
+            mask = read_mask(path)
+        except DataError:
+            continue  # it is named when it is read
+        if mask.coded:
+            continue
+        values = np.bincount(mask.values.ravel(), minlength=256)
+        if values[1]:
+            return False
+        marked += bool(values[FOREGROUND])
+        if marked >= ENOUGH:
+            break
+    return marked > 0

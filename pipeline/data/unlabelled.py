@@ -1,0 +1,101 @@
+"""Photos without labels, to calibrate on: the images of any folder, but no masks."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.data import sources
+from pipeline.data.decode import ONE_CHANNEL, opened, orientation, read_image
+from pipeline.data.images import IMAGE_SUFFIXES, dataset_root
+from pipeline.nouns.dataset import IGNORE, Sample
+from pipeline.nouns.errors import DataError
+
+Say = Callable[[str], None]
+
+LABEL_FOLDERS = (
+    "masks", "mask", "labels", "label", "annotations", "annotation", "annot", "gtfine", "gtcoarse", "gt",
+    "groundtruth", "ground_truth", "segmentationclass", "segmentationobject", "segmentationclassaug",
+)  # fmt: skip
+LABEL_ENDINGS = ("_mask", "_masks", "_label", "_labels", "_gt", "_seg", "ids", "_color", "_annot")
+FEWEST_COLOURS = 16
+"""A picture of 2 to as many colours is drawn, not photographed."""
+
+
+def unlabelled(folder: str, say: Say) -> tuple[Sample, ...]:
+    """The images of a folder, in all its folders below, as samples whose every pixel is IGNORE.
+
+    Of a whole dataset in one of the known layouts its training images. Label files are left out, and counted aloud.
+    Raises DataError.
+    """
+    root = dataset_root(folder, "images")
+    if (known := _of_dataset(folder, say)) is not None:
+        return known
+    found = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    labels = _labels_among(root, found)
+    photos = [path for path in found if path not in labels]
+    if not photos:
+        but = f" but {len(labels)} that look like labels, such as {min(labels)}" if labels else ""
+        raise DataError(f"folder {root} holds no image ({', '.join(IMAGE_SUFFIXES)}), nor does any below it{but}.")
+    if labels:
+        say(f"note: {len(labels)} files below {root} look like labels and are left out, such as {min(labels)}")
+    return tuple(
+        Sample(str(path.relative_to(root)), functools.partial(_photo, path), functools.partial(_nothing, path))
+        for path in photos
+    )
+
+
+def _of_dataset(folder: str, say: Say) -> tuple[Sample, ...] | None:
+    for source in sources().values():
+        if not source.layout:
+            continue
+        try:
+            samples = source.open(folder).splits["train"]
+        except DataError:
+            continue
+        say(f"note: {folder} is a whole dataset ({source.title}): its {len(samples)} training images are used")
+        return tuple(Sample(s.name, s.image, functools.partial(_nothing_of, s)) for s in samples)
+    return None
+
+
+def _labels_among(root: Path, paths: Iterable[Path]) -> set[Path]:
+    """By the names of their folders, by their own, or as one-channel pictures beside a colour picture of that name."""
+    named, colour, grey = set(), set(), []
+    for path in paths:
+        above = {part.lower() for part in path.relative_to(root).parts[:-1]}
+        if any(part in LABEL_FOLDERS or part.endswith("annot") for part in above):
+            named.add(path)
+        elif path.stem.lower().endswith(LABEL_ENDINGS):
+            named.add(path)
+        else:
+            with opened(path, "image") as image:
+                one_channel = image.mode in ONE_CHANNEL
+            if one_channel:
+                grey.append(path)
+            else:
+                colour.add(path.stem)
+    return named | {path for path in grey if path.stem in colour}
+
+
+def _photo(path: Path) -> np.ndarray:
+    image = read_image(path)
+    codes = image.reshape(-1, 3).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    colours = len(np.unique(codes))
+    if 2 <= colours <= FEWEST_COLOURS:
+        raise DataError(
+            f"image {path} has {colours} colours only and looks like a label: name a folder that holds photos alone."
+        )
+    return image
+
+
+def _nothing(path: Path) -> np.ndarray:
+    with opened(path, "image") as image:
+        size = (image.width, image.height) if orientation(image) >= 5 else (image.height, image.width)
+    return np.full(size, IGNORE, np.uint8)
+
+
+def _nothing_of(sample: Sample) -> np.ndarray:
+    return np.full(sample.image().shape[:2], IGNORE, np.uint8)
