@@ -37,8 +37,9 @@ from typing import Any  # noqa: E402, I001
 import click  # noqa: E402
 
 from pipeline.options import (  # noqa: E402
-    ARTIFACT_TARGET, COMPILER, DEVICE_SETTINGS, FORCE, IMAGES, JSON, OUTPUT, OUTPUT_STRIDE, PARENT, PER_TENSOR, RUN,
-    SOC, Main, calibration_of, calibration_options, new_run_options, quiet_tensorflow, say, threads_of, write_numbers,
+    ARTIFACT_TARGET, BATCH, COMPILER, DEVICE_SETTINGS, FORCE, IMAGES, JSON, LEARNING_RATE, MOST_SECONDS, OUTPUT,
+    OUTPUT_STRIDE, PARENT, PER_TENSOR, PROFILED, RUN, SOC, STEPS, Main, Number, calibration_of,
+    calibration_options, new_run_options, quiet_tensorflow, say, threads_of, write_numbers,
 )  # fmt: skip
 
 
@@ -84,9 +85,9 @@ def _train(
 @main.command()
 @RUN
 @new_run_options
-@click.option("--steps", type=click.IntRange(1), help="Weight updates.  [default: the dataset's]")
-@click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Images per step.")
-@click.option("--learning-rate", type=float, help="Peak; decays polynomially to 0.  [default: the dataset's]")
+@click.option("--steps", type=STEPS, help="Weight updates.  [default: the dataset's]")
+@click.option("--batch", type=BATCH, default=8, show_default=True, help="Images per step.")
+@click.option("--learning-rate", type=LEARNING_RATE, help="Peak; decays polynomially to 0.  [default: the dataset's]")
 @PARENT
 @FORCE
 def train(
@@ -102,7 +103,7 @@ def train(
     from pipeline.resolve import Wanted, run_to_train
     from pipeline.train import adopt
 
-    run = run_to_train(run_path, Wanted(**wanted), say)
+    run = click.get_current_context().with_resource(run_to_train(run_path, Wanted(**wanted), say))
     if parent is not None:
         adopt(run, parent, say)
     else:
@@ -113,21 +114,21 @@ def train(
 @RUN
 @new_run_options
 @PARENT
-@click.option("--steps", type=click.IntRange(1), help="Weight updates of the QAT.  [default: the dataset's]")
-@click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Images per step.")
-@click.option("--learning-rate", type=float, help="Peak of the QAT.  [default: the dataset's]")
+@click.option("--steps", type=STEPS, help="Weight updates of the QAT.  [default: the dataset's]")
+@click.option("--batch", type=BATCH, default=8, show_default=True, help="Images per step.")
+@click.option("--learning-rate", type=LEARNING_RATE, help="Peak of the QAT.  [default: the dataset's]")
 @click.option(
     "--labels/--no-labels", default=True, show_default=True, help="Without: learns from the float parent alone."
 )
 @click.option(
-    "--distil", type=click.FloatRange(0), default=10.0, show_default=True, help="Weight of the float parent's say."
+    "--distil", type=Number(0, 1e6), default=10.0, show_default=True, help="Weight of the float parent's say."
 )
 @click.option("--ranges", type=click.Choice(["learned", "frozen"]), default="learned", show_default=True)
 @click.option(
-    "--freeze-statistics", type=click.FloatRange(0, 1), default=0.0, show_default=True, metavar="SHARE",
+    "--freeze-statistics", type=Number(0, 1), default=0.0, show_default=True, metavar="SHARE",
     help="After this share of the steps batch norm's statistics stay as they are; 0: the parent's, always.",
 )  # fmt: skip
-@click.option("--evaluations", type=click.IntRange(1), help="Checkpoints to choose from.  [default: one in 50 steps]")
+@click.option("--evaluations", type=STEPS, help="Checkpoints to choose from.  [default: one in 50 steps]")
 @PER_TENSOR
 @calibration_options
 @click.option("--control", is_flag=True, help="The same training in float: what the steps alone bring.")
@@ -154,7 +155,7 @@ def qat(
     from pipeline.resolve import Wanted, run_to_train
     from pipeline.train import adopt, defaults_of
 
-    run = run_to_train(run_path, Wanted(**wanted), say)
+    run = click.get_current_context().with_resource(run_to_train(run_path, Wanted(**wanted), say))
     if parent is not None:
         adopt(run, parent, say)
     elif not (run.float_dir / "result.json").is_file():
@@ -215,7 +216,7 @@ def convert(
     run_path: Path | None, target_name: str, soc: str | None, output: Any, stride: Any, io: Any,
     parent_method: str | None, per_tensor: bool, weights: Any, level: int | None, rewrites: bool,
     approximations: tuple[str, ...],
-    compiler_command: str | None, require_compiled: bool, force: bool, json_path: Path | None, **said: Any,
+    compiler_command: str | None, require_compiled: bool, force: bool, json_path: str | None, **said: Any,
 ) -> None:  # fmt: skip
     """Convert to a .tflite file for one target, and check the file against the target's contract.
 
@@ -260,6 +261,7 @@ def convert(
     asked = Quantization(parent_method, calibration_of(said), per_tensor)
     output, stride = converting.output_and_stride(run, target, output, stride, io, say)
     artifact = converting.convert(run, target, say, output=output, stride=stride, io=io, asked=asked, force=force)
+    run.name_target(target.name)
     converting.float_reference(run, output, stride, say)
     click.echo(
         f"{artifact.path}  {artifact.path.stat().st_size / (1 << 20):.2f} MiB  {artifact.recipe['method']}, checked"
@@ -271,7 +273,7 @@ def convert(
 
 def _convert_all(
     run_path: Path | None, output: Any, stride: Any, io: Any, asked: Any, rewrites: bool, require_compiled: bool,
-    force: bool, json_path: Path | None,
+    force: bool, json_path: str | None,
 ) -> None:  # fmt: skip
     """Every target in turn; exit code 1 where one failed."""
     from pipeline.convert_all import convert_all
@@ -308,7 +310,7 @@ def _convert_all(
 @JSON
 def calibrate(
     run_path: Path | None, methods: tuple[str, ...], selections: tuple[str, ...], counts: tuple[int, ...],
-    folder: str | None, per_tensor: bool, json_path: Path | None,
+    folder: str | None, per_tensor: bool, json_path: str | None,
 ) -> None:  # fmt: skip
     """Compare ways to calibrate: estimator, choice of images, and their number.
 
@@ -334,7 +336,7 @@ def calibrate(
 @ARTIFACT_TARGET
 @click.option("--images", type=click.IntRange(1), default=4, show_default=True, help="Validation images to compare on.")
 @JSON
-def agree(run_path: Path | None, target_name: str | None, images: int, json_path: Path | None) -> None:
+def agree(run_path: Path | None, target_name: str | None, images: int, json_path: str | None) -> None:
     """Show where the Keras network and the file made from it part, layer by layer.
 
     The file runs on LiteRT's reference kernels, the exact ones; the Keras network computes in the same integer
@@ -349,7 +351,7 @@ def agree(run_path: Path | None, target_name: str | None, images: int, json_path
     if target_name:
         find_target(target_name)
     run = run_to_use(run_path, say)
-    agreement = agreeing.agree(run, newest_artifact(run, target_name), images, say)
+    agreement = agreeing.agree(run, newest_artifact(run, target_name, say), images, say)
     write_numbers(json_path, agreement.to_json())
     show_agreement(agreement)
 
@@ -364,12 +366,12 @@ def agree(run_path: Path | None, target_name: str | None, images: int, json_path
 @IMAGES
 @JSON
 def evaluate(
-    run_path: Path | None, weights: str, target_name: str | None, split: str, images: int | None, json_path: Path | None
+    run_path: Path | None, weights: str, target_name: str | None, split: str, images: int | None, json_path: str | None
 ) -> None:
     """Score the float network in Keras, or an artifact in LiteRT, on labelled images."""
     quiet_tensorflow()
     from pipeline import convert as converting
-    from pipeline.data import open_dataset
+    from pipeline.data import dataset_of
     from pipeline.data.decoded import Decoded
     from pipeline.evaluate import on_this_machine, score_masks
     from pipeline.resolve import newest_artifact, run_to_use
@@ -380,13 +382,13 @@ def evaluate(
     if target_name:
         find_target(target_name)
     run = run_to_use(run_path, say)
-    dataset = open_dataset(run.config.data)
+    dataset = dataset_of(run)
     decoded = Decoded(dataset.splits[split])
     if weights == "float":
         what = run.float_dir / "best.weights.h5"
         score = score_masks(decoded, keras_infer(converting.load_float(run, what)), dataset.classes, images)
     else:
-        artifact = newest_artifact(run, target_name)
+        artifact = newest_artifact(run, target_name, say)
         what = artifact.path
         with on_this_machine(artifact.path, run.preprocessing, run.config.model.resize) as infer:
             score = score_masks(decoded, infer, dataset.classes, images)
@@ -403,21 +405,28 @@ def evaluate(
 )  # fmt: skip
 @click.option("--protocol", type=click.Choice(["default", "mlperf"]), default="default", show_default=True,
               help="mlperf: 1024 inferences and 60 seconds at least.")  # fmt: skip
-@click.option("--runs", type=click.IntRange(1), help="Timed inferences at least.  [default: the protocol's]")
-@click.option("--seconds", type=click.FloatRange(0), help="Timing at least.  [default: the protocol's]")
-@click.option("--starts", type=click.IntRange(2), help="How often each file is started.  [default: the protocol's]")
+@click.option("--runs", type=STEPS, help="Timed inferences at least.  [default: the protocol's]")
+@click.option("--seconds", type=Number(0, MOST_SECONDS), help="Timing at least.  [default: the protocol's]")
+@click.option(
+    "--starts", type=click.IntRange(2, 1000), help="How often each file is started.  [default: the protocol's]"
+)
 @click.option("--threads", default="1", show_default=True, metavar="N[,N...]", help="CPU threads; several: a sweep.")
 @click.option("--vs", "other", type=click.Path(path_type=Path), metavar="FILE|RUN", help="Is it faster than this one?")
 @click.option("--heads", is_flag=True, help="Instead: all its network's ways to a full-size mask.")
 @IMAGES
 @DEVICE_SETTINGS
 @JSON
-@click.option("--max-drop", type=float, metavar="POINTS", help="Gate: exit 1 when mIoU drops by more.")
-@click.option("--max-latency-ms", type=float, metavar="MS", help="Gate: exit 1 when the median latency is higher.")
+@click.option("--max-drop", type=Number(-100, 100), metavar="POINTS", help="Gate: exit 1 when mIoU drops by more.")
+@click.option(
+    "--max-latency-ms",
+    type=Number(0, min_open=True),
+    metavar="MS",
+    help="Gate: exit 1 when the median latency is higher.",
+)
 def bench(
     run_path: Path | None, target_name: str | None, device_names: tuple[str, ...], protocol: str, runs: int | None,
     seconds: float | None, starts: int | None, threads: str, other: Path | None, heads: bool, images: int | None,
-    json_path: Path | None, max_drop: float | None, max_latency_ms: float | None, **said: Any,
+    json_path: str | None, max_drop: float | None, max_latency_ms: float | None, **said: Any,
 ) -> None:  # fmt: skip
     """Measure an artifact beside its float parent: accuracy drop and latency, on one device or several.
 
@@ -443,7 +452,7 @@ def bench(
         best = "the best device attached: " if name == "best" else ""
         say(f"device {chosen.name} ({best}{selector or chosen.find()})")
     run = run_to_use(run_path, say)
-    artifact = newest_artifact(run, target_name)
+    artifact = newest_artifact(run, target_name, say)
     given: dict[str, Any] = {"runs": runs, "seconds": seconds, "starts": starts}
     how = dataclasses.replace(PROTOCOLS[protocol], **{k: v for k, v in given.items() if v is not None})
     if heads:
@@ -467,7 +476,7 @@ def bench(
         from pipeline.nouns.artifact import output_of
 
         parent = float_reference(run, *output_of(artifact.recipe), say)
-    against = to_compare(other, target_name) if other else None
+    against = to_compare(other, target_name, say) if other else None
     plan = benching.Plan(run, artifact, parent, against, how, threads_of(threads), images=images)
     measurements = []
     try:
@@ -492,14 +501,14 @@ def bench(
 @click.option("--all", "every_op", is_flag=True, help="Show the accelerated ops as well.")
 @click.option("--no-compiler", is_flag=True, help="Go by the rules alone; do not ask the target's own compiler.")
 @click.option(
-    "--wait", type=click.FloatRange(0), default=20.0, show_default=True, metavar="SECONDS",
+    "--wait", type=Number(0, MOST_SECONDS), default=20.0, show_default=True, metavar="SECONDS",
     help="How long a compiler may take; after that the rules answer alone.",
 )  # fmt: skip
 @COMPILER
 @JSON
 def inspect(
     file: Path, names: tuple[str, ...], level: int | None, soc: str | None, every_op: bool, no_compiler: bool,
-    wait: float, compiler_command: str | None, json_path: Path | None,
+    wait: float, compiler_command: str | None, json_path: str | None,
 ) -> None:  # fmt: skip
     """What a target makes of a .tflite file, ours or not, operator by operator: accelerated, falls back, or refused.
 
@@ -524,17 +533,17 @@ def inspect(
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @RUN
 @ARTIFACT_TARGET
-@click.option("--runs", type=click.IntRange(4), default=100, show_default=True, help="Inferences with the profiler.")
+@click.option("--runs", type=PROFILED, default=100, show_default=True, help="Inferences with the profiler.")
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="CPU threads.")
 @click.option("--all", "every_op", is_flag=True, help="Show every op, however short.")
 @JSON
 def profile(
     file: Path | None, run_path: Path | None, target_name: str | None, runs: int, threads: int, every_op: bool,
-    json_path: Path | None,
+    json_path: str | None,
 ) -> None:  # fmt: skip
     """Where an inference spends its time on this machine's CPU, op by op, beside what the machine could attain.
 
-    FILE is any .tflite file; without it, the run's artifact that was converted last. Times are from the runtime's own
+    FILE is any .tflite file; without it, the run's artifact. Times are from the runtime's own
     profiler; MACs and bytes are counted from the file; peaks are measured in the same runtime.
     """
     from pipeline.profile import profile as measure
@@ -545,7 +554,7 @@ def profile(
     if target_name:
         find_target(target_name)
     if file is None:
-        file = newest_artifact(run_to_use(run_path, say), target_name).path
+        file = newest_artifact(run_to_use(run_path, say), target_name, say).path
     result = measure(file, threads, runs)
     write_numbers(json_path, result.to_json())
     show_profile(result, every_op)

@@ -12,7 +12,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from pipeline import quantize
 from pipeline.convert import load_float
-from pipeline.data import open_dataset
+from pipeline.data import dataset_of
 from pipeline.imitate import Imitation
 from pipeline.nouns.agreement import CLOSE_STEPS, PARTS_PERCENT, Agreement, LayerAgreement
 from pipeline.nouns.artifact import Artifact, output_of
@@ -103,7 +103,7 @@ def tallies_of(graph: Graph, names: dict[str, str]) -> dict[str, _Tally]:
 def agree(run: Run, artifact: Artifact, images: int, say: Say) -> Agreement:
     """Runs both on the first ``images`` validation images; the file on LiteRT's reference kernels."""
     model, ranges = parent_of(run, artifact)
-    samples = open_dataset(run.config.data).splits["val"][:images]
+    samples = dataset_of(run).splits["val"][:images]
     say(f"comparing every layer on {len(samples)} validation images, on reference kernels (slow)")
 
     def shown() -> Iterator[np.ndarray]:

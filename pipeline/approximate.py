@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data import open_dataset
+from pipeline.data import dataset_of
 from pipeline.data.decoded import Decoded
 from pipeline.evaluate import confusion, deployed
 from pipeline.nouns.run import Run
@@ -22,7 +22,7 @@ def effect(run: Run, exact: bytes, approximate: bytes, say: Say) -> dict[str, An
     Returns what the recipe keeps of it: images, agreement_percent (share of all pixels with the same class in both
     masks), the mIoU of each, and the drop from the first to the second in percentage points.
     """
-    dataset = open_dataset(run.config.data)
+    dataset = dataset_of(run)
     decoded = Decoded(dataset.splits["val"])
     say(f"measuring what that does to the masks, on {len(decoded)} val images of {run.config.data}")
     totals = [np.zeros((len(dataset.classes),) * 2, np.int64) for _ in range(2)]

@@ -21,14 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data import open_dataset
+from pipeline.data import dataset_of
 from pipeline.data.decoded import Decoded
 from pipeline.devices import connect, device
 from pipeline.evaluate import confusion, mask_of
 from pipeline.heads.timing import mask_note
 from pipeline.nouns.artifact import Artifact
 from pipeline.nouns.device import Connection, Device, How, Runner, Settings
-from pipeline.nouns.errors import ArtifactError, DeviceError, GateFailed, RunError
+from pipeline.nouns.errors import ArtifactError, DeviceError, GateFailed
 from pipeline.nouns.files import sha256, write_atomically
 from pipeline.nouns.mask import Grid
 from pipeline.nouns.measurement import HeadsMeasurement, Latency, Measured, Measurement, OnHost, Ratio, Swept
@@ -156,9 +156,7 @@ class Loaded:
 def bench_on(plan: Plan, kind: Device, name: str, connection: Connection, say: Say) -> Measurement:
     """Scores and times the plan's files on one device; raises the errors of both."""
     run, artifact, threads = plan.run, plan.artifact, plan.threads[0]
-    dataset = open_dataset(run.config.data)
-    if dataset.classes != run.config.classes:
-        raise RunError(f"{run.config.data} has other classes than the run: restore the dataset or make a new run.")
+    dataset = dataset_of(run)
     decoded = Decoded(dataset.splits[plan.split])
     count = len(decoded) if plan.images is None else min(plan.images, len(decoded))
     notes, ratios, swept, unfinished, on_host = [], list[Ratio](), [], "", None
@@ -309,6 +307,11 @@ def _notes(
     artifact, target = plan.artifact, plan.artifact.recipe["target"]
     if loaded[1].runner.facts.runs_on == "XNNPACK" and "cpu" not in target.split("-"):
         yield f"latency is of this device's CPU, not of {target}"
+    if plan.against is not None and (ours := plan.run.preprocessing.shape) != plan.against.takes:
+        yield (
+            f"{plan.against.path} takes an image of shape {list(plan.against.takes)}, the artifact {list(ours)}: their"
+            " times are not of the same work"
+        )
     if artifact.compiled is not None and loaded[1].path != artifact.compiled:
         yield (
             f"{artifact.compiled.name} is not for this device: scored and timed through its uncompiled twin"
@@ -362,15 +365,18 @@ def save(run: Run, measurement: Measurement | HeadsMeasurement, name: str = "hos
 
 
 def check_gates(measurement: Measurement, max_drop: float | None, max_latency_ms: float | None) -> None:
-    """Raises GateFailed with a sentence for each limit that the artifact is beyond; DeviceError where it is unknown."""
+    """Raises GateFailed with a sentence for each limit that the artifact is beyond; DeviceError where it is unknown.
+
+    What is no number keeps no limit.
+    """
     if measurement.unfinished:
         raise DeviceError(f"{measurement.unfinished} What was measured until then is kept.")
     assert measurement.artifact.latency
     failed = []
-    if max_drop is not None and measurement.drop_points > max_drop:
+    if max_drop is not None and not measurement.drop_points <= max_drop:
         failed.append(f"the drop is {measurement.drop_points:.2f} points, --max-drop allows {max_drop:g}")
     median = measurement.artifact.latency.median_ms
-    if max_latency_ms is not None and median > max_latency_ms:
+    if max_latency_ms is not None and not median <= max_latency_ms:
         failed.append(f"the median latency is {median:.2f} ms, --max-latency-ms allows {max_latency_ms:g}")
     if failed:
         raise GateFailed(f"gate failed: {'; '.join(failed)} ({measurement.artifact.file}).")

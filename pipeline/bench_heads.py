@@ -12,7 +12,7 @@ from pathlib import Path
 import models
 from pipeline.bench import CHUNK, Loaded, alone_on, masks_on, notes_on_times
 from pipeline.convert import Parent, graph_for, outside
-from pipeline.data import open_dataset
+from pipeline.data import dataset_of
 from pipeline.data.decoded import Decoded
 from pipeline.devices import connect, device
 from pipeline.fold import Output, Stride
@@ -103,7 +103,7 @@ def bench_heads(
     target, kind = target_of(recipe), device(name)[0]
     wanted, parent = ways(target, recipe["io"], coarsest), parent_of(run, artifact)
     makes_masks = kind.makes_masks and compiler() is not None
-    dataset = open_dataset(run.config.data)
+    dataset = dataset_of(run)
     decoded = Decoded(dataset.splits["val"])
     count = len(decoded) if images is None else min(images, len(decoded))
     grid = Grid(run.preprocessing.height, run.preprocessing.width, spec.resize)

@@ -13,8 +13,8 @@ from calib.estimators import estimator
 from calib.images import Candidates, choose, pooled_features, selection
 from calib.ranges import measure
 from pipeline import quantize
-from pipeline.data import open_dataset
-from pipeline.data.images import unlabelled
+from pipeline.data import dataset_of
+from pipeline.data.unlabelled import unlabelled
 from pipeline.nouns.calibration import Calibration
 from pipeline.nouns.dataset import IGNORE, Sample
 from pipeline.nouns.errors import BadSpec
@@ -25,9 +25,9 @@ from pipeline.nouns.run import Run
 Say = Callable[[str], None]
 
 
-def samples_for(run: Run, folder: str | None) -> tuple[Sample, ...]:
+def samples_for(run: Run, folder: str | None, say: Say) -> tuple[Sample, ...]:
     """The samples to calibrate on: the images of ``folder``, or the run's training split. Raises DataError."""
-    return unlabelled(folder) if folder else open_dataset(run.config.data).splits["train"]
+    return unlabelled(folder, say) if folder else dataset_of(run).splits["train"]
 
 
 def class_shares(samples: Sequence[Sample], num_classes: int) -> np.ndarray:

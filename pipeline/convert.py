@@ -114,7 +114,7 @@ def choose_parent(run: Run, target: Target, asked: Quantization, say: Say) -> Pa
         say("there is no QAT network in this run: post-training quantization (`python cli.py qat` trains one)")
     model = load_float(run, best)
     asked_calibration = asked.calibration or Calibration()
-    candidates = candidates_of(model, run, samples_for(run, asked_calibration.folder), say)
+    candidates = candidates_of(model, run, samples_for(run, asked_calibration.folder, say), say)
     ranges, calibration = calibrate(model, run, candidates, asked_calibration, say)
     return Parent("ptq", best, ranges, calibration, asked.per_tensor)
 

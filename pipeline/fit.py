@@ -63,9 +63,14 @@ class Schedule:
     statistics_until: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1 or self.learning_rate <= 0:
+        if self.steps < 1 or self.batch < 1 or not 0 < self.learning_rate < math.inf or not 0 <= self.distil < math.inf:
             raise RunError(
-                f"steps {self.steps}, batch {self.batch}, learning rate {self.learning_rate}: all must be positive."
+                f"steps {self.steps}, batch {self.batch}, learning rate {self.learning_rate}, weight of the teacher"
+                f" {self.distil}: all must be positive and finite."
+            )
+        if self.steps * self.batch >= 1 << 31:
+            raise RunError(
+                f"{self.steps} steps of {self.batch} images are {self.steps * self.batch} images: less than {1 << 31}."
             )
         if not self.labels and not self.distil:
             raise RunError("without labels there is only the teacher to learn from: its weight must not be 0.")

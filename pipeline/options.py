@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import sys
 import tempfile
@@ -67,11 +69,65 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
-def write_numbers(path: Path | None, numbers: dict[str, Any]) -> None:
-    """What --json asks for."""
-    if path:
-        write_new(path, json.dumps(numbers, indent=1) + "\n")
+class OutputFile(click.ParamType):
+    """Where a command writes what --json asks for: a file, a device or a pipe, or - for standard output.
 
+    What cannot be written to is refused before the command works for it.
+    """
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value:
+            self.fail("an empty name: name a file, or - for standard output.", param, ctx)
+        path = Path(value)
+        if value in STANDARD_OUTPUT:
+            if ctx is not None and STDOUT not in ctx.meta:  # tables go to standard error, so that it is JSON alone
+                ctx.meta[STDOUT] = sys.stdout
+                ctx.with_resource(contextlib.redirect_stdout(sys.stderr))
+            return "-"
+        if path.is_dir():
+            self.fail(f"{value} is a folder: name a file in it.", param, ctx)
+        there = next((each for each in (path, *path.absolute().parents) if each.exists()), path)
+        if not os.access(there, os.W_OK) or (there != path and not there.is_dir()):
+            self.fail(f"{value} cannot be written: {there} is not writable; name another file.", param, ctx)
+        return str(value)
+
+
+def write_numbers(destination: str | None, numbers: dict[str, Any]) -> None:
+    """What --json asks for; ``destination`` as OutputFile gives it."""
+    if destination is None:
+        return
+    text = json.dumps(numbers, indent=1) + "\n"
+    if destination == "-":
+        stdout = click.get_current_context().meta[STDOUT]
+        stdout.write(text)
+        stdout.flush()
+    else:
+        write_new(Path(destination), text)
+
+
+class Number(click.FloatRange):
+    """A finite number in a range: neither nan nor inf passes."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+STDOUT = "segquant.stdout"
+MOST_STEPS, MOST_IMAGES, MOST_SECONDS = 10_000_000, 4096, 7 * 86_400
+"""Of a training, in a batch, and of waiting or measuring."""
+MOST_SEED = 2**31 - 2
+"""Augmentation draws from an int32, and QAT takes the next seed after the run's."""
+STEPS, BATCH = click.IntRange(1, MOST_STEPS), click.IntRange(1, MOST_IMAGES)
+STARTS, PROFILED = click.IntRange(2, 1000), click.IntRange(4, 1_000_000)
+LEARNING_RATE, ABOVE_0 = Number(0, 100, min_open=True), Number(0, min_open=True)
 
 RUN = click.option(
     "--run",
@@ -84,15 +140,15 @@ NEW_RUN = [
     click.option("--model", "network", metavar="NAME", help="Network, see `list`.  [default: fast-scnn]"),
     click.option("--data", metavar="NAME[:DIR]", help="Dataset, see `list`, such as camvid:DIR.  [default: synthetic]"),
     click.option("--size", metavar="HEIGHTxWIDTH", help="Input size, such as 360x480.  [default: the dataset's]"),
-    click.option("--seed", type=int, help="Of weights, order and augmentation.  [default: 0]"),
-    click.option("--alpha", type=float, help="Width multiplier of all channels.  [default: 1]"),
+    click.option("--seed", type=click.IntRange(0, MOST_SEED), help="Of weights, order and augmentation.  [default: 0]"),
+    click.option("--alpha", type=Number(), help="Width multiplier of all channels.  [default: 1]"),
     click.option(
         "--resize", type=click.Choice(["align_corners", "half_pixel"]),
         help="Bilinear convention, fixed for the network's life.  [default: align_corners]",
     ),
     click.option("--batch-norm/--no-batch-norm", default=None, help="[default: on]"),
-    click.option("--l2", type=float, help="L2 regularisation of kernels.  [default: 0]"),
-    click.option("--dropout", type=float, help="Dropout rate.  [default: 0.1]"),
+    click.option("--l2", type=Number(0, 1000), help="L2 regularisation of kernels.  [default: 0]"),
+    click.option("--dropout", type=Number(0, 1, max_open=True), help="Dropout rate.  [default: 0.1]"),
     click.option("--encoder-weights", metavar="FILE|imagenet", help="VGG16 weights for the FCN8 encoder."),
 ]  # fmt: skip
 FORCE = click.option("--force", is_flag=True, help="Replace what is there (a training is set aside, not deleted).")
@@ -107,11 +163,14 @@ OUTPUT_STRIDE = click.option(
     " them outside the network.  [default: 1; for a mask on cpu 8, with C code that makes it]",
 )  # fmt: skip
 JSON = click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the numbers here."
+    "--json", "json_path", type=OutputFile(), metavar="FILE", help="Write the numbers here; - is standard output."
 )
 ARTIFACT_TARGET = click.option(
-    "--target", "target_name", metavar="NAME", help="Whose artifact.  [default: the one converted last]"
-)
+    "--target",
+    "target_name",
+    metavar="NAME",
+    help="Whose artifact.  [default: the one that `convert` was last given by name, else cpu]",
+)  # fmt: skip
 SOC = click.option(
     "--soc", metavar="NAME", help="System on chip, for targets that compile for one.  [default: the target's first]"
 )

@@ -17,7 +17,8 @@ import models
 from pipeline import quantize
 from pipeline.calibrate import calibrate, candidates_of, samples_for
 from pipeline.convert import load_float, tflite_bytes
-from pipeline.data import open_dataset
+from pipeline.data import dataset_of
+from pipeline.data.census import check_labelled, count_pixels
 from pipeline.data.decoded import Decoded
 from pipeline.devices import connect
 from pipeline.evaluate import (
@@ -31,7 +32,7 @@ from pipeline.evaluate import (
     masks_of,
     score_masks,
 )
-from pipeline.feed import Augmentation, class_frequencies, class_weights
+from pipeline.feed import Augmentation, class_weights, frequencies_of
 from pipeline.fit import Judge, Lesson, Schedule, fit
 from pipeline.fold import fold
 from pipeline.nouns import checkpoint
@@ -41,7 +42,7 @@ from pipeline.nouns.files import sha256
 from pipeline.nouns.ranges import Ranges, ranges_from_json, ranges_to_json
 from pipeline.nouns.run import Run
 from pipeline.nouns.score import mean_iou_percent
-from pipeline.train import keras_logits, plain, read_json, settle, write_json
+from pipeline.train import begin, finished, keras_logits, pixels_to_learn, plain, read_json, write_json
 
 Say = Callable[[str], None]
 
@@ -89,14 +90,21 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
     parent = run.float_dir / BEST
     settings = {"schedule": plain(schedule), **plain(how), "parent_sha256": sha256(parent)}
     name = "control (float)" if how.control else "QAT network"
-    result = settle(folder, settings, force)
+    result = finished(folder, settings, force)
     if result is not None:
         say(f"{name}: trained already, val mIoU of its file {result['val_miou_percent']:.2f} %: reused")
         return result
-    dataset = open_dataset(run.config.data)
-    kept, held_out = hold_out(samples_for(run, how.calibration.folder if not schedule.labels else None))
-    training, judged_on = Decoded(kept), Decoded(held_out)
+    dataset = dataset_of(run)
+    kept, held_out = hold_out(samples_for(run, how.calibration.folder if not schedule.labels else None, say))
+    training, judged_on, validation = Decoded(kept), Decoded(held_out), Decoded(dataset.splits["val"])
     spec = run.config.model
+    if schedule.labels:
+        weights = class_weights(frequencies_of(pixels_to_learn(dataset, training, validation, say)))
+        count_pixels(judged_on, spec.num_classes, "held-out", say)
+    else:
+        weights = np.ones(spec.num_classes, np.float32)
+        check_labelled(count_pixels(validation, spec.num_classes, "val", say), "val", dataset.text)
+    begin(folder, settings, force)
     tf_keras.utils.set_random_seed(run.config.seed)
     model = load_float(run, parent)
     ranges: Ranges | None = None
@@ -150,11 +158,6 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
 
     family = models.network(spec.network)
     say(f"{name}: {family.title} {spec.size}, {schedule.steps} steps on {len(kept)} images, {len(held_out)} held out")
-    weights = (
-        class_weights(class_frequencies(training, spec.num_classes))
-        if schedule.labels
-        else np.ones(spec.num_classes, np.float32)
-    )
     lesson = Lesson(training, weights, how.augmentation, teacher)
     start = tflite(ranges)
     before = judged(start)
@@ -173,7 +176,7 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
         checkpoint.write(model, folder / BEST, ranges)
         best = start
     with deployed(best, run.preprocessing) as infer:
-        final = score_masks(Decoded(dataset.splits["val"]), infer, dataset.classes)
+        final = score_masks(validation, infer, dataset.classes)
     result = {
         "val_miou_percent": final.miou_percent, "kept_step": fitted.best_step if gained else 0,
         "held_out_start_percent": started_at, "held_out_best_percent": fitted.best_percent,
@@ -209,7 +212,7 @@ def _start(
     """The calibrated ranges that training starts from: measured now, or those of the training that is resumed."""
     if file.is_file():
         return ranges_from_json(read_json(file)["ranges"])
-    samples = samples_for(run, how.calibration.folder) if how.calibration.folder else kept
+    samples = samples_for(run, how.calibration.folder, say) if how.calibration.folder else kept
     ranges, recipe = calibrate(model, run, candidates_of(model, run, samples, say), how.calibration, say)
     write_json(file, {"ranges": ranges_to_json(ranges), "calibration": recipe})
     return ranges

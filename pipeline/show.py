@@ -66,7 +66,7 @@ def show_readiness() -> None:
 
 
 def show_score(score: Score, what: str) -> None:
-    table = Table(title=what, title_justify="left")
+    table = Table()
     table.add_column("class")
     table.add_column("IoU %", justify="right")
     for name, iou in score.iou_percent.items():
@@ -75,6 +75,7 @@ def show_score(score: Score, what: str) -> None:
     table.add_row("mIoU", f"{score.miou_percent:.2f}")
     table.add_row("pixel accuracy", f"{score.pixel_accuracy_percent:.2f}")
     out = console()
+    out.print(what, soft_wrap=True)  # a path that is broken cannot be copied
     out.print(table)
     out.print(f"{score.images} images" + absent(score))
 
@@ -84,10 +85,7 @@ def absent(score: Score) -> str:
 
 
 def show_sweep(s: Sweep) -> None:
-    table = Table(
-        title=f"mIoU % of post-training quantization (float {s.float_miou_percent:.2f}), {s.images_scored} validation"
-        f" images of {s.data}", title_justify="left",
-    )  # fmt: skip
+    table = Table()
     methods = list(dict.fromkeys(row.method for row in s.rows))
     for name in ("images", "selection"):
         table.add_column(name)
@@ -98,6 +96,10 @@ def show_sweep(s: Sweep) -> None:
         of_row = {row.method: row for row in s.rows if (row.images, row.selection) == (images, how)}
         table.add_row(str(images), how, *(f"{of_row[name].miou_percent:.2f}" for name in methods))
     out = console()
+    out.print(
+        f"mIoU % of post-training quantization (float {s.float_miou_percent:.2f}), {s.images_scored} validation images"
+        f" of {s.data}", soft_wrap=True,
+    )  # fmt: skip
     out.print(table)
     out.print(
         f"best: {best.method} on {best.images} images ({best.selection}), drop {best.drop_points:+.2f} points; chosen"
@@ -107,7 +109,8 @@ def show_sweep(s: Sweep) -> None:
 
 def show_agreement(a: Agreement) -> None:
     out = console()
-    table = Table(title=f"{a.file}: Keras against {a.kernels}, {a.images} images", title_justify="left")
+    out.print(f"{a.file}: Keras against {a.kernels}, {a.images} images", soft_wrap=True)
+    table = Table()
     for name, justify in (
         ("layer", "left"), ("op", "left"), ("same code %", "right"), ("within 2 steps %", "right"),
         ("worst, steps", "right"), ("at image, row, column, channel", "right"),

@@ -9,11 +9,18 @@ from rich.table import Table
 
 from pipeline.nouns.measurement import HeadsMeasurement, Latency, Measured, Measurement, Ratio
 from pipeline.show import MIB, absent, console
+from pipeline.timing import FEWEST_STARTS
 
 
 def in_words(ratio: Ratio) -> str:
-    """'1.29 times as long (99 %: 1.27 to 1.31)'"""
-    return f"{ratio.ratio:.3f} ({ratio.confidence_percent:g} % interval {ratio.low:.3f} to {ratio.high:.3f})"
+    """'1.290 (99 % interval 1.270 to 1.310)'"""
+    return f"{ratio.ratio:.3f} ({_interval(ratio, f'{ratio.confidence_percent:g} % interval ')})"
+
+
+def _interval(ratio: Ratio, before: str = "") -> str:
+    if ratio.low is None or ratio.high is None:
+        return f"no interval: it needs {FEWEST_STARTS} starts"
+    return f"{before}{ratio.low:.3f} to {ratio.high:.3f}"
 
 
 def show_measurement(m: Measurement) -> None:
@@ -118,7 +125,7 @@ def show_heads(m: HeadsMeasurement) -> None:
         first = head is m.heads[0]
         table.add_row(
             head.measured.file, f"{score.miou_percent:.2f}" if score else "", f"{latency.median_ms:.2f}", p90,
-            "1" if first else f"{ratio.ratio:.3f} ({ratio.low:.3f} to {ratio.high:.3f})",
+            "1" if first else f"{ratio.ratio:.3f} ({_interval(ratio)})",
         )  # fmt: skip
     out = console()
     out.print(f"ways to a mask of full size, with the weights and ranges of {m.artifact}, target {m.target}")
@@ -134,5 +141,6 @@ def _verdict(other: Measured, ratio: Ratio) -> str:
     assert other.latency
     times = f"{other.file}: median {other.latency.median_ms:.2f} ms, {in_words(ratio)} times as long"
     if not ratio.told_apart:
-        return f"{times}: which is faster cannot be told from this; measure longer (--seconds)"
-    return f"{times}: the artifact is {'faster' if ratio.low > 1 else 'slower'}"
+        how = "--seconds" if ratio.low is not None else f"--starts {FEWEST_STARTS} or more"
+        return f"{times}: which is faster cannot be told from this; measure longer ({how})"
+    return f"{times}: the artifact is {'faster' if ratio.ratio > 1 else 'slower'}"

@@ -14,7 +14,7 @@ from calib.estimators import estimator
 from calib.images import selection
 from pipeline.calibrate import calibrate, candidates_of, samples_for
 from pipeline.convert import load_float, tflite_bytes
-from pipeline.data import open_dataset
+from pipeline.data import dataset_of
 from pipeline.data.decoded import Decoded
 from pipeline.devices import connect
 from pipeline.evaluate import deployed, score_masks
@@ -79,7 +79,7 @@ def sweep(
         selection(name)
     checkpoint = run.float_dir / "best.weights.h5"
     model = load_float(run, checkpoint)
-    dataset = open_dataset(run.config.data)
+    dataset = dataset_of(run)
     validation = Decoded(dataset.splits["val"])
     cpu = target("cpu")
 
@@ -92,7 +92,7 @@ def sweep(
     known = _known(file)
     if "float" not in known:
         known["float"] = miou(tflite_bytes(fold(model), "float32"))
-    candidates = candidates_of(model, run, samples_for(run, folder), say)
+    candidates = candidates_of(model, run, samples_for(run, folder, say), say)
     rows = []
     combinations = list(itertools.product(counts, selections, methods))
     for i, (images, how, method) in enumerate(combinations):

@@ -15,13 +15,14 @@ import tensorflow as tf
 import tf_keras
 
 import models
-from pipeline.data import open_dataset, source_of
+from pipeline.data import dataset_of, source_of
+from pipeline.data.census import check_labels, count_pixels
 from pipeline.data.decoded import Decoded
 from pipeline.evaluate import Infer, mask_of, score_masks
-from pipeline.feed import Augmentation, class_frequencies, class_weights
+from pipeline.feed import Augmentation, class_weights, frequencies_of
 from pipeline.fit import Judge, Lesson, Schedule, fit
 from pipeline.nouns import checkpoint
-from pipeline.nouns.dataset import TrainingDefaults
+from pipeline.nouns.dataset import Dataset, TrainingDefaults
 from pipeline.nouns.errors import BadSpec, RunError
 from pipeline.nouns.files import sha256, write_atomically
 from pipeline.nouns.preprocessing import Preprocessing
@@ -77,21 +78,47 @@ def settle(folder: Path, settings: dict[str, Any], force: bool) -> dict[str, Any
 
     Raises RunError when another one was begun there; ``force`` sets that one aside under another name.
     """
+    result = finished(folder, settings, force)
+    if result is None:
+        begin(folder, settings, force)
+    return result
+
+
+def finished(folder: Path, settings: dict[str, Any], force: bool) -> dict[str, Any] | None:
+    """The result of that very training where it is finished; raises RunError when another one was begun there."""
+    file = folder / "settings.json"
+    if force or not file.is_file():
+        return None
+    if changed := changes(read_json(file), settings):
+        raise RunError(
+            f"{folder} was trained with other settings:\n  "
+            + "\n  ".join(changed)
+            + "\nPass --force to train again (the old training is set aside), or --run with a new directory."
+        )
+    return read_json(folder / "result.json") if (folder / "result.json").is_file() else None
+
+
+def begin(folder: Path, settings: dict[str, Any], force: bool) -> None:
+    """Writes what a training is to be; ``force`` sets another one aside."""
     file = folder / "settings.json"
     if file.is_file() and not force:
-        before = read_json(file)
-        changed = [k for k in settings if before.get(k) != settings[k]]
-        if changed:
-            was = ", ".join(f"{k} {before.get(k)} (now {settings[k]})" for k in changed)
-            raise RunError(
-                f"{folder} was trained with {was}: pass --force to replace it, or --run with a new directory."
-            )
-        return read_json(folder / "result.json") if (folder / "result.json").is_file() else None
+        return
     if folder.is_dir():
         retired = folder.with_name(f"{folder.name}.replaced-{time.strftime('%Y%m%d-%H%M%S')}")
         folder.rename(retired)
     write_json(file, settings)
-    return None
+
+
+def changes(before: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:
+    """'schedule.steps: 4000, now 100' for each setting of ``now`` that is another one than before."""
+    found = []
+    for key, value in now.items():
+        was = before.get(key)
+        if isinstance(was, dict) and isinstance(value, dict):
+            found += changes(was, value, f"{above}{key}.")
+        elif was != value:
+            found.append(f"{above}{key}: {was}, now {value}")
+    return found
 
 
 def write_json(file: Path, data: dict[str, Any]) -> None:
@@ -110,13 +137,28 @@ def adopt(run: Run, weights: Path, say: Say) -> dict[str, Any]:
     checkpoint.load(model, weights)
     result = settle(folder, {"parent_sha256": sha256(weights)}, False)
     if result is None:
-        dataset = open_dataset(run.config.data)
+        dataset = dataset_of(run)
         percent = score_masks(Decoded(dataset.splits["val"]), keras_infer(model), dataset.classes).miou_percent
         write_atomically(folder / "best.weights.h5", weights.read_bytes())
         result = {"best_val_miou_percent": percent, "parent": weights.name, "parent_sha256": sha256(weights)}
         write_json(folder / "result.json", result)
     say(f"float network: {weights}, val mIoU {result['best_val_miou_percent']:.2f} %")
     return result
+
+
+def pixels_to_learn(dataset: Dataset, training: Decoded, validation: Decoded, say: Say) -> np.ndarray:
+    """int64 [training images, classes], labelled pixels; opens every label, so that none is found bad later.
+
+    Says what the labels do not show; raises DataError for a label that cannot be used, and where nothing can be learnt
+    or scored.
+    """
+    count = len(dataset.classes)
+    learnt = count_pixels(training, count, "training", say)
+    judged = count_pixels(validation, count, "val", say)
+    notes = check_labels(learnt, judged, dataset.classes, dataset.text)
+    for note in (*dataset.notes(), *notes):
+        say(f"note: {note}")
+    return learnt
 
 
 def train(
@@ -129,13 +171,15 @@ def train(
         "schedule": plain(schedule), "augmentation": plain(augmentation),
         "encoder_weights": encoder_weights,
     }  # fmt: skip
-    result = settle(folder, settings, force)
+    result = finished(folder, settings, force)
     if result is not None:
         say(f"float network: trained already, val mIoU {result['best_val_miou_percent']:.2f} % ({folder}): reused")
         return result
-    dataset = open_dataset(run.config.data)
+    dataset = dataset_of(run)
     training, validation = Decoded(dataset.splits["train"]), Decoded(dataset.splits["val"])
     spec = run.config.model
+    pixels = pixels_to_learn(dataset, training, validation, say)
+    begin(folder, settings, force)
     family = models.network(spec.network)
     tf_keras.utils.set_random_seed(run.config.seed)
     model = models.build(spec)
@@ -144,7 +188,7 @@ def train(
             raise BadSpec(f"--encoder-weights does not fit {spec.network}: it has no published encoder; leave it out.")
         family.load_encoder(model, encoder_weights)
     say(f"training {family.title} {spec.size} on {run.config.data}: {len(training)} images, {schedule.steps} steps")
-    weights = class_weights(class_frequencies(training, spec.num_classes))
+    weights = class_weights(frequencies_of(pixels))
 
     judge = Judge(
         score=lambda: score_masks(validation, keras_infer(model), dataset.classes).miou_percent,

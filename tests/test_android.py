@@ -249,6 +249,6 @@ def test_bench_scores_and_times_on_the_phone(attached, tmp_path):
     latency = measured.artifact.latency
     assert latency.rounds == latency.starts == QUICK.starts and len(latency.summaries_ms) == latency.rounds
     assert latency.p90_ms is None and measured.parent.latency.starts == QUICK.starts
-    assert measured.speedup.low <= measured.speedup.ratio <= measured.speedup.high and not measured.unfinished
+    assert measured.speedup.ratio > 0 and measured.speedup.low is None and not measured.unfinished
     connection.close()
     assert not one.left_behind()

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 from conftest import ROOT
+from single_ops import small_file
 from small_run import IMAGES, small_run
 
 from pipeline import bench as benching
@@ -85,16 +86,14 @@ def on_host(plan, say=lambda text: None):
 
 
 def test_the_host(plan):
-    measured = on_host(dataclasses.replace(plan, threads=(1, 2), against=to_compare(plan.artifact.path, None)))
+    measured = on_host(dataclasses.replace(plan, threads=(1, 2), against=to_compare(plan.artifact.path, None, print)))
     assert measured.parent.sha256 == plan.parent.sha256 and measured.artifact.sha256 == plan.artifact.sha256
     assert measured.images == IMAGES and measured.on_host is None
     assert measured.agreement_percent == pytest.approx(agreement_by_hand(plan))
     assert measured.artifact.latency.runs >= 4 and measured.artifact.latency.first_ms > 0
     assert measured.artifact.runs_on == "XNNPACK" and measured.artifact.peak_memory_bytes > 1 << 20
-    assert measured.speedup.ratio == pytest.approx(
-        measured.parent.latency.median_ms / measured.artifact.latency.median_ms, rel=2
-    )
-    assert measured.against.score is None and measured.against_ratio.low <= measured.against_ratio.ratio
+    assert measured.speedup.ratio > 0 and not any("same work" in note for note in measured.notes)
+    assert measured.against.score is None and measured.against_ratio.ratio > 0 and measured.against_ratio.low is None
     assert [s.threads for s in measured.sweep] == [2] and measured.machine["threads"] == 1
     some = on_host(dataclasses.replace(plan, images=2))
     assert some.images == some.artifact.score.images == 2
@@ -189,9 +188,14 @@ def test_a_device_for_compiled_files_refuses_one_that_is_not_compiled(plan):
 
 
 def test_what_vs_names(plan, tmp_path):
-    assert to_compare(plan.run.path, "cpu").sha256 == plan.artifact.sha256
+    other = to_compare(plan.run.path, "cpu", print)
+    assert other.sha256 == plan.artifact.sha256 and other.takes == plan.run.preprocessing.shape
+    smaller = to_compare(small_file(tmp_path), None, print)
+    measured = on_host(dataclasses.replace(plan, against=smaller, images=1))
+    (note,) = (note for note in measured.notes if "same work" in note)
+    assert "[1, 9, 8, 3], the artifact [1, 161, 193, 3]" in note
     with pytest.raises(RunError, match="--vs .*none.tflite cannot be read"):
-        to_compare(tmp_path / "none.tflite", None)
+        to_compare(tmp_path / "none.tflite", None, print)
     with pytest.raises(BadSpec, match="--threads 0,2: give numbers"):
         threads_of("0,2")
     assert threads_of("1, 2,2") == (1, 2)

@@ -68,7 +68,7 @@ def test_the_float_file_agrees_with_keras(run, measured):
 
 
 def test_the_int8_file_is_what_it_says(run, measured):
-    artifact = newest_artifact(run, "edgetpu")
+    artifact = newest_artifact(run, "edgetpu", print)
     graph = read(artifact.path.read_bytes())
     recipe = graph.recipe()
     assert recipe == artifact.recipe == open_artifact(artifact.path).recipe
@@ -81,7 +81,7 @@ def test_the_int8_file_is_what_it_says(run, measured):
 
 
 def test_what_bench_reports_is_the_score_of_that_file(run, measured):
-    artifact = newest_artifact(run, "edgetpu")
+    artifact = newest_artifact(run, "edgetpu", print)
     assert measured[0]["artifact"]["sha256"] == artifact.sha256
     dataset = open_dataset("synthetic")
     with HostRunner(artifact.path, 1) as runner:
@@ -101,7 +101,7 @@ def test_repeating_the_commands_reuses_what_is_there(trained, measured, cli):
 def test_an_edge_tpu_file_is_scored_through_its_twin(run, measured, trained, cli):
     from pipeline.nouns.artifact import with_compiled
 
-    artifact = newest_artifact(run, "edgetpu")
+    artifact = newest_artifact(run, "edgetpu", print)
     twin = artifact.path.with_name(f"{artifact.path.stem}_edgetpu.tflite")
     twin.write_bytes(b"compiled by nobody")
     beside = artifact.path.with_suffix(".json")

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipeline.data.census import count_pixels
 from pipeline.data.decoded import Decoded
 from pipeline.feed import (
     NO_AUGMENTATION,
     Augmentation,
     augment,
-    class_frequencies,
     class_weights,
+    frequencies_of,
     training_batches,
 )  # fmt: skip
 from pipeline.nouns.dataset import IGNORE, Sample
@@ -106,7 +107,9 @@ def test_an_unreadable_image_is_reported_as_itself():
 def test_class_weights_are_their_formula():
     image = np.zeros((2, 5, 3), np.uint8)
     label = np.array([[0, 0, 0, 0, IGNORE], [1, 1, 0, 0, IGNORE]], np.uint8)
-    frequencies = class_frequencies(Decoded([Sample("x", lambda: image, lambda: label)]), 3)
+    pixels = count_pixels(Decoded([Sample("x", lambda: image, lambda: label)] * 2), 3, "training", print)
+    assert pixels.tolist() == [[6, 2, 0]] * 2
+    frequencies = frequencies_of(pixels)
     assert frequencies.tolist() == [0.75, 0.25, 0.0]
     raw = 1 / np.log(1.02 + np.array([0.75, 0.25, 0.0]))
     assert class_weights(frequencies) == pytest.approx(raw / raw.mean())

@@ -88,7 +88,7 @@ def half_pixel(tmp_path, monkeypatch):
     """With few validation images: each is inferred twice."""
     whole = open_dataset("synthetic")
     few = dataclasses.replace(whole, splits={**whole.splits, "val": whole.splits["val"][:3]})
-    monkeypatch.setattr("pipeline.approximate.open_dataset", lambda text: few)
+    monkeypatch.setattr("pipeline.approximate.dataset_of", lambda run: few)
     return Made(tmp_path / "run", "half_pixel")
 
 

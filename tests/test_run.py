@@ -1,6 +1,7 @@
 """The run directory and its files."""
 
 import json
+import os
 
 import pytest
 
@@ -10,6 +11,7 @@ from pipeline.nouns.files import sha256, write_atomically, write_new
 from pipeline.nouns.registry import find
 from pipeline.nouns.run import create, latest, new_path, open_run
 from pipeline.nouns.spec import ModelSpec, parse_size
+from pipeline.resolve import newest_artifact
 
 SPEC = ModelSpec("fast-scnn", 192, 256, 2)
 
@@ -134,3 +136,31 @@ def test_a_compiled_twin_is_found_again(tmp_path):
     twin.write_bytes(b"compiled")
     assert artifacts.with_compiled(written, twin, "by hand").compiled == twin
     assert artifacts.open_artifact(path).compiled == twin
+
+
+def test_without_a_name_it_is_the_target_named_last_else_cpu_and_said(tmp_path):
+    from single_ops import cases, model
+
+    run = create(tmp_path / "run", SPEC, "synthetic", "ab", [(0, 0, 0)] * 2, 0)
+    data = model(cases()[0])
+    for i, target in enumerate(("cpu", "edgetpu", "float32", "web")):
+        made = artifacts.write(run.artifacts(target) / "x.tflite", data, {"target": target})
+        os.utime(made.path, ns=(10**18 + i, 10**18 + i))
+    said = []
+
+    def chosen(target=None):
+        return newest_artifact(run, target, said.append).recipe["target"]
+
+    assert (
+        chosen() == "cpu"
+        and said.pop() == "artifact artifacts/cpu/x.tflite (target cpu; 2 other targets: --target NAME)"
+    )
+    run.name_target("edgetpu")
+    assert chosen() == "edgetpu" and chosen("web") == "web" and len(said) == 1
+    run.name_target("gone")
+    assert chosen() == "cpu"
+    (run.path / "artifacts/named.json").write_text("{")
+    assert chosen() == "cpu"
+    for name in ("x.tflite", "x.json"):
+        (run.artifacts("cpu") / name).unlink()
+    assert chosen() == "web"

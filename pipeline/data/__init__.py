@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 
 from pipeline.nouns.dataset import Dataset, DatasetSource
-from pipeline.nouns.errors import DataError
+from pipeline.nouns.errors import DataError, RunError
 from pipeline.nouns.registry import discover, find
+from pipeline.nouns.run import Run
 
 
 def sources() -> dict[str, DatasetSource]:
@@ -26,3 +27,14 @@ def open_dataset(text: str) -> Dataset:
     if source.layout and not argument:
         raise DataError(f"dataset {text!r} names no folder: write {name}:DIR, where DIR holds {source.layout}.")
     return source.open(argument)
+
+
+def dataset_of(run: Run) -> Dataset:
+    """The run's dataset as it is now; raises RunError where its classes are no longer the run's, and DataError."""
+    dataset = open_dataset(run.config.data)
+    if dataset.classes != run.config.classes:
+        raise RunError(
+            f"{run.config.data} has the classes {', '.join(dataset.classes)}, and {run.path} was made with"
+            f" {', '.join(run.config.classes)}: restore the dataset's class list or make a new run."
+        )
+    return dataset

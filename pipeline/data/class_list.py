@@ -22,8 +22,8 @@ from pipeline.nouns.errors import DataError
 
 LAYOUT = "one class a line, 'name' or 'name R G B', in the order of the ids"
 HEADER_WORDS = {
-    "name", "names", "class", "classes", "class_name", "classname", "label", "labels", "category", "id", "index", "value",
-    "color", "colour", "color_rgb", "rgb", "r", "g", "b", "red", "green", "blue", "parts", "actions",
+    "name", "names", "class", "classes", "class_name", "classname", "label", "labels", "category", "id", "index",
+    "value", "color", "colour", "color_rgb", "rgb", "r", "g", "b", "red", "green", "blue", "parts", "actions",
 }  # fmt: skip
 FORMS = (
     re.compile(r"(?P<name>[^:]*[^:\s])\s*:\s*(?P<rgb>(\d+\s*,\s*\d+\s*,\s*\d+)?)\s*:[^:]*(:[^:]*)?"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import stat
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 """What Pillow may take a file for, whatever its name: no format that starts another program (EPS). JPEG brings MPO."""
 MOST_PIXELS = 89_478_485
 """A quarter of a GiB as RGB, Pillow's own bound for a file that means no harm (Image.MAX_IMAGE_PIXELS)."""
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # refused, in a sentence
 LOSSY = ("JPEG", "MPO")
 ORIENTATION = 0x0112
 TURNS = {
@@ -30,8 +32,6 @@ TURNS = {
 AS_RGB = ("1", "L", "P", "RGB", "RGBX", "RGBA", "RGBa", "LA", "PA", "CMYK", "YCbCr", "LAB", "HSV")
 """Pillow's modes of 8 bits a channel. Of those with alpha the colours are taken as they are stored."""
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
-DIMMEST_16_BITS = 1 << 14
-"""A 16-bit image whose brightest pixel lies below a quarter of full range holds 10, 12 or 14 bits, not 16."""
 FEWER_BITS = {"L;2": 0x55, "L;4": 0x11}
 """Pillow spreads a grey file's 2 or 4 bits over 0 to 255, by this factor (libImaging/Unpack.c)."""
 ONE_CHANNEL = ("L", "P", "1", "I", *SIXTEEN_BITS)
@@ -58,7 +58,12 @@ def opened(path: Path, what: str) -> Iterator[Image.Image]:
 
 
 def orientation(image: Image.Image) -> int:
-    """The camera's EXIF orientation, 1 (upright) to 8; EXIF data that cannot be read count as none."""
+    """The camera's EXIF orientation, 1 (upright) to 8; EXIF data that cannot be read count as none.
+
+    Of a TIFF always 1: Pillow brings it upright as it decodes it, and tells the size that it then has.
+    """
+    if image.format == "TIFF":
+        return 1
     try:
         found = image.getexif().get(ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, TypeError, KeyError):
@@ -84,29 +89,17 @@ def whole(path: Path, what: str) -> Iterator[Image.Image]:
 def read_image(path: Path) -> np.ndarray:
     """uint8 [h, w, 3] RGB, upright by the camera's EXIF orientation.
 
-    16-bit grey is brought to 8 bits by its full range (65535 → 255, as PNG defines it). Raises DataError, also for
-    modes that say nothing of what their numbers mean: 32-bit integers and floats.
+    Raises DataError, also for modes of more than 8 bits a channel: files of 16 bits mostly hold 10, 12 or 14, and which
+    of them the camera makes black and white of the 8 bits that the device sees is not in the file.
     """
     with whole(path, "image") as image:
-        if image.mode in SIXTEEN_BITS:
-            return _eight_bits(np.asarray(upright(image)), path)
         if image.mode not in AS_RGB:
             raise DataError(
-                f"image {path} has mode {image.mode}, whose numbers have no agreed black and white: save it with 8 bits"
-                " a channel, scaled as your camera will scale on the device."
+                f"image {path} has mode {image.mode}, more than 8 bits a pixel, and does not say which values are black"
+                " and white: save it with 8 bits, scaled as your camera does it for the device (16 bits of full range:"
+                " divide by 257)."
             )
         return np.asarray(upright(image).convert("RGB"))
-
-
-def _eight_bits(grey: np.ndarray, path: Path) -> np.ndarray:
-    brightest = int(grey.max())
-    if 0 < brightest < DIMMEST_16_BITS:
-        raise DataError(
-            f"image {path} has 16 bits a pixel, and its brightest is {brightest} of 65535: it seems to hold fewer bits"
-            " and would be nearly black; save it with 8 bits, scaled as your camera will scale on the device."
-        )
-    eight = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)  # the nearest of 255 · v / 65535
-    return np.repeat(eight[..., None], 3, -1)
 
 
 def matches_in_size(path: Path, size: tuple[int, int]) -> str | None:
@@ -143,7 +136,7 @@ class Mask:
 
 
 def read_mask(path: Path) -> Mask:
-    """Raises DataError for a file whose values cannot be told for sure: lossy, inverted, with alpha, or not of numbers."""
+    """Raises DataError for a file whose values are not sure: lossy, inverted, with alpha, or no whole numbers."""
     with whole(path, "label") as image:
         raw = _raw_mode(image)
         if image.format in LOSSY:
@@ -153,7 +146,7 @@ def read_mask(path: Path) -> Mask:
         if image.mode == "RGB":
             pixels = np.asarray(upright(image)).astype(np.int32)
             return Mask(pixels @ np.array([1 << 16, 1 << 8, 1], np.int32), {}, coded=True)
-        if image.mode == "RGBA" and image.getextrema()[3] == (255, 255):
+        if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
             pixels = np.asarray(upright(image))[..., :3].astype(np.int32)
             return Mask(pixels @ np.array([1 << 16, 1 << 8, 1], np.int32), {}, coded=True)
         if image.mode not in ONE_CHANNEL:

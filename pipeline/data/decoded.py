@@ -22,6 +22,7 @@ class Decoded:
             raise DataError("the split holds no samples: give a dataset with at least one image.")
         self.samples = samples
         self._free_bytes = cache_bytes
+        self._full = False
         self._keeping = threading.Lock()
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self.error: DataError | None = None
@@ -36,9 +37,21 @@ class Decoded:
             return self._kept[index]
         sample = self.samples[index]
         pair = sample.image(), sample.label()
+        if pair[0].shape[:2] != pair[1].shape:
+            (height, width), (rows, columns) = pair[0].shape[:2], pair[1].shape
+            raise DataError(
+                f"the label of {sample.name} is {rows}x{columns} but its image is {height}x{width} (HEIGHTxWIDTH):"
+                " they must have one size."
+            )
         size_bytes = pair[0].nbytes + pair[1].nbytes
         with self._keeping:
             if index not in self._kept and size_bytes <= self._free_bytes:
                 self._free_bytes -= size_bytes
                 self._kept[index] = pair
+            elif size_bytes > self._free_bytes:
+                self._full = True
         return pair
+
+    def label(self, index: int) -> np.ndarray:
+        """uint8 [h, w]; its image is decoded as well only while both can be kept. Raises DataError, IndexError."""
+        return self.samples[index].label() if self._full and index not in self._kept else self[index][1]

@@ -79,7 +79,7 @@ class Labels:
             found.append(f"the labels hold 0 and 255 only: 255 is read as 1, {self.classes[1]!r}")
         if self._doubtful:
             found.append(
-                f"{len(self._doubtful)} label(s), such as {min(self._doubtful)}, hold 0 and 255 and no 1, others hold 1:"
+                f"{len(self._doubtful)} label(s), such as {min(self._doubtful)}, hold 0 and 255 and no 1, others a 1:"
                 f" 255 is ignored in all of them; where it stands for {self.classes[1]!r}, write 1"
             )
         if self._reordered:

@@ -66,9 +66,9 @@ def _labels_among(root: Path, paths: Iterable[Path]) -> set[Path]:
     named, colour, grey = set(), set(), []
     for path in paths:
         above = {part.lower() for part in path.relative_to(root).parts[:-1]}
-        if any(part in LABEL_FOLDERS or part.endswith("annot") for part in above):
-            named.add(path)
-        elif path.stem.lower().endswith(LABEL_ENDINGS):
+        if any(part in LABEL_FOLDERS or part.endswith("annot") for part in above) or path.stem.lower().endswith(
+            LABEL_ENDINGS
+        ):
             named.add(path)
         else:
             with opened(path, "image") as image:

@@ -22,10 +22,18 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def write_new(path: Path, text: str) -> None:
-    """Writes a file the user named; what stood there before is kept as <name>.1, .2, ..."""
+    """Writes a file the user named; a regular file that stood there before is kept as <name>.1, .2, ...
+
+    A device, a pipe or a terminal is written to as it is; a link leads to what it names. Raises OSError.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        with open(path, "wb") as file:
+            file.write(text.encode())
+        return
     if path.exists():
         number = 1
-        while path.with_name(f"{path.name}.{number}").exists():
+        while os.path.lexists(path.with_name(f"{path.name}.{number}")):
             number += 1
         path.rename(path.with_name(f"{path.name}.{number}"))
     write_atomically(path, text.encode())

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.nouns.score import Score
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,17 +52,18 @@ class Ratio:
     Attributes:
       ratio: geometric mean over starts, a tenth left out at either end, of the median over rounds of the quotient of
         both blocks' times.
-      low, high: interval of that trimmed mean, of ``confidence_percent``.
+      low, high: interval of that trimmed mean, of ``confidence_percent``; None where too few starts say how much
+        starts differ.
     """
 
     ratio: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     confidence_percent: float
 
     @property
     def told_apart(self) -> bool:
-        return self.low > 1 or self.high < 1
+        return self.low is not None and self.high is not None and (self.low > 1 or self.high < 1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,6 +27,11 @@ class Preprocessing:
     height: int
     width: int
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of the network's input."""
+        return 1, self.height, self.width, 3
+
     def fit(self, image: np.ndarray) -> np.ndarray:
         """uint8 [h, w, 3] RGB of any size → uint8 [height, width, 3]."""
         if image.shape[:2] == (self.height, self.width):

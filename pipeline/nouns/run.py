@@ -5,6 +5,7 @@ float/                       best.weights.h5, last.weights.h5, history.jsonl, re
 qat/                         the same, and ranges.json: the calibrated ranges it started from
 control/                     the same as float/: the parent trained on in float for as long as QAT
 artifacts/<target>/          <name>.tflite, <name>.json beside it, compiled twins
+artifacts/named.json         the target that `convert` was last given by name
 measurements/                what bench and evaluate wrote
 """
 
@@ -23,6 +24,7 @@ from pipeline.nouns.spec import ModelSpec
 
 RUNS = Path("runs")
 FILE = "run.json"
+NAMED = "artifacts/named.json"
 SCHEMA = 1
 
 
@@ -69,6 +71,17 @@ class Run:
 
     def artifacts(self, target: str) -> Path:
         return self.path / "artifacts" / target
+
+    def name_target(self, target: str) -> None:
+        """Keeps which target the user named last, for commands that name none."""
+        write_atomically(self.path / NAMED, (json.dumps({"target": target}) + "\n").encode())
+
+    def named_target(self) -> str | None:
+        """None where no target was ever named, or what was kept of it cannot be read."""
+        try:
+            return str(json.loads((self.path / NAMED).read_text())["target"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
 
 def create(path: Path, model: ModelSpec, data: str, classes: Any, colours: Any, seed: int) -> Run:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.nouns.errors import DataError
+
 
 def mean_iou_percent(confusion: np.ndarray) -> np.ndarray:
     """float64 [...]: mean IoU of each int [..., classes, classes], over the classes that occur in labels or masks."""
@@ -36,7 +38,15 @@ class Score:
 
     @classmethod
     def from_confusion(cls, confusion: np.ndarray, classes: tuple[str, ...], images: int) -> Score:
-        """``confusion``: int64 [classes, classes], row = label, column = predicted."""
+        """``confusion``: int64 [classes, classes], row = label, column = predicted.
+
+        Raises DataError where no pixel is labelled: that can neither be right nor wrong.
+        """
+        if not confusion.any():
+            raise DataError(
+                f"no pixel of these {images} images is labelled, so there is nothing to score: check the labels' values"
+                " and the ignored one, or take more images."
+            )
         hits = np.diag(confusion).astype(np.float64)
         union = confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
         present = union > 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 from pipeline.nouns.errors import BadSpec
 
+LONGEST_SIDE = 8192
+"""More than an 8K camera has."""
 Resize = Literal["align_corners", "half_pixel"]
 
 
@@ -51,13 +54,17 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
             raise BadSpec(f"size {self.height}x{self.width} is not positive: give HEIGHTxWIDTH like 360x480.")
+        if max(self.height, self.width) > LONGEST_SIDE:
+            raise BadSpec(
+                f"size {self.height}x{self.width} is too large: at most {LONGEST_SIDE} pixels along each side."
+            )
         if not 2 <= self.num_classes <= 255:
             raise BadSpec(f"num_classes is {self.num_classes}: a label image holds 2 to 255 classes.")
         if not 0 < self.alpha <= 4:
             raise BadSpec(f"alpha is {self.alpha}: the width multiplier is above 0 and at most 4.")
         if self.resize not in get_args(Resize):
             raise BadSpec(f"resize is {self.resize!r}: choose one of {', '.join(get_args(Resize))}.")
-        if self.l2 < 0 or not 0 <= self.dropout < 1:
+        if not 0 <= self.l2 < math.inf or not 0 <= self.dropout < 1:
             raise BadSpec(f"l2 is {self.l2} and dropout {self.dropout}: l2 ≥ 0 and 0 ≤ dropout < 1.")
 
     @property
