@@ -99,8 +99,8 @@ def train(
     cross entropy with a soft Jaccard loss; keeps the best and the last checkpoint. Ctrl-C and repeat to go on later.
     """
     quiet_tensorflow()
+    from pipeline.adopt import adopt
     from pipeline.resolve import Wanted, run_to_train
-    from pipeline.train import adopt
 
     run = run_to_train(run_path, Wanted(**wanted), say)
     if parent is not None:
@@ -146,13 +146,14 @@ def qat(
     only reported on.
     """
     quiet_tensorflow()
+    from pipeline.adopt import adopt
     from pipeline.feed import Augmentation
     from pipeline.fit import Schedule
     from pipeline.nouns.calibration import Calibration
     from pipeline.qat import Settings
     from pipeline.qat import qat as train_quantized
     from pipeline.resolve import Wanted, run_to_train
-    from pipeline.train import adopt, defaults_of
+    from pipeline.train import defaults_of
 
     run = run_to_train(run_path, Wanted(**wanted), say)
     if parent is not None:

@@ -23,11 +23,13 @@ from pipeline.fit import Judge, Lesson, Schedule, fit
 from pipeline.nouns import checkpoint
 from pipeline.nouns.dataset import TrainingDefaults
 from pipeline.nouns.errors import BadSpec, RunError
-from pipeline.nouns.files import sha256, write_atomically
+from pipeline.nouns.files import write_atomically
 from pipeline.nouns.preprocessing import Preprocessing
 from pipeline.nouns.run import Run
 
 Say = Callable[[str], None]
+
+BEST = "best.weights.h5"
 
 
 def keras_logits(model: tf_keras.Model) -> Callable[[np.ndarray], np.ndarray]:
@@ -96,27 +98,6 @@ def settle(folder: Path, settings: dict[str, Any], force: bool) -> dict[str, Any
 
 def write_json(file: Path, data: dict[str, Any]) -> None:
     write_atomically(file, (json.dumps(data, indent=2) + "\n").encode())
-
-
-def adopt(run: Run, weights: Path, say: Say) -> dict[str, Any]:
-    """Makes trained weights the run's float parent, scored on its validation images; the file itself is copied.
-
-    Raises RunError where the run has another parent already, or where the weights are not of its network.
-    """
-    folder = run.float_dir
-    if not weights.is_file():
-        raise RunError(f"parent {weights} does not exist: give a .weights.h5 file that `train` wrote.")
-    model = models.build(run.config.model)
-    checkpoint.load(model, weights)
-    result = settle(folder, {"parent_sha256": sha256(weights)}, False)
-    if result is None:
-        dataset = open_dataset(run.config.data)
-        percent = score_masks(Decoded(dataset.splits["val"]), keras_infer(model), dataset.classes).miou_percent
-        write_atomically(folder / "best.weights.h5", weights.read_bytes())
-        result = {"best_val_miou_percent": percent, "parent": weights.name, "parent_sha256": sha256(weights)}
-        write_json(folder / "result.json", result)
-    say(f"float network: {weights}, val mIoU {result['best_val_miou_percent']:.2f} %")
-    return result
 
 
 def train(
