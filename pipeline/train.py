@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import threading
@@ -60,6 +61,48 @@ def defaults_of(run: Run) -> TrainingDefaults:
         learning_rate=of_data.learning_rate * factor,
         qat_learning_rate=of_data.qat_learning_rate * factor,
     )
+
+
+def float_schedule(run: Run, steps: int | None, batch: int, learning_rate: float | None) -> Schedule:
+    """What was asked for, and for the rest the dataset's suggestion."""
+    defaults = defaults_of(run)
+    steps = steps or defaults.steps
+    return Schedule(
+        steps, batch, learning_rate or defaults.learning_rate,
+        evaluations=max(1, min(defaults.evaluations, steps // 100)),
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class FloatTraining:
+    """A float training that is still to be done, or to be gone on with."""
+
+    schedule: Schedule
+    encoder_weights: str | None
+
+
+def float_training(run: Run, steps: int | None, batch: int, encoder_weights: str | None) -> FloatTraining | None:
+    """What must be trained before the run has a float parent; None where it has one.
+
+    One that was begun goes on as it was begun, unless ``steps`` says otherwise. Raises RunError where the parent that
+    is there had another number of steps than ``steps``.
+    """
+    file = run.float_dir / "settings.json"
+    before = read_json(file) if file.is_file() else {}
+    schedule = before.get("schedule")
+    if (run.float_dir / "result.json").is_file():
+        had = schedule["steps"] if isinstance(schedule, dict) and "steps" in schedule else None
+        if steps is not None and steps != had:
+            what = "was given with --parent" if had is None else f"was trained for {had} steps"
+            raise RunError(
+                f"--float-steps {steps}: the float parent of {run.path} {what}. Leave --float-steps out, or name a new"
+                " --run."
+            )
+        return None
+    if steps is None and isinstance(schedule, dict):
+        with contextlib.suppress(TypeError):  # of another version: settle says so
+            return FloatTraining(Schedule(**schedule), before.get("encoder_weights"))
+    return FloatTraining(float_schedule(run, steps, batch, None), encoder_weights)
 
 
 def plain(noun: Any) -> dict[str, Any]:
