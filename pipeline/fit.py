@@ -170,7 +170,7 @@ def _seed_now(own: int, step: tf.Variable) -> tf.Tensor:
 def one_order_of_sums() -> Iterator[None]:
     """Within it, a tf.function that is called gives the same bits whenever its inputs have the same.
 
-    Grappler's memory optimizer makes a sum of three and more gradients, where they are large, into additions in
+    Grappler's memory optimizer makes a sum of three and more gradients, in a graph of large ones, into additions in
     whatever order the threads come to them (tensorflow/core/grappler/optimizers/memory_optimizer.cc, SchedulingPass).
     enable_op_determinism leaves that as it is, and no option turns that pass off but the one for all of Grappler. A
     step of Fast-SCNN at 352x480, batch 8, took 0.40 s without it and 0.41 s with it on two cores.

@@ -174,12 +174,11 @@ def test_the_draws_of_a_step_depend_on_seed_layer_and_step_alone():
 
 
 def test_large_sums_of_gradients_come_out_the_same_every_time():
-    """Readers of one large map, of which there are five: Grappler would add their gradients in any order."""
+    """Four readers of one map of 86 MB: Grappler would add their gradients in any order, those of a small one not."""
     image = tf_keras.layers.Input((176, 240, 3))
-    x = tf_keras.layers.Conv2D(48, 3, padding="same", use_bias=False)(image)
-    branches = [tf_keras.layers.Conv2D(2, 1 + 2 * (i % 2), padding="same")(x) for i in range(5)]
-    model = tf_keras.Model(image, branches)
-    images = tf.constant(np.random.default_rng(0).random((4, 176, 240, 3), np.float32))
+    x = tf_keras.layers.Conv2D(64, 3, padding="same")(image)
+    model = tf_keras.Model(image, [tf_keras.layers.Conv2D(2, 3, 4, padding="same")(x) for _ in range(4)])
+    images = tf.constant(np.random.default_rng(0).random((8, 176, 240, 3), np.float32))
 
     @tf.function
     def gradients():
@@ -192,7 +191,7 @@ def test_large_sums_of_gradients_come_out_the_same_every_time():
             return [g.numpy() for g in gradients()]
 
     first = call()
-    assert all(all(np.array_equal(a, b) for a, b in zip(first, call(), strict=True)) for _ in range(12))
+    assert all(all(np.array_equal(a, b) for a, b in zip(first, call(), strict=True)) for _ in range(8))
     assert not tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer")
 
 
