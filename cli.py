@@ -58,21 +58,12 @@ def main() -> None:
     """
 
 
-def _train(
-    run: Any, steps: int | None, batch: int, learning_rate: float | None, encoder: str | None, force: bool
-) -> None:
+def _train(run: Any, schedule: Any, encoder: str | None, force: bool) -> None:
     from pipeline.feed import Augmentation
-    from pipeline.fit import Schedule
     from pipeline.train import defaults_of
     from pipeline.train import train as train_float
 
     defaults = defaults_of(run)
-    schedule = Schedule(
-        steps or defaults.steps,
-        batch,
-        learning_rate or defaults.learning_rate,
-        evaluations=max(1, min(defaults.evaluations, (steps or defaults.steps) // 100)),
-    )
     result = train_float(
         run, schedule, Augmentation(defaults.scale, True, defaults.colour), say, encoder_weights=encoder, force=force
     )
@@ -100,14 +91,15 @@ def train(
     cross entropy with a soft Jaccard loss; keeps the best and the last checkpoint. Ctrl-C and repeat to go on later.
     """
     quiet_tensorflow()
+    from pipeline.adopt import adopt
     from pipeline.resolve import Wanted, run_to_train
-    from pipeline.train import adopt
+    from pipeline.train import float_schedule
 
     run = click.get_current_context().with_resource(run_to_train(run_path, Wanted(**wanted), say))
     if parent is not None:
         adopt(run, parent, say)
     else:
-        _train(run, steps, batch, learning_rate, encoder_weights, force)
+        _train(run, float_schedule(run, steps, batch, learning_rate), encoder_weights, force)
 
 
 @main.command()
@@ -115,6 +107,10 @@ def train(
 @new_run_options
 @PARENT
 @click.option("--steps", type=STEPS, help="Weight updates of the QAT.  [default: the dataset's]")
+@click.option(
+    "--float-steps", type=STEPS, metavar="N",
+    help="Weight updates of the float parent, where it is trained first.  [default: the dataset's]",
+)  # fmt: skip
 @click.option("--batch", type=BATCH, default=8, show_default=True, help="Images per step.")
 @click.option("--learning-rate", type=LEARNING_RATE, help="Peak of the QAT.  [default: the dataset's]")
 @click.option(
@@ -134,33 +130,35 @@ def train(
 @click.option("--control", is_flag=True, help="The same training in float: what the steps alone bring.")
 @FORCE
 def qat(
-    run_path: Path | None, parent: Path | None, steps: int | None, batch: int, learning_rate: float | None,
-    labels: bool, distil: float, ranges: str, freeze_statistics: float, evaluations: int | None, per_tensor: bool,
-    method: str | None, selection: str | None, images: int | None, folder: str | None, control: bool,
-    encoder_weights: str | None, force: bool, **wanted: Any,
+    run_path: Path | None, parent: Path | None, steps: int | None, float_steps: int | None, batch: int,
+    learning_rate: float | None, labels: bool, distil: float, ranges: str, freeze_statistics: float,
+    evaluations: int | None, per_tensor: bool, method: str | None, selection: str | None, images: int | None,
+    folder: str | None, control: bool, encoder_weights: str | None, force: bool, **wanted: Any,
 ) -> None:  # fmt: skip
     """Quantization-aware training.
 
     Starts from the float parent's weights, which it trains first when there are none, and from ranges calibrated on
-    training images. The checkpoint is chosen by scoring the int8 files that they convert to, on images held out of the
-    training split; the start is kept unless training gains more than a standard error there. The validation images are
-    only reported on.
+    training images. The checkpoint is chosen by scoring the int8 files that they convert to, on a fifth of the training
+    images (40 at most), which are held out. The best one must gain more there than luck would in one training of 20
+    (5 %, by the standard error of the gain and the number of checkpoints), else the start is kept; so it is where too
+    few images are held out to tell: fewer than 5 with one checkpoint, 7 with four. The validation images are only
+    reported on.
     """
     quiet_tensorflow()
+    from pipeline.adopt import adopt
+    from pipeline.data import open_dataset
     from pipeline.feed import Augmentation
     from pipeline.fit import Schedule
     from pipeline.nouns.calibration import Calibration
+    from pipeline.nouns.errors import BadSpec
     from pipeline.qat import Settings
     from pipeline.qat import qat as train_quantized
     from pipeline.resolve import Wanted, run_to_train
-    from pipeline.train import adopt, defaults_of
+    from pipeline.train import defaults_of, float_training
 
+    if parent is not None and float_steps is not None:
+        raise BadSpec("--float-steps is for training a float parent, and --parent gives one: leave one of them out.")
     run = click.get_current_context().with_resource(run_to_train(run_path, Wanted(**wanted), say))
-    if parent is not None:
-        adopt(run, parent, say)
-    elif not (run.float_dir / "result.json").is_file():
-        say("there is no float parent in this run: training it first")
-        _train(run, None, batch, None, encoder_weights, False)
     defaults = defaults_of(run)
     steps = steps or defaults.qat_steps
     schedule = Schedule(
@@ -172,6 +170,16 @@ def qat(
         Augmentation(defaults.scale, True, defaults.colour), calibration_of(said) or Calibration(), per_tensor,
         ranges == "learned", control,
     )  # fmt: skip
+    if parent is not None:
+        adopt(run, parent, say)
+    elif (missing := float_training(run, float_steps, batch, encoder_weights)) is not None:
+        count = len(open_dataset(run.config.data).splits["train"])
+        say(
+            f"there is no float parent in this run. Plan: {missing.schedule.steps} float steps (--float-steps), then"
+            f" {steps} {'control' if control else 'QAT'} steps (--steps), on {count} training images. How long that"
+            " takes is said after the first steps of each."
+        )
+        _train(run, missing.schedule, missing.encoder_weights, False)
     result = train_quantized(run, schedule, how, say, force=force)
     what = "float control: val mIoU" if control else "QAT network: val mIoU of its int8 file"
     say(f"{what} {result['val_miou_percent']:.2f} %, {result['seconds']:.0f} s")

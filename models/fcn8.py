@@ -10,14 +10,16 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-import h5py
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from models.blocks import Blocks
+from pipeline.nouns import weights
 from pipeline.nouns.errors import BadSpec, WeightsError
+from pipeline.nouns.files import unreadable
 from pipeline.nouns.spec import ModelSpec, Network, Resize
+from pipeline.nouns.weight_files import open_weights
 
 layers = tf_keras.layers
 
@@ -34,6 +36,10 @@ VGG16_URL = (
 )
 VGG16_MD5 = "6d6bbae143d832006294945121d1f1fc"
 """Address and MD5 of the published encoder, from tf_keras/src/applications/vgg16.py."""
+TOP = r"fc\d|predictions|dense\w*"
+"""Names of layers in a classifier's top, as VGG16 and Keras name them."""
+TOP_BYTES = 4 * 138_357_544
+"""Of VGG16's weights with its top, the most that such a file holds: arXiv 1409.1556, table 2, to the last one."""
 VGG16_MEAN_BGR = np.array([103.939, 116.779, 123.68])
 """What 'caffe' preprocessing subtracts from blue, green, red in 0..255: tf_keras/src/applications/imagenet_utils.py."""
 
@@ -155,21 +161,15 @@ def load_encoder(model: tf_keras.Model, source: str) -> None:
         )
     path = _download() if source == "imagenet" else Path(os.path.expanduser(source))
     found = _read(path)
-    for name, (kernel, bias) in found.items():
-        if kernel.shape != tuple(shapes[name]) or bias.shape != kernel.shape[-1:]:
-            raise WeightsError(
-                f"{name} in {path} has a kernel of shape {kernel.shape} and a bias of {bias.shape}, VGG16's are"
-                f" {tuple(shapes[name])} and {tuple(shapes[name][-1:])}: {_ADVICE}"
-            )
     kernel, bias = (array.astype(np.float64) for array in found[ENCODER[0]])
     bias = bias - np.einsum("yxco,c->o", kernel, VGG16_MEAN_BGR)
-    found[ENCODER[0]] = (kernel[:, :, ::-1] * 255, bias)
-    for name, weights in found.items():
-        model.get_layer(name).set_weights(weights)
+    found[ENCODER[0]] = [kernel[:, :, ::-1] * 255, bias]
+    for name, arrays in found.items():
+        model.get_layer(name).set_weights(arrays)
 
 
 _ADVICE = (
-    f"give tf_keras' VGG16 file ({VGG16_URL.rpartition('/')[2]}, or one saved by its save_weights as .h5) with"
+    f"Give tf_keras' VGG16 file ({VGG16_URL.rpartition('/')[2]}, or one saved by its save_weights as .h5) with"
     " --encoder-weights FILE."
 )
 
@@ -185,22 +185,23 @@ def _download() -> Path:
         ) from None
 
 
-def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """{layer: (kernel, bias)} of the 13 convolutions in Keras' HDF5 layout: a group per layer that lists its arrays."""
-    if not path.is_file():
-        raise WeightsError(f"encoder weights {path} are no file: {_ADVICE}")
-    found = {}
+def _read(path: Path) -> dict[str, list[np.ndarray]]:
+    """{layer: [kernel, bias]}, float32, of the 13 convolutions; beside them the file may hold a top, and nothing else.
+
+    An FCN8's own weights have the same names and shapes, and other inputs: they must not pass.
+    """
+    filters = [filters for filters, units in BLOCKS for _ in range(units)]
+    convolutions = [
+        weights.Layer(name, "Conv2D", (("kernel", (3, 3, came, goes)), ("bias", (goes,))))
+        for name, came, goes in zip(ENCODER, [3, *filters], filters, strict=False)
+    ]
     try:
-        with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)  # the layout of a whole saved model
-            for name in ENCODER:
-                kernel, bias = (np.asarray(root[name][key]) for key in root[name].attrs["weight_names"])
-                if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
-                    raise ValueError(f"{name} holds values that are not finite")
-                found[name] = (kernel, bias)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise WeightsError(f"encoder weights {path} cannot be read ({error}): {_ADVICE}") from None
-    return found
+        if (reason := unreadable(path)) is not None:
+            raise WeightsError(f"it {reason}")
+        with open_weights(path, TOP_BYTES) as source:
+            return weights.take(source, convolutions, TOP)
+    except WeightsError as error:
+        raise WeightsError(f"encoder weights {path}: {error}. {_ADVICE}") from None
 
 
 FCN8 = Network(

@@ -85,19 +85,45 @@ def names_in_file(model: tf_keras.Model, rounded: Iterable[str]) -> dict[str, st
     return names
 
 
-def tallies_of(graph: Graph, names: dict[str, str]) -> dict[str, _Tally]:
-    """For each layer where the file holds its output, found by the names that the file's tensors keep."""
+def tallies_of(
+    graph: Graph, names: dict[str, str], shapes: dict[str, tuple[int, ...]]
+) -> tuple[dict[str, _Tally], dict[str, str]]:  # fmt: skip
+    """For each layer the tensor that is its output, and for those without one why there is none.
+
+    Tensors keep the names of their layers. So do those that a rewrite put between (see ``rewrite.name_for``), which
+    are something else: a tensor whose name goes on from that of another is no layer's output, nor is one of another
+    shape than the layer's (``shapes``, by layer, the batch left out).
+    """
+    written = {graph.tensors[index].name for op in graph.ops for index in op.outputs}
     found: dict[str, _Tally] = {}
+    why: dict[str, str] = {}
     for op in graph.ops:
         for index in op.outputs:
-            for part in graph.tensors[index].name.split(";"):
-                layer = next((names[name] for name in part.split("/") if name in names), None)
-                tensor = graph.tensors[index]
-                if layer is not None and tensor.dtype == "int8":
-                    name = f"{op.index} {op.name}"
-                    found.setdefault(layer, _Tally(layer, name, index, tensor.scale[0], tensor.zero_point[0]))
-                    break
-    return found
+            tensor = graph.tensors[index]
+            layer = _layer_in(tensor.name, names)
+            if layer is None or layer in found:
+                continue
+            if any(tensor.name.startswith(f"{other}/") for other in written):
+                why.setdefault(layer, "only parts of it were left by a rewrite")
+            elif tensor.dtype != "int8":
+                why.setdefault(layer, f"it is {tensor.dtype} there")
+            elif tuple(tensor.shape[1:]) != shapes[layer]:
+                there, here = ("x".join(map(str, shape)) for shape in (tensor.shape[1:], shapes[layer]))
+                why.setdefault(layer, f"it has shape {there} there and {here} in Keras")
+            else:
+                found[layer] = _Tally(layer, f"{op.index} {op.name}", index, tensor.scale[0], tensor.zero_point[0])
+    return found, {
+        layer: why.get(layer, "no tensor has its name")
+        for layer in names.values() if layer not in found
+    }  # fmt: skip
+
+
+def _layer_in(tensor: str, names: dict[str, str]) -> str | None:
+    for part in tensor.split(";"):
+        layer = next((names[name] for name in part.split("/") if name in names), None)
+        if layer is not None:
+            return layer
+    return None
 
 
 def agree(run: Run, artifact: Artifact, images: int, say: Say) -> Agreement:
@@ -112,6 +138,8 @@ def agree(run: Run, artifact: Artifact, images: int, say: Say) -> Agreement:
             yield sample.image()
 
     name = str(artifact.path.relative_to(run.path))
+    if artifact.recipe.get("approximated"):
+        say("note: a rewrite of this file is not equal, as it was asked for: the layer that it stands for will differ")
     data = artifact.path.read_bytes()
     return compare(model, ranges, artifact.recipe["per_tensor"], data, name, run.preprocessing, shown())
 
@@ -126,7 +154,8 @@ def compare(
     """
     quantized = quantize.quantization_aware(model, ranges, per_tensor=per_tensor)
     rounded = quantize.rounded_at(model)
-    found = tallies_of(read(data, name), names_in_file(model, rounded))
+    shapes = {layer: tuple(model.get_layer(layer).output_shape[1:]) for layer in rounded}
+    found, missing = tallies_of(read(data, name), names_in_file(model, rounded), shapes)
     ops = {layer: tally.op.rpartition(" ")[2] for layer, tally in found.items()}
     in_integers = Imitation(quantized, model, ranges, per_tensor, ops)
     tallies = [found[layer] for layer in rounded if layer in found]
@@ -139,7 +168,12 @@ def compare(
     interpreter.allocate_tensors()
     (image_in,) = interpreter.get_input_details()
     io = np.dtype(image_in["dtype"]).name
-    last = tallies[-1]
+    last = found.get(list(rounded)[-1])
+    if last is None:
+        raise BadSpec(
+            f"{name} gives the logits in another form than Keras ({missing[list(rounded)[-1]]}): nothing can be"
+            " compared. Convert with --no-rewrite."
+        )
     in_training = dataclasses.replace(last)
     same = same_in_training = pixels = count = 0
     codes: set[int] = set()
@@ -168,5 +202,5 @@ def compare(
         file=name, images=count, kernels="LiteRT reference kernels", same_class_percent=100 * same / pixels,
         close_percent=layers[-1].close_percent, in_training_same_class_percent=100 * same_in_training / pixels,
         in_training_close_percent=in_training.done().close_percent, codes=len(codes), classes=len(classes), parts=parts,
-        layers=layers,
+        layers=layers, not_compared=tuple(sorted(missing.items(), key=lambda item: list(rounded).index(item[0]))),
     )  # fmt: skip

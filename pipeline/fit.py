@@ -5,11 +5,14 @@ It shows progress, can be interrupted at any time, and goes on from its last che
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import dataclasses
-import json
+import functools
 import math
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +22,17 @@ import tf_keras
 
 from pipeline.data.decoded import Decoded
 from pipeline.feed import Augmentation, training_batches
-from pipeline.nouns.dataset import IGNORE
-from pipeline.nouns.errors import RunError, TrainingDiverged
-from pipeline.nouns.files import write_atomically
+from pipeline.loss import distillation_loss, segmentation_loss
+from pipeline.nouns.errors import DataError, RunError, TrainingDiverged
+from pipeline.pace import Pace
+from pipeline.resume import Progress
 
 Say = Callable[[str], None]
+Update = Callable[[tf.Tensor, tf.Tensor, bool], tf.Tensor]
+"""(images, labels, whether statistics are gathered and dropout drops) → the loss before it."""
 
 LOGITS_RESIZE = "logits_resize"
 AUXILIARY_WEIGHT = 0.4
-LOSS_STRIDE = 2
 SHOW_SECONDS = 15
 SAVE_SECONDS = 120
 
@@ -100,57 +105,6 @@ def training_outputs(model: tf_keras.Model, auxiliary: tuple[str, ...], num_clas
     return tf_keras.Model(model.input, outputs)
 
 
-def distillation_loss(student: tf.Tensor, teacher: tf.Tensor, temperature: float) -> tf.Tensor:
-    """T² · KL(teacher ‖ student) of the softened class probabilities, mean over all pixels; logits [b, h, w, c]."""
-    truth = tf.nn.log_softmax(teacher / temperature)
-    guess = tf.nn.log_softmax(student / temperature)
-    return temperature**2 * tf.reduce_mean(tf.reduce_sum(tf.exp(truth) * (truth - guess), -1))
-
-
-def sample_positions(size: int, full: int, convention: str) -> np.ndarray:
-    """Where the ``size`` samples of a resized axis lie on its ``full`` pixels, int [size]."""
-    if convention == "align_corners":
-        return np.rint(np.linspace(0, full - 1, size)).astype(int)
-    return ((np.arange(size) + 0.5) * full / size).astype(int)
-
-
-def segmentation_loss(
-    logits: tf.Tensor, label: tf.Tensor, weights: tf.Tensor, jaccard: float, convention: str
-) -> tf.Tensor:
-    """Class-weighted cross entropy plus soft Jaccard, at half the label's resolution.
-
-    logits float32 [b, h, w, c] at any stride; label uint8 [b, height, width] with IGNORE. Half the resolution costs a
-    fifth less time per step and moves no boundary by more than a pixel.
-    """
-    full = label.shape[1:3]
-    size = [-(-n // LOSS_STRIDE) for n in full]
-    rows, columns = (sample_positions(size[i], full[i], convention) for i in (0, 1))
-    label = tf.gather(tf.gather(label, rows, axis=1), columns, axis=2)
-    logits = tf.raw_ops.ResizeBilinear(
-        images=logits, size=size, align_corners=convention == "align_corners",
-        half_pixel_centers=convention == "half_pixel",
-    )  # fmt: skip
-    classes = logits.shape[-1]
-    ids = tf.reshape(tf.cast(label, tf.int32), [-1])
-    logits = tf.reshape(logits, [-1, classes])
-    counted = ids != IGNORE
-    known = tf.where(counted, ids, 0)
-    pixel_weights = tf.gather(weights, known) * tf.cast(counted, tf.float32)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(known, logits)
-    loss = tf.reduce_sum(losses * pixel_weights) / tf.maximum(1.0, tf.reduce_sum(pixel_weights))
-    if jaccard:
-        mask = tf.cast(counted, tf.float32)[:, None]
-        truth = tf.one_hot(known, classes) * mask
-        guess = tf.nn.softmax(logits) * mask
-        both = tf.reduce_sum(truth * guess, 0)
-        pixels = tf.reduce_sum(truth, 0)
-        union = pixels + tf.reduce_sum(guess, 0) - both
-        present = tf.cast(pixels > 0, tf.float32)
-        share = tf.reduce_sum(present * both / tf.maximum(union, 1.0)) / tf.maximum(1.0, tf.reduce_sum(present))
-        loss += jaccard * (1 - share)
-    return loss
-
-
 @dataclasses.dataclass(frozen=True)
 class Lesson:
     """What is learnt from.
@@ -172,11 +126,11 @@ class Judge:
     """How what was learnt is scored and kept; both see the network with its averaged weights.
 
     Attributes:
-      score: () → percent; the best one is kept apart.
+      score: () → percent; the best one is kept apart. None where there is nothing to score on: none is the best.
       keep: writes the checkpoint to a path.
     """
 
-    score: Callable[[], float]
+    score: Callable[[], float | None]
     keep: Callable[[Path], None]
 
 
@@ -185,17 +139,54 @@ class Fitted:
     """What a training gave: the scores of its best and last weights and the history that led there.
 
     Attributes:
+      best_percent, best_step, last_percent: None where there was nothing to score on.
       step_seconds: median time of a step, reading its loss included.
       judge_seconds: median time of scoring and keeping a checkpoint; 0 where that was before an interruption.
     """
 
-    best_percent: float
-    best_step: int
-    last_percent: float
+    best_percent: float | None
+    best_step: int | None
+    last_percent: float | None
     seconds: float
     step_seconds: float
     judge_seconds: float
     history: tuple[dict[str, Any], ...]
+
+
+def draw_by_step(network: tf_keras.Model, seed: int, step: tf.Variable) -> None:
+    """Makes what dropout draws in a step depend on ``seed``, the layer's name and ``step`` alone.
+
+    Keras draws from a counter inside the op, which no checkpoint holds: a training that goes on would begin its
+    numbers anew. The other layers that draw (SpatialDropout2D, GaussianNoise, ...) are covered too.
+    """
+    for layer in network.submodules:
+        generator = getattr(layer, "_random_generator", None)
+        if generator is not None:
+            own = zlib.crc32(layer.name.encode()) + (seed % (1 << 31) << 32)
+            generator._rng_type, generator._built = generator.RNG_STATELESS, True
+            generator.make_seed_for_stateless_op = functools.partial(_seed_now, own, step)
+
+
+def _seed_now(own: int, step: tf.Variable) -> tf.Tensor:
+    return tf.stack([tf.constant(own, tf.int64), tf.cast(step, tf.int64)])
+
+
+@contextlib.contextmanager
+def one_order_of_sums() -> Iterator[None]:
+    """Within it, a tf.function that is called gives the same bits whenever its inputs have the same.
+
+    Grappler's memory optimizer makes a sum of three and more gradients, in a graph of large ones, into additions in
+    whatever order the threads come to them (tensorflow/core/grappler/optimizers/memory_optimizer.cc, SchedulingPass).
+    enable_op_determinism leaves that as it is, and no option turns that pass off but the one for all of Grappler. A
+    step of Fast-SCNN at 352x480, batch 8, took 0.40 s without it and 0.41 s with it on two cores.
+    """
+    before = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        off = before.get("disable_meta_optimizer", False)
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": off})
 
 
 def fit(
@@ -205,47 +196,59 @@ def fit(
     """Trains ``model``; a step is one update of its weights.
 
     Writes ``folder``/best.weights.h5, last.weights.h5 and history.jsonl, and keeps what it needs to go on in resume/.
+    With one seed, on one machine, it ends with the same bits wherever it was cut off and went on.
     ``auxiliary`` names layers that get a classifier of their own while training; ``convention`` is that of the resizes.
-    Raises TrainingDiverged when the loss is no longer finite, and the decoder's DataError.
+    Raises TrainingDiverged when the loss or a weight is no longer finite, and the decoder's DataError.
     """
     if schedule.distil and lesson.teacher is None:
         raise RunError("the schedule distils and there is no teacher: give one, or distil with weight 0.")
     folder.mkdir(parents=True, exist_ok=True)
-    height, width = model.input_shape[1:3]
-    num_classes = model.output_shape[-1]
-    trainer = training_outputs(model, auxiliary, num_classes)
+    trainer = training_outputs(model, auxiliary, model.output_shape[-1])
     trained = list({id(v): v for v in (*trainer.trainable_variables, *model.trainable_variables)}.values())
-    teacher = training_outputs(lesson.teacher, (), num_classes) if lesson.teacher is not None else None
     optimizer = tf_keras.optimizers.AdamW(Decay(schedule), weight_decay=schedule.weight_decay, clipnorm=5.0)
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias", "range"])
     optimizer.build(trained)
+    draw_by_step(trainer, seed, optimizer.iterations)
     variables = list(model.weights)  # once: TFMOT's wrappers change the order of their lists when they are called
-    averages = [tf.Variable(w, trainable=False) for w in variables]
-    step_done = tf.Variable(0, dtype=tf.int64, trainable=False)
-    best = tf.Variable(-1.0, trainable=False)
-    seconds_before = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-    checkpoint = tf.train.Checkpoint(
-        trainer=trainer, variables=variables, optimizer=optimizer, averages=averages, step=step_done, best=best,
-        seconds=seconds_before,
+    progress = Progress(trainer, variables, optimizer, folder)
+    if progress.restore():
+        say(f"goes on from step {progress.step} of {schedule.steps}")
+    height, width = model.input_shape[1:3]
+    update = _update(trainer, trained, optimizer, progress, lesson, schedule, convention)
+    batches = training_batches(
+        lesson.decoded, height, width, schedule.batch, lesson.augmentation, seed, progress.step,
+        schedule.steps,
     )  # fmt: skip
-    manager = tf.train.CheckpointManager(checkpoint, str(folder / "resume"), max_to_keep=1)
-    history_file = folder / "history.jsonl"
-    history: list[dict[str, Any]] = []
-    if manager.latest_checkpoint:
-        try:
-            checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
-        except (tf.errors.OpError, ValueError, AssertionError, LookupError, RuntimeError) as error:
-            raise RunError(
-                f"checkpoint {manager.latest_checkpoint} cannot be read ({str(error).splitlines()[0]}): delete"
-                f" {folder / 'resume'} to start this training again."
-            ) from None
-        history = _read_history(history_file)
-        history = [entry for entry in history if entry["step"] <= int(step_done)]
-        say(f"goes on from step {int(step_done)} of {schedule.steps}")
-    first_step = int(step_done)
+    try:
+        step_times, scoring_times = _go_through(batches, update, progress, schedule, judge, folder, say)
+    except KeyboardInterrupt:
+        progress.save()
+        raise
+    except (DataError, tf.errors.OpError):  # an image that went away, or was never whole: what was learnt stays
+        if progress.step:
+            progress.save()
+        if lesson.decoded.error:
+            raise lesson.decoded.error from None
+        raise
+    step_seconds, judge_seconds = (float(np.median(x)) if x else 0.0 for x in (step_times, scoring_times))
+    history = progress.history
+    best = max((e for e in history if e["miou_percent"] is not None), key=lambda e: e["miou_percent"], default=None)
+    return Fitted(
+        float(progress.best) if best else None, best["step"] if best else None, history[-1]["miou_percent"],
+        progress.seconds, step_seconds, judge_seconds, tuple(history),
+    )  # fmt: skip
+
+
+def _update(
+    trainer: tf_keras.Model, trained: list[tf.Variable], optimizer: Any, progress: Progress, lesson: Lesson,
+    schedule: Schedule, convention: str,
+) -> Update:  # fmt: skip
+    """One update of the weights, of their running means and of the sum of losses."""
     class_weights = tf.constant(lesson.class_weights)
     keep = max(0.0, 1 - schedule.average / schedule.steps) if schedule.average else 0.0
-    statistics_until = round(schedule.statistics_until * schedule.steps)
+    teacher = None
+    if lesson.teacher is not None:
+        teacher = training_outputs(lesson.teacher, (), lesson.teacher.output_shape[-1])
 
     def loss_of(outputs: list[tf.Tensor], images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         total = sum(trainer.losses)
@@ -261,103 +264,86 @@ def fit(
         return total
 
     @tf.function
-    def train_step(images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor, training: bool) -> tf.Tensor:
+    def update(images: tf.Tensor, labels: tf.Tensor, training: bool) -> tf.Tensor:
+        done = tf.cast(optimizer.iterations, tf.float32)
         with tf.GradientTape() as tape:
             loss = loss_of(tf.nest.flatten(trainer(images, training=training)), images, labels)
         gradients = tape.gradient(loss, trained)
         optimizer.apply_gradients(zip(gradients, trained, strict=True))
-        done = tf.cast(step, tf.float32)
         momentum = tf.minimum(keep, (1 + done) / (10 + done))
-        for average, weight in zip(averages, variables, strict=True):
+        for average, weight in zip(progress.averages, progress.variables, strict=True):
             if weight.dtype.is_floating:
                 average.assign_sub((average - weight) * (1 - momentum))
             else:
                 average.assign(weight)
+        progress.loss_sum.assign_add(tf.cast(loss, tf.float64))
+        progress.loss_steps.assign_add(1)
         return loss
 
-    def scored() -> float:
-        live = [v.numpy() for v in variables]
-        for variable, average in zip(variables, averages, strict=True):
-            variable.assign(average)
-        try:
-            percent = judge.score()
-            if percent > float(best):
-                best.assign(percent)
-                judge.keep(folder / "best.weights.h5")
-            judge.keep(folder / "last.weights.h5")
-            return percent
-        finally:
-            for variable, value in zip(variables, live, strict=True):
-                variable.assign(value)
+    return update
 
-    def save_progress() -> None:
-        before = seconds_before.numpy()
-        seconds_before.assign(before + time.monotonic() - started)
-        step_done.assign(optimizer.iterations)  # not our own count: Ctrl-C may come between a step and its counting
-        manager.save()
-        seconds_before.assign(before)
 
-    def evaluate(step: int, loss: float | None) -> None:
-        began = time.monotonic()
-        percent = scored()
-        judged.append(time.monotonic() - began)
-        spent = float(seconds_before) + time.monotonic() - started
-        history.append({"step": step, "loss": loss, "miou_percent": percent, "seconds": spent})
-        write_atomically(history_file, "".join(json.dumps(e) + "\n" for e in history).encode())
-        save_progress()
-        shown_loss = "" if loss is None else f"  loss {loss:.3f}"
-        say(f"step {step}/{schedule.steps}{shown_loss}  mIoU {percent:.2f} %  {spent:.0f} s")
-
-    batches = training_batches(
-        lesson.decoded, height, width, schedule.batch, lesson.augmentation, seed, first_step, schedule.steps
-    )
+def _go_through(
+    batches: Iterable[tuple[tf.Tensor, tf.Tensor]], update: Update, progress: Progress, schedule: Schedule,
+    judge: Judge, folder: Path, say: Say,
+) -> tuple[list[float], list[float]]:  # fmt: skip
+    """Takes the steps that are left, scores on the way and saves; returns the times of both in seconds."""
     score_at = {math.ceil(schedule.steps * (i + 1) / schedule.evaluations) for i in range(schedule.evaluations)}
-    started = shown = saved = time.monotonic()
-    losses: list[float] = []
-    times: list[float] = []
-    judged: list[float] = []
-    step = first_step
-    try:
-        if step in score_at and not any(entry["step"] == step for entry in history):
-            evaluate(step, None)  # interrupted while it was being scored
-        for images, labels in batches:
-            began = time.monotonic()
-            loss = float(train_step(images, labels, tf.constant(step, tf.int64), step < statistics_until))
-            times.append(time.monotonic() - began)
-            if not math.isfinite(loss):
-                raise TrainingDiverged(
-                    f"the loss became {loss} at step {step + 1}: lower the learning rate (it was"
-                    f" {schedule.learning_rate}) in a new run."
-                )
-            losses.append(loss)
-            step += 1
-            now = time.monotonic()
-            if step in score_at:
-                evaluate(step, float(np.mean(losses)))
-                losses, shown, saved = [], time.monotonic(), time.monotonic()
-            elif now - shown > SHOW_SECONDS:
-                left = (schedule.steps - step) * (now - started) / (step - first_step)
-                say(f"step {step}/{schedule.steps}  loss {np.mean(losses[-50:]):.3f}  about {left:.0f} s left")
-                shown = now
-            if now - saved > SAVE_SECONDS:
-                save_progress()
-                saved = time.monotonic()
-    except KeyboardInterrupt:
-        save_progress()
-        raise
-    except tf.errors.OpError:
-        if lesson.decoded.error:
-            raise lesson.decoded.error from None
-        raise
-    seconds = float(seconds_before) + time.monotonic() - started
-    step_seconds, judge_seconds = (float(np.median(x)) if x else 0.0 for x in (times, judged))
-    last_percent = history[-1]["miou_percent"]
-    best_step = max(history, key=lambda entry: entry["miou_percent"])["step"]
-    return Fitted(float(best), best_step, last_percent, seconds, step_seconds, judge_seconds, tuple(history))
+    statistics_until = round(schedule.statistics_until * schedule.steps)
+    step_times: list[float] = []
+    scoring_times: list[float] = []
+    pace, losses = Pace(), collections.deque[float](maxlen=50)
+    step = progress.step
+    if step in score_at and not progress.scored:  # interrupted while it was being scored
+        scoring_times.append(_score(progress, schedule, judge, folder, say))
+        pace.scoring(scoring_times[-1])
+    if step < schedule.steps:
+        say("building the training graph: the first step takes longer than the others")
+    announced = False
+    lap = shown = saved = time.monotonic()
+    for images, labels in batches:
+        began = time.monotonic()
+        with one_order_of_sums():
+            loss = float(update(images, labels, step < statistics_until))
+        now = time.monotonic()
+        step_times.append(now - began)
+        step += 1
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"the loss became {loss} at step {step}: lower the learning rate (it was"
+                f" {schedule.learning_rate}) in a new run."
+            )
+        losses.append(loss)
+        pace.step(now - lap)
+        if step == statistics_until:
+            pace.graph_changes()
+        if step in score_at:
+            scoring_times.append(_score(progress, schedule, judge, folder, say))
+            pace.scoring(scoring_times[-1])
+            shown = saved = time.monotonic()
+        elif (pace.known and not announced) or now - shown > SHOW_SECONDS:
+            left = pace.left(schedule.steps - step, sum(at > step for at in score_at))
+            say(f"step {step}/{schedule.steps}  loss {np.mean(losses):.3f}" + (f"  {left}" if left else ""))
+            announced, shown = pace.known, now
+        if now - saved > SAVE_SECONDS:
+            progress.save()
+            saved = time.monotonic()
+        lap = time.monotonic()
+    return step_times, scoring_times
 
 
-def _read_history(file: Path) -> list[dict[str, Any]]:
-    try:
-        return [json.loads(line) for line in file.read_text().splitlines()]
-    except (OSError, ValueError):
-        return []  # the scores on the way are lost, the training is not
+def _score(progress: Progress, schedule: Schedule, judge: Judge, folder: Path, say: Say) -> float:
+    """Scores the averaged weights, keeps them as the last and maybe the best, and saves; returns the seconds."""
+    began = time.monotonic()
+    with progress.averaged():
+        percent = judge.score()
+        if percent is not None and percent > float(progress.best):
+            judge.keep(folder / "best.weights.h5")
+            progress.best.assign(percent)  # after the file: of an interruption between the two it is written again
+        judge.keep(folder / "last.weights.h5")
+    spent = time.monotonic() - began
+    loss = progress.enter(percent)
+    shown_loss = "" if loss is None else f"  loss {loss:.3f}"
+    shown_percent = "" if percent is None else f"  mIoU {percent:.2f} %"
+    say(f"step {progress.step}/{schedule.steps}{shown_loss}{shown_percent}  {progress.seconds:.0f} s")
+    return spent

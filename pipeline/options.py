@@ -195,8 +195,9 @@ COMPILER = click.option(
     " 'docker run --rm IMAGE edgetpu_compiler'.",
 )  # fmt: skip
 PARENT = click.option(
-    "--parent", type=click.Path(path_type=Path), metavar="FILE",
-    help="Float weights to start from, a .weights.h5 of the same network, instead of training.",
+    "--parent", type=click.Path(path_type=Path), metavar="PATH",
+    help="Float weights of the same network to start from instead of training: a run's best.weights.h5, or the .h5,"
+    " .weights.h5, .keras, SavedModel or checkpoint that Keras wrote.",
 )  # fmt: skip
 
 

@@ -7,7 +7,6 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,6 @@ from pipeline.evaluate import (
     confusions,
     deployed,
     expected_confusion,
-    gain,
     in_threads,
     masks_of,
     score_masks,
@@ -35,22 +33,22 @@ from pipeline.evaluate import (
 from pipeline.feed import Augmentation, class_weights, frequencies_of
 from pipeline.fit import Judge, Lesson, Schedule, fit
 from pipeline.fold import fold
+from pipeline.judge import Verdict, judge_gain, too_few
 from pipeline.nouns import checkpoint
 from pipeline.nouns.calibration import Calibration
 from pipeline.nouns.dataset import Sample
-from pipeline.nouns.files import sha256
+from pipeline.nouns.files import sha256, write_atomically
 from pipeline.nouns.ranges import Ranges, ranges_from_json, ranges_to_json
 from pipeline.nouns.run import Run
 from pipeline.nouns.score import mean_iou_percent
-from pipeline.train import begin, finished, keras_logits, pixels_to_learn, plain, read_json, write_json
+from pipeline.train import BEST, begin, finished, keras_logits, pixels_to_learn, plain, read_json, write_json
 
 Say = Callable[[str], None]
 
 HELD_OUT = 40
-BEST = "best.weights.h5"
-LUCK = 0.05
-"""Chance that the start is given up though no checkpoint is better: one-sided, normal, with Bonferroni's correction, as
-the best of several is chosen."""
+CANDIDATE = "candidate.weights.h5"
+"""The best checkpoint so far, until it is known whether it becomes BEST or the start does: a training that is cut off
+between the two must find it again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,11 +69,14 @@ class Settings:
 
 
 def hold_out(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """(to train and calibrate on, to choose the checkpoint by): 40 evenly spread ones, a fifth at most."""
+    """(to train and calibrate on, to choose the checkpoint by): 40 evenly spread ones, a fifth at most.
+
+    No image is in both; of fewer than five images none is held out.
+    """
     count = min(HELD_OUT, len(samples) // 5)
     chosen = set(np.linspace(0, len(samples) - 1, count).astype(int).tolist())
     kept = tuple(s for i, s in enumerate(samples) if i not in chosen)
-    return kept, tuple(s for i, s in enumerate(samples) if i in chosen) or kept
+    return kept, tuple(s for i, s in enumerate(samples) if i in chosen)
 
 
 def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = False) -> dict[str, Any]:
@@ -84,7 +85,8 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
     Checkpoints are chosen by the mIoU of the int8 file that the weights convert to, on images held out of the training
     split: against their labels or, without labels, the mIoU to be expected by the float parent's class probabilities
     (see ``believed``). The best one must gain more there than luck would give the best of as many, else the start is
-    kept. The validation images are scored once, at the end, and choose nothing.
+    kept; so it is where too few images are held out to tell. The validation images are scored once, at the end, and
+    choose nothing.
     """
     folder = run.control_dir if how.control else run.qat_dir
     parent = run.float_dir / BEST
@@ -96,11 +98,13 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
         return result
     dataset = dataset_of(run)
     kept, held_out = hold_out(samples_for(run, how.calibration.folder if not schedule.labels else None, say))
-    training, judged_on, validation = Decoded(kept), Decoded(held_out), Decoded(dataset.splits["val"])
+    training, validation = Decoded(kept), Decoded(dataset.splits["val"])
+    judged_on = Decoded(held_out) if held_out else None
     spec = run.config.model
     if schedule.labels:
         weights = class_weights(frequencies_of(pixels_to_learn(dataset, training, validation, say)))
-        count_pixels(judged_on, spec.num_classes, "held-out", say)
+        if judged_on is not None:
+            count_pixels(judged_on, spec.num_classes, "held-out", say)
     else:
         weights = np.ones(spec.num_classes, np.float32)
         check_labelled(count_pixels(validation, spec.num_classes, "val", say), "val", dataset.text)
@@ -129,66 +133,86 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
             quantize.copy_weights(model, student)
 
     teacher = load_float(run, parent) if schedule.distil else None
-    scores = functools.partial(_against_labels, judged_on, len(dataset.classes))
-    if teacher is not None and not schedule.labels:
-        leaning = checkpoint.class_weights_in(parent)
-        if leaning is None:
-            say("note: the parent does not tell the class weights of its loss: its probabilities are taken as they are")
-        scores = functools.partial(_against_parent, _beliefs(teacher, judged_on, leaning), judged_on)
+    scores: Callable[[Infer], np.ndarray] | None = None
+    if judged_on is not None:
+        scores = functools.partial(_against_labels, judged_on, len(dataset.classes))
+        if teacher is not None and not schedule.labels:
+            leaning = checkpoint.class_weights_in(parent, spec.num_classes)
+            if leaning is None:
+                say(
+                    "note: the parent does not tell the class weights of its loss: its probabilities are taken as they"
+                    " are"
+                )
+            scores = functools.partial(_against_parent, _beliefs(teacher, judged_on, leaning), judged_on)
 
-    def judged(data: bytes) -> np.ndarray:
-        """The confusion of a file with the labels or with what the parent believes, image by image."""
+    def judged(data: bytes) -> np.ndarray | None:
+        """The confusion of a file with the labels or with what the parent believes, image by image held out."""
+        if scores is None:
+            return None
         with deployed(data, run.preprocessing) as infer:
             return scores(infer)
 
     scored = best = b""
 
-    def percent() -> float:
+    def percent() -> float | None:
         nonlocal scored
         take_over()
         scored = tflite(now())
-        return float(mean_iou_percent(judged(scored).sum(0)))
+        return _percent(judged(scored))
 
     def keep(path: Path) -> None:
         nonlocal best
         take_over()
         if path.name == BEST:
-            best = scored
+            best, path = scored, folder / CANDIDATE
         checkpoint.write(model, path, now())
 
     family = models.network(spec.network)
     say(f"{name}: {family.title} {spec.size}, {schedule.steps} steps on {len(kept)} images, {len(held_out)} held out")
+    images = len(kept) + len(held_out)
+    evaluations = min(schedule.evaluations, schedule.steps)
+    if hopeless := too_few(len(held_out), evaluations, images):
+        say(f"note: the start will be kept, whatever the training brings: {hopeless}")
     lesson = Lesson(training, weights, how.augmentation, teacher)
     start = tflite(ranges)
     before = judged(start)
-    started_at = float(mean_iou_percent(before.sum(0)))
-    say(f"start  mIoU {started_at:.2f} % on the images held out")
+    if before is not None:
+        say(f"start  mIoU {_percent(before):.2f} % on the images held out")
     fitted = fit(student, (), spec.resize, lesson, schedule, Judge(percent, keep), folder, run.config.seed + 1, say)
-    if not best:  # it was found before an interruption
-        checkpoint.load(model, folder / BEST)
-        best = tflite(None if how.control else checkpoint.ranges_in(folder / BEST))
-    points, error = gain(before, judged(best))
-    needed = error * NormalDist().inv_cdf(1 - LUCK / len(fitted.history))
-    gained = points > needed
-    if not gained:
-        say(f"the start is kept: the best step gains {points:+.2f} points, luck alone may give {needed:.2f}")
+    verdict = Verdict(why_not=hopeless)
+    if before is not None and not hopeless:
+        if not best:  # it was found before an interruption
+            checkpoint.load(model, folder / CANDIDATE)
+            best = tflite(None if how.control else checkpoint.ranges_in(folder / CANDIDATE))
+        after = judged(best)
+        assert after is not None
+        verdict = judge_gain(before, after, evaluations, images)
+    say(str(verdict))
+    if verdict.gained:
+        write_atomically(folder / BEST, (folder / CANDIDATE).read_bytes())
+    else:
         checkpoint.load(model, parent)
         checkpoint.write(model, folder / BEST, ranges)
         best = start
     with deployed(best, run.preprocessing) as infer:
         final = score_masks(validation, infer, dataset.classes)
     result = {
-        "val_miou_percent": final.miou_percent, "kept_step": fitted.best_step if gained else 0,
-        "held_out_start_percent": started_at, "held_out_best_percent": fitted.best_percent,
-        "best_step": fitted.best_step, "gain_points": points, "gain_standard_error_points": error,
-        "gain_needed_points": needed,
+        "val_miou_percent": final.miou_percent, "kept_step": fitted.best_step if verdict.gained else 0,
+        "held_out_start_percent": _percent(before), "held_out_best_percent": fitted.best_percent,
+        "best_step": fitted.best_step, "gain_points": verdict.points, "gain_standard_error_points": verdict.error,
+        "gain_needed_points": verdict.needed, "gain_not_judged": verdict.why_not,
         "held_out_against": "labels" if schedule.labels else "class probabilities of the float parent",
         "held_out_images": len(held_out), "seconds": fitted.seconds, "step_seconds": fitted.step_seconds,
         "judge_seconds": fitted.judge_seconds, "steps_per_epoch": math.ceil(len(kept) / schedule.batch),
         "history": list(fitted.history), "machine": connect("host").describe(),
     }  # fmt: skip
     write_json(folder / "result.json", result)
+    (folder / CANDIDATE).unlink(missing_ok=True)
     return result
+
+
+def _percent(confusions_of_held_out: np.ndarray | None) -> float | None:
+    return None if confusions_of_held_out is None else float(mean_iou_percent(confusions_of_held_out.sum(0)))
 
 
 def _against_labels(judged_on: Decoded, num_classes: int, infer: Infer) -> np.ndarray:

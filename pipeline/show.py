@@ -123,6 +123,8 @@ def show_agreement(a: Agreement) -> None:
             where, style="bold" if layer.layer == a.parts else None,
         )  # fmt: skip
     out.print(table)
+    for layer_name, why in a.not_compared:
+        out.print(f"not compared: {layer_name}, {why}")
     out.print(
         f"same class on {a.same_class_percent:.3f} % of pixels, logits within 2 steps {a.close_percent:.3f} %, in the"
         " integer arithmetic of those kernels"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import threading
@@ -24,11 +25,13 @@ from pipeline.fit import Judge, Lesson, Schedule, fit
 from pipeline.nouns import checkpoint
 from pipeline.nouns.dataset import Dataset, TrainingDefaults
 from pipeline.nouns.errors import BadSpec, RunError
-from pipeline.nouns.files import sha256, write_atomically
+from pipeline.nouns.files import write_atomically
 from pipeline.nouns.preprocessing import Preprocessing
 from pipeline.nouns.run import Run
 
 Say = Callable[[str], None]
+
+BEST = "best.weights.h5"
 
 
 def keras_logits(model: tf_keras.Model) -> Callable[[np.ndarray], np.ndarray]:
@@ -59,6 +62,48 @@ def defaults_of(run: Run) -> TrainingDefaults:
         learning_rate=of_data.learning_rate * factor,
         qat_learning_rate=of_data.qat_learning_rate * factor,
     )
+
+
+def float_schedule(run: Run, steps: int | None, batch: int, learning_rate: float | None) -> Schedule:
+    """What was asked for, and for the rest the dataset's suggestion."""
+    defaults = defaults_of(run)
+    steps = steps or defaults.steps
+    return Schedule(
+        steps, batch, learning_rate or defaults.learning_rate,
+        evaluations=max(1, min(defaults.evaluations, steps // 100)),
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class FloatTraining:
+    """A float training that is still to be done, or to be gone on with."""
+
+    schedule: Schedule
+    encoder_weights: str | None
+
+
+def float_training(run: Run, steps: int | None, batch: int, encoder_weights: str | None) -> FloatTraining | None:
+    """What must be trained before the run has a float parent; None where it has one.
+
+    One that was begun goes on as it was begun, unless ``steps`` says otherwise. Raises RunError where the parent that
+    is there had another number of steps than ``steps``.
+    """
+    file = run.float_dir / "settings.json"
+    before = read_json(file) if file.is_file() else {}
+    schedule = before.get("schedule")
+    if (run.float_dir / "result.json").is_file():
+        had = schedule["steps"] if isinstance(schedule, dict) and "steps" in schedule else None
+        if steps is not None and steps != had:
+            what = "was given with --parent" if had is None else f"was trained for {had} steps"
+            raise RunError(
+                f"--float-steps {steps}: the float parent of {run.path} {what}. Leave --float-steps out, or name a new"
+                " --run."
+            )
+        return None
+    if steps is None and isinstance(schedule, dict):
+        with contextlib.suppress(TypeError):  # of another version: settle says so
+            return FloatTraining(Schedule(**schedule), before.get("encoder_weights"))
+    return FloatTraining(float_schedule(run, steps, batch, None), encoder_weights)
 
 
 def plain(noun: Any) -> dict[str, Any]:
@@ -123,27 +168,6 @@ def changes(before: dict[str, Any], now: dict[str, Any], above: str = "") -> lis
 
 def write_json(file: Path, data: dict[str, Any]) -> None:
     write_atomically(file, (json.dumps(data, indent=2) + "\n").encode())
-
-
-def adopt(run: Run, weights: Path, say: Say) -> dict[str, Any]:
-    """Makes trained weights the run's float parent, scored on its validation images; the file itself is copied.
-
-    Raises RunError where the run has another parent already, or where the weights are not of its network.
-    """
-    folder = run.float_dir
-    if not weights.is_file():
-        raise RunError(f"parent {weights} does not exist: give a .weights.h5 file that `train` wrote.")
-    model = models.build(run.config.model)
-    checkpoint.load(model, weights)
-    result = settle(folder, {"parent_sha256": sha256(weights)}, False)
-    if result is None:
-        dataset = dataset_of(run)
-        percent = score_masks(Decoded(dataset.splits["val"]), keras_infer(model), dataset.classes).miou_percent
-        write_atomically(folder / "best.weights.h5", weights.read_bytes())
-        result = {"best_val_miou_percent": percent, "parent": weights.name, "parent_sha256": sha256(weights)}
-        write_json(folder / "result.json", result)
-    say(f"float network: {weights}, val mIoU {result['best_val_miou_percent']:.2f} %")
-    return result
 
 
 def pixels_to_learn(dataset: Dataset, training: Decoded, validation: Decoded, say: Say) -> np.ndarray:

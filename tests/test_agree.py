@@ -1,13 +1,18 @@
 """Keras and the file: that the layer where they part is found. On a trained network: test_demo."""
 
+import functools
+
 import numpy as np
 import pytest
-from conftest import noise_images, ranges_of, scrambled
+from conftest import noise_images, ranges_of, scrambled, still
 
 from pipeline.agree import compare
 from pipeline.convert import tflite_bytes
 from pipeline.fold import fold
 from pipeline.nouns.preprocessing import Preprocessing
+from pipeline.quantize import rounded_at
+from pipeline.rewrite import rewrite
+from pipeline.targets import targets
 
 
 @pytest.mark.parametrize(
@@ -34,3 +39,37 @@ def test_the_layer_that_differs_is_found_and_those_before_it_are_not(name, chang
     assert differing[0] == layer
     (found,) = [x for x in after.layers if x.layer == layer]
     assert found.worst_steps >= 3 and found.worst_at[3] == 1  # 9 steps, where the range does not end before
+
+
+INTEGER = sorted(name for name, target in targets().items() if target.weights == "int8")
+MOST_APART = {"mean": 1, "depthwise": 1, "products": 2}
+"""Steps by which a rewrite may differ from the op: see ``Rewrite.steps``; the layers after it inherit them."""
+
+
+@functools.cache
+def converted(name):
+    return tflite_bytes(fold(still(name), ranges_of(name)), "int8", "uint8")
+
+
+@functools.cache
+def compared(name, data):
+    model = still(name)
+    image = np.rint(noise_images(model, 1) * 255).astype(np.uint8)
+    return compare(model, ranges_of(name), False, data, "x.tflite", Preprocessing(*model.input_shape[1:3]), image)
+
+
+@pytest.mark.parametrize("target", INTEGER)
+@pytest.mark.parametrize("name", ["fast-scnn", "fcn8"])
+def test_what_is_written_for_any_integer_target_is_compared_layer_by_layer(name, target):
+    data, applied = rewrite(converted(name), targets()[target])
+    plain, found = compared(name, converted(name)), compared(name, data)
+    model = still(name)
+    assert {x.layer for x in plain.layers} == set(rounded_at(model)) and plain.not_compared == ()
+    assert {x.layer for x in found.layers} | {layer for layer, _ in found.not_compared} == set(rounded_at(model))
+    assert len(found.layers) >= len(plain.layers) - len(applied) and found.layers[-1].layer == plain.layers[-1].layer
+    sizes = {x.layer: x.values for x in plain.layers}
+    assert all(x.values == sizes[x.layer] == np.prod(model.get_layer(x.layer).output_shape[1:]) for x in found.layers)
+    assert found.parts is None and found.close_percent > 99.9 and found.same_class_percent > 99
+    assert found.codes > 50
+    if not {one.rewrite for one in applied} & set(MOST_APART):
+        assert all(x.close_percent > 99.9 for x in found.layers)

@@ -12,11 +12,9 @@ from pipeline.fit import (
     Judge,
     Lesson,
     Schedule,
-    distillation_loss,
     fit,
-    sample_positions,
-    segmentation_loss,
 )
+from pipeline.loss import distillation_loss, sample_positions, segmentation_loss
 from pipeline.nouns import checkpoint
 from pipeline.nouns.dataset import IGNORE, Sample
 from pipeline.nouns.errors import RunError, TrainingDiverged

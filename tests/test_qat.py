@@ -1,6 +1,7 @@
 """Quantization-aware training, in few steps on few small images: what it takes, keeps apart and says."""
 
 import json
+import re
 
 import h5py
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 import models
+from pipeline.judge import fewest_held_out, judge_gain
 from pipeline.nouns import checkpoint
 from pipeline.nouns.ranges import ranges_from_json
 from pipeline.nouns.run import open_run
@@ -18,10 +20,10 @@ COMMON = ("--steps", "3", "--batch", "2", "--images", "3", "--evaluations", "1")
 
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory, cli):
-    """A folder dataset of 10 + 4 images and a float parent of four steps."""
+    """A folder dataset of 25 + 4 images, five of them held out in QAT, and a float parent of four steps."""
     home = tmp_path_factory.mktemp("qat")
     rng = np.random.default_rng(0)
-    for split, count in (("train", 10), ("val", 4)):
+    for split, count in (("train", 25), ("val", 4)):
         for kind in ("images", "masks"):
             (home / "data" / split / kind).mkdir(parents=True)
         for i in range(count):
@@ -52,15 +54,45 @@ def ranges_of_checkpoint(path):
 def test_held_out_images_are_not_trained_on():
     kept, out = hold_out(tuple(range(367)))
     assert len(out) == 40 and len(kept) == 327 and not set(kept) & set(out)
-    kept, out = hold_out(tuple(range(10)))
-    assert len(out) == 2 and len(kept) == 8
+    for count, held in ((10, 2), (5, 1), (4, 0), (1, 0)):
+        kept, out = hold_out(tuple(range(count)))
+        assert len(out) == held and sorted({*kept, *out}) == list(range(count)) and len(kept) + len(out) == count
+
+
+@pytest.mark.parametrize("evaluations", [1, 2, 4, 100])
+def test_as_many_are_held_out_that_a_gain_on_all_of_them_is_no_luck(evaluations):
+    fewest = fewest_held_out(evaluations)
+    assert 0.5**fewest <= 0.05 / evaluations < 0.5 ** (fewest - 1)  # all gain where each does so with even chance
+
+
+def confusions(*hits):
+    """Of images with 100 pixels of each of two classes, ``hits`` of them right."""
+    return np.array([[[n, 100 - n], [100 - n, n]] for n in hits])
+
+
+def test_a_gain_that_cannot_be_told_from_luck_is_not_judged():
+    start, better = confusions(50, 60, 70, 55, 65), confusions(80, 85, 90, 95, 82)
+    verdict = judge_gain(start, better, 1, 25)
+    assert verdict.gained and verdict.points > verdict.needed > 0 and verdict.why_not is None
+    for before, after, evaluations, words in (
+        (start[:4], better[:4], 1, "4 of 25 images held out with labels .* 5. Give 25 training images"),
+        (start[:1], better[:1], 1, "1 of 25"),
+        (start, better, 2, "it takes 6. Give 30"),  # the better of two checkpoints
+        (np.concatenate([start[:4], 0 * start[:1]]), np.concatenate([better[:4], 0 * start[:1]]), 1, "4 of 25"),
+        (confusions(*[50] * 5), confusions(*[80] * 5), 1, "all alike"),
+    ):
+        verdict = judge_gain(before, after, evaluations, 25)
+        assert not verdict.gained and verdict.points is verdict.error is verdict.needed is None
+        assert re.search(words, str(verdict)) and "the start is kept" in str(verdict)
+    same = judge_gain(start, start, 1, 25)
+    assert not same.gained and same.points == same.needed == 0 and same.why_not is None
 
 
 def test_learned_ranges_move_and_travel_with_the_weights(parent, cli):
     run, done = start(parent, cli, "learned", "--learning-rate", "0.05")
-    assert "8 images, 2 held out" in done.stderr
+    assert "20 images, 5 held out" in done.stderr
     result = json.loads((run.qat_dir / "result.json").read_text())
-    assert result["held_out_images"] == 2 and result["held_out_against"] == "labels"
+    assert result["held_out_images"] == 5 and result["held_out_against"] == "labels"
     begun = ranges_from_json(json.loads((run.qat_dir / "ranges.json").read_text())["ranges"])
     trained = ranges_of_checkpoint(run.qat_dir / "last.weights.h5")  # the best may be the start
     moved = [abs(trained[p].high - begun[p].high) > 1e-4 * begun[p].high for p in begun]
@@ -113,9 +145,12 @@ def test_without_labels_and_with_images_of_a_folder(parent, cli, tmp_path):
         parent, cli, "free", "--no-labels", "--images-from", str(tmp_path / "more"), "--ranges", "frozen",
         "--per-tensor", "--select", "coverage",
     )  # fmt: skip
-    assert "6 images, 1 held out" in done.stderr
+    assert "6 images, 1 held out" in done.stderr and "the start will be kept, whatever" in done.stderr
     result = json.loads((run.qat_dir / "result.json").read_text())
     assert result["held_out_against"] == "class probabilities of the float parent"
+    assert result["kept_step"] == 0 and "it takes 5. Give 25" in result["gain_not_judged"]
+    assert result["gain_points"] is result["gain_needed_points"] is result["gain_standard_error_points"] is None
+    assert result["held_out_start_percent"] is not None
     assert "does not tell the class weights" not in done.stderr
     weights = checkpoint.class_weights_in(run.float_dir / "best.weights.h5")
     assert weights is not None and np.mean(weights) == pytest.approx(1, abs=1e-4)  # they came with the parent
@@ -130,12 +165,24 @@ def test_without_labels_and_with_images_of_a_folder(parent, cli, tmp_path):
     assert done.returncode == 2 and "needs labels" in done.stderr
 
 
-def test_the_control_is_float_and_touches_nothing(parent, cli):
-    run, done = start(parent, cli, "control", "--control", "--no-labels")
+def test_the_control_is_float_and_touches_nothing_and_without_images_held_out_the_start_is_kept(parent, cli, tmp_path):
+    for i in range(3):
+        Image.fromarray(np.full((80, 90, 3), 60 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    run, done = start(parent, cli, "control", "--control", "--no-labels", "--images-from", str(tmp_path))
     assert (run.control_dir / "result.json").is_file() and not run.qat_dir.exists()
     assert "float control" in done.stderr
     with h5py.File(run.control_dir / "best.weights.h5") as file:
         assert "segquant_ranges" not in file.attrs
+    assert "3 images, 0 held out" in done.stderr and "0 of 3 images held out cannot tell" in done.stderr
+    result = json.loads((run.control_dir / "result.json").read_text())
+    assert result["held_out_images"] == result["kept_step"] == 0 and result["best_step"] is None
+    assert [e["miou_percent"] for e in result["history"]] == [None]
+    assert (run.control_dir / "last.weights.h5").is_file()
+    model = models.build(run.config.model)
+    checkpoint.load(model, run.float_dir / "best.weights.h5")
+    begun = model.get_weights()
+    checkpoint.load(model, run.control_dir / "best.weights.h5")
+    assert all(np.array_equal(a, b) for a, b in zip(begun, model.get_weights(), strict=True))
 
 
 def test_a_parent_is_copied_scored_and_checked(parent, cli, tmp_path):
@@ -146,7 +193,7 @@ def test_a_parent_is_copied_scored_and_checked(parent, cli, tmp_path):
     again = cli("qat", "--run", "runs/adopted", *COMMON, cwd=home)
     assert again.returncode == 0 and "reused" in again.stderr
     (tmp_path / "broken.weights.h5").write_bytes(b"no")
-    for weights, words in (("nowhere.h5", "does not exist"), (str(tmp_path / "broken.weights.h5"), "is broken")):
+    for weights, words in (("nowhere.h5", "does not exist"), (str(tmp_path / "broken.weights.h5"), "is a broken .h5")):
         done = cli("qat", "--run", "runs/refused", *arguments, "--parent", weights, *COMMON, cwd=home)
         assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
     done = cli("train", "--run", "runs/refused", *arguments, "--parent", "runs/parent/float/best.weights.h5", cwd=home)

@@ -40,6 +40,7 @@ class Agreement:
       in_training_…: the same two where the Keras network rounds in floating point, as it does in training.
       codes: distinct values of the file's output; classes: that it predicts.
       parts: the first layer that parts, or None.
+      not_compared: (layer, why) of those whose output the file does not hold.
     """
 
     file: str
@@ -53,6 +54,7 @@ class Agreement:
     classes: int
     parts: str | None
     layers: tuple[LayerAgreement, ...]
+    not_compared: tuple[tuple[str, str], ...] = ()
 
     @property
     def means_something(self) -> bool:

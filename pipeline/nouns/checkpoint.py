@@ -7,13 +7,16 @@ how much its class probabilities lean towards rare classes.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import h5py
+import numpy as np
 
-from pipeline.nouns.errors import RunError
+from pipeline.nouns import weights
+from pipeline.nouns.errors import RunError, WeightsError
 from pipeline.nouns.ranges import Range, Ranges, ranges_from_json, ranges_to_json
 
 if TYPE_CHECKING:
@@ -38,14 +41,25 @@ def write(
 
 
 def load(model: tf_keras.Model, path: Path) -> None:
-    """Gives ``model`` the weights of the file; raises RunError for one that is broken or of another network."""
+    """Gives ``model`` the weights of the file, all or none of them.
+
+    Raises RunError for a file that is broken, of another network, or whose values are not finite.
+    """
     try:
-        model.load_weights(str(path))
-    except (OSError, KeyError, ValueError) as error:
+        with weights.in_hdf5(str(path), "it") as source:
+            arrays = weights.take(source, weights.layers_of(model))
+    except WeightsError as error:
         raise RunError(
-            f"checkpoint {path} is broken or of another network ({str(error).splitlines()[0]}): restore the file, or"
-            " train again in a new run."
+            f"checkpoint {path} cannot be used: {error}. Restore the file, or train again in a new run."
         ) from None
+    give(model, arrays)
+
+
+def give(model: tf_keras.Model, arrays: dict[str, list[np.ndarray]]) -> None:
+    """Sets the weights that ``weights.take`` read for this very network."""
+    for layer in model.layers:
+        if layer.weights:
+            layer.set_weights(arrays[layer.name])
 
 
 def ranges_in(path: Path) -> dict[str, Range]:
@@ -60,12 +74,28 @@ def ranges_in(path: Path) -> dict[str, Range]:
         ) from None
 
 
-def class_weights_in(path: Path) -> tuple[float, ...] | None:
-    """Those of the loss that the weights were trained with; None where the file does not tell."""
+def class_weights_in(path: Path, num_classes: int | None = None) -> tuple[float, ...] | None:
+    """Those of the loss that the weights were trained with; None where the file does not tell.
+
+    Raises RunError where they are not positive and finite, or not ``num_classes``.
+    """
     try:
         with h5py.File(path) as file:
-            return tuple(map(float, json.loads(file.attrs[CLASS_WEIGHTS])))
+            given = tuple(map(float, json.loads(file.attrs[CLASS_WEIGHTS])))
     except KeyError:
         return None
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"checkpoint {path} is broken ({type(error).__name__}): restore it, or train again.") from None
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise RunError(
+            f"checkpoint {path} is broken ({type(error).__name__}): restore it, or train again in a new run."
+        ) from None
+    if not all(math.isfinite(weight) and weight > 0 for weight in given):
+        raise RunError(
+            f"checkpoint {path} holds class weights that are not positive numbers ({list(given)}): restore it, or"
+            " train again in a new run."
+        )
+    if num_classes is not None and len(given) != num_classes:
+        raise RunError(
+            f"checkpoint {path} holds {len(given)} class weights and the network has {num_classes} classes: restore it,"
+            " or train again in a new run."
+        )
+    return given

@@ -45,3 +45,20 @@ def sha256(data: bytes | Path) -> str:
         with open(data, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     return hashlib.sha256(data).hexdigest()
+
+
+def unreadable(path: Path) -> str | None:
+    """Why no file can be read at ``path``, as the rest of a sentence; None where one can."""
+    try:
+        if path.is_symlink() and not path.exists():
+            return f"is a link to {os.readlink(path)}, which does not exist"
+        if not path.exists():
+            return "does not exist"
+        if path.is_dir():
+            return "is a folder, not a file"
+        if not path.is_file():  # a pipe would be waited for
+            return "is neither a file nor a folder"
+        with open(path, "rb"):
+            return None
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
