@@ -38,7 +38,8 @@ import click  # noqa: E402
 
 from pipeline.options import (  # noqa: E402
     ARTIFACT_TARGET, COMPILER, DEVICE_SETTINGS, FORCE, IMAGES, JSON, OUTPUT, OUTPUT_STRIDE, PARENT, PER_TENSOR, RUN,
-    SOC, Main, calibration_of, calibration_options, new_run_options, quiet_tensorflow, say, threads_of, write_numbers,
+    SOC, Main, calibration_of, calibration_options, new_run_options, quiet_tensorflow, say, tell, threads_of,
+    write_numbers,
 )  # fmt: skip
 
 
@@ -261,12 +262,11 @@ def convert(
     output, stride = converting.output_and_stride(run, target, output, stride, io, say)
     artifact = converting.convert(run, target, say, output=output, stride=stride, io=io, asked=asked, force=force)
     converting.float_reference(run, output, stride, say)
-    click.echo(
-        f"{artifact.path}  {artifact.path.stat().st_size / (1 << 20):.2f} MiB  {artifact.recipe['method']}, checked"
-    )
+    size_mib = artifact.path.stat().st_size / (1 << 20)
+    tell(f"{artifact.path}  {size_mib:.2f} MiB  {artifact.recipe['method']}, checked")
     artifact, compiled = converting.compile_artifact(artifact, target, require_compiled, say)
     if compiled is not None:
-        click.echo(compiled.note)
+        tell(compiled.note)
 
 
 def _convert_all(
