@@ -178,8 +178,8 @@ def notes_on(graph: Graph) -> tuple[str, ...]:
             fixed = f"[{', '.join(map(str, tensor.shape))}]"
             what = "a size open, not the batch alone" if graph.open_beyond_batch else "the batch open"
             return (
-                f"input {printable(tensor.name, LONGEST_NAME)} leaves {what}: runtimes take it as {fixed}, which the"
-                f" file stores, and so do these figures. To fix it, convert from a function of that size:"
+                f"input {printable(tensor.name, LONGEST_NAME)} leaves {what}: it is taken as {fixed}, the size that the"
+                " file stores, as runtimes do that are told no other. To fix it, convert from a function of that size:"
                 f" tf.function(network, input_signature=[tf.TensorSpec({fixed})]).get_concrete_function()",
             )
     return ()
