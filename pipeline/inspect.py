@@ -57,7 +57,7 @@ def _judge_alone(op: Op, graph: Graph, rules: Rules) -> Verdict:
     def no(reason: str, source: str, remedy: str = "", refused: bool = False) -> Verdict:
         return Verdict(op.index, "refused" if refused else "falls back", reason, source, remedy=remedy)
 
-    rule: Rule | None = None if op.custom else rules.ops.get(op.name)
+    rule: Rule | None = (rules.custom if op.custom else rules.ops).get(op.name)
     if rule is None:
         return no("a custom op" if op.custom else "not an op that this target knows", rules.source)
     if rule.newest is not None and op.version > rule.newest:

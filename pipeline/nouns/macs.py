@@ -20,7 +20,7 @@ Formula = Callable[[Op, Graph], int]
 
 def macs(op: Op, graph: Graph) -> int:
     """Multiply-accumulates of one op; 0 for those without, and for a malformed one."""
-    formula = None if op.custom else FORMULAS.get(op.name)
+    formula = (CUSTOM if op.custom else FORMULAS).get(op.name)
     try:
         return formula(op, graph) if formula else 0
     except MALFORMED:
@@ -105,6 +105,11 @@ def _each_step(*places: int) -> Formula:
     return formula
 
 
+def _convolution_2d_transpose_bias(op: Op, graph: Graph) -> int:
+    """As ``_transpose_conv``, the data the first input."""
+    return _read(op, graph, 0).elements * math.prod(_read(op, graph, 1).shape[:3])
+
+
 LSTM_WEIGHTS = (*range(1, 12), 16)
 """Input, recurrent and peephole weights, and the projection (tflite/kernels/lstm_shared.h)."""
 
@@ -133,6 +138,9 @@ FORMULAS: Mapping[str, Formula] = {
     "SVDF": _each_step(1, 2),  # tflite/kernels/svdf.cc: features, then time
     "EMBEDDING_LOOKUP_SPARSE": _embedding_lookup_sparse,
 }  # fmt: skip
+
+CUSTOM: Mapping[str, Formula] = {"Convolution2DTransposeBias": _convolution_2d_transpose_bias}
+"""MediaPipe's, which XNNPACK runs (xnnpack_delegate.cc, VisitMediaPipeDeconvolutionNode). Other custom ops: none."""
 
 UNCOUNTED: Mapping[str, frozenset[str]] = {
     "each value by itself": frozenset(

@@ -44,6 +44,7 @@ class Rules:
 
     Attributes:
       ops: op → rule.
+      custom: custom op → rule.
       source: of the list of ops itself.
       everywhere: checks that each op must pass.
       partitions: which of the accelerated pieces of a graph the target keeps: 'all', the 'largest', the 'first', or the
@@ -68,6 +69,7 @@ class Rules:
     cache_source: str = ""
     beyond: str = ""
     fallback: Mapping[str, tuple[Check, ...]] = dataclasses.field(default_factory=dict)
+    custom: Mapping[str, Rule] = dataclasses.field(default_factory=dict)
     mend: str = ""
     stored_bytes: Callable[[Op, Graph], int] | None = None
 

@@ -47,6 +47,7 @@ from pipeline.targets.xnnpack_checks import (
     requantization,
     symmetric_kernel,
     two_dimensions,
+    typed_variable,
     unit_beta,
     weights_of_floats,
     whole_blocks,
@@ -84,8 +85,9 @@ def ask(file: Path, graph: Graph) -> Answer:
 
 
 def in_pieces(graph: Graph, pieces: list[dict[str, list[int]]]) -> set[int]:
-    """Ops between the inputs and the outputs of the delegate's pieces."""
+    """Ops between the inputs and the outputs of the delegate's pieces, and those that write variables inside them."""
     made_by = {i: op for op in graph.ops for i in op.outputs}
+    writing = [op for op in graph.ops if op.name == "ASSIGN_VARIABLE" and op.inputs]
     found: set[int] = set()
     for piece in pieces:
         borders, open_ends = set(piece["inputs"]), list(piece["outputs"])
@@ -94,11 +96,16 @@ def in_pieces(graph: Graph, pieces: list[dict[str, list[int]]]) -> set[int]:
             if op is not None and op.index not in found:
                 found.add(op.index)
                 open_ends += [i for i in op.inputs if i >= 0 and i not in borders]
+                inside = [one for one in writing if op.name == "VAR_HANDLE" and one.inputs[0] in op.outputs]
+                found.update(one.index for one in inside)
+                open_ends += [i for one in inside for i in one.inputs if i not in borders]
     return found
 
 
 FUSED = activation("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 INT8 = ("int8", "uint8")
+ANY_INDEX = ("float32", "int32", "uint32", "int64")
+RESOURCE = ("resource",)
 BOTH = (*FLOATS, *INT8)
 FLOAT32_OR_INT8 = ("float32", *INT8)
 FLOAT_ONLY = (
@@ -161,12 +168,20 @@ RULES = Rules(
         "DEPTH_TO_SPACE": taken(reads=FLOAT32_OR_INT8, breaks=(one_range,)),
         "SPACE_TO_DEPTH": taken(whole_blocks, reads=FLOAT32_OR_INT8, breaks=(one_range,)),
         "PRELU": taken(FLAT, constant(1), reads=FLOATS),
+        "VAR_HANDLE": taken(typed_variable, reads=RESOURCE),
+        "READ_VARIABLE": taken(reads=RESOURCE, writes=BOTH), "ASSIGN_VARIABLE": taken(reads=(*RESOURCE, *BOTH)),
         "DENSIFY": taken(constant(0)), **{op: taken(FLAT, reads=FLOATS) for op in FLOAT_ONLY},
         # A camera's uint8 is 10 times as fast through XNNPACK as through LiteRT's own kernel (Xeon, one thread).
         "QUANTIZE": taken(FLAT, keeps_sign, ratios(2**-8, 2**7, top=True), writes=INT8),
         "DEQUANTIZE": taken(FLAT, weights_of_floats, writes=FLOATS),
     },
     source=SOURCE,
+    # MediaPipe's, which no kernel of LiteRT's own does.
+    custom={
+        "Convolution2DTransposeBias": taken(inputs(3, 3), from_file(1, 2), rank_of_4, reads=("float32",)),
+        "MaxPoolingWithArgmax2D": taken(inputs(1, 1), rank_of_4, reads=("float32",), writes=ANY_INDEX),
+        "MaxUnpooling2D": taken(inputs(2, 2), rank_of_4, reads=ANY_INDEX, writes=("float32",)),
+    },
     fallback={
         **dict.fromkeys(
             ("PACK", "UNPACK", "MIRROR_PAD", "PADV2", "BATCH_TO_SPACE_ND", "SPACE_TO_BATCH_ND"), (one_range,)

@@ -11,7 +11,7 @@ import math
 
 from pipeline.nouns.rules import Check
 from pipeline.nouns.tflite import Graph, Op, Tensor
-from pipeline.targets.checks import BYTES, data_of
+from pipeline.targets.checks import BYTES, FLOATS, data_of
 
 MOST_DIMENSIONS = 6
 """XNN_MAX_TENSOR_DIMS, xnnpack.h."""
@@ -199,6 +199,15 @@ def whole_blocks(op: Op, graph: Graph) -> str | None:
 def int32_axes(op: Op, graph: Graph) -> str | None:
     axes = graph.tensors[op.inputs[1]]
     return None if axes.dtype == "int32" else f"axes of {axes.dtype}; int32 only"
+
+
+def typed_variable(op: Op, graph: Graph) -> str | None:
+    """A variable that nobody reads or writes in a type of XNNPACK's stays with LiteRT."""
+    held = {
+        graph.tensors[(user.outputs if user.name == "READ_VARIABLE" else user.inputs[1:])[0]].dtype
+        for user in graph.readers.get(op.outputs[0], ()) if user.name in ("READ_VARIABLE", "ASSIGN_VARIABLE")
+    }  # fmt: skip
+    return None if held & {*FLOATS, *BYTES} else f"a variable of {', '.join(sorted(held)) or 'no known type'}"
 
 
 def has_bias(op: Op, graph: Graph) -> str | None:
