@@ -22,8 +22,8 @@ from pipeline.nouns.tflite import BORDER, Graph, Op, read
 from pipeline.targets import targets
 
 QUANTIZE_IT = "an int8 file: `convert` makes one for this target"
-NOT_LOADED = "with this the whole file does not load"
-MOST_CHANGES = 48
+NOT_RUN = "with this the whole file does not run"
+MOST_CHANGES = 24
 """Kinds of ops whose acceptance is tried out: a file can name as many custom ops as it has ops."""
 
 
@@ -39,7 +39,7 @@ def _judge(op: Op, graph: Graph, rules: Rules) -> Verdict:
     reason = _first_reason(rules.fallback.get(op.name, ()), op, graph)
     if not reason:
         return verdict
-    return Verdict(op.index, "refused", f"{reason}: {NOT_LOADED}", rules.source, remedy=rules.mend)
+    return Verdict(op.index, "refused", f"{reason}: {NOT_RUN}", rules.source, remedy=rules.mend)
 
 
 def _first_reason(checks: Sequence[Check], op: Op, graph: Graph) -> str | None:
@@ -71,7 +71,7 @@ def _judge_alone(op: Op, graph: Graph, rules: Rules) -> Verdict:
     if reason := _first_reason((*rules.everywhere, *rule.checks), op, graph):
         return no(reason, rule.source, rule.remedy)
     if reason := _first_reason(rule.breaks, op, graph):
-        return no(f"{reason}: {NOT_LOADED}", rule.source, rule.mend, refused=True)
+        return no(f"{reason}: {NOT_RUN}", rule.source, rule.mend, refused=True)
     return Verdict(op.index, "accelerated", "", rule.source)
 
 

@@ -71,7 +71,7 @@ def _explained(error: ArtifactError, file: Path, graph: Graph) -> ArtifactError:
         return error
     op = graph.ops[refused.op]
     return ArtifactError(
-        f"LiteRT does not load {file}: op {op.index} {op.name}, {refused.reason}. Try: {refused.remedy}."
+        f"LiteRT does not run {file}: op {op.index} {op.name}, {refused.reason}. Try: {refused.remedy}."
     )
 
 

@@ -23,8 +23,8 @@ class Rule:
       newest: newest version of the op that is taken; None: any.
       checks: what its shapes and options must fulfil.
       remedy: what can be done about it where a check fails.
-      breaks: what ends the loading or compilation of the whole file where an op that passed all of the above does not
-        fulfil it.
+      breaks: what ends the loading, compilation or first run of the whole file where an op that passed all of the above
+        does not fulfil it.
       mend: what can be done about that.
     """
 
@@ -54,7 +54,7 @@ class Rules:
       cache_source: where cache_bytes comes from.
       beyond: what nobody could ask here, and the rules therefore do not say.
       fallback: op → what the runtime's own kernel asks of one that falls back to it; where that is not fulfilled, the
-        whole file does not load.
+        whole file does not load, or not run.
       mend: what can be done about that.
       stored_bytes: what the target keeps of an accelerated op's constants, padded as it lays them out; None: what they
         have in the file.

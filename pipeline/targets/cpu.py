@@ -37,6 +37,7 @@ from pipeline.targets.xnnpack_checks import (
     one_range,
     one_uint8_range,
     output_range,
+    padding_range,
     pieces,
     plain_slice,
     pool_stride,
@@ -184,11 +185,11 @@ RULES = Rules(
     },
     fallback={
         **dict.fromkeys(
-            ("PACK", "UNPACK", "MIRROR_PAD", "PADV2", "BATCH_TO_SPACE_ND", "SPACE_TO_BATCH_ND"), (one_range,)
+            ("PACK", "UNPACK", "MIRROR_PAD", "BATCH_TO_SPACE_ND", "SPACE_TO_BATCH_ND"), (one_range,)
         ),
         **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"), (int32_axes,)),
         "CONCATENATION": (one_int8_range,), "SPACE_TO_DEPTH": (whole_blocks,), "PAD": (not_negative,),
-        "CONV_2D": (has_bias,),
+        "CONV_2D": (has_bias,), "PADV2": (padding_range,),
         "SOFTMAX": (output_range(1 / 256, -128, "int8"),),
         "LOG_SOFTMAX": (output_range(16 / 256, 127, "int8"), output_range(16 / 256, 255, "uint8")),
         "L2_NORMALIZATION": (output_range(1 / 128, 0, "int8"), output_range(1 / 128, 128, "uint8")),

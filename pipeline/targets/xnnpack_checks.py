@@ -45,6 +45,13 @@ def one_uint8_range(op: Op, graph: Graph) -> str | None:
     return one_range(op, graph) if any(t.dtype == "uint8" for t in graph.writes(op)) else None
 
 
+def padding_range(op: Op, graph: Graph) -> str | None:
+    """PADV2: what is padded with has the range of the output."""
+    value, made = graph.tensors[op.inputs[2]], graph.tensors[op.outputs[0]]
+    same = value.range == made.range or made.dtype not in BYTES
+    return None if same else "the value that it pads with has another range than its output"
+
+
 def output_range(scale: float, zero_point: int, *dtypes: str) -> Check:
     """The output has this very range where it is of one of ``dtypes``."""
 
