@@ -39,7 +39,7 @@ import click  # noqa: E402
 from pipeline.options import (  # noqa: E402
     ARTIFACT_TARGET, BATCH, COMPILER, DEVICE_SETTINGS, FORCE, IMAGES, JSON, LEARNING_RATE, MOST_SECONDS, OUTPUT,
     OUTPUT_STRIDE, PARENT, PER_TENSOR, PROFILED, RUN, SOC, STEPS, Main, Number, calibration_of,
-    calibration_options, new_run_options, quiet_tensorflow, say, threads_of, write_numbers,
+    calibration_options, new_run_options, quiet_tensorflow, say, tell, threads_of, write_numbers,
 )  # fmt: skip
 
 
@@ -271,12 +271,11 @@ def convert(
     artifact = converting.convert(run, target, say, output=output, stride=stride, io=io, asked=asked, force=force)
     run.name_target(target.name)
     converting.float_reference(run, output, stride, say)
-    click.echo(
-        f"{artifact.path}  {artifact.path.stat().st_size / (1 << 20):.2f} MiB  {artifact.recipe['method']}, checked"
-    )
+    size_mib = artifact.path.stat().st_size / (1 << 20)
+    tell(f"{artifact.path}  {size_mib:.2f} MiB  {artifact.recipe['method']}, checked")
     artifact, compiled = converting.compile_artifact(artifact, target, require_compiled, say)
     if compiled is not None:
-        click.echo(compiled.note)
+        tell(compiled.note)
 
 
 def _convert_all(

@@ -111,9 +111,9 @@ def key_of(name: str, size: str, output: str, alpha: float) -> str:
 
 
 def shown(covered: dict[str, Any]) -> str:
-    macs = 100 * covered["macs_accelerated"] / max(1, covered["macs"])
+    macs = f"{100 * covered['macs_accelerated'] / covered['macs']:.4g} %" if covered["macs"] else "no MACs"
     return (
-        f"{covered['ops_accelerated']}/{covered['ops']}, {macs:.4g} %, {covered['partitions']},"
+        f"{covered['ops_accelerated']}/{covered['ops']}, {macs}, {covered['partitions']},"
         f" {covered['crossing_bytes'] / 1000:.0f} kB"
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import os
 import queue
 import signal
@@ -14,39 +13,18 @@ from pathlib import Path
 
 from pipeline.nouns.errors import ArtifactError, BadSpec
 from pipeline.nouns.inspection import Change, Coverage, Inspection
+from pipeline.nouns.macs import MALFORMED, macs
 from pipeline.nouns.partitions import after_partitioning, partitions
-from pipeline.nouns.rules import Rule, Rules, Verdict
+from pipeline.nouns.printable import LONGEST_NAME, printable
+from pipeline.nouns.rules import Check, Rule, Rules, Verdict
 from pipeline.nouns.target import Answer, Target
-from pipeline.nouns.tflite import Graph, Op, read
+from pipeline.nouns.tflite import BORDER, Graph, Op, read
+from pipeline.targets import targets
 
-COMPILED = ("edgetpu-custom-op", "DISPATCH_OP")
-"""What Coral's compiler and LiteRT's ahead-of-time compiler leave in the place of ops."""
 QUANTIZE_IT = "an int8 file: `convert` makes one for this target"
-MALFORMED = (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError)
-BORDER = ("QUANTIZE", "DEQUANTIZE")
-
-
-def macs(op: Op, graph: Graph) -> int:
-    """Multiply-accumulates of one op: 1 MAC = one product added; 0 for ops that multiply no kernel."""
-    try:
-        return _macs(op, graph)
-    except MALFORMED:
-        return 0
-
-
-def _macs(op: Op, graph: Graph) -> int:
-    if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
-        kernel, made = graph.tensors[op.inputs[1]], graph.tensors[op.outputs[0]]
-        each = {
-            "CONV_2D": math.prod(kernel.shape[1:]),
-            "DEPTHWISE_CONV_2D": math.prod(kernel.shape[1:3]),
-            "FULLY_CONNECTED": kernel.shape[-1] if kernel.shape else 0,
-        }[op.name]
-        return made.elements * each
-    if op.name == "TRANSPOSE_CONV":  # every input value meets the whole kernel: [out, h, w, in]
-        kernel, data = graph.tensors[op.inputs[1]], graph.tensors[op.inputs[2]]
-        return data.elements * math.prod(kernel.shape[:3])
-    return 0
+NOT_RUN = "with this the whole file does not run"
+MOST_CHANGES = 24
+"""Kinds of ops whose acceptance is tried out: a file can name as many custom ops as it has ops."""
 
 
 def by_rule(graph: Graph, rules: Rules) -> tuple[Verdict, ...]:
@@ -55,10 +33,31 @@ def by_rule(graph: Graph, rules: Rules) -> tuple[Verdict, ...]:
 
 
 def _judge(op: Op, graph: Graph, rules: Rules) -> Verdict:
+    verdict = _judge_alone(op, graph, rules)
+    if verdict.outcome != "falls back" or op.custom:
+        return verdict
+    reason = _first_reason(rules.fallback.get(op.name, ()), op, graph)
+    if not reason:
+        return verdict
+    return Verdict(op.index, "refused", f"{reason}: {NOT_RUN}", rules.source, remedy=rules.mend)
+
+
+def _first_reason(checks: Sequence[Check], op: Op, graph: Graph) -> str | None:
+    for check in checks:
+        try:
+            reason = check(op, graph)
+        except MALFORMED:
+            reason = "its inputs or options are not those of such an op: the file may be broken"
+        if reason:
+            return reason
+    return None
+
+
+def _judge_alone(op: Op, graph: Graph, rules: Rules) -> Verdict:
     def no(reason: str, source: str, remedy: str = "", refused: bool = False) -> Verdict:
         return Verdict(op.index, "refused" if refused else "falls back", reason, source, remedy=remedy)
 
-    rule: Rule | None = None if op.custom else rules.ops.get(op.name)
+    rule: Rule | None = (rules.custom if op.custom else rules.ops).get(op.name)
     if rule is None:
         return no("a custom op" if op.custom else "not an op that this target knows", rules.source)
     if rule.newest is not None and op.version > rule.newest:
@@ -69,17 +68,15 @@ def _judge(op: Op, graph: Graph, rules: Rules) -> Verdict:
                 float_file = op.name not in BORDER and "float" in tensor.dtype and "float" not in "".join(allowed)
                 remedy = QUANTIZE_IT if float_file else rule.remedy
                 return no(f"works on {tensor.dtype}; allowed: {', '.join(allowed)}", rule.source, remedy)
-    for check in (*rules.everywhere, *rule.checks):
-        try:
-            reason = check(op, graph)
-        except MALFORMED:
-            reason = "its inputs or options are not those of such an op: the file may be broken"
-        if reason:
-            return no(reason, rule.source, rule.remedy)
+    if reason := _first_reason((*rules.everywhere, *rule.checks), op, graph):
+        return no(reason, rule.source, rule.remedy)
+    if reason := _first_reason(rule.breaks, op, graph):
+        return no(f"{reason}: {NOT_RUN}", rule.source, rule.mend, refused=True)
     return Verdict(op.index, "accelerated", "", rule.source)
 
 
-def coverage(graph: Graph, verdicts: Sequence[Verdict], by: str) -> Coverage:
+def coverage(graph: Graph, verdicts: Sequence[Verdict], by: str, counts: Sequence[int] | None = None) -> Coverage:
+    """``counts``: the MACs of each op, where they are known already."""
     taken = [v.outcome == "accelerated" for v in verdicts]
     pieces = partitions(graph, taken)
     place = {i: n for n, piece in enumerate(pieces) for i in piece}
@@ -87,7 +84,7 @@ def coverage(graph: Graph, verdicts: Sequence[Verdict], by: str) -> Coverage:
     crossing = {
         i for op in graph.ops for i in op.inputs if i in made_by and place.get(made_by[i]) != place.get(op.index)
     }
-    counts = [macs(op, graph) for op in graph.ops]
+    counts = [macs(op, graph) for op in graph.ops] if counts is None else counts
     return Coverage(
         ops=len(graph.ops), ops_accelerated=sum(taken), macs=sum(counts),
         macs_accelerated=sum(n for n, yes in zip(counts, taken, strict=True) if yes), partitions=len(pieces),
@@ -97,16 +94,18 @@ def coverage(graph: Graph, verdicts: Sequence[Verdict], by: str) -> Coverage:
 
 def best_change(graph: Graph, alone: tuple[Verdict, ...], rules: Rules) -> Change | None:
     """Of all the ops with one name and one remedy, those whose acceptance would gain most: MACs first, then ops."""
-    now = coverage(graph, after_partitioning(graph, alone, rules), "rule")
+    counts = [macs(op, graph) for op in graph.ops]
+    now = coverage(graph, after_partitioning(graph, alone, rules), "rule", counts)
     groups: dict[tuple[str, str], list[Verdict]] = {}
     for verdict in alone:
         if verdict.outcome != "accelerated":
             groups.setdefault((graph.ops[verdict.op].name, verdict.remedy), []).append(verdict)
+    large = sorted(groups.items(), key=lambda group: (-sum(counts[v.op] for v in group[1]), -len(group[1])))
     changes = []
-    for (name, remedy), group in groups.items():
+    for (name, remedy), group in large[:MOST_CHANGES]:
         inside = {v.op for v in group}
         then = tuple(dataclasses.replace(v, outcome="accelerated") if v.op in inside else v for v in alone)
-        new = coverage(graph, after_partitioning(graph, then, rules), "rule")
+        new = coverage(graph, after_partitioning(graph, then, rules), "rule", counts)
         gained = (new.macs_accelerated - now.macs_accelerated, new.ops_accelerated - now.ops_accelerated)
         changes.append(Change(tuple(sorted(inside)), name, group[0].reason, remedy, gained[1], gained[0]))
     return max(changes, key=lambda c: (c.macs_gained, c.ops_gained), default=None)
@@ -157,6 +156,35 @@ def _descendants(process: int) -> list[int]:
     return found + [deeper for child in found for deeper in _descendants(child)]
 
 
+def check_not_compiled(graph: Graph, file: Path) -> None:
+    """Raises ArtifactError for a file that a target's compiler has made: what it took is not to be seen any more."""
+    marks: dict[str, list[str]] = {}
+    for one in targets().values():
+        for mark in one.compiled_ops:
+            marks.setdefault(mark, []).append(one.name)
+    made = next((op.name for op in graph.ops if op.custom and op.name in marks), None)
+    if made is not None:
+        raise ArtifactError(
+            f"{file} is compiled already ({made}, which the compiler for {' or '.join(marks[made])} leaves): name the"
+            " file that it was compiled from."
+        )
+
+
+def notes_on(graph: Graph) -> tuple[str, ...]:
+    """What the file leaves open, and as what it is taken."""
+    for i in graph.inputs:
+        tensor = graph.tensors[i]
+        if tensor.open_axes:
+            fixed = f"[{', '.join(map(str, tensor.shape))}]"
+            what = "a size open, not the batch alone" if graph.open_beyond_batch else "the batch open"
+            return (
+                f"input {printable(tensor.name, LONGEST_NAME)} leaves {what}: it is taken as {fixed}, the size that the"
+                " file stores, as runtimes do that are told no other. To fix it, convert from a function of that size:"
+                f" tf.function(network, input_signature=[tf.TensorSpec({fixed})]).get_concrete_function()",
+            )
+    return ()
+
+
 def inspect(file: Path, target: Target, compiler: bool = True, wait_seconds: float | None = None) -> Inspection:
     """What ``target`` makes of ``file``, by its rules and, with ``compiler``, by its own compiler where that is here.
 
@@ -175,9 +203,7 @@ def inspect(file: Path, target: Target, compiler: bool = True, wait_seconds: flo
     except OSError as error:
         raise ArtifactError(f"{file} cannot be read ({error.strerror}): name a .tflite file.") from None
     graph = read(data, str(file))
-    made = next((op.name for op in graph.ops if op.custom and op.name in COMPILED), None)
-    if made is not None:
-        raise ArtifactError(f"{file} is compiled already ({made}): inspect the file that it was compiled from.")
+    check_not_compiled(graph, file)
     rules = target.rules
     alone = by_rule(graph, rules)
     verdicts = after_partitioning(graph, alone, rules)
@@ -192,14 +218,15 @@ def inspect(file: Path, target: Target, compiler: bool = True, wait_seconds: flo
     inside = {i for v in verdicts if v.outcome == "accelerated" for i in graph.ops[v.op].inputs if i >= 0}
     parameters = sum(graph.tensors[i].size_bytes for i in inside)
     stored = _stored(graph, verdicts, rules) or parameters
+    counts = [macs(op, graph) for op in graph.ops]
     largest = max((t for t in graph.tensors if not t.constant), key=lambda t: t.activation_bytes, default=None)
     return Inspection(
         target=target.name,
         ops=tuple((op.name, next((t.name for t in graph.writes(op)), "").split(";")[0]) for op in graph.ops),
         verdicts=verdicts,
-        coverage=coverage(graph, verdicts, "rule"),
+        coverage=coverage(graph, verdicts, "rule", counts),
         real=real,
-        real_coverage=coverage(graph, real, real[0].by) if real else None,
+        real_coverage=coverage(graph, real, real[0].by, counts) if real else None,
         real_note=note,
         parameter_bytes=parameters,
         streamed_bytes=None if rules.cache_bytes is None else max(0, stored - rules.cache_bytes),
@@ -214,4 +241,5 @@ def inspect(file: Path, target: Target, compiler: bool = True, wait_seconds: flo
         estimates=estimates,
         change=best_change(graph, alone, rules),
         subgraphs=graph.subgraphs,
+        notes=notes_on(graph),
     )  # fmt: skip

@@ -16,6 +16,7 @@ import click
 
 from pipeline.nouns.errors import BadSpec, SegquantError
 from pipeline.nouns.files import write_new
+from pipeline.nouns.printable import printable
 
 
 class Main(click.Group):
@@ -25,23 +26,26 @@ class Main(click.Group):
         try:
             return super().invoke(ctx)
         except SegquantError as error:
-            click.echo(f"error: {error}", err=True)
+            say(f"error: {error}")
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("interrupted: repeat the command to go on where it stopped.", err=True)
+            say("interrupted: repeat the command to go on where it stopped.")
             ctx.exit(130)
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
-            click.echo(
-                f"error: {error.strerror or error}{where}: free space or correct the path, and repeat.", err=True
-            )
+            say(f"error: {error.strerror or error}{where}: free space or correct the path, and repeat.")
             ctx.exit(2)
+        except click.UsageError as error:
+            lines = "\n".join(map(printable, error.message.split("\n")))
+            if lines != error.message:  # what was typed is quoted
+                raise click.UsageError(lines, error.ctx) from None
+            raise
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
             log = Path(tempfile.gettempdir()) / f"segquant-error-{os.getpid()}.log"
             log.write_text(traceback.format_exc())
-            click.echo(f"error: unexpected {type(error).__name__}, a defect of ours: please report {log}.", err=True)
+            say(f"error: unexpected {type(error).__name__}, a defect of ours: please report {log}.")
             ctx.exit(70)
 
 
@@ -66,7 +70,13 @@ def quiet_tensorflow() -> None:
 
 
 def say(message: str) -> None:
-    click.echo(message, err=True)
+    """One line on standard error, whatever names and last words it carries."""
+    click.echo(printable(message), err=True)
+
+
+def tell(result: str) -> None:
+    """One line on standard output: what the command was called for."""
+    click.echo(printable(result))
 
 
 class OutputFile(click.ParamType):
@@ -126,8 +136,8 @@ MOST_STEPS, MOST_IMAGES, MOST_SECONDS = 10_000_000, 4096, 7 * 86_400
 MOST_SEED = 2**31 - 2
 """Augmentation draws from an int32, and QAT takes the next seed after the run's."""
 STEPS, BATCH = click.IntRange(1, MOST_STEPS), click.IntRange(1, MOST_IMAGES)
-STARTS, PROFILED = click.IntRange(2, 1000), click.IntRange(4, 1_000_000)
-LEARNING_RATE, ABOVE_0 = Number(0, 100, min_open=True), Number(0, min_open=True)
+PROFILED = click.IntRange(4, 1_000_000)
+LEARNING_RATE = Number(0, 100, min_open=True)
 
 RUN = click.option(
     "--run",

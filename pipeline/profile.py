@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from pipeline.devices import connect, host_profile
 from pipeline.devices.xnnpack_lines import ops_of_lines
-from pipeline.inspect import BORDER, macs
+from pipeline.inspect import by_rule, check_not_compiled, notes_on
 from pipeline.nouns.errors import ArtifactError
 from pipeline.nouns.files import sha256
-from pipeline.nouns.profile import OpTime, Peaks, Profile, Timed
-from pipeline.nouns.tflite import Graph, Op, read
+from pipeline.nouns.macs import macs
+from pipeline.nouns.profile import Line, OpTime, Peaks, Profile, Timed
+from pipeline.nouns.tflite import BORDER, Graph, Op, read, with_stored_sizes
+from pipeline.targets import target
 
 STAGES = {
     "ltd": "learning to downsample", "gfe1": "global features, 1/16", "gfe2": "global features, 1/32",
@@ -27,23 +30,61 @@ def profile(file: Path, threads: int, runs: int) -> Profile:
     except OSError as error:
         raise ArtifactError(f"{file} cannot be read ({error.strerror}): name a .tflite file.") from None
     graph = read(data, str(file))
+    check_not_compiled(graph, file)
     machine = connect("host").describe()
-    timed = host_profile.profile(file, threads, runs)
+    try:
+        timed = _timed(data, file, graph, threads, runs)
+    except ArtifactError as error:
+        raise _explained(error, file, graph) from None
     peaks = host_profile.peaks(threads)
     return Profile(
         file=str(file), sha256=sha256(data), machine=machine, threads=threads, runs=runs, total_ms=timed.total_ms,
         between_ms=timed.between_ms, plain_ms=timed.plain_ms,
-        ops=tuple(times_of_ops(graph, timed, peaks)), peaks=peaks,
+        ops=tuple(times_of_ops(graph, timed, peaks)), peaks=peaks, notes=notes_on(graph),
     )  # fmt: skip
+
+
+def _timed(data: bytes, file: Path, graph: Graph, threads: int, runs: int) -> Timed:
+    """The profiler makes buffers of fixed sizes only: a file that leaves some open runs as a copy with those stored."""
+    if not any(tensor.dynamic for tensor in graph.tensors):
+        return host_profile.profile(file, threads, runs)
+    with tempfile.TemporaryDirectory(prefix="profile-") as scratch:
+        copy = Path(scratch) / file.name
+        copy.write_bytes(with_stored_sizes(data))
+        try:
+            return host_profile.profile(copy, threads, runs)
+        except ArtifactError as error:
+            raise ArtifactError(str(error).replace(str(copy), str(file))) from None
+
+
+def _explained(error: ArtifactError, file: Path, graph: Graph) -> ArtifactError:
+    """What the rules of LiteRT on a CPU say of a file that it does not load; else the error itself."""
+    rules = target("cpu").rules
+    refused = next((v for v in by_rule(graph, rules) if v.outcome == "refused"), None) if rules else None
+    sizes = graph.computed_sizes
+    if refused is None and sizes:
+        return ArtifactError(
+            f"{error} Tensor {graph.tensors[min(sizes)].name} gets its size only when the network runs, which is too"
+            " late for LiteRT's profiler: convert it from a function in which all sizes are fixed."
+        )
+    if refused is None:
+        return error
+    op = graph.ops[refused.op]
+    return ArtifactError(
+        f"LiteRT does not run {file}: op {op.index} {op.name}, {refused.reason}. Try: {refused.remedy}."
+    )
 
 
 def times_of_ops(graph: Graph, timed: Timed, peaks: Peaks) -> list[OpTime]:
     """Every op, and after them each line of which the op cannot be told. All times add up to those of the lines."""
     of_line = ops_of_lines(graph, timed.lines)
     stages = stages_of(graph)
+    lines_of: dict[int | None, list[Line]] = {}
+    for line, index in zip(timed.lines, of_line, strict=True):
+        lines_of.setdefault(index, []).append(line)
 
     def row(op: Op) -> OpTime:
-        lines = [line for line, index in zip(timed.lines, of_line, strict=True) if index == op.index]
+        lines = lines_of.get(op.index, [])
         ms, count, moved = sum(line.ms for line in lines), macs(op, graph), moved_bytes(op, graph)
         return OpTime(
             index=op.index, op=op.name, layer=layer_of(op, graph), stage=stages[op.index],
@@ -52,10 +93,12 @@ def times_of_ops(graph: Graph, timed: Timed, peaks: Peaks) -> list[OpTime]:
             attainable_ms=peaks.attainable_ms(count, moved, in_int8(op, graph)) if lines else 0.0,
         )  # fmt: skip
 
-    untold = [line for line, index in zip(timed.lines, of_line, strict=True) if index is None]
     return [
         *map(row, graph.ops),
-        *(OpTime(None, "", "", "", (x.kernel,), x.ms, x.ms / timed.total_ms, 0, 0, 0.0) for x in untold),
+        *(
+            OpTime(None, "", "", "", (x.kernel,), x.ms, x.ms / timed.total_ms, 0, 0, 0.0)
+            for x in lines_of.get(None, [])
+        ),
     ]
 
 
@@ -83,11 +126,12 @@ def stages_of(graph: Graph) -> list[str]:
     """
     made_by = {i: op.index for op in graph.ops for i in op.outputs}
     found = ["" for _ in graph.ops]
+    first = next((op.index for op in graph.ops if op.name not in BORDER), len(graph.ops))
     for op in graph.ops:
         word = layer_of(op, graph).partition("_")[0]
         before = next((made_by[i] for i in op.inputs if i in made_by), None)
         if op.name in BORDER and graph.at_border(op):
-            found[op.index] = "input" if all(one.name in BORDER for one in graph.ops[: op.index]) else "output"
+            found[op.index] = "input" if op.index < first else "output"
         elif not any("/" in t.name for t in graph.writes(op)) and before is not None:
             found[op.index] = found[before]
         else:

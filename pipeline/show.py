@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline import data, devices, targets
 from pipeline.nouns.agreement import FEWEST_CLASSES, FEWEST_CODES, Agreement
+from pipeline.nouns.printable import printable
 from pipeline.nouns.score import Score
 
 if TYPE_CHECKING:
@@ -18,9 +20,17 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 
 
+class Plain(Console):
+    """Shows every text as it is: no markup, no emoji codes, nothing that a terminal would obey."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """Rich makes all its texts here: cells, titles and what is printed."""
+        return super().render_str(printable(text), **{**how, "markup": False, "emoji": False})
+
+
 def console() -> Console:
     # A pipe gets a fixed width, so that logs do not wrap at 80 columns.
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120, highlight=False)
+    return Plain(file=sys.stdout, width=None if sys.stdout.isatty() else 120, highlight=False)
 
 
 def show_registries() -> None:

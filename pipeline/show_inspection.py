@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from pipeline.nouns.inspection import Coverage, Inspection
+from pipeline.nouns.printable import LONGEST_NAME, printable
 from pipeline.nouns.rules import Verdict
 from pipeline.show import MIB, console
 
@@ -15,36 +16,17 @@ if TYPE_CHECKING:
     from pipeline.convert_all import Made
 
 MILLION = 1_000_000
+MOST_ROWS = 200
+"""Of ops that are not accelerated, unless all are asked for."""
 
 
 def show_inspection(i: Inspection, file: str, every_op: bool) -> None:
     """The ops that are not accelerated (with ``every_op``: all), what they add up to, and what would help most."""
     out = console()
-    out.print(f"[bold]{file} on {i.target}[/bold]")
-    ops = Table()
-    ops.add_column("op", justify="right")
-    ops.add_column("name")
-    ops.add_column("writes", overflow="fold", max_width=36)
-    ops.add_column("by rule")
-    if i.real is not None:
-        ops.add_column(f"by {i.real[0].by}" if i.real else "real")
-    ops.add_column("why")
-    shown = 0
-    for n, (name, tensor) in enumerate(i.ops):
-        verdicts = [i.verdicts[n], *([i.real[n]] if i.real is not None else [])]
-        if not every_op and all(v.outcome == "accelerated" for v in verdicts):
-            continue
-        shown += 1
-        why = next((v for v in reversed(verdicts) if v.reason and v.outcome != "accelerated"), None)
-        ops.add_row(
-            str(n), name, tensor, *(v.outcome for v in verdicts), _why(why, verdicts[0]),
-            style="bold" if n in i.disagreements else None,
-        )  # fmt: skip
-    if shown:
-        out.print(ops)
-    hidden = len(i.ops) - shown
-    if hidden:
-        out.print(f"{hidden} ops are accelerated and not shown (--all shows them)" if shown else "all ops accelerated")
+    out.print(f"{file} on {i.target}", style="bold")
+    _show_ops(i, every_op)
+    for note in i.notes:
+        out.print(f"note: {note}")
     if i.subgraphs > 1:
         out.print(
             f"the file has {i.subgraphs} subgraphs and only the first is counted: what its IF and WHILE ops do, or its"
@@ -70,7 +52,7 @@ def show_inspection(i: Inspection, file: str, every_op: bool) -> None:
         else "; they fit into the chip's cache (estimate)"
     )  # fmt: skip
     out.print(f"parameters of accelerated ops: {i.parameter_bytes / MIB:.2f} MiB{streamed}")
-    out.print(f"largest activation: {i.largest_activation_bytes:,} bytes ({i.largest_activation.split(';')[0]})")
+    out.print(f"largest activation: {i.largest_activation_bytes:,} bytes ({_name(i.largest_activation.split(';')[0])})")
     out.print(f"changes of range inside the graph: {i.requantizations}")
     if i.estimates:
         out.print("the compiler's estimates: " + ", ".join(f"{k} {_number(v)}" for k, v in i.estimates.items()))
@@ -78,13 +60,51 @@ def show_inspection(i: Inspection, file: str, every_op: bool) -> None:
         c = i.change
         which = f"op {c.ops[0]}" if len(c.ops) == 1 else f"{len(c.ops)} ops"
         out.print(
-            f"what would help most: {c.op_name} ({which}; {c.reason}), by the rules {c.ops_gained:+d} ops and"
-            f" {c.macs_gained / MILLION:+.1f} million MACs" + (f". Try: {c.remedy}" if c.remedy else "")
+            f"what would help most: {_name(c.op_name)} ({which}; {c.reason}), by the rules {c.ops_gained:+d} ops"
+            + (f" and {c.macs_gained / MILLION:+.1f} million MACs" if c.macs_gained else "")
+            + (f". Try: {c.remedy}" if c.remedy else "")
         )
     if i.disagreements:
-        out.print(f"the rules and {i.real_note} disagree on ops {', '.join(map(str, i.disagreements))}")
+        which = ", ".join(map(str, i.disagreements[:MOST_ROWS]))
+        rest = f" and {len(i.disagreements) - MOST_ROWS} more" if len(i.disagreements) > MOST_ROWS else ""
+        out.print(f"the rules and {i.real_note} disagree on ops {which}{rest}")
     out.print(f"asked: {i.real_note}" if i.real is not None else f"by rules alone: {i.real_note}")
     out.print()
+
+
+def _show_ops(i: Inspection, every_op: bool) -> None:
+    """A table; long lists in lines, which are made in a tenth of the time."""
+    out, apart = console(), frozenset(i.disagreements)
+    rows: list[tuple[tuple[str, ...], str | None]] = []
+    more = 0
+    for n, (name, tensor) in enumerate(i.ops):
+        verdicts = [i.verdicts[n], *([i.real[n]] if i.real is not None else [])]
+        if not every_op and all(v.outcome == "accelerated" for v in verdicts):
+            continue
+        if len(rows) == MOST_ROWS and not every_op:
+            more += 1
+            continue
+        why = next((v for v in reversed(verdicts) if v.reason and v.outcome != "accelerated"), None)
+        row = (str(n), _name(name), _name(tensor), *(v.outcome for v in verdicts), _why(why, verdicts[0]))
+        rows.append((row, "bold" if n in apart else None))
+    real = [f"by {i.real[0].by}"] if i.real else []
+    headings = ("op", "name", "writes", "by rule", *real, "why")
+    if len(rows) > MOST_ROWS:
+        for row, style in [(headings, None), *rows]:
+            out.print("  ".join(cell for cell in row if cell), style=style, soft_wrap=True)
+    elif rows:
+        table = Table()
+        for heading in headings:
+            justify, most = ("right" if heading == "op" else "left"), (36 if heading == "writes" else None)
+            table.add_column(heading, justify=justify, overflow="fold" if most else "ellipsis", max_width=most)  # type: ignore[arg-type]
+        for row, style in rows:
+            table.add_row(*row, style=style)
+        out.print(table)
+    if more:
+        out.print(f"{more} more are not accelerated (--all shows them, --json writes them)")
+    hidden = len(i.ops) - len(rows) - more
+    if hidden:
+        out.print(f"{hidden} ops are accelerated and not shown (--all shows them)" if rows else "all ops accelerated")
 
 
 def show_made(rows: Sequence[Made]) -> None:
@@ -103,7 +123,7 @@ def show_made(rows: Sequence[Made]) -> None:
         )  # fmt: skip
     console().print(table)
     for row in rows:
-        console().print(f"{row.target}: {'FAILED: ' if row.failed else ''}{row.note}", highlight=False, markup=False)
+        console().print(f"{row.target}: {'FAILED: ' if row.failed else ''}{row.note}")
 
 
 def _number(value: object) -> str:
@@ -111,11 +131,18 @@ def _number(value: object) -> str:
 
 
 def _macs(c: Coverage) -> str:
-    return f"{_share(c)} of {c.macs / MILLION:,.1f} million"
+    if not c.macs:
+        return "none in the graph"
+    return f"{_share(c)} of " + (f"{c.macs / MILLION:,.1f} million" if c.macs >= MILLION / 10 else f"{c.macs:,}")
 
 
 def _share(c: Coverage) -> str:
-    return f"{100 * c.macs_accelerated / c.macs if c.macs else 100.0:.2f} %"
+    percent = c.macs_accelerated_percent
+    return "" if percent is None else f"{percent:.2f} %"
+
+
+def _name(text: str) -> str:
+    return printable(text, LONGEST_NAME)
 
 
 def _why(verdict: Verdict | None, rule: Verdict) -> str:
@@ -123,4 +150,4 @@ def _why(verdict: Verdict | None, rule: Verdict) -> str:
         return ""
     remedy = f" Try: {rule.remedy}." if rule.remedy else ""
     source = f" [{verdict.source}]" if verdict.by == "rule" else ""
-    return f"{verdict.reason}{source.replace('[', chr(92) + '[')}.{remedy}"
+    return f"{verdict.reason}{source}.{remedy}"

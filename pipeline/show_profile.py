@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from pipeline.nouns.printable import LONGEST_NAME, printable
 from pipeline.nouns.profile import UNTOLD, OpTime, Profile
 from pipeline.show import console
 
@@ -25,7 +26,10 @@ def show_profile(p: Profile, every_op: bool) -> None:
     shown = [one for one in p.ops if every_op or _share(one.measured_ms, p) >= SMALL_PERCENT]
     for one in shown:
         table.add_row(
-            UNTOLD if one.index is None else f"{one.index} {one.op}", one.layer, _kernels(one), *_numbers([one], p)
+            UNTOLD if one.index is None else f"{one.index} {_name(one.op)}",
+            _name(one.layer),
+            _kernels(one),
+            *_numbers([one], p),
         )
     rest = [one for one in p.ops if one not in shown]
     if rest:
@@ -37,7 +41,7 @@ def show_profile(p: Profile, every_op: bool) -> None:
     for attribute in ("stage", "op"):
         groups = _table(attribute, "ops")
         for name, ops in p.by(attribute):
-            groups.add_row(name, str(len(ops)), *_numbers(ops, p))
+            groups.add_row(_name(name), str(len(ops)), *_numbers(ops, p))
         out.print(groups)
     _show_how(p)
 
@@ -63,6 +67,10 @@ def _numbers(ops: Sequence[OpTime], p: Profile, more_ms: float = 0.0) -> list[st
         f"{ms:.3f}", f"{_share(ms, p):.1f}", f"{macs / MILLION:,.1f}" if macs else "",
         f"{sum(one.moved_bytes for one in ops) / 1000:,.0f}", f"{least:.3f}", f"{100 * least / ms:.0f}" if ms else "",
     ]  # fmt: skip
+
+
+def _name(text: str) -> str:
+    return printable(text, LONGEST_NAME)
 
 
 def _share(ms: float, p: Profile) -> float:
@@ -94,6 +102,8 @@ def _show_how(p: Profile) -> None:
     if silent:
         which = ", ".join(silent) if len(silent) < 20 else f"{len(silent)} (--json names them)"
         out.print(f"ops without a kernel of their own, fused into others or left out: {which}")
+    for note in p.notes:
+        out.print(f"note: {note}")
     untold = sum(one.index is None for one in p.ops)
     if untold:
         out.print(f"{untold} kernels could be of more than one op: {UNTOLD}")

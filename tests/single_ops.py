@@ -32,6 +32,7 @@ class Case:
     inputs: tuple[Data, ...]
     output: Data
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    more_outputs: tuple[Data, ...] = ()
 
     def __str__(self) -> str:
         return self.name
@@ -62,14 +63,14 @@ def model(case: Case) -> bytes:
     made.buffers = [schema.BufferT()]
     graph = schema.SubGraphT()
     graph.name, graph.tensors = "main", []
-    for i, data in enumerate((*case.inputs, case.output)):
+    for i, data in enumerate((*case.inputs, case.output, *case.more_outputs)):
         graph.tensors.append(_tensor(f"t{i}", data, made.buffers))
     code = schema.OperatorCodeT()
     builtin = getattr(schema.BuiltinOperator, case.op)
     code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, min(builtin, 127), case.version
     made.operatorCodes = [code]
-    op = schema.OperatorT()
-    op.opcodeIndex, op.inputs, op.outputs = 0, list(range(len(case.inputs))), [len(case.inputs)]
+    op, made_at = schema.OperatorT(), list(range(len(case.inputs), len(graph.tensors)))
+    op.opcodeIndex, op.inputs, op.outputs = 0, list(range(len(case.inputs))), made_at
     if case.op in TABLES:
         op.builtinOptionsType = getattr(schema.BuiltinOptions, TABLES[case.op])
         op.builtinOptions = getattr(schema, f"{TABLES[case.op]}T")()
@@ -78,7 +79,7 @@ def model(case: Case) -> bytes:
             setattr(op.builtinOptions, key, value)
     graph.operators = [op]
     graph.inputs = [i for i, data in enumerate(case.inputs) if data.values is None]
-    graph.outputs = [len(case.inputs)]
+    graph.outputs = made_at
     made.subgraphs = [graph]
     builder = flatbuffers.Builder(1024)
     builder.Finish(made.Pack(builder), b"TFL3")

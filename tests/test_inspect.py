@@ -141,6 +141,33 @@ def test_files_made_by_others(cli, tmp_path):
     assert done.returncode == 2 and "compiled already" in done.stderr
 
 
+MARKS = sorted({mark for one in targets().values() for mark in one.compiled_ops})
+
+
+def test_each_target_that_compiles_a_tflite_file_knows_its_mark():
+    assert {"edgetpu-custom-op", "DISPATCH_OP", "ethos-u"} <= set(MARKS)
+    for one in targets().values():
+        assert bool(one.compiled_ops) == (one.compile is not None and one.compiled_suffix.endswith(".tflite")), one.name
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_compiled_file_is_compiled_already_on_every_target(mark, cli, tmp_path):
+    write(tmp_path, custom(mark), "made.tflite")
+    for name in ("cpu", "edgetpu", "ethos-u55", "ethos-u85", "gpu", "qualcomm"):
+        with pytest.raises(ArtifactError, match=f"compiled already .{mark}.*name the file that it was"):
+            inspect(tmp_path / "made.tflite", target(name), compiler=False)
+    done = cli("profile", "made.tflite", "--runs", "4", cwd=tmp_path)
+    assert done.returncode == 2 and "compiled already" in done.stderr and "bench" not in done.stderr
+
+
+def test_an_op_of_that_name_which_is_no_custom_op_is_no_mark(tmp_path):
+    def named(made, schema):
+        made.operatorCodes[0].customCode = "ethos-u"
+
+    seen = inspect(write(tmp_path, edited(named, "relu float")), target("cpu"), compiler=False)
+    assert seen.ops[0][0] == "RELU" and seen.coverage.ops_accelerated == 1
+
+
 def edited(edit, case="relu"):
     """A single op, changed by ``edit`` on the schema's own objects."""
     from ai_edge_litert import schema_py_generated as schema

@@ -235,6 +235,58 @@ def test_a_file_that_cannot_run_is_one_sentence(tmp_path):
         host_profile.profile(file, 1, 4)
 
 
+def with_a_loop():
+    """A convolution, three rounds of a WHILE around another, and a product."""
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 8, 8, 4))])
+    def network(x):
+        kernel = tf.constant(0.1, shape=(3, 3, 4, 4))
+
+        def body(i, x):
+            return i + 1, tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME"))
+
+        return tf.while_loop(lambda i, _: i < 3, body, (tf.constant(0), tf.nn.conv2d(x, kernel, 1, "SAME")))[1] * 2.0
+
+    return tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()]).convert()
+
+
+def test_control_flow_is_one_op_and_what_it_runs_is_its_time(tmp_path):
+    file = tmp_path / "loop.tflite"
+    file.write_bytes(with_a_loop())
+    graph = read(file.read_bytes())
+    assert [op.name for op in graph.ops] == ["CONV_2D", "WHILE", "MUL"] and graph.subgraphs > 1
+    timed = host_profile.profile(file, 1, 8)
+    assert [line.kernel for line in timed.lines if not line.delegated] == ["WHILE"]
+    assert ops_of_lines(graph, timed.lines) == [0, 1, 2]
+    while_ms = next(line.ms for line in timed.lines if line.kernel == "WHILE")
+    assert while_ms > max(line.ms for line in timed.lines if line.kernel != "WHILE")
+    assert timed.total_ms == pytest.approx(sum(line.ms for line in timed.lines) + timed.between_ms)
+
+
+def test_a_file_that_does_not_load_is_not_sent_to_bench(tmp_path, cli):
+    edit = GraphEdit(host_profile.convolution(8, 16, 16, "int8"))
+    edit.tensor(1).shape = [16, 3, 3, 7]
+    (tmp_path / "wrong.tflite").write_bytes(edit.finished())
+    done = cli("profile", "wrong.tflite", "--runs", "4", cwd=tmp_path)
+    assert done.returncode == 2 and "required_bytes" in done.stderr and "bench" not in done.stderr, done.stderr
+
+
+def test_a_size_that_only_the_run_knows_is_named(tmp_path, cli):
+    from test_encodings import computed_shape
+
+    (tmp_path / "computed.tflite").write_bytes(computed_shape())
+    done = cli("profile", "computed.tflite", "--runs", "4", cwd=tmp_path)
+    assert done.returncode in (0, 2) and "install" not in done.stderr
+    if done.returncode:
+        assert "gets its size only when the network runs" in done.stderr
+
+
+def test_thousands_of_lines_of_one_piece_are_told_of_none_and_at_once():
+    graph = read(chain(*["ADD"] * 2100))
+    assert ops_of_lines(graph, [Line("Add (ND)", i, True, 0.1) for i in range(2100)]) == [None] * 2100
+
+
 def test_profile_shows_and_writes_what_adds_up(cli, tmp_path, monkeypatch):
     monkeypatch.setattr(host_profile, "LARGE", ((16, 64, 64),))
     monkeypatch.setattr(host_profile, "PEAK_RUNS", 3)

@@ -14,8 +14,11 @@ from ai_edge_litert import schema_py_generated as schema
 
 from pipeline.nouns.errors import ArtifactError
 from pipeline.nouns.profile import Line, Peaks, Timed
+from pipeline.nouns.said import how_it_ended, why_it_failed
 from pipeline.nouns.tflite import packed
 
+PROFILER_FAILED, ONLY_WHOLE = 3, 4
+"""Exit codes of ``profile_worker``."""
 WORKER = Path(__file__).with_name("profile_worker.py")
 TIMEOUT_SECONDS = 900
 QUARTILE = 25
@@ -61,9 +64,17 @@ def _work(what: str, threads: int, runs: int) -> dict[str, Any]:
             f"LiteRT did not profile {what} within {TIMEOUT_SECONDS} s: ask for fewer --runs."
         ) from None
     if done.returncode != 0:
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["it said nothing"]
-        how = f"exit code {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
-        raise ArtifactError(f"LiteRT cannot profile {what} ({how}; {said[-1]}): try `bench`, which needs no profiler.")
+        how, why = how_it_ended(done.returncode), why_it_failed(done.stderr)
+        if done.returncode == PROFILER_FAILED:
+            raise ArtifactError(f"LiteRT cannot profile {what} ({why}): try `bench`, which needs no profiler.")
+        if done.returncode == ONLY_WHOLE:
+            raise ArtifactError(
+                f"LiteRT runs {what} and cannot tell its ops apart: {why}. `bench` times it as a whole."
+            )
+        raise ArtifactError(
+            f"LiteRT cannot profile {what}, as it does not run it ({how}; {why}): `inspect --target cpu` says what it"
+            " makes of each op."
+        )
     return dict(json.loads(done.stdout))
 
 

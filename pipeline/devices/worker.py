@@ -8,7 +8,6 @@ import json
 import os
 import queue
 import re
-import signal
 import subprocess
 import tempfile
 import threading
@@ -21,6 +20,7 @@ import numpy as np
 from pipeline.devices.litert_worker import receive, send
 from pipeline.nouns.device import Block, How, RunnerFacts
 from pipeline.nouns.errors import ArtifactError, SegquantError
+from pipeline.nouns.said import how_it_ended, why_it_failed
 from pipeline.nouns.tflite import read
 
 Explain = Callable[[int, str], SegquantError | None]
@@ -111,7 +111,6 @@ class WorkerRunner:
             self._process.kill()
             code = self._process.wait()
         text = self.said()
-        said = [x for x in text.splitlines() if x.strip()]
         if better := self._explain(code, text):
             return better
         if chip := re.search(r"unresolved custom op: ([\w-]+)", text):
@@ -119,9 +118,11 @@ class WorkerRunner:
                 f"{self.artifact} was compiled for a chip ({chip[1]}) that is not driven here: take the uncompiled"
                 " file, or the device that has the chip."
             )
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        why = said[-1].strip() if said else "it said nothing"
-        return ArtifactError(f"LiteRT cannot run {self.artifact} ({how}; {why}): convert the network again.")
+        how, why = how_it_ended(code), why_it_failed(text)
+        return ArtifactError(
+            f"LiteRT cannot run {self.artifact} ({how}; {why}): convert the network again; `inspect --target cpu` says"
+            " what it makes of each op."
+        )
 
     def said(self) -> str:
         """What it printed so far."""

@@ -32,6 +32,8 @@ KERNELS = {
 """What XNNPACK's names for an op begin with (operator-type-defs.inc in google/XNNPACK)."""
 CLAMPED = "Clamp"
 """A fused activation can be a kernel of its own, after its op."""
+MOST_PAIRS = 4_000_000
+"""Of lines and ops in one piece: their number decides how long it takes to lay them along each other, here 10 s."""
 SEVERAL = ("CONCATENATION", "SPLIT")
 """Ops that are one kernel for each of their parts."""
 
@@ -75,6 +77,8 @@ def _along(graph: Graph, kernels: list[str], piece: list[int]) -> list[int | Non
         return graph.ops[index].name in SEVERAL or (second.startswith(CLAMPED) and not first.startswith(CLAMPED))
 
     n, m = len(kernels), len(piece)
+    if n * m > MOST_PAIRS:
+        return [None] * n
     matches = [[fits(kernel, index) for index in piece] for kernel in kernels]
     stays = [[several(index, *pair) for index in piece] for pair in pairwise(kernels)]
     # best[i][j]: lines told of the first i, by the first j ops; last[i][j]: with line i−1 given to op j−1.

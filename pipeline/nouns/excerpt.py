@@ -8,12 +8,12 @@ from collections.abc import Collection
 from ai_edge_litert import schema_py_generated as schema
 
 from pipeline.nouns.partitions import unpacks
-from pipeline.nouns.tflite import Graph, packed
+from pipeline.nouns.tflite import Graph, packed, unpacked_model
 
 
 def excerpts(data: bytes, graph: Graph, ops: Collection[int]) -> dict[int, bytes]:
     """Op index → a file with that op, its constants, and the ops that unpack those; its other inputs are the file's."""
-    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    model = unpacked_model(data)
     made_by = {i: op for op in graph.ops for i in op.outputs}
     found = {}
     for index in ops:

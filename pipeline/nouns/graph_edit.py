@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from pipeline.nouns.tflite import OP_NAMES, packed
+from pipeline.nouns.tflite import OP_NAMES, packed, unpacked_model
 
 TYPES = {"int8": schema.TensorType.INT8, "int32": schema.TensorType.INT32, "float32": schema.TensorType.FLOAT32}
 
@@ -17,7 +17,7 @@ class GraphEdit:
     """The first subgraph of a file while it is changed; indices of ops and tensors are those of the file."""
 
     def __init__(self, data: bytes) -> None:
-        self.model = schema.ModelT.InitFromPackedBuf(data, 0)
+        self.model = unpacked_model(data)
         self.graph = self.model.subgraphs[0]
         self._replaced: dict[int, list[Any]] = {}
         self._size_bytes = len(data)

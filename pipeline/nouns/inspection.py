@@ -13,7 +13,7 @@ class Coverage:
     """How much of a graph is accelerated.
 
     Attributes:
-      macs: multiply-accumulates (1 MAC = one product added; counted for convolutions and matrix products only).
+      macs: multiply-accumulates (1 MAC = one product added; ``pipeline/nouns/macs.py`` says of which ops).
       partitions: accelerated pieces.
       crossing_bytes: activations that pass between an accelerated piece and the rest of the graph, each counted once.
       by: 'rule', or the compiler or runtime that did it.
@@ -26,6 +26,11 @@ class Coverage:
     partitions: int
     crossing_bytes: int
     by: str
+
+    @property
+    def macs_accelerated_percent(self) -> float | None:
+        """None where there are none to accelerate."""
+        return 100 * self.macs_accelerated / self.macs if self.macs else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Inspection:
       requantizations: QUANTIZE and DEQUANTIZE ops that lie inside the graph.
       subgraphs: how many the file has; only the first is looked at.
       estimates: what the compiler predicts (cycles, memory), its own names and units; nothing of it was measured.
+      notes: what the file leaves open, and as what it was taken.
     """
 
     target: str
@@ -77,6 +83,7 @@ class Inspection:
     estimates: dict[str, Any]
     change: Change | None
     subgraphs: int = 1
+    notes: tuple[str, ...] = ()
 
     @property
     def disagreements(self) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import heapq
 from collections.abc import Sequence
 
 from pipeline.nouns.errors import ArtifactError
@@ -16,22 +17,38 @@ def partitions(graph: Graph, taken: Sequence[bool]) -> list[list[int]]:
     As LiteRT partitions a graph for a delegate (PartitionGraphIntoIndependentNodeSubsets, tflite/graph_info.cc): ops of
     one kind are collected as long as any is ready, then those of the other kind.
     """
-    made_by = {i: op.index for op in graph.ops for i in op.outputs}
-    needs = [{made_by[i] for i in op.inputs if i in made_by} for op in graph.ops]
+    needs = graph.needs
+    followers: list[list[int]] = [[] for _ in graph.ops]
+    for index, before in enumerate(needs):
+        for i in before:
+            followers[i].append(index)
+    waiting_for = [len(before) for before in needs]
+    ready: dict[bool, list[int]] = {True: [], False: []}  # heaps: the file's order among what can run
+
+    def finish(index: int) -> None:
+        for i in followers[index]:
+            waiting_for[i] -= 1
+            if not waiting_for[i] and i not in unpacking:
+                heapq.heappush(ready[bool(taken[i])], i)
+
     unpacking = {op.index for op in graph.ops if taken[op.index] and unpacks(op, graph)}
-    left, done, pieces = [i for i in range(len(graph.ops)) if i not in unpacking], set(unpacking), list[list[int]]()
+    for op in graph.ops:
+        if not waiting_for[op.index] and op.index not in unpacking:
+            heapq.heappush(ready[bool(taken[op.index])], op.index)
+    for index in unpacking:
+        finish(index)
+    left, pieces = len(graph.ops) - len(unpacking), list[list[int]]()
     while left:
-        ready = [i for i in left if needs[i] <= done]
-        if not ready:
+        kind = min((heap[0], kind) for kind, heap in ready.items() if heap)[1] if any(ready.values()) else None
+        if kind is None:
             raise ArtifactError("the graph's ops wait for each other in a circle: the file is broken.")
-        kind, piece = taken[ready[0]], list[int]()
-        for i in left:  # the file's order is one in which each op follows those that it needs
-            if taken[i] == kind and needs[i] <= done:
-                piece.append(i)
-                done.add(i)
-        left = [i for i in left if i not in done]
+        piece = list[int]()
+        while ready[kind]:
+            piece.append(heapq.heappop(ready[kind]))
+            finish(piece[-1])
+        left -= len(piece)
         if kind:
-            pieces.append(piece)
+            pieces.append(sorted(piece))
     return _with_unpacking(pieces, unpacking, needs)
 
 
@@ -40,7 +57,9 @@ def unpacks(op: Op, graph: Graph) -> bool:
     return op.name == "DEQUANTIZE" and all(t.constant for t in graph.reads(op))
 
 
-def _with_unpacking(pieces: list[list[int]], unpacking: set[int], needs: list[set[int]]) -> list[list[int]]:
+def _with_unpacking(
+    pieces: list[list[int]], unpacking: set[int], needs: Sequence[frozenset[int]]
+) -> list[list[int]]:  # fmt: skip
     left, whole = set(unpacking), []
     for piece in pieces:
         read = {i for at in piece for i in needs[at]} & left

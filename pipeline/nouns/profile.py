@@ -98,6 +98,7 @@ class Profile:
       ops: in the order of the file, then what could not be told.
       total_ms: all of ``ops`` and ``between_ms``, what the runtime spends between them.
       plain_ms: a whole inference without the profiler, timed from outside.
+      notes: what the file leaves open, and as what it was taken.
     """
 
     file: str
@@ -110,6 +111,7 @@ class Profile:
     plain_ms: float
     ops: tuple[OpTime, ...]
     peaks: Peaks
+    notes: tuple[str, ...] = ()
 
     def by(self, attribute: str) -> list[tuple[str, list[OpTime]]]:
         """The ops in groups ('op' or 'stage'), the longest first; what could not be told is a group of its own."""

@@ -23,6 +23,9 @@ class Rule:
       newest: newest version of the op that is taken; None: any.
       checks: what its shapes and options must fulfil.
       remedy: what can be done about it where a check fails.
+      breaks: what ends the loading, compilation or first run of the whole file where an op that passed all of the above
+        does not fulfil it.
+      mend: what can be done about that.
     """
 
     reads: tuple[str, ...]
@@ -31,6 +34,8 @@ class Rule:
     checks: tuple[Check, ...] = ()
     writes: tuple[str, ...] = ()
     remedy: str = ""
+    breaks: tuple[Check, ...] = ()
+    mend: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Rules:
 
     Attributes:
       ops: op → rule.
+      custom: custom op → rule.
       source: of the list of ops itself.
       everywhere: checks that each op must pass.
       partitions: which of the accelerated pieces of a graph the target keeps: 'all', the 'largest', the 'first', or the
@@ -47,6 +53,9 @@ class Rules:
       cache_bytes: on-chip memory for parameters; what is beyond it streams in each inference. None: no such limit.
       cache_source: where cache_bytes comes from.
       beyond: what nobody could ask here, and the rules therefore do not say.
+      fallback: op → what the runtime's own kernel asks of one that falls back to it; where that is not fulfilled, the
+        whole file does not load, or not run.
+      mend: what can be done about that.
       stored_bytes: what the target keeps of an accelerated op's constants, padded as it lays them out; None: what they
         have in the file.
     """
@@ -59,6 +68,9 @@ class Rules:
     cache_bytes: int | None = None
     cache_source: str = ""
     beyond: str = ""
+    fallback: Mapping[str, tuple[Check, ...]] = dataclasses.field(default_factory=dict)
+    custom: Mapping[str, Rule] = dataclasses.field(default_factory=dict)
+    mend: str = ""
     stored_bytes: Callable[[Op, Graph], int] | None = None
 
 

@@ -69,6 +69,7 @@ class Target:
       driven_by: (this target, a command) → the same with the compiler that the command starts, on this machine or
         elsewhere; None where the compiler cannot be named so.
       compiled_suffix: what a compiled file's name ends in.
+      compiled_ops: names of the custom ops that its compiler leaves in the place of others.
       argmax_lanes: channels that its ARG_MAX takes at once. Where the last ones are not there it reads zeros, which win
         over negative logits, so that a mask is made of a multiple of so many.
       exact_mask: whether a mask, where nobody says otherwise, is made outside the network of its stride-8 logits.
@@ -92,6 +93,7 @@ class Target:
     missing: Callable[[], str | None] | None = None
     driven_by: Callable[[Target, str], Target] | None = None
     compiled_suffix: str = ""
+    compiled_ops: tuple[str, ...] = ()
     argmax_lanes: int = 1
     exact_mask: bool = False
     advice: str = ""

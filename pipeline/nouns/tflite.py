@@ -5,11 +5,8 @@ Reading never hands the bytes to a runtime: a broken file can end the process th
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 import struct
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flatbuffers
@@ -17,8 +14,13 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from pipeline.nouns.errors import ArtifactError
+from pipeline.nouns.graph import BORDER as BORDER
+from pipeline.nouns.graph import RECIPE_KEY as RECIPE_KEY
+from pipeline.nouns.graph import TYPE_BITS as TYPE_BITS
+from pipeline.nouns.graph import Graph as Graph
+from pipeline.nouns.graph import Op as Op
+from pipeline.nouns.graph import Tensor as Tensor
 
-RECIPE_KEY = "segquant.recipe"
 IDENTIFIER = b"TFL3"
 WEIGHTED = {"CONV_2D": (0, 1, 2, 0), "DEPTHWISE_CONV_2D": (0, 1, 2, 3), "TRANSPOSE_CONV": (2, 1, 3, 0)}
 """Op → places of its data, kernel and bias among its inputs, and the kernel's axis of output channels."""
@@ -32,107 +34,17 @@ OP_NAMES = _names(schema.BuiltinOperator)
 TYPE_NAMES = {v: k.lower() for v, k in _names(schema.TensorType).items()}
 PADDINGS = _names(schema.Padding)
 ACTIVATIONS = _names(schema.ActivationFunctionType)
-TYPE_BITS = {
-    "bool": 8, "int2": 2, "int4": 4, "uint4": 4, "float8_e4m3fn": 8, "float8_e5m2": 8, "uint8": 8, "int8": 8,
-    "int16": 16, "uint16": 16, "float16": 16, "bfloat16": 16, "int32": 32,
-    "uint32": 32, "float32": 32, "int64": 64, "uint64": 64, "float64": 64, "complex64": 64, "complex128": 128,
-}  # fmt: skip
 NUMBERS = ("int8", "uint8", "int16", "int32", "int64", "float32")
-
-
-@dataclasses.dataclass(frozen=True)
-class Tensor:
-    """One tensor of the file.
-
-    Attributes:
-      dtype: 'int8', 'float32', ...
-      scale, zero_point: per tensor or per channel; empty where the tensor is not quantized.
-      axis: the one that the channels of a per-channel scale lie on.
-      constant: whether its values are in the file.
-      size_bytes: of the constant values; 0 for activations.
-      lowest: smallest value of an int8 constant; None for all others.
-      values: of a constant with at most 64 numbers, such as axes and sizes, flattened; None for all others.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dynamic: bool
-    dtype: str
-    scale: tuple[float, ...]
-    zero_point: tuple[int, ...]
-    axis: int
-    constant: bool
-    size_bytes: int
-    lowest: int | None = None
-    values: tuple[float, ...] | None = None
-
-    @property
-    def elements(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def activation_bytes(self) -> int:
-        """What the tensor needs in memory while it is alive, unpadded."""
-        return math.ceil(self.elements * TYPE_BITS.get(self.dtype, 0) / 8)
-
-
-@dataclasses.dataclass(frozen=True)
-class Op:
-    """One operator: its place in the file, name, version, the tensors it reads (−1: none) and writes.
-
-    Attributes:
-      options: what the schema's table of options for this op holds, under the schema's own names, with 'padding' and
-        'fusedActivationFunction' as words.
-      custom: whether the name is that of a custom op.
-    """
-
-    index: int
-    name: str
-    version: int
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    custom: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Graph:
-    """The first subgraph of a .tflite file.
-
-    Attributes:
-      subgraphs: how many the file has.
-    """
-
-    ops: tuple[Op, ...]
-    tensors: tuple[Tensor, ...]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    metadata: dict[str, bytes]
-    subgraphs: int = 1
-
-    def reads(self, op: Op) -> Iterator[Tensor]:
-        return (self.tensors[i] for i in op.inputs if i >= 0)
-
-    def writes(self, op: Op) -> Iterator[Tensor]:
-        return (self.tensors[i] for i in op.outputs)
-
-    def at_border(self, op: Op) -> bool:
-        """Whether an op that changes types does so for the graph's input or output: alone, or with floats between."""
-        near = [op]
-        for other in self.ops:
-            between = (set(other.outputs) & set(op.inputs)) | (set(op.outputs) & set(other.inputs))
-            if other.name in ("QUANTIZE", "DEQUANTIZE") and any("float" in self.tensors[i].dtype for i in between):
-                near.append(other)
-        return any({*one.inputs} & {*self.inputs} or {*one.outputs} & {*self.outputs} for one in near)
-
-    def recipe(self) -> dict[str, Any] | None:
-        """What we wrote into the file when it was made; None for a file that is not ours."""
-        if RECIPE_KEY not in self.metadata:
-            return None
-        try:
-            return dict(json.loads(self.metadata[RECIPE_KEY]))
-        except ValueError:
-            raise ArtifactError("the recipe inside the .tflite file is not JSON: convert the network again.") from None
+BROKEN = (
+    struct.error, IndexError, TypeError, AttributeError, ValueError, KeyError, MemoryError, OverflowError,
+)  # fmt: skip
+"""What reading a damaged flatbuffer raises."""
+SHARED = 4
+"""A vector or a name may stand in many places of a flatbuffer. More entries than so many for each byte of the file, and
+than FEW_ENTRIES, is no network but a file made to fill the memory."""
+FEW_ENTRIES = 1 << 20
+MOST_ELEMENTS = 1 << 62
+"""LiteRT counts a tensor's bytes in 64 bits."""
 
 
 def read(data: bytes, name: str = "the file") -> Graph:
@@ -143,23 +55,133 @@ def read(data: bytes, name: str = "the file") -> Graph:
             " `convert` wrote."
         )
     try:
-        model = schema.ModelT.InitFromPackedBuf(data, 0)
-        graph = model.subgraphs[0]
+        return _Reader(data).graph()
+    except BROKEN:
+        raise ArtifactError(f"{name} is broken or truncated ({len(data)} bytes): convert the network again.") from None
+
+
+class _Reader:
+    """Reads the first subgraph, and nothing twice."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._model = schema.Model.GetRootAs(data, 0)
+        self._left = max(FEW_ENTRIES, SHARED * len(data))
+        self._codes: dict[int, tuple[str, int, bool]] = {}
+        self._contents: dict[int, tuple[np.ndarray | None, int]] = {}
+
+    def graph(self) -> Graph:
+        found = self._model.Subgraphs(0)
+        ops = (self._op(i, found.Operators(i)) for i in range(found.OperatorsLength()))
+        tensors = (self._tensor(found.Tensors(i)) for i in range(found.TensorsLength()))
         parsed = Graph(
-            ops=tuple(_op(i, op, model) for i, op in enumerate(graph.operators)),
-            tensors=tuple(_tensor(t, model.buffers) for t in graph.tensors),
-            inputs=tuple(int(i) for i in graph.inputs),
-            outputs=tuple(int(i) for i in graph.outputs),
-            metadata={
-                _text(m.name): np.asarray(model.buffers[m.buffer].data, np.uint8).tobytes()
-                for m in model.metadata or []
-            },
-            subgraphs=len(model.subgraphs),
-        )
+            ops=tuple(ops), tensors=tuple(tensors), inputs=self._indices(found.InputsAsNumpy()),
+            outputs=self._indices(found.OutputsAsNumpy()), metadata=self._metadata(),
+            subgraphs=self._model.SubgraphsLength(),
+        )  # fmt: skip
         _check_indices(parsed)
         return parsed
-    except (struct.error, IndexError, TypeError, AttributeError, ValueError, KeyError, MemoryError):
-        raise ArtifactError(f"{name} is broken or truncated ({len(data)} bytes): convert the network again.") from None
+
+    def _spend(self, entries: int) -> None:
+        self._left -= entries
+        if self._left < 0:
+            raise MemoryError
+
+    def _indices(self, vector: Any) -> tuple[int, ...]:
+        """A vector, which is 0 where the file has none."""
+        if isinstance(vector, int):
+            return ()
+        self._spend(len(vector))
+        return tuple(vector.tolist())
+
+    def _text(self, value: bytes | None) -> str:
+        self._spend(len(value or b""))
+        return _text(value)
+
+    def _metadata(self) -> dict[str, bytes]:
+        whole: dict[int, bytes] = {}
+        found = {}
+        for i in range(self._model.MetadataLength()):
+            entry = self._model.Metadata(i)
+            if entry.Buffer() not in whole:
+                content, _ = self._content(entry.Buffer())
+                whole[entry.Buffer()] = b"" if content is None else content.tobytes()
+            found[self._text(entry.Name())] = whole[entry.Buffer()]
+        return found
+
+    def _content(self, index: int) -> tuple[np.ndarray | None, int]:
+        """A buffer's bytes and how many they are. In large files they lie behind the flatbuffer, at an offset."""
+        if index not in self._contents:
+            if not 0 <= index < self._model.BuffersLength():
+                raise IndexError
+            buffer = self._model.Buffers(index)
+            data = None if buffer.DataIsNone() else buffer.DataAsNumpy()
+            if data is None and buffer.Offset() > 1:
+                if buffer.Offset() + buffer.Size() > len(self._data):
+                    raise IndexError
+                data = np.frombuffer(self._data, np.uint8, buffer.Size(), buffer.Offset())
+            self._contents[index] = data, 0 if data is None else len(data)
+        return self._contents[index]
+
+    def _code(self, index: int) -> tuple[str, int, bool]:
+        """Name, version, and whether it is a custom op."""
+        if index not in self._codes:
+            if not 0 <= index < self._model.OperatorCodesLength():
+                raise IndexError
+            code = schema.OperatorCodeT.InitFromObj(self._model.OperatorCodes(index))
+            name = name_of(code)
+            self._spend(len(name))
+            self._codes[index] = name, code.version, _builtin(code) == schema.BuiltinOperator.CUSTOM
+        return self._codes[index]
+
+    def _op(self, index: int, stored: Any) -> Op:
+        name, version, custom = self._code(stored.OpcodeIndex())
+        inputs, outputs = self._indices(stored.InputsAsNumpy()), self._indices(stored.OutputsAsNumpy())
+        op = schema.OperatorT.InitFromObj(stored)
+        return Op(index, name, version, inputs, outputs, _options(op.builtinOptions or op.builtinOptions2), custom)
+
+    def _tensor(self, stored: Any) -> Tensor:
+        shape, signature = self._indices(stored.ShapeAsNumpy()), self._indices(stored.ShapeSignatureAsNumpy())
+        name, dtype = self._text(stored.Name()), TYPE_NAMES[stored.Type()]
+        # Buffer 0 stands for none, whatever it holds.
+        content, stored_bytes = self._content(stored.Buffer()) if stored.Buffer() else (None, 0)
+        if stored.ExternalBuffer():
+            stored_bytes = self._external_bytes(stored.ExternalBuffer())
+        _check_elements(name, shape)
+        q = stored.Quantization()
+        scale = () if q is None or q.ScaleIsNone() else self._indices(q.ScaleAsNumpy())
+        zero_point = () if q is None or q.ZeroPointIsNone() else self._indices(q.ZeroPointAsNumpy())
+        signature = signature if len(signature) == len(shape) else shape
+        open_axes = tuple(axis for axis, size in enumerate(signature) if size < 0)
+        return Tensor(
+            name=name, shape=shape, dynamic=bool(open_axes), dtype=dtype, scale=scale,
+            zero_point=zero_point if scale else (), axis=q.QuantizedDimension() if q is not None else 0,
+            constant=stored_bytes > 0, size_bytes=stored_bytes,
+            lowest=_lowest(content) if dtype == "int8" else None, values=_values(dtype, content), open_axes=open_axes,
+        )  # fmt: skip
+
+    def _external_bytes(self, number: int) -> int:
+        """Of a constant that lies in a file of its own."""
+        for i in range(self._model.ExternalBuffersLength()):
+            if self._model.ExternalBuffers(i).Id() == number:
+                return int(self._model.ExternalBuffers(i).Length())
+        raise IndexError
+
+
+def _lowest(content: np.ndarray | None) -> int | None:
+    return None if content is None or not len(content) else int(content.view(np.int8).min())
+
+
+def _check_elements(name: str, shape: tuple[int, ...]) -> None:
+    """Raises ArtifactError for a tensor that no memory holds."""
+    elements = 0 if 0 in shape else 1
+    for size in shape if elements else ():
+        elements *= abs(size)
+        if elements > MOST_ELEMENTS:
+            raise ArtifactError(
+                f"tensor {name!r} of {len(shape)} dimensions has more elements than any memory holds: the file is"
+                " broken; convert the network again."
+            )
 
 
 def _check_indices(graph: Graph) -> None:
@@ -176,13 +198,15 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _op(index: int, op: Any, model: Any) -> Op:
-    code = model.operatorCodes[op.opcodeIndex]
-    builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
-    name = _text(code.customCode) if code.customCode else OP_NAMES[builtin]
-    inputs = () if op.inputs is None else tuple(int(i) for i in op.inputs)
-    outputs = () if op.outputs is None else tuple(int(i) for i in op.outputs)
-    return Op(index, name, code.version, inputs, outputs, _options(op.builtinOptions), bool(code.customCode))
+def _builtin(code: Any) -> int:
+    """Old files have the number in a field of 8 bits, new ones in another or in both; the larger counts."""
+    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
+
+
+def name_of(code: Any) -> str:
+    """Of an entry of the file's table of ops: the schema's name, or the custom op's own."""
+    builtin = _builtin(code)
+    return (_text(code.customCode) if builtin == schema.BuiltinOperator.CUSTOM else "") or OP_NAMES[builtin]
 
 
 def _options(table: Any) -> dict[str, Any]:
@@ -199,31 +223,23 @@ def _values(dtype: str, data: Any) -> tuple[float, ...] | None:
     return tuple(x.item() for x in np.asarray(data, np.uint8).view(dtype))
 
 
-def _tensor(tensor: Any, buffers: list[Any]) -> Tensor:
-    q = tensor.quantization
-    # Buffer 0 is the empty one; some writers leave it out.
-    buffer = buffers[tensor.buffer] if tensor.buffer or buffers else schema.BufferT()
-    data = buffer.data
-    stored = buffer.size if data is None and buffer.offset > 1 else 0 if data is None else len(data)
-    dtype = TYPE_NAMES[tensor.type]
-    signature = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
-    return Tensor(
-        name=_text(tensor.name),
-        shape=tuple(int(n) for n in (tensor.shape if tensor.shape is not None else ())),
-        dynamic=any(n < 0 for n in (signature if signature is not None else ())),
-        dtype=dtype,
-        scale=tuple(float(s) for s in q.scale) if q is not None and q.scale is not None else (),
-        zero_point=tuple(int(z) for z in q.zeroPoint) if q is not None and q.zeroPoint is not None else (),
-        axis=int(q.quantizedDimension) if q is not None else 0,
-        constant=stored > 0,
-        size_bytes=stored,
-        lowest=(
-            int(np.asarray(data, np.uint8).view(np.int8).min())
-            if dtype == "int8" and data is not None and len(data)
-            else None
-        ),
-        values=_values(dtype, data),
-    )
+def unpacked_model(data: bytes) -> Any:
+    """The schema's own objects, with every constant inside them: what lay behind the flatbuffer is fetched in."""
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    for buffer in model.buffers or ():
+        if buffer.data is None and buffer.offset > 1:
+            buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
+
+
+def with_stored_sizes(data: bytes) -> bytes:
+    """The same file with no size left open: each is what ``shape`` has, as a runtime takes it that is told nothing."""
+    model = unpacked_model(data)
+    for graph in model.subgraphs:
+        for tensor in graph.tensors or ():
+            tensor.shapeSignature = None
+    return packed(model, len(data))
 
 
 def with_per_tensor_kernels(data: bytes) -> bytes:
@@ -233,10 +249,10 @@ def with_per_tensor_kernels(data: bytes) -> bytes:
     rounding back gives the same integers. The converter's flag for this does nothing on a graph that brings its ranges
     (TensorFlow 2.21).
     """
-    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    model = unpacked_model(data)
     graph = model.subgraphs[0]
     for op in graph.operators:
-        name = _op(0, op, model).name
+        name = name_of(model.operatorCodes[op.opcodeIndex])
         if name not in WEIGHTED:
             continue
         data_at, kernel_at, bias_at, _ = WEIGHTED[name]
@@ -271,7 +287,7 @@ def packed(model: Any, about_bytes: int) -> bytes:
 
 def with_recipe(data: bytes, recipe: dict[str, Any]) -> bytes:
     """The same file with the recipe as metadata; what it held under our key before is replaced."""
-    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    model = unpacked_model(data)
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(json.dumps(recipe, sort_keys=True).encode(), np.uint8)
     entry = schema.MetadataT()

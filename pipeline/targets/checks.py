@@ -41,9 +41,18 @@ def rank_at_most(limit: int) -> Check:
 
 
 def fixed_sizes(op: Op, graph: Graph) -> str | None:
-    for tensor in (*graph.reads(op), *graph.writes(op)):
-        if tensor.dynamic:
-            return f"tensor {tensor.name} has a size that is not fixed {tensor.shape}"
+    """For runtimes that take a graph when all its sizes are known, and else none of it.
+
+    They size a batch that is left open as the file's ``shape`` has it (tflite/core/subgraph.cc,
+    ModifyGraphWithDelegate; LiteRT's GPU accelerator, asked). With an open height or width nobody knows the real one.
+    """
+    if graph.open_beyond_batch:
+        for tensor in (*graph.reads(op), *graph.writes(op)):
+            if tensor.dynamic:
+                return f"tensor {tensor.name} has a size that is not fixed {tensor.shape}"
+    if graph.computed_sizes:
+        first = graph.tensors[min(graph.computed_sizes)]
+        return f"tensor {first.name} gets its size only when the graph runs; the target takes graphs of fixed sizes"
     return None
 
 
@@ -78,13 +87,9 @@ def from_file(*places: int) -> Check:
     """As ``constant``; float16 and sparse constants count as well, which an op of their own unpacks once."""
 
     def check(op: Op, graph: Graph) -> str | None:
-        unpacked = {
-            other.outputs[0] for other in graph.ops
-            if other.name in ("DEQUANTIZE", "DENSIFY") and all(t.constant for t in graph.reads(other))
-        }  # fmt: skip
         for place in places:
             at = op.inputs[place] if place < len(op.inputs) else -1
-            if at >= 0 and at not in unpacked and not graph.tensors[at].constant:
+            if at >= 0 and at not in graph.unpacked and not graph.tensors[at].constant:
                 return f"input {place} ({graph.tensors[at].name}) is computed, not a constant"
         return None
 

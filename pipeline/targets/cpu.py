@@ -4,26 +4,56 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import math
 import subprocess
 import sys
 from pathlib import Path
 
 from pipeline.nouns.rules import Check, Rule, Rules, Verdict
+from pipeline.nouns.said import how_it_ended, why_it_failed
 from pipeline.nouns.target import Answer, Target
-from pipeline.nouns.tflite import Graph, Op
+from pipeline.nouns.tflite import Graph
 from pipeline.targets.camera_rewrites import BYTES_THROUGH_FLOAT
 from pipeline.targets.checks import (
     FLOATS,
     activation,
     constant,
     constant_axes,
-    data_of,
-    fixed_sizes,
     from_file,
+    rank_at_most,
     unit_strides,
 )
 from pipeline.targets.rewrites import PADDING_FOLDED
+from pipeline.targets.xnnpack_checks import (
+    MOST_DIMENSIONS,
+    has_bias,
+    inputs,
+    int32_axes,
+    keeps_sign,
+    kernel_of_its_type,
+    leak,
+    no_uint8,
+    not_negative,
+    one_int8_range,
+    one_range,
+    one_uint8_range,
+    output_range,
+    padding_range,
+    pieces,
+    plain_slice,
+    pool_stride,
+    product_types,
+    quantized,
+    rank_of_4,
+    ratios,
+    requantization,
+    symmetric_kernel,
+    two_dimensions,
+    typed_variable,
+    unit_beta,
+    weights_of_floats,
+    whole_blocks,
+    whole_sizes,
+)
 
 SOURCE = "tflite/delegates/xnnpack/xnnpack_delegate.cc"
 WORKER = Path(__file__).with_name("xnnpack_worker.py")
@@ -41,8 +71,9 @@ def ask(file: Path, graph: Graph) -> Answer:
     except subprocess.TimeoutExpired:
         return Answer(None, f"{by} did not load the file in {TIMEOUT_SECONDS} s")
     if done.returncode != 0:
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["nothing"]
-        return Answer(None, f"{by} cannot load the file (exit code {done.returncode}): {said[-1]}")
+        return Answer(
+            None, f"{by} cannot load the file ({how_it_ended(done.returncode)}): {why_it_failed(done.stderr)}"
+        )
     inside = in_pieces(graph, json.loads(done.stdout.splitlines()[-1]))
     return Answer(
         tuple(
@@ -55,8 +86,9 @@ def ask(file: Path, graph: Graph) -> Answer:
 
 
 def in_pieces(graph: Graph, pieces: list[dict[str, list[int]]]) -> set[int]:
-    """Ops between the inputs and the outputs of the delegate's pieces."""
+    """Ops between the inputs and the outputs of the delegate's pieces, and those that write variables inside them."""
     made_by = {i: op for op in graph.ops for i in op.outputs}
+    writing = [op for op in graph.ops if op.name == "ASSIGN_VARIABLE" and op.inputs]
     found: set[int] = set()
     for piece in pieces:
         borders, open_ends = set(piece["inputs"]), list(piece["outputs"])
@@ -65,69 +97,105 @@ def in_pieces(graph: Graph, pieces: list[dict[str, list[int]]]) -> set[int]:
             if op is not None and op.index not in found:
                 found.add(op.index)
                 open_ends += [i for i in op.inputs if i >= 0 and i not in borders]
+                inside = [one for one in writing if op.name == "VAR_HANDLE" and one.inputs[0] in op.outputs]
+                found.update(one.index for one in inside)
+                open_ends += [i for one in inside for i in one.inputs if i not in borders]
     return found
-
-
-def one_range(op: Op, graph: Graph) -> str | None:
-    """Quantized data keeps its range on the way through."""
-    ranges = {(t.scale, t.zero_point) for t in (*graph.reads(op), *graph.writes(op)) if t.dtype in ("int8", "uint8")}
-    return None if len(ranges) < 2 else "its inputs and its output have different ranges"
-
-
-def inputs_at_most(limit: int) -> Check:
-    def check(op: Op, graph: Graph) -> str | None:
-        return None if len(op.inputs) <= limit else f"{len(op.inputs)} inputs; {limit} at most"
-
-    return check
-
-
-def pieces_at_most(limit: int) -> Check:
-    def check(op: Op, graph: Graph) -> str | None:
-        return None if len(op.outputs) <= limit else f"{len(op.outputs)} pieces; {limit} at most"
-
-    return check
-
-
-def ratios(low: float, high: float, product: bool = False, top: bool = False) -> Check:
-    """Quantized: each input's scale, or their ``product``, by the output's; ``high`` itself only with ``top``."""
-
-    def check(op: Op, graph: Graph) -> str | None:
-        made = graph.tensors[op.outputs[0]]
-        scales = [t.scale[0] for t in graph.reads(op) if t.scale]
-        if not made.scale or not scales:
-            return None
-        for scale in [math.prod(scales)] if product else scales:
-            ratio = scale / made.scale[0]
-            if not (low <= ratio < high or (top and ratio == high)):
-                return f"scales in by scale out: {ratio:.4g}; {low:.4g} to {high:.4g} only"
-        return None
-
-    return check
-
-
-def rank_of_4(op: Op, graph: Graph) -> str | None:
-    shape = data_of(op, graph).shape
-    return None if len(shape) == 4 else f"data of {len(shape)} dimensions; 4 only"
-
-
-def keeps_sign(op: Op, graph: Graph) -> str | None:
-    old, new = data_of(op, graph).dtype, graph.tensors[op.outputs[0]].dtype
-    return None if old in ("float32", new) else f"from {old} to {new}; from float32, or within one type"
 
 
 FUSED = activation("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 INT8 = ("int8", "uint8")
-BOTH = ("float32", *INT8)
-ONLY_FLOAT = ("float32",)
+ANY_INDEX = ("float32", "int32", "uint32", "int64")
+RESOURCE = ("resource",)
+BOTH = (*FLOATS, *INT8)
+FLOAT32_OR_INT8 = ("float32", *INT8)
 FLOAT_ONLY = (
-    "ABS", "CEIL", "COS", "DIV", "EXP", "FLOOR", "GELU", "LOG", "MAXIMUM", "MINIMUM", "NEG", "ROUND", "RSQRT", "SIN",
-    "SQRT", "SQUARE", "SQUARED_DIFFERENCE",
+    "ABS", "CEIL", "COS", "EXP", "FLOOR", "GELU", "HARD_SWISH", "LOG", "NEG", "RELU", "RELU6", "RELU_N1_TO_1", "ROUND",
+    "RSQRT", "SIN", "SQRT", "SQUARE", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE",
 )  # fmt: skip
+REQUANTIZE = (
+    "requantize: give the op's inputs and its output one range, as `convert` does, with a QUANTIZE behind it where"
+    " another range is needed"
+)
+REQUANTIZE_KERNEL = "requantize the network from images like those that it will see: `convert` again"
+OTHER_RANGE = "requantize: `convert` gives the op's output the range that LiteRT's kernel asks for"
 
 
-def taken(*checks: Check, reads: tuple[str, ...] = BOTH, writes: tuple[str, ...] = (), remedy: str = "") -> Rule:
-    return Rule(reads, SOURCE, checks=checks, writes=writes, remedy=remedy)
+def taken(
+    *checks: Check, reads: tuple[str, ...] = BOTH, writes: tuple[str, ...] = (), remedy: str = "",
+    breaks: tuple[Check, ...] = (), mend: str = REQUANTIZE,
+) -> Rule:  # fmt: skip
+    """``breaks``: XNNPACK refuses what the delegate took, and the file does not load."""
+    return Rule(
+        reads, SOURCE, checks=(quantized, *checks), writes=writes, remedy=remedy,
+        breaks=(*breaks, rank_at_most(MOST_DIMENSIONS)), mend=mend,
+    )  # fmt: skip
 
+
+def kernel(*checks: Check, breaks: tuple[Check, ...] = ()) -> Rule:
+    return taken(*checks, breaks=(requantization, *breaks), mend=REQUANTIZE_KERNEL)
+
+
+FLAT = rank_at_most(MOST_DIMENSIONS)
+REDUCTION = taken(constant_axes, int32_axes)
+RULES = Rules(
+    ops={
+        "CONV_2D": kernel(FUSED, has_bias, from_file(1, 2), breaks=(symmetric_kernel,)),
+        "DEPTHWISE_CONV_2D": kernel(FUSED, kernel_of_its_type, from_file(1, 2), breaks=(symmetric_kernel,)),
+        "TRANSPOSE_CONV": kernel(from_file(0, 1, 3), breaks=(symmetric_kernel,)),
+        "FULLY_CONNECTED": kernel(FUSED, symmetric_kernel, from_file(1, 2)),
+        "BATCH_MATMUL": taken(
+            product_types, symmetric_kernel, two_dimensions, breaks=(no_uint8,), mend="int8 in place of uint8"
+        ),
+        "ADD": taken(FLAT, FUSED, ratios(2**-10, 2**8)), "SUB": taken(FLAT, FUSED, ratios(2**-10, 2**8)),
+        "MUL": taken(FLAT, FUSED, ratios(2**-16, 2**8, product=True)), "DIV": taken(FLAT, FUSED, reads=FLOATS),
+        "CONCATENATION": taken(activation("NONE"), inputs(2, 5), one_uint8_range, breaks=(one_int8_range,)),
+        # Not rewritten: XNNPACK takes Fast-SCNN's pools as depthwise convolutions, and the network at 360x480 then
+        # 1.14 times as long (interleaved, one thread, Xeon with VNNI) as with LiteRT's own kernel beside it.
+        "AVERAGE_POOL_2D": taken(
+            FUSED, pool_stride, reads=FLOATS, remedy="a MEAN, where the window is the whole map"
+        ),
+        "MAX_POOL_2D": taken(FUSED, pool_stride, reads=FLOAT32_OR_INT8, breaks=(one_range,)),
+        "MEAN": REDUCTION, "SUM": REDUCTION, "REDUCE_MAX": REDUCTION, "REDUCE_MIN": REDUCTION,
+        "RESIZE_BILINEAR": taken(rank_of_4, constant(1), reads=FLOAT32_OR_INT8, breaks=(one_range,)),
+        "SOFTMAX": taken(unit_beta, reads=FLOATS, remedy="logits in place of scores (`--output logits`)"),
+        "LOGISTIC": taken(FLAT), "TANH": taken(FLAT), "ELU": taken(FLAT, reads=(*FLOATS, "int8")),
+        "LEAKY_RELU": taken(FLAT, leak),
+        "PAD": taken(FLAT, constant(1), not_negative, breaks=(one_range,)),
+        "RESHAPE": taken(FLAT, one_range), "TRANSPOSE": taken(FLAT, constant(1), breaks=(one_range,)),
+        "SLICE": taken(constant(1, 2), whole_sizes, breaks=(one_range,)),
+        "STRIDED_SLICE": taken(plain_slice, constant(1, 2, 3), unit_strides, breaks=(one_range,)),
+        "SPLIT": taken(constant(0), pieces(2, 4), breaks=(one_range,)),
+        "DEPTH_TO_SPACE": taken(reads=FLOAT32_OR_INT8, breaks=(one_range,)),
+        "SPACE_TO_DEPTH": taken(whole_blocks, reads=FLOAT32_OR_INT8, breaks=(one_range,)),
+        "PRELU": taken(FLAT, constant(1), reads=FLOATS),
+        "VAR_HANDLE": taken(typed_variable, reads=RESOURCE),
+        "READ_VARIABLE": taken(reads=RESOURCE, writes=BOTH), "ASSIGN_VARIABLE": taken(reads=(*RESOURCE, *BOTH)),
+        "DENSIFY": taken(constant(0)), **{op: taken(FLAT, reads=FLOATS) for op in FLOAT_ONLY},
+        # A camera's uint8 is 10 times as fast through XNNPACK as through LiteRT's own kernel (Xeon, one thread).
+        "QUANTIZE": taken(FLAT, keeps_sign, ratios(2**-8, 2**7, top=True), writes=INT8),
+        "DEQUANTIZE": taken(FLAT, weights_of_floats, writes=FLOATS),
+    },
+    source=SOURCE,
+    # MediaPipe's, which no kernel of LiteRT's own does.
+    custom={
+        "Convolution2DTransposeBias": taken(inputs(3, 3), from_file(1, 2), rank_of_4, reads=("float32",)),
+        "MaxPoolingWithArgmax2D": taken(inputs(1, 1), rank_of_4, reads=("float32",), writes=ANY_INDEX),
+        "MaxUnpooling2D": taken(inputs(2, 2), rank_of_4, reads=ANY_INDEX, writes=("float32",)),
+    },
+    fallback={
+        **dict.fromkeys(
+            ("PACK", "UNPACK", "MIRROR_PAD", "BATCH_TO_SPACE_ND", "SPACE_TO_BATCH_ND"), (one_range,)
+        ),
+        **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"), (int32_axes,)),
+        "CONCATENATION": (one_int8_range,), "SPACE_TO_DEPTH": (whole_blocks,), "PAD": (not_negative,),
+        "CONV_2D": (has_bias,), "PADV2": (padding_range,),
+        "SOFTMAX": (output_range(1 / 256, -128, "int8"),),
+        "LOG_SOFTMAX": (output_range(16 / 256, 127, "int8"), output_range(16 / 256, 255, "uint8")),
+        "L2_NORMALIZATION": (output_range(1 / 128, 0, "int8"), output_range(1 / 128, 128, "uint8")),
+    },
+    mend=OTHER_RANGE,
+)  # fmt: skip
 
 CPU = Target(
     name="cpu",
@@ -135,37 +203,8 @@ CPU = Target(
     weights="int8",
     io=("uint8", "int8", "float32"),  # uint8 first: camera frames and MediaPipe plug in as they are
     source="LiteRT runs what its own converter writes",
-    rules=Rules(
-        ops={
-            "CONV_2D": taken(FUSED, from_file(1, 2)), "DEPTHWISE_CONV_2D": taken(FUSED, from_file(1, 2)),
-            "TRANSPOSE_CONV": taken(from_file(0, 1, 3)), "FULLY_CONNECTED": taken(FUSED, from_file(1)),
-            "ADD": taken(FUSED, ratios(2**-10, 2**8)), "SUB": taken(FUSED, ratios(2**-10, 2**8)),
-            "MUL": taken(FUSED, ratios(2**-16, 2**8, product=True)),
-            "CONCATENATION": taken(activation("NONE"), inputs_at_most(5)),
-            # Not rewritten: XNNPACK takes Fast-SCNN's pools as depthwise convolutions, and the network at 360x480 then
-            # 1.14 times as long (interleaved, one thread, Xeon with VNNI) as with LiteRT's own kernel beside it.
-            "AVERAGE_POOL_2D": taken(FUSED, reads=ONLY_FLOAT, remedy="a MEAN, where the window is the whole map"),
-            "MAX_POOL_2D": taken(FUSED, one_range),
-            "MEAN": taken(constant_axes), "SUM": taken(constant_axes),
-            "REDUCE_MAX": taken(constant_axes), "REDUCE_MIN": taken(constant_axes),
-            "RESIZE_BILINEAR": taken(rank_of_4, constant(1), one_range),
-            "SOFTMAX": taken(reads=ONLY_FLOAT, remedy="logits in place of scores (`--output logits`)"),
-            "LOGISTIC": taken(), "TANH": taken(), "ELU": taken(), "LEAKY_RELU": taken(),
-            "RELU": taken(reads=ONLY_FLOAT), "RELU6": taken(reads=ONLY_FLOAT), "RELU_N1_TO_1": taken(reads=ONLY_FLOAT),
-            "HARD_SWISH": taken(reads=ONLY_FLOAT),
-            "PAD": taken(constant(1), one_range), "RESHAPE": taken(one_range), "TRANSPOSE": taken(constant(1)),
-            "SLICE": taken(constant(1, 2)),
-            "STRIDED_SLICE": taken(constant(1, 2), unit_strides), "SPLIT": taken(constant(0), pieces_at_most(4)),
-            "DEPTH_TO_SPACE": taken(), "SPACE_TO_DEPTH": taken(), "PRELU": taken(constant(1), reads=ONLY_FLOAT),
-            "DENSIFY": taken(constant(0)), **{op: taken(reads=ONLY_FLOAT) for op in FLOAT_ONLY},
-            # A camera's uint8 is 10 times as fast through XNNPACK as through LiteRT's own kernel (Xeon, one thread).
-            "QUANTIZE": taken(keeps_sign, ratios(2**-8, 2**7, top=True), writes=INT8),
-            "DEQUANTIZE": taken(reads=(*INT8, *FLOATS), writes=ONLY_FLOAT),
-        },
-        source=SOURCE,
-        everywhere=(fixed_sizes,),
-    ),
+    rules=RULES,
     rewrites=(BYTES_THROUGH_FLOAT, PADDING_FOLDED),
     ask=ask,
     exact_mask=True,  # results/heads.json
-)  # fmt: skip
+)

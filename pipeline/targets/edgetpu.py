@@ -21,7 +21,7 @@ from pipeline.targets.checks import (
     sizes,
     unit_strides,
 )
-from pipeline.targets.edgetpu_compiler import ask, compile_edgetpu, driven_by, missing
+from pipeline.targets.edgetpu_compiler import COMPILED_OP, ask, compile_edgetpu, driven_by, missing
 from pipeline.targets.rewrites import (
     DILATED_AS_DENSE,
     PADDING_FOLDED,
@@ -84,7 +84,8 @@ def no_axis_of_batch(op: Op, graph: Graph) -> str | None:
 
 
 def packs_no_batch(op: Op, graph: Graph) -> str | None:
-    return "packs into the batch" if op.options.get("axis", 0) == 0 else None
+    made = graph.tensors[op.outputs[0]]
+    return "packs into the batch" if op.options.get("axis", 0) % max(1, len(made.shape)) == 0 else None
 
 
 def splits_no_batch(op: Op, graph: Graph) -> str | None:
@@ -198,4 +199,5 @@ EDGETPU = Target(
     compile=compile_edgetpu,
     driven_by=driven_by,
     compiled_suffix="_edgetpu.tflite",
+    compiled_ops=(COMPILED_OP,),
 )

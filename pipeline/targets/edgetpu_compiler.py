@@ -19,6 +19,7 @@ from pipeline.targets.elsewhere import Program, program
 from pipeline.targets.twin import verdicts_of_twin
 
 COMPILER = "edgetpu_compiler"
+COMPILED_OP = "edgetpu-custom-op"
 TIMEOUT_SECONDS = 600
 SMALLEST_RESULT_BYTES = 4096
 """A failed run can leave a stub of about 1 KB and still exit 0."""

@@ -6,7 +6,7 @@ import math
 
 from pipeline.nouns.rules import Check, Rule, Rules
 from pipeline.nouns.tflite import Graph, Op
-from pipeline.targets.checks import axes_of, batch_of_one, constant, data_of, factor, fixed_sizes, sizes
+from pipeline.targets.checks import axes_of, batch_of_one, constant, data_of, factor, sizes
 
 SOURCE = "Vela 5.2.0, supported-ops report"
 SMALL = ("int8", "uint8", "int16")
@@ -18,6 +18,14 @@ def quantized(op: Op, graph: Graph) -> str | None:
     for tensor in (*graph.reads(op), *graph.writes(op)):
         if not tensor.constant and tensor.dtype in SMALL and len(tensor.scale) != 1:
             return f"tensor {tensor.name} has {len(tensor.scale)} scales, not 1"
+    return None
+
+
+def open_batch_only(op: Op, graph: Graph) -> str | None:
+    """Vela compiles for the batch that is stored, and leaves what has another open axis, or a size that is computed."""
+    for i in (*op.inputs, *op.outputs):
+        if i >= 0 and (i in graph.computed_sizes or any(graph.tensors[i].open_axes)):
+            return f"tensor {graph.tensors[i].name} has a size that is not fixed {graph.tensors[i].shape}"
     return None
 
 
@@ -148,7 +156,7 @@ def transposed_shape(op: Op, graph: Graph) -> str | None:
 
 
 def same_ranges(op: Op, graph: Graph) -> str | None:
-    ranges = {(t.scale, t.zero_point) for t in (*graph.reads(op), *graph.writes(op))}
+    ranges = {t.range for t in (*graph.reads(op), *graph.writes(op))}
     return None if len(ranges) == 1 else "inputs and output of different ranges"
 
 
@@ -187,7 +195,7 @@ U55 = Rules(
         "ARG_MAX": taken(depth_at_most_127, writes=("int32", "int64")),
     },
     source=SOURCE,
-    everywhere=(fixed_sizes,),
+    everywhere=(open_batch_only,),
 )  # fmt: skip
 U85 = Rules(
     ops={
@@ -201,5 +209,5 @@ U85 = Rules(
         "ARG_MAX": taken(writes=("int32", "int64")),
     },
     source=SOURCE,
-    everywhere=(fixed_sizes,),
+    everywhere=(open_batch_only,),
 )  # fmt: skip

@@ -14,7 +14,7 @@ from pipeline.targets.rewrites import (
     RESIZE_AS_PRODUCTS,
     RESIZE_CHAIN,
 )
-from pipeline.targets.vela import ask_with, compile_with, missing
+from pipeline.targets.vela import COMPILED_OP, ask_with, compile_with, missing
 
 
 def npu(generation: int, rules: Rules, system: str, memory: str, resize: Rewrite = RESIZE_AS_PRODUCTS) -> Target:
@@ -36,6 +36,7 @@ def npu(generation: int, rules: Rules, system: str, memory: str, resize: Rewrite
         missing=missing,
         compile=compile_with(*configuration),
         compiled_suffix="_vela.tflite",
+        compiled_ops=(COMPILED_OP,),
     )
 
 

@@ -34,8 +34,7 @@ LANES = 4
 def known_bias(op: Op, graph: Graph) -> str | None:
     """A bias that is computed ends the process: the accelerator does not look for one."""
     bias = op.inputs[2] if len(op.inputs) > 2 else -1
-    unpacked = {i for other in graph.ops if unpacks(other, graph) for i in other.outputs}
-    return None if bias < 0 or bias in unpacked else constant(2)(op, graph)
+    return None if bias < 0 or bias in graph.unpacked else constant(2)(op, graph)
 
 
 def keeps_stride(op: Op, graph: Graph) -> str | None:

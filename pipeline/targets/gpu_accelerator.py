@@ -25,6 +25,7 @@ from pipeline.nouns.errors import CompilerError
 from pipeline.nouns.excerpt import excerpts
 from pipeline.nouns.partitions import after_partitioning, unpacks
 from pipeline.nouns.rules import Rules, Verdict
+from pipeline.nouns.said import how_it_ended, why_it_failed
 from pipeline.nouns.target import Answer
 from pipeline.nouns.tflite import WEIGHTED, Graph
 
@@ -229,5 +230,5 @@ def infer(file: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
             if done.returncode == 0:
                 with np.load(made, allow_pickle=False) as arrays:
                     return [arrays[name] for name in arrays.files]
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip() and "INFO" not in line] or ["nothing"]
-        raise CompilerError(f"{by()} did not run {file} (exit code {done.returncode}); it said: {said[-1]}")
+        how, why = how_it_ended(done.returncode), why_it_failed(done.stderr)
+        raise CompilerError(f"{by()} did not run {file} ({how}); it said: {why}")

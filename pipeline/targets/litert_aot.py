@@ -2,7 +2,7 @@
 
 LiteRT's package brings the plugins and the tool ``apply_plugin_main``; a plugin needs its vendor's own libraries. The
 tool is called here as ``ai_edge_litert.aot.aot_compile`` calls it, which throws away what the tool says of single ops.
-It leaves one custom op ``DISPATCH_OP`` for each piece.
+It leaves one custom op, ``COMPILED_OP``, for each piece.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from pipeline.targets.twin import verdicts_of_twin
 
 TIMEOUT_SECONDS = 1800
 """A large network takes the Hexagon compiler minutes."""
+COMPILED_OP = "DISPATCH_OP"
 STATS = re.compile(
     r"Partitioned subgraph<(\d+)>, selected (\d+) ops, from a total of (\d+) ops\. resulted in (\d+) partitions"
 )
@@ -252,7 +253,7 @@ def target_of(
             name=name, title=f"{title}, {soc}", weights="int8", io=("int8", "uint8", "float32"), source=source,
             rules=rules, rewrites=(PADDING_FOLDED, *rewrites), ask=ask_with(vendor, soc),
             missing=lambda: unfit() or vendor.ready(soc), compile=compile_with(vendor, soc, suffix),
-            compiled_suffix=suffix, advice=advice,
+            compiled_suffix=suffix, compiled_ops=(COMPILED_OP,), advice=advice,
         )  # fmt: skip
 
     every = {soc: for_soc(soc) for soc in socs}

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pipeline.nouns.errors import CompilerError
 from pipeline.nouns.rules import Rule, Rules, Verdict
+from pipeline.nouns.said import how_it_ended, why_it_failed
 from pipeline.nouns.target import Answer, Compiled, Target
 from pipeline.nouns.tflite import Graph, read
 from pipeline.targets.checks import not_both_resize_modes
@@ -72,8 +73,7 @@ def worker(*arguments: str, given: str = "") -> str:
     except subprocess.TimeoutExpired:
         raise CompilerError(f"{by()} did not end in {TIMEOUT_SECONDS} s.") from None
     if done.returncode:
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        raise CompilerError(f"{by()}: {said[-1] if said else f'it ended with exit code {done.returncode}'}")
+        raise CompilerError(f"{by()}: {why_it_failed(done.stderr)} ({how_it_ended(done.returncode)}).")
     return done.stdout
 
 

@@ -26,6 +26,7 @@ from pipeline.nouns.tflite import Graph, read
 from pipeline.targets.twin import verdicts_of_twin
 
 TIMEOUT_SECONDS = 600
+COMPILED_OP = "ethos-u"
 INSTALL = "pip install -r requirements-ethos.txt"
 REFUSAL = re.compile(r"Warning \((?P<kind>[^)]*)\) operator: (?P<op>[^,]+), ofm: '(?P<tensor>.*)'")
 ESTIMATES = {
