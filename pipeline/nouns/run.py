@@ -2,7 +2,8 @@
 
 run.json                     what it is: network, dataset, classes, preprocessing, seed
 float/                       best.weights.h5, last.weights.h5, history.jsonl, result.json
-qat/                         the same, and ranges.json: the calibrated ranges it started from
+qat/                         the same, and ranges.json: the calibrated ranges it started from; while it trains
+                             candidate.weights.h5: the best checkpoint so far
 control/                     the same as float/: the parent trained on in float for as long as QAT
 artifacts/<target>/          <name>.tflite, <name>.json beside it, compiled twins
 artifacts/named.json         the target that `convert` was last given by name
