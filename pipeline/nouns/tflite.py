@@ -227,7 +227,7 @@ def unpacked_model(data: bytes) -> Any:
     """The schema's own objects, with every constant inside them: what lay behind the flatbuffer is fetched in."""
     model = schema.ModelT.InitFromPackedBuf(data, 0)
     for buffer in model.buffers or ():
-        if buffer.data is None and buffer.offset > 1:
+        if buffer.data is None and 1 < buffer.offset <= len(data) - buffer.size:
             buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
     return model
