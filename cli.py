@@ -175,9 +175,9 @@ def qat(
     elif (missing := float_training(run, float_steps, batch, encoder_weights)) is not None:
         count = len(open_dataset(run.config.data).splits["train"])
         say(
-            f"there is no float parent in this run. Plan: {missing.schedule.steps} float steps (--float-steps), then"
-            f" {steps} {'control' if control else 'QAT'} steps (--steps), on {count} training images. How long that"
-            " takes is said after the first steps of each."
+            "there is no float parent in this run: training it first. Plan:"
+            f" {missing.schedule.steps} float steps (--float-steps), then {steps} {'control' if control else 'QAT'}"
+            f" steps (--steps), on {count} training images. How long that takes is said after the first steps of each."
         )
         _train(run, missing.schedule, missing.encoder_weights, False)
     result = train_quantized(run, schedule, how, say, force=force)

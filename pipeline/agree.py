@@ -106,10 +106,10 @@ def tallies_of(
             if any(tensor.name.startswith(f"{other}/") for other in written):
                 why.setdefault(layer, "only parts of it were left by a rewrite")
             elif tensor.dtype != "int8":
-                why.setdefault(layer, f"it is {tensor.dtype} there")
+                why[layer] = f"it is {tensor.dtype} there"
             elif tuple(tensor.shape[1:]) != shapes[layer]:
                 there, here = ("x".join(map(str, shape)) for shape in (tensor.shape[1:], shapes[layer]))
-                why.setdefault(layer, f"it has shape {there} there and {here} in Keras")
+                why[layer] = f"it has shape {there} there and {here} in Keras"
             else:
                 found[layer] = _Tally(layer, f"{op.index} {op.name}", index, tensor.scale[0], tensor.zero_point[0])
     return found, {

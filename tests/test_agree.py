@@ -1,12 +1,13 @@
 """Keras and the file: that the layer where they part is found. On a trained network: test_demo."""
 
 import functools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import noise_images, ranges_of, scrambled, still
 
-from pipeline.agree import compare
+from pipeline.agree import compare, tallies_of
 from pipeline.convert import tflite_bytes
 from pipeline.fold import fold
 from pipeline.nouns.preprocessing import Preprocessing
@@ -73,3 +74,21 @@ def test_what_is_written_for_any_integer_target_is_compared_layer_by_layer(name,
     assert found.codes > 50
     if not {one.rewrite for one in applied} & set(MOST_APART):
         assert all(x.close_percent > 99.9 for x in found.layers)
+
+
+def test_of_a_layer_that_the_file_has_in_another_form_it_is_said_why():
+    def tensor(name, shape=(1, 4, 6, 8), dtype="int8"):
+        return SimpleNamespace(name=name, shape=shape, dtype=dtype, scale=(0.5,), zero_point=(3,))
+
+    tensors = [
+        tensor("n/a/Conv2D/repeats/wide"), tensor("n/a/Conv2D"), tensor("n/b/Relu/products/rows"),
+        tensor("n/b/Relu", (1, 6, 4, 8)),
+        tensor("n/c/Add", dtype="float32"), tensor("n/d;n/e/x", (1, 4, 6, 8)),
+    ]  # fmt: skip
+    ops = [SimpleNamespace(index=i, name="OP", outputs=[i]) for i in range(len(tensors))]
+    names = {name: name for name in "abcdf"}
+    found, missing = tallies_of(SimpleNamespace(ops=ops, tensors=tensors), names, dict.fromkeys(names, (4, 6, 8)))
+    assert {layer: tally.tensor for layer, tally in found.items()} == {"a": 1, "d": 5}
+    assert missing == {
+        "b": "it has shape 6x4x8 there and 4x6x8 in Keras", "c": "it is float32 there", "f": "no tensor has its name"
+    }  # fmt: skip

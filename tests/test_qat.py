@@ -14,6 +14,7 @@ from pipeline.nouns import checkpoint
 from pipeline.nouns.ranges import ranges_from_json
 from pipeline.nouns.run import open_run
 from pipeline.qat import hold_out
+from pipeline.train import float_schedule, float_training, plain, settle
 
 COMMON = ("--steps", "3", "--batch", "2", "--images", "3", "--evaluations", "1")
 
@@ -213,3 +214,22 @@ def test_every_way_to_calibrate_is_scored_once(parent, cli):
     assert (home / "sweep.json.1").is_file()
     wrong = cli(*command, "--calibration", "entropi", cwd=home)
     assert wrong.returncode == 2 and "did you mean 'entropy'" in wrong.stderr
+
+
+def test_the_float_steps_are_said_and_can_be_set(parent, cli):
+    home, arguments = parent
+    weights = "runs/parent/float/best.weights.h5"
+    run = ("qat", "--run", "runs/steps", *arguments)
+    done = cli(*run, "--parent", weights, "--float-steps", "5", cwd=home)
+    assert done.returncode == 2 and "--parent gives one" in done.stderr and not (home / "runs/steps").exists()
+    done = cli(*run, "--float-steps", "5", "--no-labels", "--distil", "0", cwd=home)  # before the float training
+    assert done.returncode == 2 and not (home / "runs/steps/float").exists()
+    done = cli("qat", "--run", "runs/parent", "--float-steps", "5", cwd=home)
+    assert done.returncode == 2 and "was trained for 4 steps. Leave --float-steps out" in done.stderr
+    steps = open_run(home / "runs" / "steps")
+    assert float_training(steps, 5, 2, None).schedule.steps == 5
+    assert float_training(steps, None, 2, None).schedule.steps == 4000
+    begun = float_schedule(steps, 7, 3, 0.01)  # it was cut off, and goes on as it was begun
+    settle(steps.float_dir, {"schedule": plain(begun), "encoder_weights": None}, False)
+    assert float_training(steps, None, 2, None).schedule == begun
+    assert float_training(open_run(home / "runs" / "parent"), 4, 2, None) is None
