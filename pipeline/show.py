@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 
 
+def plain(text: str) -> Text:
+    """``text`` as it is, for a console of any kind."""
+    return Text(printable(text))
+
+
 class Plain(Console):
     """Shows every text as it is: no markup, no emoji codes, nothing that a terminal would obey."""
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from pipeline.nouns.inspection import Coverage, Inspection
 from pipeline.nouns.printable import LONGEST_NAME, printable
 from pipeline.nouns.rules import Verdict
-from pipeline.show import MIB, console
+from pipeline.show import MIB, console, plain
 
 if TYPE_CHECKING:
     from pipeline.convert_all import Made
@@ -23,14 +23,16 @@ MOST_ROWS = 200
 def show_inspection(i: Inspection, file: str, every_op: bool) -> None:
     """The ops that are not accelerated (with ``every_op``: all), what they add up to, and what would help most."""
     out = console()
-    out.print(f"{file} on {i.target}", style="bold")
+    out.print(plain(f"{file} on {i.target}"), style="bold")
     _show_ops(i, every_op)
     for note in i.notes:
-        out.print(f"note: {note}")
+        out.print(plain(f"note: {note}"))
     if i.subgraphs > 1:
         out.print(
-            f"the file has {i.subgraphs} subgraphs and only the first is counted: what its IF and WHILE ops do, or its"
-            " other signatures, is not"
+            plain(
+                f"the file has {i.subgraphs} subgraphs and only the first is counted: what its IF and WHILE ops do, or"
+                " its other signatures, is not"
+            )
         )
     sums = Table()
     sums.add_column("")
@@ -51,24 +53,28 @@ def show_inspection(i: Inspection, file: str, every_op: bool) -> None:
         f"; {i.streamed_bytes / MIB:.2f} MiB of them stream in each inference (estimate)" if i.streamed_bytes
         else "; they fit into the chip's cache (estimate)"
     )  # fmt: skip
-    out.print(f"parameters of accelerated ops: {i.parameter_bytes / MIB:.2f} MiB{streamed}")
-    out.print(f"largest activation: {i.largest_activation_bytes:,} bytes ({_name(i.largest_activation.split(';')[0])})")
-    out.print(f"changes of range inside the graph: {i.requantizations}")
+    out.print(plain(f"parameters of accelerated ops: {i.parameter_bytes / MIB:.2f} MiB{streamed}"))
+    out.print(
+        plain(f"largest activation: {i.largest_activation_bytes:,} bytes ({_name(i.largest_activation.split(';')[0])})")
+    )
+    out.print(plain(f"changes of range inside the graph: {i.requantizations}"))
     if i.estimates:
-        out.print("the compiler's estimates: " + ", ".join(f"{k} {_number(v)}" for k, v in i.estimates.items()))
+        out.print(plain("the compiler's estimates: " + ", ".join(f"{k} {_number(v)}" for k, v in i.estimates.items())))
     if i.change is not None:
         c = i.change
         which = f"op {c.ops[0]}" if len(c.ops) == 1 else f"{len(c.ops)} ops"
         out.print(
-            f"what would help most: {_name(c.op_name)} ({which}; {c.reason}), by the rules {c.ops_gained:+d} ops"
-            + (f" and {c.macs_gained / MILLION:+.1f} million MACs" if c.macs_gained else "")
-            + (f". Try: {c.remedy}" if c.remedy else "")
+            plain(
+                f"what would help most: {_name(c.op_name)} ({which}; {c.reason}), by the rules {c.ops_gained:+d} ops"
+                + (f" and {c.macs_gained / MILLION:+.1f} million MACs" if c.macs_gained else "")
+                + (f". Try: {c.remedy}" if c.remedy else "")
+            )
         )
     if i.disagreements:
         which = ", ".join(map(str, i.disagreements[:MOST_ROWS]))
         rest = f" and {len(i.disagreements) - MOST_ROWS} more" if len(i.disagreements) > MOST_ROWS else ""
-        out.print(f"the rules and {i.real_note} disagree on ops {which}{rest}")
-    out.print(f"asked: {i.real_note}" if i.real is not None else f"by rules alone: {i.real_note}")
+        out.print(plain(f"the rules and {i.real_note} disagree on ops {which}{rest}"))
+    out.print(plain(f"asked: {i.real_note}" if i.real is not None else f"by rules alone: {i.real_note}"))
     out.print()
 
 
@@ -91,20 +97,22 @@ def _show_ops(i: Inspection, every_op: bool) -> None:
     headings = ("op", "name", "writes", "by rule", *real, "why")
     if len(rows) > MOST_ROWS:
         for row, style in [(headings, None), *rows]:
-            out.print("  ".join(cell for cell in row if cell), style=style, soft_wrap=True)
+            out.print(plain("  ".join(cell for cell in row if cell)), style=style, soft_wrap=True)
     elif rows:
         table = Table()
         for heading in headings:
             justify, most = ("right" if heading == "op" else "left"), (36 if heading == "writes" else None)
             table.add_column(heading, justify=justify, overflow="fold" if most else "ellipsis", max_width=most)  # type: ignore[arg-type]
         for row, style in rows:
-            table.add_row(*row, style=style)
+            table.add_row(*map(plain, row), style=style)
         out.print(table)
     if more:
-        out.print(f"{more} more are not accelerated (--all shows them, --json writes them)")
+        out.print(plain(f"{more} more are not accelerated (--all shows them, --json writes them)"))
     hidden = len(i.ops) - len(rows) - more
     if hidden:
-        out.print(f"{hidden} ops are accelerated and not shown (--all shows them)" if rows else "all ops accelerated")
+        out.print(
+            plain(f"{hidden} ops are accelerated and not shown (--all shows them)" if rows else "all ops accelerated")
+        )
 
 
 def show_made(rows: Sequence[Made]) -> None:
