@@ -26,7 +26,9 @@ class Main(click.Group):
         try:
             return super().invoke(ctx)
         except SegquantError as error:
-            say(f"error: {error}")
+            say(f"error: {error.message}")
+            for line in error.details:
+                say(f"  {line}")
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             say("interrupted: repeat the command to go on where it stopped.")

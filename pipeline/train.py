@@ -136,10 +136,9 @@ def finished(folder: Path, settings: dict[str, Any], force: bool) -> dict[str, A
         return None
     if changed := changes(read_json(file), settings):
         raise RunError(
-            f"{folder} was trained with other settings:\n  "
-            + "\n  ".join(changed)
-            + "\nPass --force to train again (the old training is set aside), or --run with a new directory."
-        )
+            f"{folder} was trained with other settings, listed below: pass --force to train again (the old training is"
+            " set aside), or --run with a new directory.", changed,
+        )  # fmt: skip
     return read_json(folder / "result.json") if (folder / "result.json").is_file() else None
 
 

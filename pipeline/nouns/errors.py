@@ -23,7 +23,14 @@ from collections.abc import Iterable
 
 
 class SegquantError(Exception):
+    """What went wrong, in a sentence; ``details`` are shown below it, a line each."""
+
     exit_code = 2
+
+    def __init__(self, message: str, details: Iterable[str] = ()) -> None:
+        self.details = tuple(details)
+        super().__init__("\n  ".join((message, *self.details)))
+        self.message = message
 
 
 class UnknownName(SegquantError):
