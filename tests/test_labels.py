@@ -93,21 +93,32 @@ CLASSES = "ground 0 0 0\nred 250 10 20\ngreen 10 240 30\n"
 
 def test_where_colours_are_given_they_decide(tmp_path: Path) -> None:
     truth = ids()
-    order = np.array([2, 0, 1], np.uint8)  # ground is index 2 in the file, red 0, green 1
-    shuffled = paletted(order[truth], {2: (0, 0, 0), 0: RED, 1: GREEN})
+    far = paletted(truth + np.uint8(10), {10: (0, 0, 0), 11: RED, 12: GREEN})  # as indices they are no classes
     straight = paletted(truth, {0: (0, 0, 0), 1: RED, 2: GREEN})
     picture = np.array([(0, 0, 0), RED, GREEN], np.uint8)[truth]
     opaque = np.dstack([picture, np.full(SHAPE, 255, np.uint8)])
     void = picture.copy()
     void[0, 0] = (224, 224, 192)
-    dataset = put(tmp_path, CLASSES, train=[shuffled, straight, picture, opaque, truth, void], val=[straight])
-    assert dataset.notes() == ()
+    dataset = put(tmp_path, CLASSES, train=[far, straight, picture, opaque, truth, void], val=[straight])
     *same, ignored = labels(dataset)
     for got in same:
         assert (got == truth).all()
     assert ignored[0, 0] == IGNORE and (ignored.ravel()[1:] == truth.ravel()[1:]).all()
-    (note,) = dataset.notes()
-    assert "the palette of 1 label(s)" in note and "0.png" in note and "colours decide" in note
+
+
+def test_a_palette_in_another_order_is_an_error_that_shows_both_and_a_way(tmp_path: Path) -> None:
+    truth = ids()
+    order = np.array([2, 0, 1], np.uint8)  # ground is index 2 in the file, red 0, green 1
+    shuffled = paletted(order[truth], {2: (0, 0, 0), 0: RED, 1: GREEN})
+    dataset = put(tmp_path, CLASSES, train=[shuffled], val=[shuffled.convert("RGB")])
+    words = r"index 0 in \(250, 10, 20\), the colour of 'red', and index 0 is 'ground' \(0, 0, 0\).*convert\('RGB'\)"
+    with pytest.raises(DataError, match=words):
+        labels(dataset)
+    assert (labels(dataset, "val")[0] == truth).all()  # the way it names
+    painted = np.full(SHAPE, 255, np.uint8)
+    dataset = put(tmp_path / "b", CLASSES, train=[paletted(painted, {255: RED})], val=[truth])
+    with pytest.raises(DataError, match="the colour of 'red', and index 255 is ignored"):
+        labels(dataset)
 
 
 def test_colours_that_are_no_classs_are_an_error_that_shows_both(tmp_path: Path) -> None:

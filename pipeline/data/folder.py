@@ -5,8 +5,8 @@
     DIR/train/masks/*.png      one channel (or a palette): ids 0 to n−1, and 255 for ignored
     DIR/val/images/*, DIR/val/masks/*.png
 
-Where classes.txt gives colours, they decide: a mask may then be a picture of those colours, and a palette's order does
-not matter. In a set of two classes whose masks hold 0 and 255 and no 1, 255 is the second class.
+Where classes.txt gives every class its colour, a mask may be a picture of those colours; a palette must agree.
+In a set of two classes whose masks hold 0 and 255 and no 1, 255 is the second class.
 
 Without train/ and val/, DIR/images/* and DIR/masks/*.png are split: in the order of their names every fifth image
 (the 5th, the 10th, ...) is val, the others are train. The split depends on nothing but the sorted names.

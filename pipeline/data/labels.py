@@ -35,7 +35,7 @@ class Labels:
         Args:
           table: train id of each id of a file; −1 marks an id that may not occur.
           known: the allowed ids, in words.
-          colours: of each class where they are given; then they decide, and not the index in a palette.
+          colours: of each class where they are given: those of a colour picture, and of the indices of a palette.
           binary: all label files of a set with two classes, in which 255 may stand for the second one.
         """
         self.classes, self.known = tuple(classes), known
@@ -47,7 +47,6 @@ class Labels:
         self._lock = threading.Lock()
         self._foreground: bool | None = None if binary else False
         self._palettes: dict[int, tuple[Colour, Path]] = {}
-        self._reordered: set[Path] = set()
         self._doubtful: set[Path] = set()
 
     def read(self, path: Path, image_path: Path) -> np.ndarray:
@@ -82,11 +81,6 @@ class Labels:
                 f"{len(self._doubtful)} label(s), such as {min(self._doubtful)}, hold 0 and 255 and no 1, others a 1:"
                 f" 255 is ignored in all of them; where it stands for {self.classes[1]!r}, write 1"
             )
-        if self._reordered:
-            found.append(
-                f"the palette of {len(self._reordered)} label(s), such as {min(self._reordered)}, has the classes in"
-                " another order: the colours decide"
-            )
         return tuple(found)
 
     def _of_colours(self, mask: Mask, path: Path) -> np.ndarray:
@@ -116,9 +110,8 @@ class Labels:
             by_index = int(self._table[index])
             if rgb in self._class_of:
                 found[index] = self._class_of[rgb]
-                if found[index] != by_index:
-                    with self._lock:
-                        self._reordered.add(path)
+                if by_index not in (-1, found[index]):
+                    raise DataError(self._two_answers(path, index, rgb, by_index))
             elif by_index == IGNORE or rgb == VOID:
                 continue
             elif 0 <= by_index < len(self._given) and self._given[by_index] is None:
@@ -130,6 +123,16 @@ class Labels:
                     " palette: then the index is the class."
                 )
         return found
+
+    def _two_answers(self, path: Path, index: int, rgb: Colour, by_index: int) -> str:
+        """Either may be the mistake: an adaptive palette has its own order, and colours may be meant for overlays."""
+        other = "ignored" if by_index == IGNORE else f"{self.classes[by_index]!r} {self._given[by_index] or ''}".strip()
+        painted = self.classes[self._class_of[rgb]]
+        return (
+            f"label {path} paints index {index} in {rgb}, the colour of {painted!r}, and index {index} is {other}:"
+            " index and colour disagree. Save the labels as colour pictures (Pillow: convert('RGB')), and the colours"
+            " decide, or without a palette (grey), and the index decides."
+        )
 
     def _colours_in_words(self) -> str:
         shown = [f"{name} {rgb}" for name, rgb in zip(self.classes, self._given, strict=True) if rgb is not None]
