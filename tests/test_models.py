@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import gc
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-import tensorflow as tf
 import tf_keras
 
 import models
@@ -45,18 +42,10 @@ COUNTS = (
     Count("fast-scnn", 19, (192, 256), 1_138_051, None),
     Count("fcn8", 2, (192, 256), 134_278_854, 8_448),
     Count("fcn8", 11, (75, 49), 134_326_401, 8_448),
+    Count("unet", 2, (192, 256), 31_037_698, 11_776),  # as github.com/milesial/Pytorch-UNet counts
     Count("fastfcn8", 2, (192, 256), 20_607_073, 8_448),
     Count("fastfcn8", 11, (75, 49), 20_654_620, 8_448),
 )
-
-
-@pytest.fixture
-def full_size(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """For a full FCN8: its 134 M weights start as zeros, which takes no time, and its half gigabyte is given back."""
-    scaling = tf_keras.initializers.VarianceScaling
-    monkeypatch.setattr(scaling, "__call__", lambda self, shape, dtype=None, **_: tf.zeros(shape, dtype or tf.float32))
-    yield
-    gc.collect()
 
 
 def small(network: str, **options: Any) -> ModelSpec:
