@@ -47,6 +47,15 @@ class BilinearResize(tf_keras.layers.Layer):
         return {**super().get_config(), "height": self.height, "width": self.width, "convention": self.convention}
 
 
+def last_resize_of(model: tf_keras.Model) -> Any | None:
+    """The layer that brings the logits to the image's size, whatever its name and whatever TFMOT wraps it in.
+
+    None where the network ends otherwise: then its logits have that size without it.
+    """
+    last = model.get_layer(model.output_names[0])
+    return last if isinstance(getattr(last, "layer", last), BilinearResize) else None
+
+
 class Blocks:
     """Builds layers under one spec: its channel multiplier, batch norm, L2 and resize convention."""
 

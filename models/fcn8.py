@@ -204,6 +204,13 @@ def _read(path: Path) -> dict[str, list[np.ndarray]]:
         raise WeightsError(f"encoder weights {path}: {error}. {_ADVICE}") from None
 
 
+STAGES = {
+    **{f"block{n}": f"VGG16 block {n}, 1/{1 << n - 1}" for n in range(1, 6)},
+    "fc1": "classifier, 1/32", "fc2": "classifier, 1/32",
+    "score32": "scores, 1/32", **{f"{word}{n}": f"scores, 1/{n}" for word in ("score", "up", "fuse") for n in (16, 8)},
+    "logits": "upsampling",
+}  # fmt: skip
+
 FCN8 = Network(
     name="fcn8",
     title="FCN8",
@@ -213,6 +220,7 @@ FCN8 = Network(
     load_encoder=load_encoder,
     learning_rate_factor=0.25,
     logits_stride=8,
+    stages=STAGES,
 )
 FASTFCN8 = Network(
     name="fastfcn8",
@@ -223,4 +231,5 @@ FASTFCN8 = Network(
     load_encoder=load_encoder,
     learning_rate_factor=0.25,
     logits_stride=8,
+    stages=STAGES,
 )

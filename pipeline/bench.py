@@ -27,7 +27,7 @@ from pipeline.devices import connect, device
 from pipeline.evaluate import confusion, mask_of
 from pipeline.heads.timing import mask_note
 from pipeline.nouns.artifact import Artifact
-from pipeline.nouns.device import Connection, Device, How, Runner, Settings
+from pipeline.nouns.device import XNNPACK, Connection, Device, How, Runner, Settings
 from pipeline.nouns.errors import ArtifactError, DeviceError, GateFailed
 from pipeline.nouns.files import sha256, write_atomically
 from pipeline.nouns.mask import Grid
@@ -36,6 +36,7 @@ from pipeline.nouns.preprocessing import Preprocessing
 from pipeline.nouns.run import Run
 from pipeline.nouns.score import Score
 from pipeline.resolve import Other
+from pipeline.targets import targets
 from pipeline.timing import DEFAULT, Protocol, latency_of, measure, ratio_of
 
 Say = Callable[[str], None]
@@ -126,13 +127,18 @@ def alone_on(identity: str, say: Say) -> Iterator[None]:
 
 @dataclasses.dataclass
 class Loaded:
-    """A file on the device, and what is known of it so far."""
+    """A file on the device, and what is known of it so far.
+
+    Attributes:
+      files: it and what belongs to it: its size is theirs together.
+    """
 
     path: Path
     name: str
     sha256: str
     runner: Runner
     threads: int
+    files: tuple[Path, ...]
     total: np.ndarray | None = None
     latency: Latency | None = None
 
@@ -148,8 +154,7 @@ class Loaded:
         with contextlib.suppress(DeviceError):
             memory = self.runner.peak_memory_bytes()
         score = None if self.total is None else Score.from_confusion(self.total, classes, images)
-        files = (self.path, self.path.with_suffix(".bin"))  # OpenVINO's weights lie beside its graph
-        size_bytes = sum(file.stat().st_size for file in files if file.is_file())
+        size_bytes = sum(file.stat().st_size for file in self.files if file.is_file())
         return Measured(self.name, self.sha256, size_bytes, self.runner.facts.runs_on, score, self.latency, memory)
 
 
@@ -159,13 +164,16 @@ def bench_on(plan: Plan, kind: Device, name: str, connection: Connection, say: S
     dataset = dataset_of(run)
     decoded = Decoded(dataset.splits[plan.split])
     count = len(decoded) if plan.images is None else min(plan.images, len(decoded))
+    known = targets()
     notes, ratios, swept, unfinished, on_host = [], list[Ratio](), [], "", None
     with contextlib.ExitStack() as stack:
 
         def load(path: Path, called: str, digest: str, made_for: str, n: int = threads) -> Loaded:
-            runner = connection.open(path, How(n, made_for, pinned=True))
+            meant = known.get(made_for)  # a file to compare with may name a target that is not registered here
+            delegate, files = (meant.delegate, meant.files_of(path)) if meant else ("", (path,))
+            runner = connection.open(path, How(n, made_for, pinned=True, delegate=delegate))
             stack.callback(runner.close)
-            return Loaded(path, called, digest, runner, n)
+            return Loaded(path, called, digest, runner, n, files)
 
         def pair(n: int) -> list[Loaded]:
             file = path_on(kind, artifact)
@@ -305,7 +313,8 @@ def _notes(
     on_host: OnHost | None, count: int,
 ) -> Iterator[str]:  # fmt: skip
     artifact, target = plan.artifact, plan.artifact.recipe["target"]
-    if loaded[1].runner.facts.runs_on == "XNNPACK" and "cpu" not in target.split("-"):
+    delegate = targets()[target].delegate if target in targets() else ""
+    if loaded[1].runner.facts.runs_on == "XNNPACK" and delegate != XNNPACK:
         yield f"latency is of this device's CPU, not of {target}"
     if plan.against is not None and (ours := plan.run.preprocessing.shape) != plan.against.takes:
         yield (
@@ -330,8 +339,8 @@ def notes_on_times(
     machine: dict[str, object], after: dict[str, object], loaded: Sequence[Loaded]
 ) -> Iterator[str]:  # fmt: skip
     """What a reader must know of how the machine was meanwhile."""
-    if "SwiftShader" in str(machine.get("gpu")):
-        yield "SwiftShader computes on the CPU: the times say nothing of a GPU"
+    if caution := machine.get("caution"):
+        yield str(caution)
     cores, load = machine.get("cores"), machine.get("load_average_1min")
     if isinstance(cores, int) and isinstance(load, float) and load > BUSY * cores:
         yield f"the machine was busy: a load of {load:.1f} on {cores} cores before"

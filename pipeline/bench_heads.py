@@ -124,9 +124,9 @@ def bench_heads(
         for way in wanted:
             file = files[way.output, way.stride]
             here = grid if makes_masks and way.outside else None
-            runner = connection.open(file, How(threads, target.name, pinned=True, mask=here))
+            runner = connection.open(file, How(threads, target.name, pinned=True, mask=here, delegate=target.delegate))
             stack.callback(runner.close)
-            loaded.append(Loaded(file, way.name, sha256(file), runner, threads))
+            loaded.append(Loaded(file, way.name, sha256(file), runner, threads, target.files_of(file)))
         machine = {**connection.describe(), "threads": threads}
         say(f"scoring {count} val images of {run.config.data}")
         for begin in range(0, count, CHUNK):

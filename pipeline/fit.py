@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from models.blocks import last_resize_of
 from pipeline.data.decoded import Decoded
 from pipeline.feed import Augmentation, training_batches
 from pipeline.loss import distillation_loss, segmentation_loss
@@ -31,7 +32,6 @@ Say = Callable[[str], None]
 Update = Callable[[tf.Tensor, tf.Tensor, bool], tf.Tensor]
 """(images, labels, whether statistics are gathered and dropout drops) → the loss before it."""
 
-LOGITS_RESIZE = "logits_resize"
 AUXILIARY_WEIGHT = 0.4
 SHOW_SECONDS = 15
 SAVE_SECONDS = 120
@@ -99,7 +99,8 @@ class Decay(tf_keras.optimizers.schedules.LearningRateSchedule):
 
 def training_outputs(model: tf_keras.Model, auxiliary: tuple[str, ...], num_classes: int) -> tf_keras.Model:
     """image → [logits before the last resize, one auxiliary classifier's logits per named layer]."""
-    outputs = [next((x.input for x in model.layers if x.name.endswith(LOGITS_RESIZE)), model.output)]
+    last = last_resize_of(model)
+    outputs = [model.output if last is None else last.input]
     for name in auxiliary:
         outputs.append(tf_keras.layers.Conv2D(num_classes, 1, name=f"aux_{name}")(model.get_layer(name).output))
     return tf_keras.Model(model.input, outputs)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from models.blocks import BilinearResize
+from models.blocks import BilinearResize, last_resize_of
 from pipeline.nouns.errors import BadSpec
 from pipeline.nouns.preprocessing import SCALE
 from pipeline.nouns.ranges import Range, Ranges
@@ -116,8 +116,8 @@ def last_resize(model: tf_keras.Model, stride: Stride) -> str:
 
     Raises BadSpec where the network has none, or where its logits are coarser than the stride already.
     """
-    last = model.get_layer(model.output_names[0])
-    if not isinstance(last, BilinearResize):
+    last = last_resize_of(model)
+    if last is None:
         raise BadSpec(
             f"--output-stride {stride}: {model.name} does not end in a resize of its logits: leave --output-stride out."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.devices import connect, host_profile
@@ -15,12 +16,8 @@ from pipeline.nouns.profile import Line, OpTime, Peaks, Profile, Timed
 from pipeline.nouns.tflite import BORDER, Graph, Op, read, with_stored_sizes
 from pipeline.targets import target
 
-STAGES = {
-    "ltd": "learning to downsample", "gfe1": "global features, 1/16", "gfe2": "global features, 1/32",
-    "gfe3": "global features, 1/32", "ppm": "pyramid pooling", "fusion": "feature fusion", "head": "classifier",
-    "logits": "upsampling", "scores": "upsampling", "mask": "upsampling",
-}  # fmt: skip
-"""What the first word of a layer's name stands for (models/fast_scnn.py); other words stand for themselves."""
+OUTPUT = {"scores": "output", "mask": "output"}
+"""The layers that ``fold`` puts behind any network's logits."""
 
 
 def profile(file: Path, threads: int, runs: int) -> Profile:
@@ -78,7 +75,7 @@ def _explained(error: ArtifactError, file: Path, graph: Graph) -> ArtifactError:
 def times_of_ops(graph: Graph, timed: Timed, peaks: Peaks) -> list[OpTime]:
     """Every op, and after them each line of which the op cannot be told. All times add up to those of the lines."""
     of_line = ops_of_lines(graph, timed.lines)
-    stages = stages_of(graph)
+    stages = stages_of(graph, words_of(graph))
     lines_of: dict[int | None, list[Line]] = {}
     for line, index in zip(timed.lines, of_line, strict=True):
         lines_of.setdefault(index, []).append(line)
@@ -119,8 +116,19 @@ def layer_of(op: Op, graph: Graph) -> str:
     return parts[1] if len(parts) > 1 and parts[1] else parts[0]
 
 
-def stages_of(graph: Graph) -> list[str]:
-    """Each op's stage: the first word of its layer's name, in words where STAGES has it.
+def words_of(graph: Graph) -> Mapping[str, str]:
+    """``Network.stages`` of the network that the file's recipe names, and OUTPUT; none for a file that is not ours."""
+    model = (graph.recipe() or {}).get("model")
+    if not isinstance(model, dict):
+        return {}
+    from models import networks  # loads TensorFlow, which a file that is not ours does not need
+
+    named = networks().get(str(model.get("network")))
+    return {**OUTPUT, **(named.stages if named else {})}
+
+
+def stages_of(graph: Graph, words: Mapping[str, str]) -> list[str]:
+    """Each op's stage: the first word of its layer's name, which ``words`` may put in plain words.
 
     An op whose result has no layer's name, as those at the network's border, goes with what it reads, or reads it.
     """
@@ -135,5 +143,5 @@ def stages_of(graph: Graph) -> list[str]:
         elif not any("/" in t.name for t in graph.writes(op)) and before is not None:
             found[op.index] = found[before]
         else:
-            found[op.index] = STAGES.get(word, word)
+            found[op.index] = words.get(word, word)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import subprocess
 import sys
@@ -27,8 +28,12 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
-SIZES = {"fast-scnn": (161, 193), "fcn8": (72, 104), "fastfcn8": (72, 104)}
-"""Smallest and awkward on purpose: odd maps, crops. A new network gets its own smallest size."""
+def small_size(name: str) -> tuple[int, int]:
+    """A registered network's (height, width) in tests: small and awkward on purpose, with odd maps and crops."""
+    import models
+
+    height, width = models.network(name).min_size
+    return max(height, 72), max(width, 72) + 32
 
 
 def run_cli(*arguments: str, cwd: Path, **options) -> subprocess.CompletedProcess[str]:
@@ -61,7 +66,7 @@ def cli():
     return call_cli
 
 
-def scrambled(name: str, **options):
+def scrambled(name: str, size: tuple[int, int] | None = None, **options):
     """A registered network with every weight, batch norm's statistics included, drawn so that nothing is trivial."""
     import tf_keras
 
@@ -69,7 +74,7 @@ def scrambled(name: str, **options):
     from pipeline.nouns.spec import ModelSpec
 
     tf_keras.utils.set_random_seed(7)
-    height, width = SIZES.get(name, models.network(name).min_size)
+    height, width = size or small_size(name)
     model = models.build(ModelSpec(name, height, width, 5, **{"alpha": 0.125, **options}))
     rng = np.random.default_rng(7)
     for layer in model.layers:
@@ -111,6 +116,18 @@ def noise_images(model, count: int = 2) -> np.ndarray:
     coarse = rng.integers(0, 256, (count, height // 8 + 1, width // 8 + 1, 3))
     fine = coarse.repeat(8, 1).repeat(8, 2)[:, :height, :width] + rng.integers(-20, 20, (count, height, width, 3))
     return np.clip(fine, 0, 255).astype(np.float32) / np.float32(255)
+
+
+@pytest.fixture
+def full_size(monkeypatch):
+    """For a network of full width: its millions of weights start as zeros, which takes no time, and go when it ends."""
+    import tensorflow as tf
+    import tf_keras
+
+    scaling = tf_keras.initializers.VarianceScaling
+    monkeypatch.setattr(scaling, "__call__", lambda self, shape, dtype=None, **_: tf.zeros(shape, dtype or tf.float32))
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from unittest import mock
 
 import conftest
 
@@ -22,8 +21,7 @@ def _network(name: str, size: tuple[int, int]):
     from calib.ranges import measure
     from pipeline.quantize import plan
 
-    with mock.patch.dict(conftest.SIZES, {name: size}):
-        model = conftest.scrambled(name)
+    model = conftest.scrambled(name, size)
     planned = plan(model)
     images = conftest.noise_images(model)
     return model, planned.share(measure(model, planned.points, lambda: (x[None] for x in images)))

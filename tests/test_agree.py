@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from conftest import noise_images, ranges_of, scrambled, still
 
+import models
 from pipeline.agree import compare, tallies_of
 from pipeline.convert import tflite_bytes
 from pipeline.fold import fold
@@ -60,7 +61,7 @@ def compared(name, data):
 
 
 @pytest.mark.parametrize("target", INTEGER)
-@pytest.mark.parametrize("name", ["fast-scnn", "fcn8"])
+@pytest.mark.parametrize("name", sorted(models.networks()))
 def test_what_is_written_for_any_integer_target_is_compared_layer_by_layer(name, target):
     data, applied = rewrite(converted(name), targets()[target])
     plain, found = compared(name, converted(name)), compared(name, data)

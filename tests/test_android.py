@@ -13,6 +13,7 @@ from stand_in_benchmark import as_program
 from pipeline.devices import adb, android, benchmark_model, connect
 from pipeline.nouns.device import How, Settings
 from pipeline.nouns.errors import ArtifactError, DeviceError
+from pipeline.targets import targets
 
 pytestmark = pytest.mark.real
 
@@ -76,7 +77,7 @@ def test_a_network_runs_there_as_it_runs_here(attached, tmp_path):
     assert told["device"] == connection.identity == f"android:{one.serial}" and told["android"] == "14"
     assert told["cpu"] == "Debian SM0 (a stand-in)" and "benchmark_model, sha256" in told["runtime"]
     assert told["cores"] == len(os.sched_getaffinity(0)) and told["load_average_1min"] >= 0
-    gpu = connection.open(file, How(target="gpu"))
+    gpu = connection.open(file, How(target="gpu", delegate=targets()["gpu"].delegate))
     assert gpu.facts.runs_on == "GPU delegate in 2 pieces, 3 of 64 ops left to the CPU"
     assert one.left_behind()
     connection.close()

@@ -21,6 +21,7 @@ from pipeline.nouns.errors import ArtifactError, BadSpec, DeviceError, GateFaile
 from pipeline.nouns.measurement import Measurement
 from pipeline.options import threads_of
 from pipeline.resolve import to_compare
+from pipeline.targets import targets
 
 HOST = devices()["host"]
 
@@ -185,6 +186,43 @@ def test_a_device_for_compiled_files_refuses_one_that_is_not_compiled(plan):
     compiled = plan.artifact.path.with_name("compiled.tflite")
     assert path_on(chip, dataclasses.replace(plan.artifact, compiled=compiled)) == compiled
     assert path_on(chip, plan.parent) == plan.parent.path
+
+
+class Cautious(Elsewhere):
+    """A device that says what its times are worth, and keeps which delegates it was asked for."""
+
+    def describe(self):
+        return {**super().describe(), "caution": "times of a toy"}
+
+    def open(self, file, how):
+        self.asked = [*getattr(self, "asked", []), (file.name, how.target, how.delegate)]
+        return super().open(file, how)
+
+
+@pytest.mark.parametrize("delegate", ["", "gpu", "xnnpack"])
+def test_what_a_target_says_of_itself_is_asked_of_it_and_not_of_its_name(plan, monkeypatch, delegate):
+    """A target whose name has 'cpu' in it and that no list knows: its delegate, its companions, its note."""
+    new = dataclasses.replace(
+        targets()["cpu"], name="no-cpu", delegate=delegate, compiled_suffix=".tflite", companions=(".crumbs",)
+    )
+    monkeypatch.setattr("pipeline.bench.targets", lambda: {**targets(), "no-cpu": new})
+    renamed = dataclasses.replace(plan.artifact, recipe={**plan.artifact.recipe, "target": "no-cpu"})
+    plan.artifact.path.with_suffix(".crumbs").write_bytes(bytes(1000))
+    plan.artifact.path.with_suffix(".bin").write_bytes(bytes(100))  # of somebody else
+    device = Cautious()
+    measured = bench_on(dataclasses.replace(plan, artifact=renamed, images=1), HOST, "board", device, print)
+    assert device.asked == [
+        (plan.parent.path.name, "cpu", "xnnpack"), (plan.artifact.path.name, "no-cpu", delegate)
+    ]  # fmt: skip
+    assert measured.artifact.size_bytes == plan.artifact.path.stat().st_size + 1000
+    assert "times of a toy" in measured.notes
+    assert ("latency is of this device's CPU, not of no-cpu" in measured.notes) == (delegate != "xnnpack")
+
+
+def test_a_target_counts_companions_of_compiled_files_alone(tmp_path):
+    ir = targets()["openvino-ir"]
+    assert ir.files_of(tmp_path / "x_openvino.xml") == (tmp_path / "x_openvino.xml", tmp_path / "x_openvino.bin")
+    assert ir.files_of(tmp_path / "x.tflite") == (tmp_path / "x.tflite",)
 
 
 def test_what_vs_names(plan, tmp_path):

@@ -16,6 +16,7 @@ from pipeline.devices.benchmark_model import Installed, Ran, check_architecture,
 from pipeline.devices.benchmark_report import parse
 from pipeline.nouns.device import How
 from pipeline.nouns.errors import ArtifactError, DeviceError
+from pipeline.targets import targets
 
 # github.com/yuenshome/yuenshome.github.io, issue 77: a build of 2019
 OF_2019 = """STARTING!
@@ -297,7 +298,7 @@ def test_a_file_is_run_and_timed_and_nothing_stays(here, file, monkeypatch):
     monkeypatch.setattr(benchmark_model, "BATCH_IMAGES", 4)
     tool = Installed(here, program(here), ("x86_64",))
     core = max(os.sched_getaffinity(0))
-    runner = tool.open(file, How(threads=1, target="gpu", pinned=True), fastest=(core, *range(core)))
+    runner = tool.open(file, How(threads=1, target="gpu", pinned=True, delegate="gpu"), fastest=(core, *range(core)))
     facts = runner.facts
     assert (facts.input_dtype, facts.output_dtype, facts.output_scale, facts.output_zero_point) == (
         "uint8", "uint8", 0.25, 7,
@@ -338,7 +339,7 @@ def test_a_file_is_run_and_timed_and_nothing_stays(here, file, monkeypatch):
 def test_the_target_decides_the_delegate(here, file, target, flag):
     library = "libedgetpu.so.1" if target == "edgetpu" else None
     tool = Installed(here, program(here), ("x86_64",), library)
-    tool.open(file, How(target=target))
+    tool.open(file, How(target=target, delegate=targets()[target].delegate))
     assert flag in (here.home / "calls").read_text()
     tool.close()
 

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from conftest import still
 
+import models
+from models.blocks import BilinearResize
 from pipeline.data.decoded import Decoded
 from pipeline.feed import NO_AUGMENTATION, Augmentation
 from pipeline.fit import (
@@ -13,11 +16,14 @@ from pipeline.fit import (
     Lesson,
     Schedule,
     fit,
+    training_outputs,
 )
 from pipeline.loss import distillation_loss, sample_positions, segmentation_loss
 from pipeline.nouns import checkpoint
 from pipeline.nouns.dataset import IGNORE, Sample
 from pipeline.nouns.errors import RunError, TrainingDiverged
+from pipeline.nouns.ranges import Range
+from pipeline.quantize import quantization_aware
 
 SHAPE = (24, 32)
 WEIGHTS = np.array([0.5, 1.0, 1.5], np.float32)
@@ -84,6 +90,27 @@ def test_samples_lie_where_the_resize_puts_them():
             images=ramp, size=[20, 4], align_corners=corners, half_pixel_centers=not corners
         ).numpy()
         assert np.abs(sample_positions(20, 40, convention) - small[0, :, 0, 0]).max() <= 0.5
+
+
+@pytest.mark.parametrize("name", sorted(models.networks()))
+def test_the_loss_sees_the_logits_before_they_are_resized(name):
+    """A network without a last resize gives its own."""
+    model, stride = still(name), models.network(name).logits_stride
+    height, width = model.input_shape[1:3]
+    expected = (None, -(-height // stride), -(-width // stride), 5)
+    assert training_outputs(model, (), 5).output_shape == expected
+
+
+def test_what_the_last_resize_is_called_does_not_matter():
+    image = tf_keras.layers.Input((*SHAPE, 3))
+    few = tf_keras.layers.Conv2D(4, 3, 4, "same", name="guess")(image)
+    model = tf_keras.Model(image, BilinearResize(*SHAPE, name="zoom")(few))
+    wrapped = quantization_aware(model, {"guess": Range(-1.0, 1.0)})
+    for network in (model, wrapped):
+        assert training_outputs(network, (), 4).output_shape == (None, 6, 8, 4)
+    larger = BilinearResize(*SHAPE, name="logits_resize")(few)
+    flat = tf_keras.Model(image, tf_keras.layers.Conv2D(4, 1)(larger))
+    assert training_outputs(flat, (), 4).output_shape == (None, *SHAPE, 4)
 
 
 def test_the_rate_warms_up_and_decays_to_zero():

@@ -8,6 +8,7 @@ import pytest
 from gpu_ops import gpu_cases, image, of
 from single_ops import cases, conv, model
 
+import models
 from pipeline.inspect import by_rule, inspect
 from pipeline.nouns.excerpt import excerpts
 from pipeline.nouns.partitions import kept, partitions
@@ -183,8 +184,7 @@ def balanced(name):
     network = scrambled(name)
     network.trainable = False
     logits = network.predict(noise_images(network), verbose=0)
-    last = {"fast-scnn": "head_logits", "fcn8": "score8", "fastfcn8": "score8_pw"}[name]
-    (layer,) = (x for x in network.layers if x.name == last)
+    layer = next(x for x in reversed(network.layers) if getattr(x, "use_bias", False))  # layers are in order of depth
     kernel, bias = layer.get_weights()
     layer.set_weights([kernel, bias - logits.mean((0, 1, 2)).reshape(bias.shape)])
     return network
@@ -292,7 +292,7 @@ def test_argmax_of_negative_numbers_finds_a_class_that_is_not_there(accelerator,
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["fast-scnn", "fcn8", "fastfcn8"])
+@pytest.mark.parametrize("name", sorted(models.networks()))
 @pytest.mark.parametrize("output", ["logits", "mask"])
 def test_our_networks_run_on_the_gpu_whole_and_give_the_cpus_classes(accelerator, name, output, small_files):
     file = small_files[name, output]

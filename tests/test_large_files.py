@@ -101,7 +101,7 @@ def test_all_of_them_can_be_shown(files, capsys):
 def test_stages_of_many_ops(files):
     graph = read(files["changes of type"].read_bytes())
     began = time.process_time()
-    stages_of(graph)
+    stages_of(graph, {})
     assert time.process_time() - began < 1
 
 

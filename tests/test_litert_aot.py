@@ -15,11 +15,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import small_size
 from int8_networks import int8_network
 from npu_ops import more_cases
 from single_ops import cases, model
 from test_edgetpu import two_ops
 
+import models
 from pipeline.inspect import by_rule, inspect
 from pipeline.nouns import artifact as artifacts
 from pipeline.nouns.errors import ArtifactError, BadSpec, CompilerError, UnknownName
@@ -295,6 +297,7 @@ def test_the_real_compiler_does_what_the_rules_say_of_single_ops(name, tmp_path)
     [
         ("fast-scnn", (161, 193), {}), ("fcn8", (64, 128), {}), ("fastfcn8", (64, 128), {}),
         ("fcn8", (72, 104), {"TRANSPOSE_CONV": 2}), ("fastfcn8", (72, 104), {"TRANSPOSE_CONV": 2}),
+        ("unet", (72, 104), {}), ("unet-bilinear", (72, 104), {}),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["qualcomm", "openvino"])
@@ -319,12 +322,12 @@ def test_our_networks_are_compiled_as_the_rules_say(name, network, size, left, o
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("network", ["fast-scnn", "fcn8", "fastfcn8"])
+@pytest.mark.parametrize("network", sorted(models.networks()))
 def test_openvino_s_compiled_file_computes_what_litert_does(network, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
     needs("openvino")
-    data = int8_network(network, (161, 193) if network == "fast-scnn" else (64, 128), "logits")
+    data = int8_network(network, small_size(network), "logits")
     file = tmp_path / "net.tflite"
     file.write_bytes(data)
     compiled = target("openvino").compile(file).path

@@ -7,11 +7,13 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import small_size
 from int8_networks import int8_network
 from npu_ops import more_cases
 from single_ops import cases, model
 from test_litert_aot import smooth_image
 
+import models
 from pipeline.devices import connect
 from pipeline.devices.host import HostRunner
 from pipeline.inspect import by_rule, inspect
@@ -114,10 +116,10 @@ def test_every_convolution_is_in_8_bits_and_the_depthwise_ones_were_not(tmp_path
 @pytest.mark.real
 @needs_openvino
 @pytest.mark.parametrize("output", ["logits", "mask"])
-@pytest.mark.parametrize("network", ["fast-scnn", "fcn8", "fastfcn8"])
+@pytest.mark.parametrize("network", sorted(models.networks()))
 def test_our_networks_compute_nearly_what_litert_does(network, output, tmp_path):
     """OpenVINO does not round after each resize and pool, so it is not the same to the step."""
-    size = (161, 193) if network == "fast-scnn" else (72, 104)
+    size = small_size(network)
     artifact = written(tmp_path, int8_network(network, size, output))
     seen = inspect(artifact.path, IR)
     assert seen.real is not None and seen.disagreements == () and seen.coverage.partitions == 1

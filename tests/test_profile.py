@@ -174,7 +174,8 @@ def test_times_add_up_whatever_could_be_told():
     assert rows[0].macs == 8 * 8 * 16 * 16 and rows[0].moved_bytes == 2 * 8 * 8 * 16 + 16 * 16 + 16 * 4
     assert rows[0].attainable_ms == pytest.approx(rows[0].moved_bytes / 100) and rows[1].attainable_ms == 0
     assert sum(row.measured_share for row in rows) == pytest.approx(2.5 / 2.75)
-    assert stages_of(graph) == ["part0", "part0", "part0"]  # the last has no layer's name
+    assert stages_of(graph, {}) == ["part0", "part0", "part0"]  # the last has no layer's name
+    assert stages_of(graph, {"part0": "the first"}) == ["the first"] * 3
 
 
 def test_what_changes_types_for_the_camera_is_a_stage_of_its_own():
@@ -184,7 +185,7 @@ def test_what_changes_types_for_the_camera_is_a_stage_of_its_own():
     conv.inputs = [codes, 1, 2]
     steps = [edit.made("DEQUANTIZE", 3, [0], [values]), edit.made("QUANTIZE", 2, [values], [codes]), conv]
     edit.replace(0, steps)
-    assert stages_of(read(edit.finished())) == ["input", "input", "classifier"]
+    assert stages_of(read(edit.finished()), {"head": "classifier"}) == ["input", "input", "classifier"]
 
 
 def test_the_peaks_bound_an_op_by_what_it_needs_longer():

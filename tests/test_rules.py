@@ -11,6 +11,7 @@ from collections import Counter
 import pytest
 from single_ops import cases, model
 
+import models
 from pipeline.inspect import by_rule, inspect
 from pipeline.nouns.tflite import read
 from pipeline.targets import target, targets
@@ -82,7 +83,7 @@ def test_vela_does_what_its_rules_say(name, tmp_path):
     assert answers["accelerated"] >= 40 and answers["falls back"] >= 15
 
 
-@pytest.fixture(scope="module", params=["fast-scnn", "fcn8", "fastfcn8"])
+@pytest.fixture(scope="module", params=sorted(models.networks()))
 def network_file(request, tmp_path_factory):
     from conftest import ranges_of, still
 

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from pipeline.devices.benchmark_report import last_words, parse
-from pipeline.nouns.device import Block, How, RunnerFacts
+from pipeline.nouns.device import XNNPACK, Block, How, RunnerFacts
 from pipeline.nouns.errors import ArtifactError, DeviceError, SegquantError
 from pipeline.nouns.tflite import read
 
@@ -30,8 +30,6 @@ BATCH_BYTES = 64 << 20
 BLOCK_MS = 2000.0
 """Each block is a process of its own, which warms up for half a second."""
 BATCH_IMAGES = 32
-DELEGATES = {"gpu": "--use_gpu=true", "gpu-delegate": "--use_gpu=true", "nnapi": "--use_nnapi=true"}
-"""Target → the delegate to ask for; XNNPACK for all others."""
 ONCE = ("--num_runs=1", "--min_secs=0", "--warmup_min_secs=0")
 MACHINES = {3: ("x86", "i686", "i386"), 40: ("armeabi-v7a", "armeabi", "armv7l", "armv6l"), 62: ("x86_64",),
             183: ("arm64-v8a", "aarch64"), 243: ("riscv64",)}  # fmt: skip
@@ -169,7 +167,7 @@ class BenchmarkRunner:
             f"--graph={at}/model.tflite", f"--num_threads={how.threads}", "--input_layer=image",
             f"--input_layer_shape={','.join(map(str, self.source.shape))}",
             f"--external_delegate_path={tool.library}" if tool.library
-            else DELEGATES.get(how.target, "--use_xnnpack=true"),
+            else f"--use_{how.delegate or XNNPACK}=true",
         ]  # fmt: skip
         self._last = f"--input_layer_value_files=image:{at}/last"
         try:

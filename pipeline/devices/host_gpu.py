@@ -18,6 +18,8 @@ from pipeline.targets.gpu_accelerator import NO_DEVICE, environments, missing
 
 ADAPTER = re.compile(r"Selected adapter: (.*?)(?:, arch=|$)", re.MULTILINE)
 
+IN_SOFTWARE = "SwiftShader computes on the CPU: the times say nothing of a GPU"
+
 
 class HostGpu:
     identity = "host"  # SwiftShader computes on the CPU, and a real GPU's driver needs it too
@@ -26,7 +28,8 @@ class HostGpu:
         self.adapter: str | None = None
 
     def describe(self) -> dict[str, Any]:
-        return {"device": "host-gpu", **litert_worker.describe(), "gpu": self.adapter}
+        told = {"device": "host-gpu", **litert_worker.describe(), "gpu": self.adapter}
+        return told | ({"caution": IN_SOFTWARE} if "SwiftShader" in str(self.adapter) else {})
 
     def state(self) -> dict[str, Any]:
         return litert_worker.state()

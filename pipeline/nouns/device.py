@@ -11,6 +11,9 @@ import numpy as np
 
 from pipeline.nouns.mask import Grid
 
+XNNPACK = "xnnpack"
+"""LiteRT's delegate for CPUs: what runs a file where nothing else is asked for."""
+
 
 @dataclasses.dataclass(frozen=True)
 class How:
@@ -19,7 +22,8 @@ class How:
     Attributes:
       threads: CPU threads.
       pinned: bind them to as many cores, the fastest, where the device allows that: for timing.
-      target: name of the target that the file was made for; decides which delegate the device asks for.
+      target: name of the target that the file was made for.
+      delegate: that target's (``Target.delegate``), which a device with a choice of delegates asks for.
       mask: a timed inference ends with the mask of these pixels, made of the output by segquant_mask.c, which only a
         device that ``makes_masks`` does.
     """
@@ -28,6 +32,7 @@ class How:
     target: str = "cpu"
     pinned: bool = False
     mask: Grid | None = None
+    delegate: str = XNNPACK
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +125,10 @@ class Connection(Protocol):
     def identity(self) -> str: ...
 
     def describe(self) -> dict[str, Any]:
-        """The device for a measurement: see ``litert_worker.describe`` for the keys; None where it does not tell."""
+        """The device for a measurement: see ``litert_worker.describe`` for the keys; None where it does not tell.
+
+        A 'caution' is a sentence that `bench` puts beside the times.
+        """
         ...
 
     def state(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 from pipeline.nouns.errors import BadSpec
@@ -38,7 +38,7 @@ class ModelSpec:
       resize: the bilinear convention, fixed when the network is built; trained weights do not survive a swap.
       batch_norm: off gives every convolution a bias instead.
       l2: L2 regularisation of the convolutions' kernels (0: none).
-      dropout: rate before the classifier.
+      dropout: rate, where the paper of the network has one.
     """
 
     network: str
@@ -86,6 +86,8 @@ class Network:
       min_size: smallest (height, width) that it takes.
       learning_rate_factor: of the dataset's default learning rate; deep networks that half lack batch norm need less.
       logits_stride: pixels, along each axis, for one sample of the logits before the last resize; 1 without such.
+      stages: what the first word of a layer's name ('down1' of 'down1_conv2') stands for, for people. Others stand for
+        themselves.
       load_encoder: (model, source) → None; loads published encoder weights, None where there are none.
     """
 
@@ -98,3 +100,4 @@ class Network:
     load_encoder: Callable[[Any, str], None] | None = None
     learning_rate_factor: float = 1.0
     logits_stride: int = 1
+    stages: Mapping[str, str] = dataclasses.field(default_factory=dict)

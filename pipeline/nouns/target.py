@@ -69,7 +69,10 @@ class Target:
       driven_by: (this target, a command) → the same with the compiler that the command starts, on this machine or
         elsewhere; None where the compiler cannot be named so.
       compiled_suffix: what a compiled file's name ends in.
+      companions: suffixes of the files that belong to a compiled file, in the place of its own: its weights, say.
       compiled_ops: names of the custom ops that its compiler leaves in the place of others.
+      delegate: LiteRT's own delegate that runs its files, as benchmark_model calls it: 'gpu' for --use_gpu=true. ''
+        where none of them does: XNNPACK then stands in on a device of another kind, and `bench` notes that.
       argmax_lanes: channels that its ARG_MAX takes at once. Where the last ones are not there it reads zeros, which win
         over negative logits, so that a mask is made of a multiple of so many.
       exact_mask: whether a mask, where nobody says otherwise, is made outside the network of its stride-8 logits.
@@ -93,10 +96,17 @@ class Target:
     missing: Callable[[], str | None] | None = None
     driven_by: Callable[[Target, str], Target] | None = None
     compiled_suffix: str = ""
+    companions: tuple[str, ...] = ()
     compiled_ops: tuple[str, ...] = ()
+    delegate: str = ""
     argmax_lanes: int = 1
     exact_mask: bool = False
     advice: str = ""
+
+    def files_of(self, file: Path) -> tuple[Path, ...]:
+        """The file, and those that belong to it where it is compiled."""
+        compiled = self.compiled_suffix and file.name.endswith(self.compiled_suffix)
+        return (file, *(file.with_suffix(suffix) for suffix in self.companions if compiled))
 
     def approximated(self, names: Sequence[str]) -> Target:
         """This target with what was asked for by name before its own rewrites; raises BadSpec and UnknownName."""

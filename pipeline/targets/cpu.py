@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pipeline.nouns.device import XNNPACK
 from pipeline.nouns.rules import Check, Rule, Rules, Verdict
 from pipeline.nouns.said import how_it_ended, why_it_failed
 from pipeline.nouns.target import Answer, Target
@@ -206,5 +207,6 @@ CPU = Target(
     rules=RULES,
     rewrites=(BYTES_THROUGH_FLOAT, PADDING_FOLDED),
     ask=ask,
+    delegate=XNNPACK,
     exact_mask=True,  # results/heads.json
 )

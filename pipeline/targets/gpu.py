@@ -148,5 +148,6 @@ GPU = Target(
     rules=RULES,
     ask=ask_with(RULES),
     missing=missing,
+    delegate="gpu",
     argmax_lanes=LANES,
 )

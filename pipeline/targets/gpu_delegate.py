@@ -85,4 +85,5 @@ GPU_DELEGATE = Target(
         everywhere=(rank_at_most(4), fixed_sizes),
         partitions="largest",
     ),
+    delegate="gpu",
 )  # fmt: skip

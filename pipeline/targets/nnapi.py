@@ -130,6 +130,7 @@ NNAPI = Target(
     rules=LEVELS[30],
     rewrites=(PADDING_FOLDED, POOL_AS_MEAN, POOL_AS_DEPTHWISE),
     levels=LEVELS,
+    delegate="nnapi",
     advice=(
         "NNAPI is deprecated since Android 15: for new devices use --target gpu, or the chip vendor's own compiler."
     ),

@@ -124,5 +124,6 @@ OPENVINO_IR = Target(
     missing=missing,
     compile=compile_file,
     compiled_suffix=SUFFIX,
+    companions=(".bin",),
     exact_mask=True,
 )
