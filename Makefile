@@ -42,8 +42,8 @@ test-real: install compiler
 		|| echo "make: no ssh server, so its tests are skipped"
 	command -v adb >/dev/null || { $(AS_ROOT) apt-get -qq update && $(AS_ROOT) apt-get -qq -y install adb; } \
 		|| echo "make: no adb, so its tests are skipped"
-	tests/adbd.sh .adbd || echo "make: no adbd, so its tests are skipped"
-	PYTHON=$(PY) tests/arm64.sh .arm64 || echo "make: no ARM64 userland, so its tests are skipped"
+	tests/support/adbd.sh .adbd || echo "make: no adbd, so its tests are skipped"
+	PYTHON=$(PY) tests/support/arm64.sh .arm64 || echo "make: no ARM64 userland, so its tests are skipped"
 	command -v chromium >/dev/null && /sbin/ldconfig -p | grep -q libvulkan.so.1 || \
 		{ $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq --no-install-recommends libvulkan1 chromium; } \
 		|| echo "make: no Chromium or Vulkan, so their tests are skipped"

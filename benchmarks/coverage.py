@@ -41,8 +41,8 @@ def network(name: str, size: str, alpha: float, classes: int) -> tuple[Any, Any]
 
     import models
     from calib.ranges import measure
-    from pipeline.nouns.spec import ModelSpec
-    from pipeline.quantize import plan
+    from pipeline.core.spec import ModelSpec
+    from pipeline.quantize.plan import plan
 
     tf_keras.utils.set_random_seed(0)
     height, width = map(int, size.split("x"))
@@ -58,8 +58,8 @@ def network(name: str, size: str, alpha: float, classes: int) -> tuple[Any, Any]
 
 def row(data: bytes, target: Any, ask: bool) -> dict[str, Any]:
     """One target's answer to one file."""
-    from pipeline.inspect import inspect
-    from pipeline.rewrite import rewrite
+    from pipeline.measure.inspect import inspect
+    from pipeline.rewrites.apply import rewrite
 
     new, applied = rewrite(data, target)
     with tempfile.TemporaryDirectory() as scratch:
@@ -86,8 +86,8 @@ def measured(
     name: str, size: str, output: str, alpha: float, ask: bool, known: Collection[str] = ()
 ) -> Iterator[tuple[str, dict[str, Any]]]:  # fmt: skip
     """Each target and its row for one network, but for those that are ``known``."""
-    from pipeline.convert import tflite_bytes
-    from pipeline.fold import fold
+    from pipeline.quantize.fold import fold
+    from pipeline.quantize.to_tflite import tflite_bytes
     from pipeline.targets import targets
 
     wanted = [one for one in targets().values() if one.rules is not None and one.name not in known]
@@ -136,8 +136,8 @@ def table(rows: dict[str, Any]) -> str:
 @click.option("--output", "outputs", multiple=True, default=("logits", "mask"), show_default=True)
 @click.option("--compilers/--rules", default=True, show_default=True, help="Ask the targets' own compilers.")
 def main(out: Path, outputs: tuple[str, ...], compilers: bool) -> None:
+    from pipeline.core.files import write_atomically
     from pipeline.devices import connect
-    from pipeline.nouns.files import write_atomically
 
     data = json.loads(out.read_text()) if out.is_file() else {"rows": {}}
     data["machine"] = connect("host").describe()

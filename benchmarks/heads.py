@@ -26,9 +26,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from pipeline.core.mask import Grid  # noqa: E402
+from pipeline.heads.exact import exact_mask  # noqa: E402
 from pipeline.heads.native import NativeMask  # noqa: E402
-from pipeline.nouns.mask import Grid, exact_mask  # noqa: E402
-from pipeline.timing import Timed, ratio_of  # noqa: E402
+from pipeline.measure.timing import Timed, ratio_of  # noqa: E402
 
 WEIGHTS = ROOT / "results" / "camvid" / "fast-scnn-360x480.weights.h5"
 CALIBRATION_IMAGES = 32
@@ -65,11 +66,11 @@ def trained(data: str) -> tuple[Any, Any, Any]:
     """The CamVid network, its ranges by minimum and maximum over some training images, and the dataset."""
     import models
     from calib.ranges import measure
+    from pipeline.core.preprocessing import Preprocessing
+    from pipeline.core.spec import ModelSpec
     from pipeline.data import open_dataset
-    from pipeline.nouns import checkpoint
-    from pipeline.nouns.preprocessing import Preprocessing
-    from pipeline.nouns.spec import ModelSpec
-    from pipeline.quantize import plan
+    from pipeline.quantize.plan import plan
+    from pipeline.weights import checkpoint
 
     dataset = open_dataset(data)
     model = models.build(ModelSpec("fast-scnn", 360, 480, len(dataset.classes)))
@@ -83,9 +84,9 @@ def trained(data: str) -> tuple[Any, Any, Any]:
 
 
 def files(model: Any, ranges: Any) -> Files:
-    from pipeline.convert import tflite_bytes
-    from pipeline.fold import fold
-    from pipeline.rewrite import rewrite
+    from pipeline.quantize.fold import fold
+    from pipeline.quantize.to_tflite import tflite_bytes
+    from pipeline.rewrites.apply import rewrite
     from pipeline.targets import target
 
     made: Files = {}
@@ -197,10 +198,10 @@ def measured(made: Files, images: list[np.ndarray], grid: Grid, rounds: int, cla
 
 def scored(made: Files, dataset: Any, grid: Grid, count: int | None) -> dict[str, float]:
     """mIoU of each head's masks on the validation images, by the same score as `evaluate`."""
+    from pipeline.core.preprocessing import Preprocessing
+    from pipeline.core.score import mean_iou_percent
     from pipeline.data.decoded import Decoded
-    from pipeline.evaluate import confusion, mask_of
-    from pipeline.nouns.preprocessing import Preprocessing
-    from pipeline.nouns.score import mean_iou_percent
+    from pipeline.measure.score import confusion, mask_of
 
     decoded, preprocessing = Decoded(dataset.splits["val"]), Preprocessing(*grid.size)
     running = {key: Running(data, 1) for key, data in made.items()}
@@ -242,9 +243,9 @@ def table(cases: dict[str, Any]) -> str:
 @click.option("--large/--no-large", default=True, show_default=True, help="The case of 512x1024 too.")
 def main(data: str, out: Path, rounds: int, images: int | None, core: int | None, large: bool) -> None:
     from benchmarks.coverage import network
+    from pipeline.core.files import write_atomically
+    from pipeline.core.preprocessing import Preprocessing
     from pipeline.devices import connect
-    from pipeline.nouns.files import write_atomically
-    from pipeline.nouns.preprocessing import Preprocessing
 
     if core is not None:
         os.sched_setaffinity(0, {core})

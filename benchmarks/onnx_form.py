@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from pipeline.nouns.tflite import Graph, Op, read
+from pipeline.core.graph import Graph, Op
+from pipeline.tflite.read import read
 
 KERNEL_AXES = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2), "TRANSPOSE_CONV": (3, 0, 1, 2)}
 """The .tflite kernel's axes in ONNX's order: [out, in, h, w]; depthwise [out, 1, h, w], transposed [in, out, h, w]."""

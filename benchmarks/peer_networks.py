@@ -16,7 +16,7 @@ CLASSES = 19
 """Cityscapes', for the network with random weights."""
 SEED = 0
 HEADS = ("logits", "stride8", "mask")
-WRITER = Path(__file__).resolve().parent.parent / "pipeline" / "targets" / "openvino_ir_worker.py"
+WRITER = Path(__file__).resolve().parent.parent / "pipeline" / "drivers" / "openvino_ir_worker.py"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Networks:
 def networks(folder: Path, size: str, data: str | None, parent: Path | None, peers_python: Path) -> Networks:
     """Raises the errors of datasets and checkpoints."""
     import models
+    from pipeline.core.preprocessing import Preprocessing
+    from pipeline.core.spec import ModelSpec
     from pipeline.data import open_dataset
-    from pipeline.nouns import checkpoint
-    from pipeline.nouns.preprocessing import Preprocessing
-    from pipeline.nouns.spec import ModelSpec
+    from pipeline.weights import checkpoint
 
     height, width = map(int, size.split("x"))
     fit = Preprocessing(height, width).fit
@@ -82,10 +82,10 @@ def networks(folder: Path, size: str, data: str | None, parent: Path | None, pee
 def ours(model: Any, calibration: np.ndarray, folder: Path) -> None:
     """Writes our files, converted as `convert --method ptq` does for `cpu`, `cpu-amx` and `openvino-ir`."""
     from calib.ranges import measure
-    from pipeline.convert import tflite_bytes
-    from pipeline.fold import fold
-    from pipeline.quantize import plan
-    from pipeline.rewrite import rewrite
+    from pipeline.quantize.fold import fold
+    from pipeline.quantize.plan import plan
+    from pipeline.quantize.to_tflite import tflite_bytes
+    from pipeline.rewrites.apply import rewrite
     from pipeline.targets import target
 
     planned = plan(model)

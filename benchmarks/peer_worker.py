@@ -2,7 +2,7 @@
 
 python benchmarks/peer_worker.py '{"runtime": ..., "model": FILE, "threads": N, "cores": [...], ...}'
 
-Speaks as pipeline/devices/litert_worker.py does: 'infer' and an array → the output; 'time N' → float64 [N]
+Speaks as pipeline/drivers/litert_worker.py does: 'infer' and an array → the output; 'time N' → float64 [N]
 milliseconds. What is timed begins with the image in the runtime's input tensor and ends with the head's output.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from pipeline.devices.litert_worker import receive, send  # noqa: E402
+from pipeline.drivers.litert_worker import receive, send  # noqa: E402
 
 Loaded = tuple[Callable[[np.ndarray], None], Callable[[], object], Callable[[], np.ndarray]]
 """Puts a uint8 [1, h, w, 3] image into the runtime's input; runs, which is what is timed; gives the output."""
@@ -101,8 +101,8 @@ def with_mask(
     said: dict[str, Any], infer: Callable[[], object], output: Callable[[], np.ndarray], result: dict[str, Any]
 ) -> tuple[Callable[[], object], Callable[[], np.ndarray]]:
     """What runs and what gives the mask of full size of ``output``, made by segquant_mask.c."""
+    from pipeline.core.mask import Grid
     from pipeline.heads.native import NativeMask
-    from pipeline.nouns.mask import Grid
 
     exact = said["exact"]
     grid = Grid(*exact["size"], exact["resize"])

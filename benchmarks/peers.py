@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from pipeline.timing import Timed, ratio_of  # noqa: E402
+from pipeline.measure.timing import Timed, ratio_of  # noqa: E402
 
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
 INSTALL = (
@@ -78,7 +78,7 @@ class Worker:
         self.process.send_signal(signal.SIGSTOP)
 
     def _receive(self) -> np.ndarray:
-        from pipeline.devices.litert_worker import receive
+        from pipeline.drivers.litert_worker import receive
 
         assert self.process.stdout
         try:
@@ -93,7 +93,7 @@ class Worker:
         self.process.send_signal(signal.SIGSTOP)
 
     def infer(self, image: np.ndarray) -> np.ndarray:
-        from pipeline.devices.litert_worker import send
+        from pipeline.drivers.litert_worker import send
 
         assert self.process.stdin
         self.process.stdin.write(b"infer\n")
@@ -149,7 +149,7 @@ def of_starts(
 
 def heads_of(net: Any, size: str) -> dict[str, list[Entry]]:
     """Ours, by head; the first of each is the one that is compared."""
-    from pipeline.nouns.tflite import read
+    from pipeline.tflite.read import read
 
     graph = read((net.folder / "int8-stride8.tflite").read_bytes())
     out = graph.tensors[graph.outputs[0]]
@@ -230,7 +230,7 @@ def mask_of(output: np.ndarray, entry: Entry) -> np.ndarray:
 
 def checked(entries: Sequence[Entry], net: Any, cores: Sequence[int]) -> dict[str, dict[str, float]]:
     """Of each mask: agreement with our float network's, and mIoU where there are labels."""
-    from pipeline.evaluate import score
+    from pipeline.measure.score import score
 
     reference = Entry("float", "logits", {"runtime": "litert", "model": str(net.folder / "float32-logits.tflite")})
     masks: list[list[np.ndarray]] = []
@@ -249,7 +249,7 @@ def checked(entries: Sequence[Entry], net: Any, cores: Sequence[int]) -> dict[st
 
 
 def at_size(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    from pipeline.evaluate import mask_of as resized
+    from pipeline.measure.score import mask_of as resized
 
     return mask if mask.shape == shape else resized(mask[None].astype(np.int32), *shape)
 
@@ -320,8 +320,8 @@ def main(
     parent: Path | None, data: str | None, size: str | None, threads: tuple[int, ...], rounds: int, out: Path
 ) -> None:
     from benchmarks.peer_networks import networks
+    from pipeline.core.files import write_atomically
     from pipeline.devices import connect
-    from pipeline.nouns.files import write_atomically
 
     if (parent is None) != (data is None):
         raise click.UsageError("--parent and --data go together: the weights and what they were trained on.")

@@ -52,9 +52,9 @@ def trained(parent: Path | None, data: str, size: str | None) -> tuple[Any, Any]
     """Fast-SCNN for the dataset, and the dataset; raises the errors of both."""
     import models
     from benchmarks.coverage import network
+    from pipeline.core.spec import ModelSpec
     from pipeline.data import open_dataset, source_of
-    from pipeline.nouns import checkpoint
-    from pipeline.nouns.spec import ModelSpec
+    from pipeline.weights import checkpoint
 
     dataset = open_dataset(data)
     size = size or source_of(data).training.size or "360x480"
@@ -69,14 +69,14 @@ def trained(parent: Path | None, data: str, size: str | None) -> tuple[Any, Any]
 def scoring(model: Any, dataset: Any, repeats: int) -> dict[str, Any]:
     """Medians over ``repeats``, in turns."""
     from calib.ranges import measure
-    from pipeline.convert import tflite_bytes
+    from pipeline.core.device import How
+    from pipeline.core.preprocessing import Preprocessing
     from pipeline.data.decoded import Decoded
     from pipeline.devices import connect
-    from pipeline.evaluate import confusions, on_this_machine, runner_infer, score_masks
-    from pipeline.fold import fold
-    from pipeline.nouns.device import How
-    from pipeline.nouns.preprocessing import Preprocessing
-    from pipeline.quantize import plan
+    from pipeline.measure.score import confusions, on_this_machine, runner_infer, score_masks
+    from pipeline.quantize.fold import fold
+    from pipeline.quantize.plan import plan
+    from pipeline.quantize.to_tflite import tflite_bytes
 
     samples = dataset.splits["val"][:IMAGES]
     preprocessing = Preprocessing(*model.input_shape[1:3])
@@ -121,8 +121,8 @@ def calibration(model: Any, dataset: Any, count: int, repeats: int) -> dict[str,
 
     from calib.estimators import ESTIMATORS
     from calib.ranges import measure
-    from pipeline.nouns.preprocessing import Preprocessing
-    from pipeline.quantize import plan
+    from pipeline.core.preprocessing import Preprocessing
+    from pipeline.quantize.plan import plan
 
     preprocessing = Preprocessing(*model.input_shape[1:3])
     samples = dataset.splits["train"][:count]
@@ -174,15 +174,15 @@ def int8_file(name: str, size: str, classes: int, calibrated: bool) -> int:
     """Bytes of the file; what `convert --target cpu` does between the weights and the disk."""
     import models
     from calib.ranges import measure
-    from pipeline.convert import tflite_bytes
-    from pipeline.fold import INPUT_RANGE, fold
-    from pipeline.nouns.ranges import Range
-    from pipeline.nouns.spec import ModelSpec
-    from pipeline.nouns.tflite import read
-    from pipeline.quantize import plan
-    from pipeline.rewrite import rewrite
+    from pipeline.core.ranges import Range
+    from pipeline.core.spec import ModelSpec
+    from pipeline.quantize.fold import INPUT_RANGE, fold
+    from pipeline.quantize.plan import plan
+    from pipeline.quantize.to_tflite import tflite_bytes
+    from pipeline.rewrites.apply import rewrite
     from pipeline.targets import target
-    from pipeline.verify import verify
+    from pipeline.tflite.read import read
+    from pipeline.tflite.verify import verify
 
     height, width = map(int, size.split("x"))
     model = models.build(ModelSpec(name, height, width, classes))
@@ -214,8 +214,8 @@ def main(
     parent: Path | None, data: str, size: str | None, parts: tuple[str, ...], calibration_images: int, repeats: int,
     out: Path,
 ) -> None:  # fmt: skip
+    from pipeline.core.files import write_atomically
     from pipeline.devices import connect
-    from pipeline.nouns.files import write_atomically
 
     found = json.loads(out.read_text()) if out.is_file() else {}
     found |= {

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipeline.nouns.registry import pick
+from pipeline.core.registry import pick
 
 BINS = 2048
 """TensorRT's number of histogram bins (Migacz: 8-bit Inference with TensorRT, GTC 2017)."""

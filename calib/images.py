@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from pipeline.nouns.dataset import Sample
-from pipeline.nouns.registry import pick
+from pipeline.core.dataset import Sample
+from pipeline.core.registry import pick
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ import tensorflow as tf
 import tf_keras
 
 from calib.estimators import BINS, ESTIMATORS, Estimator, Histogram
-from pipeline.nouns.errors import DataError, RunError
-from pipeline.nouns.ranges import Range
+from pipeline.core.errors import DataError, RunError
+from pipeline.core.ranges import Range
 
 DEAD_HIGH = 0.01
 """A layer that only ever gives 0 fits any range; a small one does not widen the ranges it shares with others."""

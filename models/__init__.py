@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from pipeline.nouns.errors import BadSpec
-from pipeline.nouns.registry import discover, find
-from pipeline.nouns.spec import ModelSpec, Network
+from pipeline.core.errors import BadSpec
+from pipeline.core.registry import discover, find
+from pipeline.core.spec import ModelSpec, Network
 
 
 def networks() -> dict[str, Network]:

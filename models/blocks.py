@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from pipeline.nouns.spec import ModelSpec, Resize
+from pipeline.core.spec import ModelSpec, Resize
 
 layers = tf_keras.layers
 
@@ -21,7 +21,7 @@ class BilinearResize(tf_keras.layers.Layer):
     Keras' own Resizing and UpSampling2D know half_pixel only.
 
     Attributes:
-      exact: resizes in its place, in integers (see ``pipeline.imitate``).
+      exact: resizes in its place, in integers (see ``pipeline.quantize.imitate``).
     """
 
     exact: Callable[[tf.Tensor], tf.Tensor] | None = None

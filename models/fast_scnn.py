@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras
 
 from models.blocks import Blocks
-from pipeline.nouns.spec import ModelSpec, Network
+from pipeline.core.spec import ModelSpec, Network
 
 layers = tf_keras.layers
 

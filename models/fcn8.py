@@ -15,11 +15,11 @@ import tensorflow as tf
 import tf_keras
 
 from models.blocks import Blocks
-from pipeline.nouns import weights
-from pipeline.nouns.errors import BadSpec, WeightsError
-from pipeline.nouns.files import unreadable
-from pipeline.nouns.spec import ModelSpec, Network, Resize
-from pipeline.nouns.weight_files import open_weights
+from pipeline.core.errors import BadSpec, WeightsError
+from pipeline.core.files import unreadable
+from pipeline.core.spec import ModelSpec, Network, Resize
+from pipeline.weights import layers as weights
+from pipeline.weights.weight_files import open_weights
 
 layers = tf_keras.layers
 

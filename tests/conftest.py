@@ -71,7 +71,7 @@ def scrambled(name: str, size: tuple[int, int] | None = None, **options):
     import tf_keras
 
     import models
-    from pipeline.nouns.spec import ModelSpec
+    from pipeline.core.spec import ModelSpec
 
     tf_keras.utils.set_random_seed(7)
     height, width = size or small_size(name)
@@ -102,7 +102,7 @@ def still(name: str, **options):
 def ranges_of(name: str, **options):
     """Its ranges, measured on noise_images."""
     from calib.ranges import measure
-    from pipeline.quantize import plan
+    from pipeline.quantize.plan import plan
 
     model = still(name, **options)
     planned = plan(model)

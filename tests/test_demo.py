@@ -5,16 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.convert import load_float
+from pipeline.cli.resolve import newest_artifact
+from pipeline.convert.parent import load_float
+from pipeline.core.run import open_run
 from pipeline.data import open_dataset
 from pipeline.data.decoded import Decoded
 from pipeline.devices.host import HostRunner
-from pipeline.evaluate import runner_infer, score_masks
-from pipeline.nouns.artifact import open_artifact
-from pipeline.nouns.run import open_run
-from pipeline.nouns.tflite import read
-from pipeline.resolve import newest_artifact
-from tests.colour_classifier import colour_classifier_miou
+from pipeline.measure.score import runner_infer, score_masks
+from pipeline.tflite.artifact import open_artifact
+from pipeline.tflite.read import read
+from tests.support.colour_classifier import colour_classifier_miou
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_repeating_the_commands_reuses_what_is_there(trained, measured, cli):
 
 
 def test_an_edge_tpu_file_is_scored_through_its_twin(run, measured, trained, cli):
-    from pipeline.nouns.artifact import with_compiled
+    from pipeline.tflite.artifact import with_compiled
 
     artifact = newest_artifact(run, "edgetpu", print)
     twin = artifact.path.with_name(f"{artifact.path.stem}_edgetpu.tflite")

@@ -1,7 +1,8 @@
-"""The plan of the house: imports go one way, and whatever is added is one new file."""
+"""The plan of the house: every module lives in a room, imports go one way, and whatever is added is one new file."""
 
 import ast
 import importlib
+import inspect
 import json
 import os
 import pkgutil
@@ -11,73 +12,203 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 import models
 import pipeline.data
 import pipeline.devices
 import pipeline.targets
-from pipeline.nouns.dataset import DatasetSource
-from pipeline.nouns.device import Device
-from pipeline.nouns.spec import ModelSpec, Network
-from pipeline.nouns.target import Target
+from pipeline.core.dataset import DatasetSource
+from pipeline.core.device import Device
+from pipeline.core.spec import ModelSpec, Network
+from pipeline.core.target import Target
 from pipeline.targets import targets
+from tests.conftest import ROOT
 
-LAYERS = [
-    ("nouns", ["pipeline/nouns"]),
-    ("parts", ["models", "calib", "pipeline/targets", "pipeline/devices", "pipeline/data", "pipeline/heads"]),
-    ("verbs", ["pipeline"]),
-    ("cli", ["cli.py"]),
-]
+FLOORS = """
+core
+tflite heads weights data models calib
+quantize rewrites drivers
+compilers
+targets devices
+convert train measure report
+cli
+"""
+"""A room may import from itself, from its own floor where RINGS below says so, and from every floor above this line."""
+BESIDE = {
+    "verbs": ("convert", "train", "measure", "report"),
+    "mask": ("tflite", "heads"),
+    "files": ("weights", "models"),
+}
+"""Rooms of one floor that may import from each other: what lies in them still forms no circle."""
+OUTSIDE = ("models", "calib")
+"""Rooms that lie beside pipeline/."""
 
 
-def layer_of(path):
-    for rank, (_, places) in enumerate(LAYERS):
-        if any(path == place or path.startswith(place + "/") for place in places):
-            return rank
-    raise AssertionError(path)
+def floor_of(room):
+    (floor,) = (n for n, rooms in enumerate(FLOORS.split("\n")) if room in rooms.split())
+    return floor
 
 
-def imported_files(file):
-    for node in ast.walk(ast.parse(file.read_text())):
-        names = []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
-        elif isinstance(node, ast.Import):
-            names = [a.name for a in node.names]
-        for name in names:
-            path = name.replace(".", "/")
-            for found in (f"{path}.py", f"{path}/__init__.py"):
-                if (ROOT / found).is_file():
-                    yield found
+def room_of(file):
+    """'pipeline/core/run.py' → 'core', 'models/blocks.py' → 'models', 'cli.py' → 'entry'."""
+    parts = file.relative_to(ROOT).parts
+    return "entry" if parts == ("cli.py",) else parts[0] if parts[0] in OUTSIDE else parts[1]
 
 
 def sources():
-    return [ROOT / "cli.py", *(f for d in ("pipeline", "models", "calib") for f in (ROOT / d).rglob("*.py"))]
+    house = [f for d in ("pipeline", *OUTSIDE) for f in (ROOT / d).rglob("*.py")]
+    return [ROOT / "cli.py", *(f for f in house if f != ROOT / "pipeline" / "__init__.py")]
+
+
+def for_types_alone(tree):
+    """What lies under ``if TYPE_CHECKING``: names that annotations need and no run imports."""
+    return {
+        id(inner) for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }  # fmt: skip
+
+
+def imported_files(file, only_at_the_top=False):
+    """The files of this project that a file imports, those inside its functions included."""
+    tree = ast.parse(file.read_text())
+    skipped = for_types_alone(tree)
+    for node in tree.body if only_at_the_top else ast.walk(tree):
+        names = []
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{file}: write imports in full"
+            names = [f"{node.module}.{a.name}" for a in node.names]
+        elif isinstance(node, ast.Import):
+            names = [a.name for a in node.names]
+        for name in names:
+            found = file_of(name) or file_of(name.rpartition(".")[0])
+            if found:
+                yield found
+
+
+def file_of(name):
+    path = ROOT / name.replace(".", "/")
+    return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if name and f.is_file()), None)
+
+
+def may_import(here, there):
+    if here == there:
+        return True
+    if any(here in rooms and there in rooms for rooms in BESIDE.values()):
+        return True
+    return floor_of(there) < floor_of(here)
+
+
+def wrong_arrows(files):
+    return sorted(
+        f"{file.relative_to(ROOT)} imports {found.relative_to(ROOT)}"
+        for file in files
+        if room_of(file) != "entry"
+        for found in set(imported_files(file))
+        if room_of(found) == "entry" or not may_import(room_of(file), room_of(found))
+    )
+
+
+def test_every_folder_is_a_room():
+    rooms = {room_of(f) for f in sources()} - {"entry"}
+    assert rooms == set(FLOORS.split()), "name a new room in FLOORS, on the floor where it lies"
 
 
 def test_imports_go_one_way():
-    wrong = []
-    for file in sources():
-        here = str(file.relative_to(ROOT))
-        wrong += [f"{here} imports {found}" for found in imported_files(file) if layer_of(found) > layer_of(here)]
-    assert not wrong
+    assert not wrong_arrows(sources())
+
+
+def test_a_wrong_arrow_is_seen(monkeypatch, tmp_path):
+    """The test above can fail: a noun that imports a verb, at the top or inside a function."""
+    for place in ("pipeline/core/wrong.py", "pipeline/tflite/wrong.py", "models/wrong.py"):
+        for text in ("from pipeline.measure import bench", "def f():\n    import pipeline.cli.options as o"):
+            monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+            for name in ("pipeline/measure/bench.py", "pipeline/cli/options.py", place):
+                (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / name).write_text(text if name == place else "")
+            assert len(wrong_arrows([tmp_path / place])) == 1
+
+
+def test_nothing_imports_in_a_circle():
+    """Also inside a room and on a floor whose rooms import from each other."""
+    arrows = {f: {g for g in imported_files(f, only_at_the_top=True) if g != f} for f in sources()}
+    done = set()
+
+    def visit(file, way):
+        assert file not in way, " → ".join(str(f.relative_to(ROOT)) for f in [*way[way.index(file) :], file])
+        if file not in done:
+            for other in sorted(arrows.get(file, ())):
+                visit(other, [*way, file])
+            done.add(file)
+
+    for file in arrows:
+        visit(file, [])
+
+
+@pytest.mark.parametrize(("room", "noun"), [("targets", Target), ("devices", Device)])
+def test_only_targets_and_devices_live_in_their_rooms(room, noun):
+    package = importlib.import_module(f"pipeline.{room}")
+    for info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{info.name}")
+        assert any(isinstance(value, noun) for value in vars(module).values()), f"{module.__name__} registers none"
+
+
+def test_nouns_have_no_algorithms():
+    """What lies in core loads neither a framework nor the reader of .tflite files."""
+    script = (
+        "import pkgutil, importlib, sys, pipeline.core as core\n"
+        "[importlib.import_module(f'pipeline.core.{m.name}') for m in pkgutil.iter_modules(core.__path__)]\n"
+        "print([n for n in ('tensorflow', 'tf_keras', 'ai_edge_litert', 'flatbuffers') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_no_file_outgrows_its_subject():
-    cli = ROOT / "cli.py"  # every command with its options: a list, which grows with the commands
-    assert not [str(f) for f in sources() if f != cli and len(f.read_text().splitlines()) > 400]
+    assert not [str(f) for f in sources() if len(f.read_text().splitlines()) > 400]
+    assert len((ROOT / "cli.py").read_text().splitlines()) <= 60
     assert not [str(f) for f in sources() if f.stem in ("utils", "helpers", "misc", "common")]
+
+
+def test_the_tests_mirror_the_house():
+    rooms = {*FLOORS.split(), "support"}
+    assert not {f.parent.name for f in (ROOT / "tests").glob("*/*.py")} - rooms
+    assert not [str(f) for f in (ROOT / "tests").glob("*/*.py") if f.parent.name != "support" and f.stem[:4] != "test"
+                and f.stem != "__init__"]  # fmt: skip
+
+
+HEAVY = ("tensorflow", "tf_keras", "numpy", "ai_edge_litert")
+
+
+def test_help_loads_nothing_heavy_and_knows_every_command():
+    """Each command is a file of pipeline/cli that is loaded when it is called; --help has their first lines without."""
+    from pipeline.cli import COMMANDS, main
+
+    script = f"""
+import sys
+from click.testing import CliRunner
+from cli import main
+assert CliRunner().invoke(main, ["--help"]).exit_code == 0
+print([n for n in {HEAVY} if n in sys.modules], [n for n in sys.modules if n.startswith("pipeline.cli.")])
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] ['pipeline.cli.options']"
+    for name, line in COMMANDS.items():
+        command = main.get_command(None, name)
+        assert command.name == name and inspect.cleandoc(command.help or "").partition("\n")[0] == line
+    files = {f.stem.removesuffix("_") for f in (ROOT / "pipeline" / "cli").glob("*.py") if f.stem != "__init__"}
+    assert files - {"options", "resolve"} == set(COMMANDS)
 
 
 REGISTRIES = ((models, Network), (pipeline.targets, Target), (pipeline.devices, Device), (pipeline.data, DatasetSource))
 DEFAULTS = {"cpu", "host", "fast-scnn", "synthetic"}
 """What is taken where nobody says otherwise, and what everything is compared with: LiteRT on this machine's CPU."""
 OTHER_MEANINGS = {
-    "gpu": {"pipeline/devices/host_gpu.py", "pipeline/devices/litert_worker.py", "pipeline/targets/gpu_delegate.py"},
-    "ssh": {"pipeline/devices/openssh.py", "pipeline/targets/elsewhere.py"}, "web": {"pipeline/targets/browser.py"},
-    "openvino": {"pipeline/targets/openvino_ir.py"}, "android": {"pipeline/devices/survey.py"},
-    "folder": {"cli.py", "pipeline/options.py"}, "openvino-ir": {"pipeline/devices/host_openvino.py"},
+    "gpu": {"pipeline/devices/host_gpu.py", "pipeline/drivers/litert_worker.py", "pipeline/targets/gpu_delegate.py"},
+    "ssh": {"pipeline/drivers/openssh.py", "pipeline/compilers/elsewhere.py"}, "web": {"pipeline/compilers/browser.py"},
+    "openvino": {"pipeline/compilers/openvino_ir.py"}, "android": {"pipeline/drivers/survey.py"},
+    "folder": {"pipeline/cli/calibrate.py", "pipeline/cli/options.py", "pipeline/cli/qat.py"}, "openvino-ir": {"pipeline/devices/host_openvino.py"},
 }  # fmt: skip
 """A registered name that stands elsewhere: a program, a package, a folder, a key; or what a device says it runs."""
 
@@ -126,7 +257,7 @@ NEW_FILES = {
     "models/two_layers.py": """
 import tf_keras
 from models.blocks import Blocks
-from pipeline.nouns.spec import Network
+from pipeline.core.spec import Network
 
 def build(spec):
     b = Blocks(spec)
@@ -138,7 +269,7 @@ NEW = Network("two-layers", "Two layers", "nowhere", build, (1, 1), logits_strid
 """,
     "pipeline/targets/toaster.py": """
 import shutil
-from pipeline.nouns.target import Compiled, Target
+from pipeline.core.target import Compiled, Target
 
 def toast(artifact):
     made = artifact.with_name(artifact.stem + "_toast.tflite")
@@ -154,7 +285,7 @@ NEW = Target(
     "pipeline/devices/kitchen.py": """
 import dataclasses
 from pipeline.devices.host import HOST, Host
-from pipeline.nouns.errors import DeviceError
+from pipeline.core.errors import DeviceError
 
 class Kitchen(Host):
     identity = "kitchen"
@@ -170,19 +301,19 @@ NEW = dataclasses.replace(
 )
 """,
     "pipeline/targets/grill.py": """
-from pipeline.nouns.errors import CompilerError
-from pipeline.nouns.target import Target
+from pipeline.core.errors import CompilerError
+from pipeline.core.target import Target
 def burn(artifact):
     raise CompilerError("it burnt")
 NEW = Target("grill", "A grill", "int8", ("int8",), source="its manual", compile=burn)
 """,
     "pipeline/devices/drawer.py": """
-from pipeline.nouns.device import Device
+from pipeline.core.device import Device
 NEW = Device("drawer", "The phone in the drawer", 9, lambda: None, None)
 """,
     "pipeline/data/plain.py": """
 import numpy as np
-from pipeline.nouns.dataset import Dataset, DatasetSource, Sample, TrainingDefaults
+from pipeline.core.dataset import Dataset, DatasetSource, Sample, TrainingDefaults
 
 def open_plain(_):
     rng = np.random.default_rng(0)

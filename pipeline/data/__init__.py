@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.nouns.dataset import Dataset, DatasetSource
-from pipeline.nouns.errors import DataError, RunError
-from pipeline.nouns.registry import discover, find
-from pipeline.nouns.run import Run
+from pipeline.core.dataset import Dataset, DatasetSource
+from pipeline.core.errors import DataError, RunError
+from pipeline.core.registry import discover, find
+from pipeline.core.run import Run
 
 
 def sources() -> dict[str, DatasetSource]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.core.dataset import Dataset, DatasetSource, Sample, TrainingDefaults
 from pipeline.data.images import check_pairs, dataset_root, identity_table, list_images, sample
 from pipeline.data.labels import Labels
-from pipeline.nouns.dataset import Dataset, DatasetSource, Sample, TrainingDefaults
 
 CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car", "pedestrian", "bicyclist",

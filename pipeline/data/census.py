@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from pipeline.core.errors import DataError
 from pipeline.data.decoded import Decoded
-from pipeline.nouns.errors import DataError
 
 Say = Callable[[str], None]
 

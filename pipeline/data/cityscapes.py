@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.core.dataset import IGNORE, Dataset, DatasetSource, Sample
+from pipeline.core.errors import DataError
 from pipeline.data.images import check_pairs, check_unique, dataset_root, identity_table, sample
 from pipeline.data.labels import Labels
-from pipeline.nouns.dataset import IGNORE, Dataset, DatasetSource, Sample
-from pipeline.nouns.errors import DataError
 
 TRAIN_CLASSES = (
     # (label id, name, colour) in the order of the train ids, from cityscapesScripts' helpers/labels.py

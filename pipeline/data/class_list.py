@@ -15,10 +15,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.core.dataset import IGNORE
+from pipeline.core.errors import DataError
 from pipeline.data.decode import Colour
 from pipeline.data.images import read_list
-from pipeline.nouns.dataset import IGNORE
-from pipeline.nouns.errors import DataError
 
 LAYOUT = "one class a line, 'name' or 'name R G B', in the order of the ids"
 HEADER_WORDS = {

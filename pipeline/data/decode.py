@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.nouns.errors import DataError
+from pipeline.core.errors import DataError
 
 Colour = tuple[int, int, int]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.nouns.dataset import Sample
-from pipeline.nouns.errors import DataError
+from pipeline.core.dataset import Sample
+from pipeline.core.errors import DataError
 
 CACHE_BYTES = 4 << 30
 """Decoded images and labels kept in memory, per process. What does not fit is decoded again when needed."""

@@ -17,11 +17,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipeline.core.dataset import IGNORE, Dataset, DatasetSource, Sample
+from pipeline.core.errors import DataError
 from pipeline.data.class_list import read_classes
 from pipeline.data.images import check_pairs, dataset_root, identity_table, list_images, palette, sample
 from pipeline.data.labels import Labels
-from pipeline.nouns.dataset import IGNORE, Dataset, DatasetSource, Sample
-from pipeline.nouns.errors import DataError
 
 LAYOUT = (
     "classes.txt (one name a line) with train/images/*, train/masks/*.png, val/images/* and val/masks/*.png, or with"

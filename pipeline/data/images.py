@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pipeline.core.dataset import IGNORE, Sample
+from pipeline.core.errors import DataError
 from pipeline.data.decode import read_image
 from pipeline.data.labels import Labels
-from pipeline.nouns.dataset import IGNORE, Sample
-from pipeline.nouns.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 

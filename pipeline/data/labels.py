@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.core.dataset import IGNORE
+from pipeline.core.errors import DataError
 from pipeline.data.decode import Colour, Mask, matches_in_size, read_mask
-from pipeline.nouns.dataset import IGNORE
-from pipeline.nouns.errors import DataError
 
 FOREGROUND = 255
 """How many tools paint the object of a binary mask."""

@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pipeline.core.dataset import IGNORE, Dataset, DatasetSource, Sample, TrainingDefaults
+from pipeline.core.errors import DataError
 from pipeline.data import scenery
 from pipeline.data.scenery import (
     COLUMNS,
@@ -28,8 +30,6 @@ from pipeline.data.scenery import (
     planes,
     tint,
 )
-from pipeline.nouns.dataset import IGNORE, Dataset, DatasetSource, Sample, TrainingDefaults
-from pipeline.nouns.errors import DataError
 
 CLASSES = ("sky", "building", "road", "pavement", "vegetation", "car", "pole", "pedestrian", "sign")
 COLOURS = (

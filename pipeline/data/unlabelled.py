@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.core.dataset import IGNORE, Sample
+from pipeline.core.errors import DataError
 from pipeline.data import sources
 from pipeline.data.decode import ONE_CHANNEL, opened, orientation, read_image
 from pipeline.data.images import IMAGE_SUFFIXES, dataset_root
-from pipeline.nouns.dataset import IGNORE, Sample
-from pipeline.nouns.errors import DataError
 
 Say = Callable[[str], None]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.core.dataset import IGNORE, Dataset, DatasetSource, Sample
+from pipeline.core.errors import DataError
 from pipeline.data.images import check_pairs, dataset_root, identity_table, palette, read_list, sample
 from pipeline.data.labels import Labels
-from pipeline.nouns.dataset import IGNORE, Dataset, DatasetSource, Sample
-from pipeline.nouns.errors import DataError
 
 CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.nouns.device import Connection, Device, Settings
-from pipeline.nouns.errors import BadSpec, DeviceError
-from pipeline.nouns.registry import discover, find
+from pipeline.core.device import Connection, Device, Settings
+from pipeline.core.errors import BadSpec, DeviceError
+from pipeline.core.registry import discover, find
 
 
 def devices() -> dict[str, Device]:

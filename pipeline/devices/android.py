@@ -6,12 +6,12 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from pipeline.devices import adb, survey
-from pipeline.devices.benchmark_model import BenchmarkRunner, Installed
-from pipeline.devices.published import benchmark_model
-from pipeline.nouns.device import Device, How, Settings
-from pipeline.nouns.errors import DeviceError
-from pipeline.nouns.files import sha256
+from pipeline.core.device import Device, How, Settings
+from pipeline.core.errors import DeviceError
+from pipeline.core.files import sha256
+from pipeline.drivers import adb, survey
+from pipeline.drivers.benchmark_model import BenchmarkRunner, Installed
+from pipeline.drivers.published import benchmark_model
 
 PUBLISHED = {"arm64-v8a": "android_aarch64", "armeabi-v7a": "android_arm"}
 """ABI → which of the published builds runs there."""

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.devices import litert_worker
+from pipeline.core.device import Device, How, Settings
+from pipeline.core.errors import ArtifactError, BadSpec, DeviceError, SegquantError
 from pipeline.devices.host import WORKER
-from pipeline.devices.worker import Explain, WorkerRunner, check_readable, settings_of
-from pipeline.nouns.device import Device, How, Settings
-from pipeline.nouns.errors import ArtifactError, BadSpec, DeviceError, SegquantError
-from pipeline.nouns.tflite import read
+from pipeline.drivers import litert_worker
+from pipeline.drivers.worker import Explain, WorkerRunner, check_readable, settings_of
+from pipeline.tflite.read import read
 
 TARGET = "edgetpu"
 CUSTOM_OP = "edgetpu-custom-op"

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.devices import litert_worker
-from pipeline.devices.worker import WorkerRunner, check_readable, settings_of, with_package
-from pipeline.nouns.device import Device, How, Settings
-from pipeline.nouns.mask import Grid
+from pipeline.core.device import Device, How, Settings
+from pipeline.core.mask import Grid
+from pipeline.drivers import litert_worker
+from pipeline.drivers.worker import WorkerRunner, check_readable, settings_of, with_package
 
 WORKER = Path(litert_worker.__file__)
 

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.devices import litert_worker
+from pipeline.compilers.gpu_accelerator import NO_DEVICE, environments, missing
+from pipeline.core.device import Device, How, Settings
+from pipeline.core.errors import ArtifactError, DeviceError, SegquantError
 from pipeline.devices.host import WORKER
-from pipeline.devices.worker import WorkerRunner, check_readable
-from pipeline.nouns.device import Device, How, Settings
-from pipeline.nouns.errors import ArtifactError, DeviceError, SegquantError
-from pipeline.targets.gpu_accelerator import NO_DEVICE, environments, missing
+from pipeline.drivers import litert_worker
+from pipeline.drivers.worker import WorkerRunner, check_readable
 
 ADAPTER = re.compile(r"Selected adapter: (.*?)(?:, arch=|$)", re.MULTILINE)
 

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.devices import litert_worker
-from pipeline.devices.worker import WorkerRunner, settings_of, with_package
-from pipeline.nouns.device import Device, How, Settings
-from pipeline.nouns.errors import ArtifactError, SegquantError
-from pipeline.targets.openvino_ir import by, missing
+from pipeline.compilers.openvino_ir import by, missing
+from pipeline.core.device import Device, How, Settings
+from pipeline.core.errors import ArtifactError, SegquantError
+from pipeline.drivers import litert_worker
+from pipeline.drivers.worker import WorkerRunner, settings_of, with_package
 
-WORKER = Path(__file__).with_name("openvino_worker.py")
+WORKER = Path(__file__).parents[1] / "drivers" / "openvino_worker.py"
 
 
 class HostOpenVino:

@@ -11,15 +11,16 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from pipeline.devices import edgetpu, survey
-from pipeline.devices.benchmark_model import Installed, shell
+from pipeline.core.device import Device, How, Runner, Settings
+from pipeline.core.errors import ArtifactError, DeviceError, SegquantError
+from pipeline.core.files import sha256
+from pipeline.devices import edgetpu
 from pipeline.devices.host import WORKER
-from pipeline.devices.openssh import MARK, Link, address
-from pipeline.devices.worker import WorkerRunner, check_readable, settings_of
-from pipeline.nouns.device import Device, How, Runner, Settings
-from pipeline.nouns.errors import ArtifactError, DeviceError, SegquantError
-from pipeline.nouns.files import sha256
-from pipeline.nouns.ssh import SSH_FAILED, last_line
+from pipeline.drivers import survey
+from pipeline.drivers.benchmark_model import Installed, shell
+from pipeline.drivers.openssh import MARK, Link, address
+from pipeline.drivers.ssh_words import SSH_FAILED, last_line
+from pipeline.drivers.worker import WorkerRunner, check_readable, settings_of
 
 FIND = (
     'code=$1; shift; c=127; for p; do case $p in "~/"*) p=$HOME/${p#??};; esac; command -v "$p" >/dev/null || continue;'

@@ -1,0 +1,1 @@
+"""The exact mask of a smaller output, outside the network: in C, and what ships of it."""

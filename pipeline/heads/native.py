@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.errors import ArtifactError, CompilerError
+from pipeline.core.mask import Grid
+from pipeline.core.spec import Resize
 from pipeline.heads.shipping import SOURCES
-from pipeline.nouns.errors import ArtifactError, CompilerError
-from pipeline.nouns.mask import Grid
-from pipeline.nouns.spec import Resize
 
 CONVENTIONS: dict[Resize, int] = {"align_corners": 0, "half_pixel": 1}
 """As segquant_mask.h numbers them."""
@@ -52,13 +52,13 @@ class NativeMask:
         self._scratch = np.empty(0, np.int32)
 
     def exact(self, logits: np.ndarray, grid: Grid, mask: np.ndarray | None = None) -> np.ndarray:
-        """As ``nouns.mask.exact_mask``; ``mask``, C-contiguous uint8 [height, width], is where it goes."""
+        """As ``core.mask.exact_mask``; ``mask``, C-contiguous uint8 [height, width], is where it goes."""
         rows, columns, classes = logits.shape
         given = np.ascontiguousarray(logits, np.int8)
         return self._called(self._mask, given, (rows, columns, classes, columns * classes), columns, grid, mask)
 
     def nearest(self, classes: np.ndarray, grid: Grid, mask: np.ndarray | None = None) -> np.ndarray:
-        """As ``nouns.mask.nearest_mask``."""
+        """As ``core.mask.nearest_mask``."""
         given = np.ascontiguousarray(classes, np.int32)
         return self._called(self._expand, given, given.shape, given.shape[1], grid, mask)
 

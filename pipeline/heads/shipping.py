@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.nouns.artifact import Artifact
-from pipeline.nouns.files import write_atomically
-from pipeline.nouns.tflite import read
+from pipeline.core.artifact import Artifact
+from pipeline.core.files import write_atomically
+from pipeline.tflite.read import read
 
 EXACT = "exact mask of int8 samples: segquant_mask of segquant_mask.c"
 NEAREST = "nearest sample: segquant_expand of segquant_mask.c"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.nouns.registry import discover, find
-from pipeline.nouns.target import Target
+from pipeline.core.registry import discover, find
+from pipeline.core.target import Target
 
 
 def targets() -> dict[str, Target]:

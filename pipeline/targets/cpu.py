@@ -2,29 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
-import subprocess
-import sys
-from pathlib import Path
-
-from pipeline.nouns.device import XNNPACK
-from pipeline.nouns.rules import Check, Rule, Rules, Verdict
-from pipeline.nouns.said import how_it_ended, why_it_failed
-from pipeline.nouns.target import Answer, Target
-from pipeline.nouns.tflite import Graph
-from pipeline.targets.camera_rewrites import BYTES_THROUGH_FLOAT
-from pipeline.targets.checks import (
-    FLOATS,
-    activation,
-    constant,
-    constant_axes,
-    from_file,
-    rank_at_most,
-    unit_strides,
-)
-from pipeline.targets.rewrites import PADDING_FOLDED
-from pipeline.targets.xnnpack_checks import (
+from pipeline.compilers.xnnpack import ask
+from pipeline.compilers.xnnpack_checks import (
     MOST_DIMENSIONS,
     has_bias,
     inputs,
@@ -55,54 +34,14 @@ from pipeline.targets.xnnpack_checks import (
     whole_blocks,
     whole_sizes,
 )
+from pipeline.core.device import XNNPACK
+from pipeline.core.rules import Check, Rule, Rules
+from pipeline.core.target import Target
+from pipeline.rewrites.camera import BYTES_THROUGH_FLOAT
+from pipeline.rewrites.padding import PADDING_FOLDED
+from pipeline.tflite.checks import FLOATS, activation, constant, constant_axes, from_file, rank_at_most, unit_strides
 
 SOURCE = "tflite/delegates/xnnpack/xnnpack_delegate.cc"
-WORKER = Path(__file__).with_name("xnnpack_worker.py")
-TIMEOUT_SECONDS = 300
-
-
-def ask(file: Path, graph: Graph) -> Answer:
-    """Which ops LiteRT hands to XNNPACK on this machine."""
-    by = f"LiteRT {importlib.metadata.version('ai-edge-litert')}"
-    try:
-        done = subprocess.run(
-            [sys.executable, str(WORKER), str(file)], capture_output=True, text=True, timeout=TIMEOUT_SECONDS,
-            check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return Answer(None, f"{by} did not load the file in {TIMEOUT_SECONDS} s")
-    if done.returncode != 0:
-        return Answer(
-            None, f"{by} cannot load the file ({how_it_ended(done.returncode)}): {why_it_failed(done.stderr)}"
-        )
-    inside = in_pieces(graph, json.loads(done.stdout.splitlines()[-1]))
-    return Answer(
-        tuple(
-            Verdict(op.index, "accelerated", "", by, by) if op.index in inside
-            else Verdict(op.index, "falls back", "left to LiteRT's own kernel", by, by)
-            for op in graph.ops
-        ),
-        f"{by}, XNNPACK",
-    )  # fmt: skip
-
-
-def in_pieces(graph: Graph, pieces: list[dict[str, list[int]]]) -> set[int]:
-    """Ops between the inputs and the outputs of the delegate's pieces, and those that write variables inside them."""
-    made_by = {i: op for op in graph.ops for i in op.outputs}
-    writing = [op for op in graph.ops if op.name == "ASSIGN_VARIABLE" and op.inputs]
-    found: set[int] = set()
-    for piece in pieces:
-        borders, open_ends = set(piece["inputs"]), list(piece["outputs"])
-        while open_ends:
-            op = made_by.get(open_ends.pop())
-            if op is not None and op.index not in found:
-                found.add(op.index)
-                open_ends += [i for i in op.inputs if i >= 0 and i not in borders]
-                inside = [one for one in writing if op.name == "VAR_HANDLE" and one.inputs[0] in op.outputs]
-                found.update(one.index for one in inside)
-                open_ends += [i for one in inside for i in one.inputs if i not in borders]
-    return found
-
 
 FUSED = activation("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 INT8 = ("int8", "uint8")

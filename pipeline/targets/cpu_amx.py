@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from pipeline.targets.camera_rewrites import PIXELS_AS_CHANNELS
+from pipeline.rewrites.camera import PIXELS_AS_CHANNELS
 from pipeline.targets.cpu import CPU
 
 CPU_AMX = dataclasses.replace(

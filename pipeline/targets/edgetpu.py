@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 
-from pipeline.nouns.rules import Check, Rule, Rules
-from pipeline.nouns.target import Target
-from pipeline.nouns.tflite import Graph, Op
-from pipeline.targets.checks import (
+from pipeline.compilers.edgetpu_compiler import COMPILED_OP, ask, compile_edgetpu, driven_by, missing
+from pipeline.core.graph import Graph, Op
+from pipeline.core.rules import Check, Rule, Rules
+from pipeline.core.target import Target
+from pipeline.rewrites.convolutions import DILATED_AS_DENSE, TRANSPOSED_WITHOUT_ACTIVATION
+from pipeline.rewrites.padding import PADDING_FOLDED
+from pipeline.rewrites.resizes import PIXEL_AS_CONVOLUTIONS
+from pipeline.tflite.checks import (
     BYTES,
     ON_THE_HOST,
     activation,
@@ -20,13 +24,6 @@ from pipeline.targets.checks import (
     same_dilation,
     sizes,
     unit_strides,
-)
-from pipeline.targets.edgetpu_compiler import COMPILED_OP, ask, compile_edgetpu, driven_by, missing
-from pipeline.targets.rewrites import (
-    DILATED_AS_DENSE,
-    PADDING_FOLDED,
-    PIXEL_AS_CONVOLUTIONS,
-    TRANSPOSED_WITHOUT_ACTIVATION,
 )
 
 TABLE = "coral.ai/docs/edgetpu/models-intro, supported operations"

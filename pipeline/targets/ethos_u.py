@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from pipeline.nouns.rewrite import Rewrite
-from pipeline.nouns.rules import Rules
-from pipeline.nouns.target import Target
-from pipeline.targets.ethos_rules import SOURCE, U55, U85
-from pipeline.targets.rewrites import (
-    INNER_RESIZE_AS_PRODUCTS,
-    PADDING_FOLDED,
-    POOL_AS_DEPTHWISE,
-    POOL_AS_MEAN,
-    RESIZE_AS_PRODUCTS,
-    RESIZE_CHAIN,
-)
-from pipeline.targets.vela import COMPILED_OP, ask_with, compile_with, missing
+from pipeline.compilers.vela import COMPILED_OP, ask_with, compile_with, missing
+from pipeline.compilers.vela_rules import SOURCE, U55, U85
+from pipeline.core.rewrite import Rewrite
+from pipeline.core.rules import Rules
+from pipeline.core.target import Target
+from pipeline.rewrites.padding import PADDING_FOLDED
+from pipeline.rewrites.pools import POOL_AS_DEPTHWISE, POOL_AS_MEAN
+from pipeline.rewrites.resizes import INNER_RESIZE_AS_PRODUCTS, RESIZE_AS_PRODUCTS, RESIZE_CHAIN
 
 
 def npu(generation: int, rules: Rules, system: str, memory: str, resize: Rewrite = RESIZE_AS_PRODUCTS) -> Target:

@@ -1,7 +1,7 @@
 """Google's Tensor, compiled ahead of time by its ML SDK through LiteRT's plugin.
 
 The rules say what the plugin hands to the SDK: all but a list, by its source and as it does it with a stand-in for the
-SDK (tests/test_vendor_plugins.py). What the SDK itself makes of that has not been seen.
+SDK (tests/targets/test_vendor_plugins.py). What the SDK itself makes of that has not been seen.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pipeline.nouns.rules import Rule, Rules
-from pipeline.nouns.tflite import OP_NAMES, TYPE_BITS
-from pipeline.targets.litert_aot import Vendor, folder_of, installed, target_of
+from pipeline.compilers.litert_aot import Vendor, folder_of, installed, target_of
+from pipeline.core.graph import TYPE_BITS
+from pipeline.core.rules import Rule, Rules
+from pipeline.tflite.read import OP_NAMES
 
 PACKAGE = "ai-edge-litert-sdk-google-tensor"
 VARIABLE = "GOOGLE_TENSOR_COMPILER_LIB"

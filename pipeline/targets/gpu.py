@@ -6,11 +6,11 @@ float network. A quantized graph is taken as well, computed in floats. Android's
 
 from __future__ import annotations
 
-from pipeline.nouns.partitions import unpacks
-from pipeline.nouns.rules import Check, Rule, Rules
-from pipeline.nouns.target import Target
-from pipeline.nouns.tflite import Graph, Op
-from pipeline.targets.checks import (
+from pipeline.compilers.gpu_accelerator import ask_with, missing
+from pipeline.core.graph import Graph, Op
+from pipeline.core.rules import Check, Rule, Rules
+from pipeline.core.target import Target
+from pipeline.tflite.checks import (
     BYTES,
     FLOATS,
     ON_THE_HOST,
@@ -22,7 +22,7 @@ from pipeline.targets.checks import (
     not_both_resize_modes,
     rank_at_most,
 )
-from pipeline.targets.gpu_accelerator import ask_with, missing
+from pipeline.tflite.partitions import unpacks
 
 SOURCE = "LiteRT 2.3.0's GPU accelerator, asked op by op"
 FUSED = activation("NONE", "RELU", "RELU6", "RELU_N1_TO_1", "TANH")

@@ -5,10 +5,10 @@ A quantized graph runs there too, computed in floats. For LiteRT's own GPU accel
 
 from __future__ import annotations
 
-from pipeline.nouns.rules import Check, Rule, Rules
-from pipeline.nouns.target import Target
-from pipeline.nouns.tflite import Graph, Op
-from pipeline.targets.checks import (
+from pipeline.core.graph import Graph, Op
+from pipeline.core.rules import Check, Rule, Rules
+from pipeline.core.target import Target
+from pipeline.tflite.checks import (
     BYTES,
     FLOATS,
     ON_THE_HOST,

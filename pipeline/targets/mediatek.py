@@ -1,18 +1,18 @@
 """MediaTek's APUs, compiled ahead of time by NeuroPilot through LiteRT's plugin.
 
 The rules say what the plugin hands to NeuroPilot, by its source and as it does it with a stand-in for the SDK
-(tests/test_vendor_plugins.py). What NeuroPilot itself makes of that has not been seen.
+(tests/targets/test_vendor_plugins.py). What NeuroPilot itself makes of that has not been seen.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.nouns.rules import Check, Rule, Rules
-from pipeline.nouns.tflite import Graph, Op
-from pipeline.targets.checks import ON_THE_HOST, activation, never
-from pipeline.targets.litert_aot import NOT_HANDED_ON, Vendor, folder_of, installed, target_of
-from pipeline.targets.rewrites import TRANSPOSED_WITHOUT_ACTIVATION
+from pipeline.compilers.litert_aot import NOT_HANDED_ON, Vendor, folder_of, installed, target_of
+from pipeline.core.graph import Graph, Op
+from pipeline.core.rules import Check, Rule, Rules
+from pipeline.rewrites.convolutions import TRANSPOSED_WITHOUT_ACTIVATION
+from pipeline.tflite.checks import ON_THE_HOST, activation, never
 
 PACKAGE = "ai-edge-litert-sdk-mediatek"
 SOCS = (

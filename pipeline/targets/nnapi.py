@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pipeline.nouns.rules import Check, Rule, Rules
-from pipeline.nouns.target import Target
-from pipeline.nouns.tflite import Graph, Op
-from pipeline.targets.checks import (
+from pipeline.core.graph import Graph, Op
+from pipeline.core.rules import Check, Rule, Rules
+from pipeline.core.target import Target
+from pipeline.rewrites.padding import PADDING_FOLDED
+from pipeline.rewrites.pools import POOL_AS_DEPTHWISE, POOL_AS_MEAN
+from pipeline.tflite.checks import (
     ON_THE_HOST,
     activation,
     constant,
@@ -16,7 +18,6 @@ from pipeline.targets.checks import (
     rank_at_most,
     window_at_most,
 )
-from pipeline.targets.rewrites import PADDING_FOLDED, POOL_AS_DEPTHWISE, POOL_AS_MEAN
 
 SOURCE = "tflite/delegates/nnapi/nnapi_delegate.cc, Validate"
 ANDROID = {27: "8.1", 28: "9", 29: "10", 30: "11", 31: "12"}

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.nouns.rules import Check, Rule, Rules
-from pipeline.nouns.tflite import Graph, Op
-from pipeline.targets.checks import constant, not_both_resize_modes
-from pipeline.targets.litert_aot import Vendor, folder_of, installed, target_of
+from pipeline.compilers.litert_aot import Vendor, folder_of, installed, target_of
+from pipeline.compilers.openvino_ir import INSTALL
+from pipeline.core.graph import Graph, Op
+from pipeline.core.rules import Check, Rule, Rules
+from pipeline.tflite.checks import constant, not_both_resize_modes
 
 VERSION = "2026.3.1"
 """LiteRT's plugin links against this very release (libopenvino.so.2631)."""
-INSTALL = "pip install -r requirements-openvino.txt"
 CPU = "CPU"
 NPUS = ("LNL", "PTL")
 """Lunar Lake and Panther Lake: ai_edge_litert/aot/vendors/intel_openvino/target.py."""

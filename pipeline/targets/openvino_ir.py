@@ -9,27 +9,13 @@ host-openvino` measures the file itself.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
+from pipeline.compilers.openvino_ir import SUFFIX, ask, compile_file, missing
+from pipeline.core.rules import Rule, Rules
+from pipeline.core.target import Target
+from pipeline.rewrites.padding import PADDING_FOLDED
+from pipeline.targets.openvino import ANYTHING, no_int16
+from pipeline.tflite.checks import not_both_resize_modes
 
-from pipeline.nouns.errors import CompilerError
-from pipeline.nouns.rules import Rule, Rules, Verdict
-from pipeline.nouns.said import how_it_ended, why_it_failed
-from pipeline.nouns.target import Answer, Compiled, Target
-from pipeline.nouns.tflite import Graph, read
-from pipeline.targets.checks import not_both_resize_modes
-from pipeline.targets.litert_aot import installed
-from pipeline.targets.openvino import ANYTHING, INSTALL, no_int16
-from pipeline.targets.rewrites import PADDING_FOLDED
-
-SUFFIX = "_openvino.xml"
-WORKER = Path(__file__).with_name("openvino_ir_worker.py")
-TIMEOUT_SECONDS = 600
 SOURCE = "OpenVINO 2026.3.1, asked op by op; openvino/src/frontends/tensorflow_lite/src/op_table.cpp"
 PLAIN = (
     "ABS ADD ADD_N ARG_MAX ARG_MIN AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND BROADCAST_TO CAST CEIL CONCATENATION"
@@ -42,7 +28,6 @@ PLAIN = (
     " SUM TANH TILE TOPK_V2 TRANSPOSE TRANSPOSE_CONV UNPACK WHERE ZEROS_LIKE"
 ).split()
 
-
 RULES = Rules(
     ops={
         **{op: Rule(ANYTHING, SOURCE) for op in PLAIN},
@@ -53,64 +38,6 @@ RULES = Rules(
     source=SOURCE,
     partitions="whole",
 )
-
-
-def missing() -> str | None:
-    return None if installed("openvino") else f"`{INSTALL}`"
-
-
-def by() -> str:
-    return f"OpenVINO {installed('openvino')}"
-
-
-def worker(*arguments: str, given: str = "") -> str:
-    """What ``openvino_ir_worker`` prints; raises CompilerError with the last line that OpenVINO said."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", str(WORKER), *arguments], input=given, capture_output=True, text=True,
-            errors="replace", timeout=TIMEOUT_SECONDS, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise CompilerError(f"{by()} did not end in {TIMEOUT_SECONDS} s.") from None
-    if done.returncode:
-        raise CompilerError(f"{by()}: {why_it_failed(done.stderr)} ({how_it_ended(done.returncode)}).")
-    return done.stdout
-
-
-def refusals(files: Sequence[Path]) -> list[str | None]:
-    """Of each file what OpenVINO says where it does not take it, else None; raises CompilerError."""
-    return [json.loads(line) for line in worker("check", *map(str, files)).splitlines()]
-
-
-def ask(file: Path, graph: Graph) -> Answer:
-    """It takes a file as a whole or not at all."""
-    if command := missing():
-        return Answer(None, f"OpenVINO is not installed; it needs {command}")
-    try:
-        (refused,) = refusals([file])
-    except CompilerError as error:
-        return Answer(None, str(error))
-    if refused is None:
-        return Answer(tuple(Verdict(op.index, "accelerated", "", by(), by()) for op in graph.ops), by())
-    return Answer(tuple(Verdict(op.index, "refused", refused, by(), by()) for op in graph.ops), by())
-
-
-def compile_file(artifact: Path) -> Compiled:
-    """Writes the IR beside the artifact, whose recipe goes into it; raises CompilerError with what OpenVINO said."""
-    if command := missing():
-        return Compiled(None, f"not compiled: OpenVINO is not installed. It needs {command}. Then repeat this command.")
-    graph = read(artifact.read_bytes(), str(artifact))
-    result = graph.tensors[graph.outputs[0]]
-    scale, zero_point = (result.scale[0], result.zero_point[0]) if result.scale else (0.0, 0)
-    kept = {"recipe": json.dumps(graph.recipe()), "output_scale": repr(scale), "output_zero_point": repr(zero_point)}
-    made = artifact.with_name(f"{artifact.stem}{SUFFIX}")
-    with tempfile.TemporaryDirectory(prefix=".openvino-", dir=artifact.parent) as scratch:
-        written = Path(scratch) / made.name
-        worker("write", str(artifact), str(written), given=json.dumps(kept))
-        for suffix in (".bin", ".xml"):  # the one that is opened last
-            os.replace(written.with_suffix(suffix), made.with_suffix(suffix))
-    return Compiled(made, f"written by {by()}: {made.name}, its weights in {made.with_suffix('.bin').name}")
-
 
 OPENVINO_IR = Target(
     name="openvino-ir",

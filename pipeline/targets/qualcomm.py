@@ -1,18 +1,19 @@
 """Qualcomm's Hexagon (HTP), compiled ahead of time by Qualcomm's QNN libraries through LiteRT's plugin.
 
 The libraries lie in Qualcomm's own SDK package for LiteRT, where its download succeeded, and in onnxruntime-qnn.
-The rules say what the real compiler does with single ops (tests/single_ops.py, tests/npu_ops.py), on SM8650.
+The rules say what the real compiler does with single ops (tests/support/single_ops.py, tests/support/npu_ops.py), on
+SM8650.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.nouns.rules import Check, Rule, Rules
-from pipeline.nouns.tflite import Graph, Op
-from pipeline.targets.checks import ON_THE_HOST, constant, constant_axes, not_both_resize_modes, rank_at_most, sizes
-from pipeline.targets.litert_aot import Vendor, folder_of, installed, target_of
-from pipeline.targets.rewrites import TRANSPOSED_AS_VALID
+from pipeline.compilers.litert_aot import Vendor, folder_of, installed, target_of
+from pipeline.core.graph import Graph, Op
+from pipeline.core.rules import Check, Rule, Rules
+from pipeline.rewrites.convolutions import TRANSPOSED_AS_VALID
+from pipeline.tflite.checks import ON_THE_HOST, constant, constant_axes, not_both_resize_modes, rank_at_most, sizes
 
 PLUGIN_SDK = "2.50"
 """The QAIRT release that ai-edge-litert 2.3.0 was built with (ai-edge-litert-sdk-qualcomm 2.3.0, setup.py)."""

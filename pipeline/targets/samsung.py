@@ -1,18 +1,19 @@
 """Samsung's Exynos NPUs, compiled ahead of time by AI LiteCore through LiteRT's plugin.
 
 The plugin selects every op and then fails at the first that it cannot build. The rules say which those are, by its
-source and as it does it with a stand-in for the SDK (tests/test_vendor_plugins.py). What the SDK itself makes of the
-rest has not been seen. The plugin that ai-edge-litert 2.3.0 ships cannot be loaded: it lacks a symbol of FlatBuffers.
+source and as it does it with a stand-in for the SDK (tests/targets/test_vendor_plugins.py). What the SDK itself makes
+of the rest has not been seen. The plugin that ai-edge-litert 2.3.0 ships cannot be loaded: it lacks a symbol of
+FlatBuffers.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.nouns.rules import Check, Rule, Rules
-from pipeline.nouns.tflite import TYPE_BITS, Graph, Op
-from pipeline.targets.checks import activation, constant, sizes
-from pipeline.targets.litert_aot import NOT_HANDED_ON, Vendor, folder_of, installed, target_of
+from pipeline.compilers.litert_aot import NOT_HANDED_ON, Vendor, folder_of, installed, target_of
+from pipeline.core.graph import TYPE_BITS, Graph, Op
+from pipeline.core.rules import Check, Rule, Rules
+from pipeline.tflite.checks import activation, constant, sizes
 
 PACKAGE = "ai-edge-litert-sdk-samsung"
 SOCS = ("E9965",)

@@ -15,15 +15,16 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.nouns.errors import CompilerError
-from pipeline.nouns.rules import Verdict
-from pipeline.nouns.target import Answer, Target
-from pipeline.nouns.tflite import Graph, Op
-from pipeline.targets.browser import Said, ask_files, missing, version
+from pipeline.compilers.browser import Said, ask_files, missing, version
+from pipeline.compilers.gpu_accelerator import Reply, answer, parse
+from pipeline.core.errors import CompilerError
+from pipeline.core.graph import Graph, Op
+from pipeline.core.rules import Verdict
+from pipeline.core.target import Answer, Target
+from pipeline.rewrites.pools import POOL_AS_DEPTHWISE
+from pipeline.rewrites.resizes import RESIZE_AS_PRODUCTS
 from pipeline.targets.gpu import LANES
 from pipeline.targets.gpu import RULES as ACCELERATOR
-from pipeline.targets.gpu_accelerator import Reply, answer, parse
-from pipeline.targets.rewrites import POOL_AS_DEPTHWISE, RESIZE_AS_PRODUCTS
 
 SOURCE = "@litertjs/core 2.5.3, DATATYPES; its WebGPU accelerator, asked op by op"
 TYPES = ("float32", "int32", "uint8")

@@ -1,0 +1,60 @@
+"""The commands: one file each, loaded when it is called. ``--help`` needs none of them."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from pipeline.cli.options import Main
+
+COMMANDS = {
+    "train": "Train the float parent.",
+    "qat": "Quantization-aware training.",
+    "convert": "Convert to a .tflite file for one target, and check the file against the target's contract.",
+    "calibrate": "Compare ways to calibrate: estimator, choice of images, and their number.",
+    "agree": "Show where the Keras network and the file made from it part, layer by layer.",
+    "evaluate": "Score the float network in Keras, or an artifact in LiteRT, on labelled images.",
+    "bench": "Measure an artifact beside its float parent: accuracy drop and latency, on one device or several.",
+    "inspect": "What a target makes of a .tflite file, ours or not, operator by operator: accelerated, falls back, or"
+    " refused.",
+    "profile": "Where an inference spends its time on this machine's CPU, op by op, beside what the machine could"
+    " attain.",
+    "doctor": "Say of each target and device whether it is ready on this machine, and the one command that makes it"
+    " so.",
+    "list": "List the models, datasets, targets and devices.",
+}
+"""Command → the first line of its help; the file has the command's name (``list_`` for ``list``)."""
+
+
+class Commands(Main):
+    """Loads a command's file when the command is called or its own help is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        file = f"{cmd_name}_" if cmd_name == "list" else cmd_name
+        command: click.Command = getattr(importlib.import_module(f"{__name__}.{file}"), file)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=Commands)
+def main() -> None:
+    """From a Keras segmentation network to a measured 8-bit file.
+
+    Three commands make and measure one, on built-in images unless --data names others:
+
+    \b
+      python cli.py qat                       float training, then quantization-aware training
+      python cli.py convert --target edgetpu  the int8 .tflite file, checked against its target
+      python cli.py bench --device            accuracy drop and latency of that very file
+
+    All of a network's files live in one run directory under runs/. Repeating a command resumes or reuses what is there.
+    """

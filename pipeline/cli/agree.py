@@ -1,0 +1,34 @@
+"""The command `agree`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.cli.options import ARTIFACT_TARGET, JSON, RUN, quiet_tensorflow, say, write_numbers
+from pipeline.cli.resolve import newest_artifact, run_to_use
+from pipeline.report.agreement import show_agreement
+from pipeline.targets import target as find_target
+
+
+@click.command()
+@RUN
+@ARTIFACT_TARGET
+@click.option("--images", type=click.IntRange(1), default=4, show_default=True, help="Validation images to compare on.")
+@JSON
+def agree(run_path: Path | None, target_name: str | None, images: int, json_path: str | None) -> None:
+    """Show where the Keras network and the file made from it part, layer by layer.
+
+    The file runs on LiteRT's reference kernels, the exact ones; the Keras network computes in the same integer
+    arithmetic and, for a second figure, in floating point as in training. Names the first layer that parts, and where.
+    """
+    quiet_tensorflow()
+    from pipeline.measure import agree as agreeing
+
+    if target_name:
+        find_target(target_name)
+    run = run_to_use(run_path, say)
+    agreement = agreeing.agree(run, newest_artifact(run, target_name, say), images, say)
+    write_numbers(json_path, agreement.to_json())
+    show_agreement(agreement)

@@ -1,0 +1,118 @@
+"""The command `bench`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli.options import (
+    ARTIFACT_TARGET,
+    DEVICE_SETTINGS,
+    IMAGES,
+    JSON,
+    MOST_SECONDS,
+    RUN,
+    STEPS,
+    Number,
+    quiet_tensorflow,
+    say,
+    threads_of,
+    write_numbers,
+)
+from pipeline.cli.resolve import float_parent, newest_artifact, run_to_use, to_compare
+from pipeline.core.artifact import output_of
+from pipeline.core.device import Settings
+from pipeline.core.errors import BadSpec
+from pipeline.devices import device
+from pipeline.measure import bench as benching
+from pipeline.measure.timing import PROTOCOLS
+from pipeline.report.measurement import show_heads, show_measurement
+from pipeline.targets import target as find_target
+
+
+@click.command()
+@RUN
+@ARTIFACT_TARGET
+@click.option(
+    "--device", "device_names", is_flag=False, flag_value="best", multiple=True, metavar="[NAME[:SELECTOR]]",
+    help="Where to measure, see `list`; repeat it for several; alone: the best device attached.",
+)  # fmt: skip
+@click.option("--protocol", type=click.Choice(["default", "mlperf"]), default="default", show_default=True,
+              help="mlperf: 1024 inferences and 60 seconds at least.")  # fmt: skip
+@click.option("--runs", type=STEPS, help="Timed inferences at least.  [default: the protocol's]")
+@click.option("--seconds", type=Number(0, MOST_SECONDS), help="Timing at least.  [default: the protocol's]")
+@click.option(
+    "--starts", type=click.IntRange(2, 1000), help="How often each file is started.  [default: the protocol's]"
+)
+@click.option("--threads", default="1", show_default=True, metavar="N[,N...]", help="CPU threads; several: a sweep.")
+@click.option("--vs", "other", type=click.Path(path_type=Path), metavar="FILE|RUN", help="Is it faster than this one?")
+@click.option("--heads", is_flag=True, help="Instead: all its network's ways to a full-size mask.")
+@IMAGES
+@DEVICE_SETTINGS
+@JSON
+@click.option("--max-drop", type=Number(-100, 100), metavar="POINTS", help="Gate: exit 1 when mIoU drops by more.")
+@click.option(
+    "--max-latency-ms",
+    type=Number(0, min_open=True),
+    metavar="MS",
+    help="Gate: exit 1 when the median latency is higher.",
+)
+def bench(
+    run_path: Path | None, target_name: str | None, device_names: tuple[str, ...], protocol: str, runs: int | None,
+    seconds: float | None, starts: int | None, threads: str, other: Path | None, heads: bool, images: int | None,
+    json_path: str | None, max_drop: float | None, max_latency_ms: float | None, **said: Any,
+) -> None:  # fmt: skip
+    """Measure an artifact beside its float parent: accuracy drop and latency, on one device or several.
+
+    Both are scored by one evaluator on the validation images, on the device itself, and timed there in turns. What is
+    measured is the file that ships. The numbers go to a table, to the run's measurements/, and to --json FILE.
+    """
+    if target_name:
+        find_target(target_name)
+    device_names = tuple(dict.fromkeys(device_names or ("best",)))
+    for name in device_names:
+        chosen, selector = device(name)
+        best = "the best device attached: " if name == "best" else ""
+        say(f"device {chosen.name} ({best}{selector or chosen.find()})")
+    run = run_to_use(run_path, say)
+    artifact = newest_artifact(run, target_name, say)
+    given: dict[str, Any] = {"runs": runs, "seconds": seconds, "starts": starts}
+    how = dataclasses.replace(PROTOCOLS[protocol], **{k: v for k, v in given.items() if v is not None})
+    if heads:
+        if len(device_names) > 1 or "," in threads or other or max_drop is not None or max_latency_ms is not None:
+            raise BadSpec("--heads goes with one --device and one number of --threads; without --vs and the gates.")
+        quiet_tensorflow()
+        from pipeline.measure.heads import bench_heads
+
+        compared = bench_heads(
+            run, artifact, device_names[0], Settings(**said), how, threads_of(threads)[0], images, say
+        )
+        saved = benching.save(run, compared, device_names[0] if device_names[0] != "best" else "host")
+        show_heads(compared)
+        say(f"written: {saved}")
+        write_numbers(json_path, compared.to_json())
+        return
+    parent = float_parent(run, artifact)
+    if parent is None:
+        quiet_tensorflow()
+        from pipeline.convert.convert import float_reference
+
+        parent = float_reference(run, *output_of(artifact.recipe), say)
+    against = to_compare(other, target_name, say) if other else None
+    plan = benching.Plan(run, artifact, parent, against, how, threads_of(threads), images=images)
+    measurements = []
+    try:
+        for measurement in benching.bench(plan, device_names, Settings(**said), say):
+            measurements.append(measurement)
+            saved = benching.save(run, measurement)
+            show_measurement(measurement)
+            say(f"written: {saved}")
+    finally:
+        if measurements:
+            numbers = [measurement.to_json() for measurement in measurements]
+            write_numbers(json_path, numbers[0] if len(device_names) == 1 else {"measurements": numbers})
+    for measurement in measurements:
+        benching.check_gates(measurement, max_drop, max_latency_ms)

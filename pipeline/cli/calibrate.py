@@ -1,0 +1,42 @@
+"""The command `calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from calib.estimators import ESTIMATORS
+from pipeline.cli.options import JSON, PER_TENSOR, RUN, quiet_tensorflow, say, write_numbers
+from pipeline.cli.resolve import run_to_use
+from pipeline.report.sweep import show_sweep
+
+
+@click.command()
+@RUN
+@click.option("--calibration", "methods", multiple=True, metavar="NAME", help="One or more.  [default: all]")
+@click.option("--select", "selections", multiple=True, metavar="NAME", help="One or more.  [default: all]")
+@click.option(
+    "--images", "counts", type=click.IntRange(1), multiple=True, default=(8, 32, 100), show_default=True, metavar="N"
+)
+@click.option("--images-from", "folder", metavar="DIR", help="Images without labels in place of the training images.")
+@PER_TENSOR
+@JSON
+def calibrate(
+    run_path: Path | None, methods: tuple[str, ...], selections: tuple[str, ...], counts: tuple[int, ...],
+    folder: str | None, per_tensor: bool, json_path: str | None,
+) -> None:  # fmt: skip
+    """Compare ways to calibrate: estimator, choice of images, and their number.
+
+    Quantizes the float network after training in every combination and scores each int8 file on the validation
+    images. Can be interrupted and repeated. Use what wins with `convert --method ptq --calibration NAME ...`.
+    """
+    quiet_tensorflow()
+    from calib.images import SELECTIONS
+    from pipeline.measure.sweep import sweep
+
+    run = run_to_use(run_path, say)
+    ways = [way for way in SELECTIONS if not (folder and way == "class-balanced")]
+    result = sweep(run, methods or list(ESTIMATORS), selections or ways, counts, per_tensor, folder, say)
+    write_numbers(json_path, result.to_json())
+    show_sweep(result)

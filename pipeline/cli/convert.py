@@ -1,0 +1,140 @@
+"""The command `convert`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli.options import (
+    COMPILER,
+    FORCE,
+    JSON,
+    OUTPUT,
+    OUTPUT_STRIDE,
+    PER_TENSOR,
+    RUN,
+    SOC,
+    calibration_of,
+    calibration_options,
+    quiet_tensorflow,
+    say,
+    tell,
+    write_numbers,
+)
+from pipeline.cli.resolve import run_to_use
+from pipeline.core.calibration import Quantization
+from pipeline.core.errors import BadSpec, CompilerError
+from pipeline.report.inspection import show_made
+from pipeline.targets import target as find_target
+from pipeline.targets import targets
+
+
+def convert_every_target(
+    run_path: Path | None, output: Any, stride: Any, io: Any, asked: Any, rewrites: bool, require_compiled: bool,
+    force: bool, json_path: str | None,
+) -> None:  # fmt: skip
+    """Every target in turn; exit code 1 where one failed."""
+    from pipeline.convert.convert_all import convert_all
+
+    if io:
+        raise BadSpec("--io with --target all: each target has its own input type; leave --io out.")
+    run = run_to_use(run_path, say)
+    made = convert_all(
+        run, targets().values(), say, output=output, stride=stride, asked=asked, rewrites=rewrites, force=force,
+        require_compiled=require_compiled,
+    )  # fmt: skip
+    write_numbers(json_path, {"targets": [one.to_json() for one in made]})
+    show_made(made)
+    failed = [one.target for one in made if one.failed]
+    if failed:
+        raise CompilerError(
+            f"{len(failed)} of {len(made)} targets failed: {', '.join(failed)}; their reasons are above."
+        )
+
+
+@click.command()
+@RUN
+@click.option("--target", "target_name", required=True, metavar="NAME", help="What to convert for, see `list`; `all`.")
+@SOC
+@OUTPUT
+@OUTPUT_STRIDE
+@click.option(
+    "--io",
+    type=click.Choice(["uint8", "int8", "float32"]),
+    help="Input type; integer files give int8 logits and scores.  [default: the target's]",
+)
+@click.option(
+    "--method",
+    "parent_method",
+    type=click.Choice(["qat", "ptq"]),
+    help="QAT network, or the float one quantized after training.  [default: QAT where there is one]",
+)
+@calibration_options
+@PER_TENSOR
+@click.option("--weights", type=click.Choice(["int8", "float16", "float32"]), help="[default: the target's]")
+@click.option("--level", type=int, metavar="N", help="Feature level, for targets that have such (nnapi: 27 to 31).")
+@click.option("--rewrite/--no-rewrite", "rewrites", default=True, help="Replace ops that the target does not take.")
+@click.option(
+    "--approximate",
+    "approximations",
+    multiple=True,
+    metavar="NAME",
+    help="A rewrite that is not equal, measured on the validation images: resize-chain (ethos-u55, ethos-u65).",
+)
+@COMPILER
+@click.option("--require-compiled", is_flag=True, help="Fail when the target's own compiler does not compile the file.")
+@JSON
+@FORCE
+def convert(
+    run_path: Path | None, target_name: str, soc: str | None, output: Any, stride: Any, io: Any,
+    parent_method: str | None, per_tensor: bool, weights: Any, level: int | None, rewrites: bool,
+    approximations: tuple[str, ...],
+    compiler_command: str | None, require_compiled: bool, force: bool, json_path: str | None, **said: Any,
+) -> None:  # fmt: skip
+    """Convert to a .tflite file for one target, and check the file against the target's contract.
+
+    Takes the QAT network; without one, quantizes the float network after training, and says so. The recipe is inside
+    the file as metadata and beside it as JSON. An op that the target does not take is replaced by ops that compute the
+    same, where there are such, and said aloud.
+    """
+    target = None
+    if approximations and not rewrites:
+        raise BadSpec("--approximate is a rewrite, and --no-rewrite makes none: leave one of them out.")
+    if target_name != "all":
+        target = find_target(target_name).with_soc(soc).at_level(level).with_weights(weights)
+        target = target.with_compiler(compiler_command).approximated(approximations)
+    else:
+        for_one = {
+            "--soc": soc, "--level": level, "--weights": weights, "--compiler": compiler_command,
+            "--approximate": approximations or None,
+        }  # fmt: skip
+        if given := [option for option, value in for_one.items() if value is not None]:
+            raise BadSpec(f"{given[0]} goes with one target: name it with --target.")
+    quiet_tensorflow()
+
+    from pipeline.convert import convert as converting
+
+    if target is None:
+        asked = Quantization(parent_method, calibration_of(said), per_tensor)
+        convert_every_target(run_path, output, stride, io, asked, rewrites, require_compiled, force, json_path)
+        return
+    if json_path:
+        raise BadSpec("--json goes with --target all: the recipe of a single artifact lies beside it as JSON already.")
+    if not rewrites:
+        target = dataclasses.replace(target, rewrites=())
+    run = run_to_use(run_path, say)
+    if target.advice:
+        say(f"note: {target.advice}")
+    asked = Quantization(parent_method, calibration_of(said), per_tensor)
+    output, stride = converting.output_and_stride(run, target, output, stride, io, say)
+    artifact = converting.convert(run, target, say, output=output, stride=stride, io=io, asked=asked, force=force)
+    run.name_target(target.name)
+    converting.float_reference(run, output, stride, say)
+    size_mib = artifact.path.stat().st_size / (1 << 20)
+    tell(f"{artifact.path}  {size_mib:.2f} MiB  {artifact.recipe['method']}, checked")
+    artifact, compiled = converting.compile_artifact(artifact, target, require_compiled, say)
+    if compiled is not None:
+        tell(compiled.note)

@@ -1,0 +1,49 @@
+"""The command `evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.cli.options import ARTIFACT_TARGET, IMAGES, JSON, RUN, quiet_tensorflow, say, write_numbers
+from pipeline.cli.resolve import newest_artifact, run_to_use
+from pipeline.data import dataset_of
+from pipeline.data.decoded import Decoded
+from pipeline.measure.score import on_this_machine, score_masks
+from pipeline.report.score import show_score
+from pipeline.targets import target as find_target
+
+
+@click.command()
+@RUN
+@click.option(
+    "--weights", type=click.Choice(["float", "artifact"]), default="artifact", show_default=True, help="Which to score."
+)
+@ARTIFACT_TARGET
+@click.option("--split", type=click.Choice(["val", "train"]), default="val", show_default=True)
+@IMAGES
+@JSON
+def evaluate(
+    run_path: Path | None, weights: str, target_name: str | None, split: str, images: int | None, json_path: str | None
+) -> None:
+    """Score the float network in Keras, or an artifact in LiteRT, on labelled images."""
+    quiet_tensorflow()
+    from pipeline.convert import parent
+    from pipeline.train.train import keras_infer
+
+    if target_name:
+        find_target(target_name)
+    run = run_to_use(run_path, say)
+    dataset = dataset_of(run)
+    decoded = Decoded(dataset.splits[split])
+    if weights == "float":
+        what = run.float_dir / "best.weights.h5"
+        score = score_masks(decoded, keras_infer(parent.load_float(run, what)), dataset.classes, images)
+    else:
+        artifact = newest_artifact(run, target_name, say)
+        what = artifact.path
+        with on_this_machine(artifact.path, run.preprocessing, run.config.model.resize) as infer:
+            score = score_masks(decoded, infer, dataset.classes, images)
+    show_score(score, f"{what} on {score.images} {split} images of {run.config.data}")
+    write_numbers(json_path, {"what": str(what), "split": split, **score.to_json()})

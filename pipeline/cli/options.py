@@ -1,0 +1,256 @@
+"""What the commands share: their options, and errors as one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.core.errors import BadSpec, SegquantError
+from pipeline.core.files import write_new
+from pipeline.core.printable import printable
+
+
+class Main(click.Group):
+    """Turns every error a user can meet into one sentence and its exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SegquantError as error:
+            say(f"error: {error.message}")
+            for line in error.details:
+                say(f"  {line}")
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            say("interrupted: repeat the command to go on where it stopped.")
+            ctx.exit(130)
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            say(f"error: {error.strerror or error}{where}: free space or correct the path, and repeat.")
+            ctx.exit(2)
+        except click.UsageError as error:
+            lines = "\n".join(map(printable, error.message.split("\n")))
+            if lines != error.message:  # what was typed is quoted
+                raise click.UsageError(lines, error.ctx) from None
+            raise
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            log = Path(tempfile.gettempdir()) / f"segquant-error-{os.getpid()}.log"
+            log.write_text(traceback.format_exc())
+            say(f"error: unexpected {type(error).__name__}, a defect of ours: please report {log}.")
+            ctx.exit(70)
+
+
+def quiet_tensorflow() -> None:
+    """Loads TensorFlow without the start-up lines that its C++ part writes whatever the log level."""
+    import warnings
+
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+        tf.constant(0)
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+    tf.get_logger().setLevel("ERROR")
+    warnings.filterwarnings("ignore", module="tensorflow|tf_keras|tensorflow_model_optimization")
+
+
+def say(message: str) -> None:
+    """One line on standard error, whatever names and last words it carries."""
+    click.echo(printable(message), err=True)
+
+
+def tell(result: str) -> None:
+    """One line on standard output: what the command was called for."""
+    click.echo(printable(result))
+
+
+class OutputFile(click.ParamType):
+    """Where a command writes what --json asks for: a file, a device or a pipe, or - for standard output.
+
+    What cannot be written to is refused before the command works for it.
+    """
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value:
+            self.fail("an empty name: name a file, or - for standard output.", param, ctx)
+        path = Path(value)
+        if value in STANDARD_OUTPUT:
+            if ctx is not None and STDOUT not in ctx.meta:  # tables go to standard error, so that it is JSON alone
+                ctx.meta[STDOUT] = sys.stdout
+                ctx.with_resource(contextlib.redirect_stdout(sys.stderr))
+            return "-"
+        if path.is_dir():
+            self.fail(f"{value} is a folder: name a file in it.", param, ctx)
+        there = next((each for each in (path, *path.absolute().parents) if each.exists()), path)
+        if not os.access(there, os.W_OK) or (there != path and not there.is_dir()):
+            self.fail(f"{value} cannot be written: {there} is not writable; name another file.", param, ctx)
+        return str(value)
+
+
+def write_numbers(destination: str | None, numbers: dict[str, Any]) -> None:
+    """What --json asks for; ``destination`` as OutputFile gives it."""
+    if destination is None:
+        return
+    text = json.dumps(numbers, indent=1) + "\n"
+    if destination == "-":
+        stdout = click.get_current_context().meta[STDOUT]
+        stdout.write(text)
+        stdout.flush()
+    else:
+        write_new(Path(destination), text)
+
+
+class Number(click.FloatRange):
+    """A finite number in a range: neither nan nor inf passes."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+STDOUT = "segquant.stdout"
+MOST_STEPS, MOST_IMAGES, MOST_SECONDS = 10_000_000, 4096, 7 * 86_400
+"""Of a training, in a batch, and of waiting or measuring."""
+MOST_SEED = 2**31 - 2
+"""Augmentation draws from an int32, and QAT takes the next seed after the run's."""
+STEPS, BATCH = click.IntRange(1, MOST_STEPS), click.IntRange(1, MOST_IMAGES)
+PROFILED = click.IntRange(4, 1_000_000)
+LEARNING_RATE = Number(0, 100, min_open=True)
+
+RUN = click.option(
+    "--run",
+    "run_path",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Run directory; by default the latest run.",
+)
+NEW_RUN = [
+    click.option("--model", "network", metavar="NAME", help="Network, see `list`.  [default: fast-scnn]"),
+    click.option("--data", metavar="NAME[:DIR]", help="Dataset, see `list`, such as camvid:DIR.  [default: synthetic]"),
+    click.option("--size", metavar="HEIGHTxWIDTH", help="Input size, such as 360x480.  [default: the dataset's]"),
+    click.option("--seed", type=click.IntRange(0, MOST_SEED), help="Of weights, order and augmentation.  [default: 0]"),
+    click.option("--alpha", type=Number(), help="Width multiplier of all channels.  [default: 1]"),
+    click.option(
+        "--resize", type=click.Choice(["align_corners", "half_pixel"]),
+        help="Bilinear convention, fixed for the network's life.  [default: align_corners]",
+    ),
+    click.option("--batch-norm/--no-batch-norm", default=None, help="[default: on]"),
+    click.option("--l2", type=Number(0, 1000), help="L2 regularisation of kernels.  [default: 0]"),
+    click.option("--dropout", type=Number(0, 1, max_open=True), help="Dropout rate.  [default: 0.1]"),
+    click.option("--encoder-weights", metavar="FILE|imagenet", help="VGG16 weights for the FCN8 encoder."),
+]  # fmt: skip
+FORCE = click.option("--force", is_flag=True, help="Replace what is there (a training is set aside, not deleted).")
+OUTPUT = click.option(
+    "--output", type=click.Choice(["logits", "scores", "mask"]), default="logits", show_default=True,
+    help="What the file gives: logits, softmax scores, or an int32 argmax mask.",
+)  # fmt: skip
+OUTPUT_STRIDE = click.option(
+    "--output-stride", "stride", type=click.Choice(["8", "4", "2", "1"]),
+    callback=lambda _, __, said: said and int(said),
+    help="Pixels, along each axis, for one sample of the output: 8 spares resizing the logits, and the mask is made of"
+    " them outside the network.  [default: 1; for a mask on cpu 8, with C code that makes it]",
+)  # fmt: skip
+JSON = click.option(
+    "--json", "json_path", type=OutputFile(), metavar="FILE", help="Write the numbers here; - is standard output."
+)
+ARTIFACT_TARGET = click.option(
+    "--target",
+    "target_name",
+    metavar="NAME",
+    help="Whose artifact.  [default: the one that `convert` was last given by name, else cpu]",
+)  # fmt: skip
+SOC = click.option(
+    "--soc", metavar="NAME", help="System on chip, for targets that compile for one.  [default: the target's first]"
+)
+IMAGES = click.option("--images", type=click.IntRange(1), help="Score only the first N images.  [default: all]")
+
+CALIBRATION = [
+    click.option(
+        "--calibration", "method", metavar="NAME", help="How ranges are estimated, see `list`.  [default: min-max]"
+    ),
+    click.option("--select", "selection", metavar="NAME", help="How images are chosen, see `list`.  [default: random]"),
+    click.option("--images", type=click.IntRange(1), help="How many images to calibrate on.  [default: 100]"),
+    click.option(
+        "--images-from", "folder", metavar="DIR", help="Images without labels to use in place of the training images."
+    ),
+]  # fmt: skip
+PER_TENSOR = click.option(
+    "--per-tensor", is_flag=True, help="One scale for each kernel, for chips that take no other; costs accuracy."
+)
+COMPILER = click.option(
+    "--compiler", "compiler_command", metavar="COMMAND",
+    help="Starts the target's compiler (edgetpu), here or elsewhere: 'ssh HOST edgetpu_compiler',"
+    " 'docker run --rm IMAGE edgetpu_compiler'.",
+)  # fmt: skip
+PARENT = click.option(
+    "--parent", type=click.Path(path_type=Path), metavar="PATH",
+    help="Float weights of the same network to start from instead of training: a run's best.weights.h5, or the .h5,"
+    " .weights.h5, .keras, SavedModel or checkpoint that Keras wrote.",
+)  # fmt: skip
+
+
+def DEVICE_SETTINGS(command: Any) -> Any:
+    for option in (
+        click.option("--remote-python", metavar="PATH", help="Behind ssh: the Python that has ai-edge-litert."),
+        click.option(
+            "--delegate-library", metavar="FILE", help="On the device's side: the delegate, where it is not found."
+        ),
+        click.option(
+            "--benchmark-binary", type=click.Path(path_type=Path), metavar="FILE",
+            help="LiteRT's benchmark_model built for the device.  [default: fetched once, android]",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def threads_of(text: str) -> tuple[int, ...]:
+    """'1,2,4' → (1, 2, 4); raises BadSpec."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and 1 <= int(part) <= 64 for part in parts):
+        raise BadSpec(f"--threads {text}: give numbers from 1 to 64, such as 1 or 1,2,4.")
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def calibration_options(command: Any) -> Any:
+    for option in reversed(CALIBRATION):
+        command = option(command)
+    return command
+
+
+def calibration_of(said: dict[str, Any]) -> Any:
+    """What was said of calibration, or None where nothing was."""
+    from pipeline.core.calibration import Calibration
+
+    given = {k: v for k, v in said.items() if v is not None}
+    return Calibration(**given) if given else None
+
+
+def new_run_options(command: Any) -> Any:
+    for option in reversed(NEW_RUN):
+        command = option(command)
+    return command

@@ -1,0 +1,39 @@
+"""The command `profile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.cli.options import ARTIFACT_TARGET, JSON, PROFILED, RUN, say, write_numbers
+from pipeline.cli.resolve import newest_artifact, run_to_use
+from pipeline.measure.profile import profile as measure
+from pipeline.report.profile import show_profile
+from pipeline.targets import target as find_target
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@RUN
+@ARTIFACT_TARGET
+@click.option("--runs", type=PROFILED, default=100, show_default=True, help="Inferences with the profiler.")
+@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="CPU threads.")
+@click.option("--all", "every_op", is_flag=True, help="Show every op, however short.")
+@JSON
+def profile(
+    file: Path | None, run_path: Path | None, target_name: str | None, runs: int, threads: int, every_op: bool,
+    json_path: str | None,
+) -> None:  # fmt: skip
+    """Where an inference spends its time on this machine's CPU, op by op, beside what the machine could attain.
+
+    FILE is any .tflite file; without it, the run's artifact. Times are from the runtime's own
+    profiler; MACs and bytes are counted from the file; peaks are measured in the same runtime.
+    """
+    if target_name:
+        find_target(target_name)
+    if file is None:
+        file = newest_artifact(run_to_use(run_path, say), target_name, say).path
+    result = measure(file, threads, runs)
+    write_numbers(json_path, result.to_json())
+    show_profile(result, every_op)

@@ -1,0 +1,110 @@
+"""The command `qat`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli.options import (
+    BATCH,
+    FORCE,
+    LEARNING_RATE,
+    PARENT,
+    PER_TENSOR,
+    RUN,
+    STEPS,
+    Number,
+    calibration_of,
+    calibration_options,
+    new_run_options,
+    quiet_tensorflow,
+    say,
+)
+from pipeline.cli.resolve import Wanted, run_to_train
+from pipeline.cli.train import train_float_parent
+from pipeline.core.calibration import Calibration
+from pipeline.core.errors import BadSpec
+from pipeline.data import open_dataset
+
+
+@click.command()
+@RUN
+@new_run_options
+@PARENT
+@click.option("--steps", type=STEPS, help="Weight updates of the QAT.  [default: the dataset's]")
+@click.option(
+    "--float-steps", type=STEPS, metavar="N",
+    help="Weight updates of the float parent, where it is trained first.  [default: the dataset's]",
+)  # fmt: skip
+@click.option("--batch", type=BATCH, default=8, show_default=True, help="Images per step.")
+@click.option("--learning-rate", type=LEARNING_RATE, help="Peak of the QAT.  [default: the dataset's]")
+@click.option(
+    "--labels/--no-labels", default=True, show_default=True, help="Without: learns from the float parent alone."
+)
+@click.option(
+    "--distil", type=Number(0, 1e6), default=10.0, show_default=True, help="Weight of the float parent's say."
+)
+@click.option("--ranges", type=click.Choice(["learned", "frozen"]), default="learned", show_default=True)
+@click.option(
+    "--freeze-statistics", type=Number(0, 1), default=0.0, show_default=True, metavar="SHARE",
+    help="After this share of the steps batch norm's statistics stay as they are; 0: the parent's, always.",
+)  # fmt: skip
+@click.option("--evaluations", type=STEPS, help="Checkpoints to choose from.  [default: one in 50 steps]")
+@PER_TENSOR
+@calibration_options
+@click.option("--control", is_flag=True, help="The same training in float: what the steps alone bring.")
+@FORCE
+def qat(
+    run_path: Path | None, parent: Path | None, steps: int | None, float_steps: int | None, batch: int,
+    learning_rate: float | None, labels: bool, distil: float, ranges: str, freeze_statistics: float,
+    evaluations: int | None, per_tensor: bool, method: str | None, selection: str | None, images: int | None,
+    folder: str | None, control: bool, encoder_weights: str | None, force: bool, **wanted: Any,
+) -> None:  # fmt: skip
+    """Quantization-aware training.
+
+    Starts from the float parent's weights, which it trains first when there are none, and from ranges calibrated on
+    training images. The checkpoint is chosen by scoring the int8 files that they convert to, on a fifth of the training
+    images (40 at most), which are held out. The best one must gain more there than luck would in one training of 20
+    (5 %, by the standard error of the gain and the number of checkpoints), else the start is kept; so it is where too
+    few images are held out to tell: fewer than 5 with one checkpoint, 7 with four. The validation images are only
+    reported on.
+    """
+    quiet_tensorflow()
+    from pipeline.train.adopt import adopt
+    from pipeline.train.feed import Augmentation
+    from pipeline.train.fit import Schedule
+    from pipeline.train.qat import Settings
+    from pipeline.train.qat import qat as train_quantized
+    from pipeline.train.train import defaults_of, float_training
+
+    if parent is not None and float_steps is not None:
+        raise BadSpec("--float-steps is for training a float parent, and --parent gives one: leave one of them out.")
+    run = click.get_current_context().with_resource(run_to_train(run_path, Wanted(**wanted), say))
+    defaults = defaults_of(run)
+    steps = steps or defaults.qat_steps
+    schedule = Schedule(
+        steps, batch, learning_rate or defaults.qat_learning_rate, evaluations=evaluations or max(1, steps // 50),
+        labels=labels, distil=distil, statistics_until=freeze_statistics,
+    )  # fmt: skip
+    said = {"method": method, "selection": selection, "images": images, "folder": folder}
+    how = Settings(
+        Augmentation(defaults.scale, True, defaults.colour), calibration_of(said) or Calibration(), per_tensor,
+        ranges == "learned", control,
+    )  # fmt: skip
+    if parent is not None:
+        adopt(run, parent, say)
+    elif (missing := float_training(run, float_steps, batch, encoder_weights)) is not None:
+        count = len(open_dataset(run.config.data).splits["train"])
+        say(
+            "there is no float parent in this run: training it first. Plan:"
+            f" {missing.schedule.steps} float steps (--float-steps), then {steps} {'control' if control else 'QAT'}"
+            f" steps (--steps), on {count} training images. How long that takes is said after the first steps of each."
+        )
+        train_float_parent(run, missing.schedule, missing.encoder_weights, False)
+    result = train_quantized(run, schedule, how, say, force=force)
+    what = "float control: val mIoU" if control else "QAT network: val mIoU of its int8 file"
+    say(f"{what} {result['val_miou_percent']:.2f} %, {result['seconds']:.0f} s")
+    if not control:
+        say(f"next: python cli.py convert --target cpu{f' --run {run.path}' if run_path else ''}")

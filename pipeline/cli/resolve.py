@@ -1,0 +1,189 @@
+"""Finds the run and the artifact that a command works on, or makes the run."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.artifact import Artifact, output_of
+from pipeline.core.compared import Other
+from pipeline.core.errors import BadSpec, RunError
+from pipeline.core.files import sha256
+from pipeline.core.graph import Graph
+from pipeline.core.run import FILE, RUNS, Run, create, latest, new_path, open_run
+from pipeline.core.spec import ModelSpec, parse_size
+from pipeline.data import open_dataset, source_of
+from pipeline.targets import targets
+from pipeline.tflite.artifact import open_artifact
+from pipeline.tflite.read import read
+
+Say = Callable[[str], None]
+
+DEFAULTS = {"network": "fast-scnn", "data": "synthetic", "seed": 0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What the user said of a run; None where nothing was said."""
+
+    network: str | None = None
+    data: str | None = None
+    size: str | None = None
+    seed: int | None = None
+    alpha: float | None = None
+    resize: str | None = None
+    batch_norm: bool | None = None
+    l2: float | None = None
+    dropout: float | None = None
+
+    def differences(self, run: Run) -> list[str]:
+        """What was said that the run is not, in words."""
+        spec = dataclasses.asdict(run.config.model)
+        is_now = {**spec, "data": run.config.data, "size": run.config.model.size, "seed": run.config.seed}
+        size = "x".join(map(str, parse_size(self.size))) if self.size else None
+        said = {**dataclasses.asdict(self), "size": size}
+        return [f"{k} {is_now[k]}, not {v}" for k, v in said.items() if v is not None and is_now[k] != v]
+
+
+@contextlib.contextmanager
+def run_to_train(path: Path | None, wanted: Wanted, say: Say) -> Iterator[Run]:
+    """The run at ``path``, or the latest one, when it is what was asked for; else a new one.
+
+    A new one goes again where nothing was trained in it. Raises RunError when ``path`` is a run of something else, and
+    the errors of the spec and the dataset.
+    """
+    run, new = _found_or_made(path, wanted, say)
+    try:
+        yield run
+    finally:
+        if new:
+            _remove_if_empty(run)
+
+
+def _remove_if_empty(run: Run) -> None:
+    """Removes a run that holds nothing but what it is to be, and the folders that were made for it."""
+    files = [file for file in run.path.rglob("*") if not file.is_dir()]
+    if any(file.name not in (FILE, "settings.json") for file in files):
+        return
+    for file in files:
+        file.unlink()
+    with contextlib.suppress(OSError):
+        for folder in sorted((f for f in run.path.rglob("*") if f.is_dir()), reverse=True):
+            folder.rmdir()
+        run.path.rmdir()
+        if run.path.parent.name == RUNS.name:
+            run.path.parent.rmdir()
+
+
+def _found_or_made(path: Path | None, wanted: Wanted, say: Say) -> tuple[Run, bool]:
+    """The run, and whether it is new."""
+    import models  # brings TensorFlow, which commands on an existing run may not need
+
+    if wanted.network:
+        models.network(wanted.network)
+    if path is not None and (path / FILE).exists():
+        run = open_run(path)
+        if differences := wanted.differences(run):
+            raise RunError(f"{path} is a run of {'; '.join(differences)}: leave those options out or name a new --run.")
+        say(f"run {run.path}")
+        return run, False
+    there = latest() if path is None else None
+    if there is not None and not wanted.differences(there):
+        say(f"run {there.path} (the latest)")
+        return there, False
+    run = _create(path, wanted)
+    say(f"run {run.path} (new)")
+    return run, True
+
+
+def _create(path: Path | None, wanted: Wanted) -> Run:
+    said: dict[str, Any] = {**DEFAULTS, **{k: v for k, v in dataclasses.asdict(wanted).items() if v is not None}}
+    data, seed, size = said.pop("data"), said.pop("seed"), said.pop("size", None)
+    if size is not None:
+        parse_size(size)
+    dataset = open_dataset(data)  # first: a folder that is not there is no question of size
+    size = size or source_of(data).training.size
+    if size is None:
+        raise BadSpec(f"dataset {data!r} has images of any size: say the network's with --size HEIGHTxWIDTH.")
+    height, width = parse_size(size)
+    import models
+
+    spec = ModelSpec(height=height, width=width, num_classes=len(dataset.classes), **said)
+    models.check_size(spec)
+    return create(path or new_path(spec, data), spec, data, dataset.classes, dataset.colours, seed)
+
+
+def run_to_use(path: Path | None, say: Say) -> Run:
+    """The run at ``path``, or the latest one; raises RunError when there is none."""
+    run = open_run(path) if path is not None else latest()
+    if run is None:
+        raise RunError("there is no run yet: run `python cli.py qat` first.")
+    say(f"run {run.path}" + ("" if path else " (the latest)"))
+    return run
+
+
+def newest_artifact(run: Run, target: str | None, say: Say) -> Artifact:
+    """The artifact of ``target`` that was converted last. Without ``target``, said aloud: of the one that `convert` was
+    last given by name, else of cpu, else the newest of all.
+
+    Raises RunError when there is none.
+    """
+    folder = run.path / "artifacts"
+    suffixes = tuple(each.compiled_suffix for each in targets().values() if each.compiled_suffix)
+    found = [
+        path
+        for path in folder.glob(f"{target or '*'}/*.tflite")
+        if path.parent.name != "float32" and not path.name.endswith(suffixes)
+    ]
+    if not found:
+        what = f"no artifact for target {target}" if target else "no artifact"
+        raise RunError(f"{run.path} has {what} yet: run `python cli.py convert --target {target or 'cpu'}` first.")
+    chosen = target or _default_target(run, {path.parent.name for path in found})
+    path = max((each for each in found if each.parent.name == chosen), key=lambda path: path.stat().st_mtime_ns)
+    if target is None:
+        others = len({each.parent.name for each in found}) - 1
+        more = f"; {others} other target{'s' if others > 1 else ''}: --target NAME" if others else ""
+        say(f"artifact {path.relative_to(run.path)} (target {chosen}{more})")
+    return open_artifact(path)
+
+
+def _default_target(run: Run, there: set[str]) -> str:
+    named = run.named_target()
+    if named in there:
+        return str(named)
+    if "cpu" in there:
+        return "cpu"
+    newest = max((run.artifacts(name) for name in there), key=lambda folder: folder.stat().st_mtime_ns)
+    return newest.name
+
+
+def float_parent(run: Run, artifact: Artifact) -> Artifact | None:
+    """The float parent as a file with the same output as ``artifact``; None where it has not been converted yet."""
+    checkpoint = sha256(run.float_dir / "best.weights.h5")
+    for path in (run.path / "artifacts" / "float32").glob("*.tflite"):
+        found = open_artifact(path)
+        if output_of(found.recipe) == output_of(artifact.recipe) and found.recipe["parent"]["sha256"] == checkpoint:
+            return found
+    return None
+
+
+def to_compare(path: Path, target: str | None, say: Say) -> Other:
+    """What --vs names: a .tflite file, or a run, whose newest artifact (for ``target``) it is."""
+    if (path / FILE).is_file():
+        artifact = newest_artifact(open_run(path), target, say)
+        shape = _image_shape(read(artifact.path.read_bytes(), str(artifact.path)))
+        return Other(artifact.path, artifact.sha256, artifact.recipe["target"], shape)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"--vs {path} cannot be read ({error.strerror}): name a .tflite file or a run.") from None
+    graph = read(data, str(path))
+    recipe = graph.recipe() or {}
+    return Other(path, sha256(data), str(recipe.get("target", "cpu")), _image_shape(graph))
+
+
+def _image_shape(graph: Graph) -> tuple[int, ...]:
+    return graph.tensors[graph.inputs[0]].shape if graph.inputs else ()

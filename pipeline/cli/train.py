@@ -1,0 +1,54 @@
+"""The command `train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli.options import BATCH, FORCE, LEARNING_RATE, PARENT, RUN, STEPS, new_run_options, quiet_tensorflow, say
+from pipeline.cli.resolve import Wanted, run_to_train
+
+
+def train_float_parent(run: Any, schedule: Any, encoder: str | None, force: bool) -> None:
+    from pipeline.train.feed import Augmentation
+    from pipeline.train.train import defaults_of
+    from pipeline.train.train import train as train_float
+
+    defaults = defaults_of(run)
+    result = train_float(
+        run, schedule, Augmentation(defaults.scale, True, defaults.colour), say, encoder_weights=encoder, force=force
+    )
+    say(
+        f"float network: val mIoU {result['best_val_miou_percent']:.2f} % (best of {len(result['history'])}"
+        f" evaluations), last {result['last_val_miou_percent']:.2f} %, {result['seconds']:.0f} s"
+    )
+
+
+@click.command()
+@RUN
+@new_run_options
+@click.option("--steps", type=STEPS, help="Weight updates.  [default: the dataset's]")
+@click.option("--batch", type=BATCH, default=8, show_default=True, help="Images per step.")
+@click.option("--learning-rate", type=LEARNING_RATE, help="Peak; decays polynomially to 0.  [default: the dataset's]")
+@PARENT
+@FORCE
+def train(
+    run_path: Path | None, parent: Path | None, steps: int | None, batch: int, learning_rate: float | None,
+    encoder_weights: str | None, force: bool, **wanted: Any,
+) -> None:  # fmt: skip
+    """Train the float parent.
+
+    Uses the latest run when it is what the options ask for, else makes a new one. Polynomial decay, class-weighted
+    cross entropy with a soft Jaccard loss; keeps the best and the last checkpoint. Ctrl-C and repeat to go on later.
+    """
+    quiet_tensorflow()
+    from pipeline.train.adopt import adopt
+    from pipeline.train.train import float_schedule
+
+    run = click.get_current_context().with_resource(run_to_train(run_path, Wanted(**wanted), say))
+    if parent is not None:
+        adopt(run, parent, say)
+    else:
+        train_float_parent(run, float_schedule(run, steps, batch, learning_rate), encoder_weights, force)

@@ -1,0 +1,1 @@
+"""Drivers of the vendors' compilers and runtimes, which say what becomes of each op."""

@@ -1,0 +1,181 @@
+"""Drives LiteRT.js in a headless Chromium: a page of ours takes files from a local server and reports back to it.
+
+The server isolates the page (COOP and COEP), without which a browser gives it no shared memory. WebGPU runs on
+SwiftShader, in software: which ops it takes does not depend on that, its speed does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import http.server
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.core.errors import CompilerError
+
+HOME = Path(__file__).resolve().parents[2] / "web"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+INSTALL_BROWSER = "sudo apt-get install --no-install-recommends chromium"
+INSTALL_NPM = "pip install -r requirements-web.txt"
+INSTALL_PACKAGE = "npm ci --prefix web"
+TIMEOUT_SECONDS = 180
+"""For one file; software WebGPU needs about 10 s for the networks here."""
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",  # which needs user namespaces or setuid; the browser loads nothing but our own page
+    "--disable-dev-shm-usage", "--enable-unsafe-webgpu", "--enable-features=Vulkan", "--use-webgpu-adapter=swiftshader",
+)  # fmt: skip
+TYPES = {".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm", "": "application/octet-stream"}
+Backend = Literal["wasm", "webgpu"]
+
+
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that is ended leaves connections behind: no news."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Said:
+    """What LiteRT.js did with one file.
+
+    Attributes:
+      error: empty where it compiled, and ran if it was to.
+      log: its messages, a line each.
+      output: of a run.
+    """
+
+    error: str
+    log: str
+    output: np.ndarray | None = None
+
+
+def browser() -> str | None:
+    return next((found for name in BROWSERS if (found := shutil.which(name))), None)
+
+
+def missing() -> str | None:
+    if browser() is None:
+        return INSTALL_BROWSER
+    if (HOME / "node_modules/@litertjs/core/package.json").is_file():
+        return None
+    if shutil.which("npm"):
+        return INSTALL_PACKAGE
+    beside = Path(sys.executable).with_name("npm")
+    return f"{beside.parent}/{INSTALL_PACKAGE}" if beside.is_file() else f"{INSTALL_NPM} && {INSTALL_PACKAGE}"
+
+
+def version() -> str:
+    """Of LiteRT.js, as installed."""
+    package = HOME / "node_modules/@litertjs/core/package.json"
+    return f"LiteRT.js {json.loads(package.read_text())['version']}"
+
+
+def ask_files(files: Sequence[Path], on: Backend, image: np.ndarray | None = None) -> list[Said]:
+    """What LiteRT.js says of each file; with ``image``, which every one must take, it runs them too.
+
+    Raises CompilerError where the browser or the package is missing, or the browser does not start.
+    """
+    needed = missing()
+    if needed:
+        raise CompilerError(f"LiteRT.js cannot be asked here: `{needed}` makes it possible.")
+    found: list[Said] = []
+    while len(found) < len(files):  # once, but for a file that ends the tab
+        found += _session(files[len(found) :], on, image)
+    return found
+
+
+def _session(files: Sequence[Path], on: Backend, image: np.ndarray | None) -> list[Said]:
+    """One browser: replies up to the first file that it does not answer."""
+    replies: queue.Queue[tuple[int, dict[str, Any]]] = queue.Queue()
+    outputs: dict[int, bytes] = {}
+    jobs = iter([{"id": i, "on": on, "run": image is not None} for i in range(len(files))])
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        extensions_map = TYPES
+
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given, directory=str(HOME))
+
+        def end_headers(self) -> None:
+            self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+            self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+            self.send_header("Cache-Control", "no-store")
+            super().end_headers()
+
+        def log_message(self, format: str, *given: Any) -> None:
+            pass
+
+        def send(self, data: bytes, status: int = 200) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def do_GET(self) -> None:
+            _, kind, *rest = self.path.split("/")
+            if kind == "job":
+                job = next(jobs, None)
+                self.send(json.dumps(job).encode() if job else b"", 200 if job else 204)
+            elif kind == "model":
+                self.send(files[int(rest[0])].read_bytes())
+            elif kind == "input" and image is not None:
+                self.send(np.ascontiguousarray(image).tobytes())
+            else:
+                super().do_GET()
+
+        def do_POST(self) -> None:
+            _, kind, number = self.path.split("/")
+            data = self.rfile.read(int(self.headers["Content-Length"]))
+            if kind == "output":
+                outputs[int(number)] = data
+            else:
+                replies.put((int(number), json.loads(data)))
+            self.send(b"", 204)  # then only: what the page sends next comes in another thread
+
+    found: list[Said] = []
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with _opened(f"http://127.0.0.1:{server.server_port}/page.html") as process:
+            for _ in files:
+                try:
+                    number, reply = replies.get(timeout=TIMEOUT_SECONDS)
+                except queue.Empty:
+                    if process.poll() is not None and not found:
+                        raise CompilerError(f"{browser()} ended at once (exit code {process.returncode}).") from None
+                    found.append(Said(f"no answer in {TIMEOUT_SECONDS} s", ""))
+                    break
+                made = None
+                if number in outputs:
+                    made = np.frombuffer(outputs[number], reply["dtype"])
+                found.append(Said(reply.get("error", ""), "\n".join(reply["said"]), made))
+        server.shutdown()
+    return found
+
+
+@contextlib.contextmanager
+def _opened(address: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A browser with a profile of its own, which goes with it."""
+    with tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True) as profile:
+        process = subprocess.Popen(
+            [browser() or BROWSERS[0], *FLAGS, f"--user-data-dir={profile}", address],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # its group: it starts processes of its own
+            process.wait()

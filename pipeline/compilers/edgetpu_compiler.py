@@ -1,0 +1,168 @@
+"""Drives edgetpu_compiler, Coral's closed-source compiler for the Edge TPU, and reads its report.
+
+Its last version is 16.0.384591198. The report's form: coral.ai/docs/edgetpu/compiler, and logs that users published in
+google-coral/edgetpu issues #31, #631 and #845.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+from pathlib import Path
+
+from pipeline.compilers.elsewhere import Program, program
+from pipeline.compilers.twin import verdicts_of_twin
+from pipeline.core.errors import CompilerError, SegquantError
+from pipeline.core.files import write_atomically
+from pipeline.core.graph import Graph
+from pipeline.core.target import Answer, Compiled, Target
+from pipeline.tflite.read import read
+
+COMPILER = "edgetpu_compiler"
+COMPILED_OP = "edgetpu-custom-op"
+TIMEOUT_SECONDS = 600
+SMALLEST_RESULT_BYTES = 4096
+"""A failed run can leave a stub of about 1 KB and still exit 0."""
+MAPPED = "Mapped to Edge TPU"
+INTERMITTENT = "Internal compiler error"
+ADVICE = {
+    "not quantized": "it takes int8 files only: convert with `--target edgetpu`",
+    "Didn't find op": "an op is newer than the compiler: `inspect --target edgetpu` names it",
+    "large activation tensors": "an activation does not fit the chip: use a smaller --size",
+    "timeout": "it gave up: a smaller network, or its own option -t with more seconds",
+    "dynamic-sized": "a tensor has no fixed size: convert with `--target edgetpu`, which fixes the batch",
+    INTERMITTENT: "it can succeed when repeated; it was tried twice",
+}
+"""What the compiler says → what to do. Its texts: google-coral/edgetpu issues, and version 16 itself."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What the compiler prints of a success.
+
+    Attributes:
+      ops: (op, count, status) rows; one op can have several.
+      cached, left, streamed: on-chip memory that parameters use, that remains, and off-chip memory that streams in each
+        inference, as the compiler prints them (``'5.90MiB'``); empty where it says nothing.
+    """
+
+    version: str
+    subgraphs: int
+    ops: tuple[tuple[str, int, str], ...]
+    cached: str
+    left: str
+    streamed: str
+
+    def statuses(self, op: str) -> list[str]:
+        """Why ops of this kind stay on the CPU."""
+        return [status for name, _, status in self.ops if name == op and status != MAPPED]
+
+
+def parse(said: str) -> Report:
+    """Reads what `edgetpu_compiler -s` prints; what it leaves out is 0 or empty."""
+
+    def after(words: str) -> str:
+        found = re.search(rf"^{re.escape(words)}:?\s+(.+?)\s*$", said, re.MULTILINE)
+        return found[1] if found else ""
+
+    rows = re.findall(r"^([A-Z][A-Z0-9_]+)\s+(\d+)\s+(\S.*?)\s*$", said, re.MULTILINE)
+    return Report(
+        version=after("Edge TPU Compiler version"),
+        subgraphs=int(after("Number of Edge TPU subgraphs") or 0),
+        ops=tuple((name, int(count), status) for name, count, status in rows),
+        cached=after("On-chip memory used for caching model parameters"),
+        left=after("On-chip memory remaining for caching model parameters"),
+        streamed=after("Off-chip memory used for streaming uncached model parameters"),
+    )
+
+
+def failure(said: str) -> str:
+    """The line that says why it failed, and what to do about it."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["nothing"]
+    words = ("rror", "ailed", "nvalid", "not quantized", "imeout exceeded", "ompilation timeout")
+    told = [line for line in lines if any(word in line for word in words)] or lines[-1:]
+    advice = next((do for text, do in ADVICE.items() if text.lower() in " ".join(told).lower()), "")
+    return f"{' '.join(told[:2])}{f' ({advice}.)' if advice else ''}"
+
+
+def run(compiler: Program, file: Path) -> tuple[bytes, bytes | None, str]:
+    """Compiles ``file``; (compiled file, its log, what was printed). Raises CompilerError."""
+    for attempt in (1, 2):
+        ran = compiler.run(file, TIMEOUT_SECONDS)
+        if INTERMITTENT not in ran.said or attempt == 2:
+            break
+    made = ran.files.get(f"{file.stem}_edgetpu.tflite", b"")
+    whole = len(made) >= SMALLEST_RESULT_BYTES
+    if ran.code != 0 or not whole:
+        raise CompilerError(
+            f"{COMPILER} ended with exit code {ran.code} and {'a' if whole else 'no'} compiled file; it"
+            f" said: {failure(ran.said)} The uncompiled file is {file}."
+        )
+    return made, ran.files.get(f"{file.stem}_edgetpu.log"), ran.said
+
+
+def here() -> Program | None:
+    """The compiler on PATH."""
+    found = shutil.which(COMPILER)
+    return Program((), (found,)) if found else None
+
+
+def compile_edgetpu(artifact: Path, compiler: Program | None = None) -> Compiled:
+    """Runs edgetpu_compiler, the given one or the one on PATH; raises CompilerError when it fails."""
+    compiler = compiler or here()
+    if compiler is None:
+        return Compiled(
+            None,
+            f"not compiled: {COMPILER} is not on PATH. Install Coral's Debian package edgetpu-compiler (x86-64 Linux)"
+            f" and run this command again, name the machine or container that has it (`--compiler 'ssh HOST"
+            f" {COMPILER}'`), or run `{COMPILER} -s -o {artifact.parent} {artifact}` where it is.",
+        )
+    made, log, said = run(compiler, artifact)
+    result = artifact.with_name(f"{artifact.stem}_edgetpu.tflite")
+    write_atomically(result, made)
+    if log is not None:
+        write_atomically(result.with_suffix(".log"), log)
+    report = parse(said)
+    mapped = sum(count for _, count, status in report.ops if status == MAPPED)
+    total = sum(count for _, count, _ in report.ops)
+    note = f"compiled by {COMPILER} {report.version}: {result.name}"
+    if total:
+        note += f"; {mapped} of {total} ops on the Edge TPU"
+    if report.streamed and not report.streamed.startswith("0.00"):
+        note += f"; {report.streamed} of parameters stream in each inference"
+    return Compiled(result, note)
+
+
+def missing() -> str | None:
+    if shutil.which(COMPILER):
+        return None
+    return "apt-get install edgetpu-compiler (x86-64; Coral's Debian repository, see coral.ai/docs/edgetpu/compiler)"
+
+
+def ask(file: Path, graph: Graph, compiler: Program | None = None) -> Answer:
+    """What the real compiler maps, op by op, from the ops that its result still has."""
+    compiler = compiler or here()
+    if compiler is None:
+        return Answer(None, f"{COMPILER} is not on PATH; Coral's Debian package edgetpu-compiler (x86-64) would answer")
+    try:
+        made, _, said = run(compiler, file)
+        twin = read(made, f"the result of {COMPILER}")
+    except SegquantError as error:
+        return Answer(None, str(error))
+    report = parse(said)
+    by = f"{COMPILER} {report.version}"
+    why = {op.index: "; ".join(report.statuses(op.name)) for op in graph.ops}
+    facts = {"parameters_cached": report.cached, "parameters_streamed": report.streamed, "subgraphs": report.subgraphs}
+    return Answer(verdicts_of_twin(graph, twin, why, by), by, {k: v for k, v in facts.items() if v})
+
+
+def driven_by(target: Target, command: str) -> Target:
+    """The same target with the compiler that ``command`` starts: a program, in a container, or over ssh."""
+    compiler = program(command, COMPILER)
+    return dataclasses.replace(
+        target,
+        ask=lambda file, graph: ask(file, graph, compiler),
+        compile=lambda artifact: compile_edgetpu(artifact, compiler),
+        missing=lambda: None,
+    )

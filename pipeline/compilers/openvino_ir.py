@@ -1,0 +1,81 @@
+"""Drives OpenVINO's own reader of .tflite files, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.compilers.litert_aot import installed
+from pipeline.core.errors import CompilerError
+from pipeline.core.graph import Graph
+from pipeline.core.rules import Verdict
+from pipeline.core.target import Answer, Compiled
+from pipeline.drivers.last_words import how_it_ended, why_it_failed
+from pipeline.tflite.read import read
+
+INSTALL = "pip install -r requirements-openvino.txt"
+SUFFIX = "_openvino.xml"
+WORKER = Path(__file__).parents[1] / "drivers" / "openvino_ir_worker.py"
+TIMEOUT_SECONDS = 600
+
+
+def missing() -> str | None:
+    return None if installed("openvino") else f"`{INSTALL}`"
+
+
+def by() -> str:
+    return f"OpenVINO {installed('openvino')}"
+
+
+def worker(*arguments: str, given: str = "") -> str:
+    """What ``openvino_ir_worker`` prints; raises CompilerError with the last line that OpenVINO said."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", str(WORKER), *arguments], input=given, capture_output=True, text=True,
+            errors="replace", timeout=TIMEOUT_SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise CompilerError(f"{by()} did not end in {TIMEOUT_SECONDS} s.") from None
+    if done.returncode:
+        raise CompilerError(f"{by()}: {why_it_failed(done.stderr)} ({how_it_ended(done.returncode)}).")
+    return done.stdout
+
+
+def refusals(files: Sequence[Path]) -> list[str | None]:
+    """Of each file what OpenVINO says where it does not take it, else None; raises CompilerError."""
+    return [json.loads(line) for line in worker("check", *map(str, files)).splitlines()]
+
+
+def ask(file: Path, graph: Graph) -> Answer:
+    """It takes a file as a whole or not at all."""
+    if command := missing():
+        return Answer(None, f"OpenVINO is not installed; it needs {command}")
+    try:
+        (refused,) = refusals([file])
+    except CompilerError as error:
+        return Answer(None, str(error))
+    if refused is None:
+        return Answer(tuple(Verdict(op.index, "accelerated", "", by(), by()) for op in graph.ops), by())
+    return Answer(tuple(Verdict(op.index, "refused", refused, by(), by()) for op in graph.ops), by())
+
+
+def compile_file(artifact: Path) -> Compiled:
+    """Writes the IR beside the artifact, whose recipe goes into it; raises CompilerError with what OpenVINO said."""
+    if command := missing():
+        return Compiled(None, f"not compiled: OpenVINO is not installed. It needs {command}. Then repeat this command.")
+    graph = read(artifact.read_bytes(), str(artifact))
+    result = graph.tensors[graph.outputs[0]]
+    scale, zero_point = (result.scale[0], result.zero_point[0]) if result.scale else (0.0, 0)
+    kept = {"recipe": json.dumps(graph.recipe()), "output_scale": repr(scale), "output_zero_point": repr(zero_point)}
+    made = artifact.with_name(f"{artifact.stem}{SUFFIX}")
+    with tempfile.TemporaryDirectory(prefix=".openvino-", dir=artifact.parent) as scratch:
+        written = Path(scratch) / made.name
+        worker("write", str(artifact), str(written), given=json.dumps(kept))
+        for suffix in (".bin", ".xml"):  # the one that is opened last
+            os.replace(written.with_suffix(suffix), made.with_suffix(suffix))
+    return Compiled(made, f"written by {by()}: {made.name}, its weights in {made.with_suffix('.bin').name}")

@@ -1,0 +1,148 @@
+"""Drives Vela, Arm's compiler for Ethos-U, for the targets of that family: compiles, and reads what it says.
+
+Vela 5.2 says of an op that it leaves to the CPU: ``Warning (supported operators) operator: NAME, ofm: 'TENSOR'``, a
+line ``Reason: ...`` and the constraints that were not met; it leaves one custom op for each piece that the NPU does.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.compilers.twin import verdicts_of_twin
+from pipeline.core.errors import CompilerError
+from pipeline.core.files import write_atomically
+from pipeline.core.graph import Graph
+from pipeline.core.rules import Verdict
+from pipeline.core.target import Answer, Compiled
+from pipeline.tflite.read import read
+
+TIMEOUT_SECONDS = 600
+COMPILED_OP = "ethos-u"
+INSTALL = "pip install -r requirements-ethos.txt"
+REFUSAL = re.compile(r"Warning \((?P<kind>[^)]*)\) operator: (?P<op>[^,]+), ofm: '(?P<tensor>.*)'")
+ESTIMATES = {
+    "cycles_total": "cycles_total", "cycles_npu": "cycles_npu", "inference_time": "inference_seconds",
+    "sram_memory_used": "sram_kib", "off_chip_flash_memory_used": "flash_kib", "dram_memory_used": "dram_kib",
+}  # fmt: skip
+"""Vela's summary column → our name, with the unit that Vela's own summary prints."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """One run of Vela: the compiled file, what it printed, its summary and its per-layer table."""
+
+    data: bytes
+    said: str
+    summary: dict[str, str]
+    per_layer: str
+
+
+def program() -> str | None:
+    beside = Path(sys.executable).with_name("vela")
+    return str(beside) if beside.is_file() else shutil.which("vela")
+
+
+def missing() -> str | None:
+    return None if program() else INSTALL
+
+
+@functools.cache
+def version(vela: str) -> str:
+    done = subprocess.run([vela, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    return f"Vela {done.stdout.strip()}" if done.returncode == 0 and done.stdout.strip() else "Vela"
+
+
+def run(vela: str, file: Path, configuration: tuple[str, ...]) -> Made:
+    """Compiles ``file``; raises CompilerError with what Vela said."""
+    with tempfile.TemporaryDirectory(prefix="vela-") as scratch:
+        copy = Path(scratch) / "network.tflite"  # Vela names its results after its input
+        shutil.copyfile(file, copy)
+        command = [vela, str(copy), *configuration, "--output-dir", scratch, "--verbose-performance"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            raise CompilerError(f"Vela did not finish in {TIMEOUT_SECONDS} s; the uncompiled file is {file}.") from None
+        except OSError as error:
+            raise CompilerError(f"Vela did not start ({error}); the uncompiled file is {file}.") from None
+        said = done.stdout + done.stderr
+        compiled = Path(scratch) / "network_vela.tflite"
+        if done.returncode != 0 or not compiled.is_file():
+            lines = [line.strip() for line in said.splitlines() if line.strip()] or ["nothing"]
+            told = next((line for line in lines if "rror" in line), lines[-1])
+            raise CompilerError(
+                f"Vela ended with exit code {done.returncode} and said: {told}. The uncompiled file is {file}."
+            )
+        summary = next(Path(scratch).glob("network_summary_*.csv"), None)
+        rows = list(csv.DictReader(summary.read_text().splitlines())) if summary else []
+        layers = Path(scratch) / "network_per-layer.csv"
+        return Made(
+            compiled.read_bytes(), said, rows[0] if rows else {}, layers.read_text() if layers.is_file() else ""
+        )
+
+
+def refusals(said: str) -> dict[str, str]:
+    """Tensor that an op on the CPU writes → Vela's reason, in one line."""
+    found: dict[str, str] = {}
+    lines = said.splitlines()
+    for i, line in enumerate(lines):
+        match = REFUSAL.search(line)
+        if match:
+            reason = next((x[len("Reason:") :].strip() for x in lines[i + 1 : i + 3] if x.startswith("Reason:")), "")
+            found.setdefault(match["tensor"], reason or match["kind"])
+    return found
+
+
+def verdicts(graph: Graph, made: Made, by: str) -> tuple[Verdict, ...]:
+    reasons = refusals(made.said)
+    why = {op.index: next((reasons[t.name] for t in graph.writes(op) if t.name in reasons), "") for op in graph.ops}
+    return verdicts_of_twin(graph, read(made.data, "Vela's result"), why, by)
+
+
+def estimates(made: Made) -> dict[str, Any]:
+    return {ours: float(made.summary[theirs]) for theirs, ours in ESTIMATES.items() if made.summary.get(theirs)}
+
+
+def ask_with(*configuration: str) -> Callable[[Path, Graph], Answer]:
+    def ask(file: Path, graph: Graph) -> Answer:
+        vela = program()
+        if vela is None:
+            return Answer(None, f"Vela is not installed: `{INSTALL}` makes it answer here")
+        by = version(vela)
+        try:
+            made = run(vela, file, configuration)
+        except CompilerError as error:
+            return Answer(None, str(error))
+        return Answer(verdicts(graph, made, by), f"{by}, {' '.join(configuration)}", estimates(made))
+
+    return ask
+
+
+def compile_with(*configuration: str) -> Callable[[Path], Compiled]:
+    def compile_file(artifact: Path) -> Compiled:
+        vela = program()
+        if vela is None:
+            return Compiled(None, f"not compiled: Vela is not installed. Run `{INSTALL}` and this command again.")
+        made = run(vela, artifact, configuration)
+        result = artifact.with_name(f"{artifact.stem}_vela.tflite")
+        write_atomically(result, made.data)
+        write_atomically(result.with_suffix(".csv"), made.per_layer.encode())
+        guess = estimates(made)
+        ops = verdicts(read(artifact.read_bytes(), str(artifact)), made, "")
+        return Compiled(
+            result,
+            f"compiled by {version(vela)}, {configuration[1]}: {result.name};"
+            f" {sum(v.outcome == 'accelerated' for v in ops)} of {len(ops)} ops on the NPU; it estimates"
+            f" {guess.get('inference_seconds', 0) * 1000:.2f} ms and {guess.get('sram_kib', 0):.0f} KiB of SRAM",
+        )
+
+    return compile_file

@@ -1,0 +1,60 @@
+"""Asks LiteRT on this machine which ops it hands to XNNPACK."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline.core.graph import Graph
+from pipeline.core.rules import Verdict
+from pipeline.core.target import Answer
+from pipeline.drivers.last_words import how_it_ended, why_it_failed
+
+WORKER = Path(__file__).parents[1] / "drivers" / "xnnpack_worker.py"
+TIMEOUT_SECONDS = 300
+
+
+def ask(file: Path, graph: Graph) -> Answer:
+    """Which ops LiteRT hands to XNNPACK on this machine."""
+    by = f"LiteRT {importlib.metadata.version('ai-edge-litert')}"
+    try:
+        done = subprocess.run(
+            [sys.executable, str(WORKER), str(file)], capture_output=True, text=True, timeout=TIMEOUT_SECONDS,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return Answer(None, f"{by} did not load the file in {TIMEOUT_SECONDS} s")
+    if done.returncode != 0:
+        return Answer(
+            None, f"{by} cannot load the file ({how_it_ended(done.returncode)}): {why_it_failed(done.stderr)}"
+        )
+    inside = in_pieces(graph, json.loads(done.stdout.splitlines()[-1]))
+    return Answer(
+        tuple(
+            Verdict(op.index, "accelerated", "", by, by) if op.index in inside
+            else Verdict(op.index, "falls back", "left to LiteRT's own kernel", by, by)
+            for op in graph.ops
+        ),
+        f"{by}, XNNPACK",
+    )  # fmt: skip
+
+
+def in_pieces(graph: Graph, pieces: list[dict[str, list[int]]]) -> set[int]:
+    """Ops between the inputs and the outputs of the delegate's pieces, and those that write variables inside them."""
+    made_by = {i: op for op in graph.ops for i in op.outputs}
+    writing = [op for op in graph.ops if op.name == "ASSIGN_VARIABLE" and op.inputs]
+    found: set[int] = set()
+    for piece in pieces:
+        borders, open_ends = set(piece["inputs"]), list(piece["outputs"])
+        while open_ends:
+            op = made_by.get(open_ends.pop())
+            if op is not None and op.index not in found:
+                found.add(op.index)
+                open_ends += [i for i in op.inputs if i >= 0 and i not in borders]
+                inside = [one for one in writing if op.name == "VAR_HANDLE" and one.inputs[0] in op.outputs]
+                found.update(one.index for one in inside)
+                open_ends += [i for one in inside for i in one.inputs if i not in borders]
+    return found

@@ -1,0 +1,1 @@
+"""Nouns: what the rooms hand to each other. No algorithms."""

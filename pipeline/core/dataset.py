@@ -1,0 +1,82 @@
+"""Images with labels, as every loader gives them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+IGNORE = 255
+"""The label value that counts neither in the loss nor in a score. Loaders map their own ignored values to it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """One image and its label, read when asked for.
+
+    Attributes:
+      name: unique in its split.
+      image: () → uint8 [h, w, 3] RGB.
+      label: () → uint8 [h, w] of train ids, IGNORE where there is none.
+    Both raise DataError.
+    """
+
+    name: str
+    image: Callable[[], np.ndarray]
+    label: Callable[[], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A dataset that has been found on disk (or made), with its splits 'train' and 'val'.
+
+    Attributes:
+      text: what the user wrote, e.g. 'camvid:/data/camvid'.
+      classes: names in the order of their train ids.
+      colours: RGB of each class, for overlays.
+      notes: () → what a user should know of the labels that have been read so far.
+    """
+
+    text: str
+    classes: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+    splits: dict[str, tuple[Sample, ...]]
+    notes: Callable[[], tuple[str, ...]] = tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingDefaults:
+    """How to train on a dataset when the user does not say.
+
+    Attributes:
+      size: HEIGHTxWIDTH of the network's input; None where the user must say.
+      steps, qat_steps: weight updates of the float training and of the quantization-aware one.
+      evaluations: how often the validation images are scored during the float training.
+      scale, colour: see pipeline.train.feed.Augmentation.
+    """
+
+    size: str | None = None
+    steps: int = 4000
+    qat_steps: int = 230
+    learning_rate: float = 2e-3
+    qat_learning_rate: float = 1e-4
+    evaluations: int = 10
+    scale: tuple[float, float] = (0.6, 1.8)
+    colour: float = 0.25
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSource:
+    """A registered kind of dataset.
+
+    Attributes:
+      layout: one line that shows the folder it expects; empty for one that needs no folder.
+      open: (text after the colon) → Dataset; raises DataError.
+    """
+
+    name: str
+    title: str
+    layout: str
+    open: Callable[[str], Dataset]
+    training: TrainingDefaults = TrainingDefaults()

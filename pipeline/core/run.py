@@ -1,0 +1,137 @@
+"""The run directory: everything that was made from one network on one dataset.
+
+run.json                     what it is: network, dataset, classes, preprocessing, seed
+float/                       best.weights.h5, last.weights.h5, history.jsonl, result.json
+qat/                         the same, and ranges.json: the calibrated ranges it started from; while it trains
+                             candidate.weights.h5: the best checkpoint so far
+control/                     the same as float/: the parent trained on in float for as long as QAT
+artifacts/<target>/          <name>.tflite, <name>.json beside it, compiled twins
+artifacts/named.json         the target that `convert` was last given by name
+measurements/                what bench and evaluate wrote
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import RunError
+from pipeline.core.files import write_atomically
+from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.spec import ModelSpec
+
+RUNS = Path("runs")
+FILE = "run.json"
+NAMED = "artifacts/named.json"
+SCHEMA = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """What a run is; it never changes once the run exists."""
+
+    model: ModelSpec
+    data: str
+    classes: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+    seed: int
+    created: str
+
+    def to_json(self) -> dict[str, Any]:
+        preprocessing = Preprocessing(self.model.height, self.model.width).to_json()
+        return {"schema": SCHEMA, **dataclasses.asdict(self), "preprocessing": preprocessing}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    path: Path
+    config: RunConfig
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing(self.config.model.height, self.config.model.width)
+
+    @property
+    def float_dir(self) -> Path:
+        return self.path / "float"
+
+    @property
+    def qat_dir(self) -> Path:
+        return self.path / "qat"
+
+    @property
+    def control_dir(self) -> Path:
+        return self.path / "control"
+
+    @property
+    def measurements(self) -> Path:
+        return self.path / "measurements"
+
+    def artifacts(self, target: str) -> Path:
+        return self.path / "artifacts" / target
+
+    def name_target(self, target: str) -> None:
+        """Keeps which target the user named last, for commands that name none."""
+        write_atomically(self.path / NAMED, (json.dumps({"target": target}) + "\n").encode())
+
+    def named_target(self) -> str | None:
+        """None where no target was ever named, or what was kept of it cannot be read."""
+        try:
+            return str(json.loads((self.path / NAMED).read_text())["target"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def create(path: Path, model: ModelSpec, data: str, classes: Any, colours: Any, seed: int) -> Run:
+    """Makes a new run directory; raises RunError when something is there already."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path} exists and is not a run: name an empty or new directory with --run.")
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+    config = RunConfig(model, data, tuple(classes), tuple(tuple(c) for c in colours), seed, created)
+    try:
+        write_atomically(path / FILE, (json.dumps(config.to_json(), indent=2) + "\n").encode())
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror}): name another directory with --run.") from None
+    return Run(path, config)
+
+
+def open_run(path: Path) -> Run:
+    """Opens an existing run directory; raises RunError."""
+    file = path / FILE
+    if not file.is_file():
+        what = "is not a run directory (it has no run.json)" if path.exists() else "does not exist"
+        raise RunError(f"{path} {what}: make a run with `python cli.py qat --run {path}` on a new directory.")
+    try:
+        data = json.loads(file.read_text())
+        if data["schema"] != SCHEMA:
+            raise RunError(f"{file} has schema {data['schema']}, this version reads {SCHEMA}: make a new run.")
+        config = RunConfig(
+            model=ModelSpec(**data["model"]), data=data["data"], classes=tuple(data["classes"]),
+            colours=tuple(tuple(c) for c in data["colours"]), seed=data["seed"], created=data["created"],
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{file} is broken ({type(error).__name__}: {error}): restore it or make a new run.") from None
+    return Run(path, config)
+
+
+def latest(root: Path = RUNS) -> Run | None:
+    """The run made last, or None; directories that are no runs, and broken ones, are passed over."""
+    found = []
+    for file in root.glob(f"*/{FILE}"):
+        try:
+            found.append(open_run(file.parent))
+        except RunError:
+            continue
+    return max(found, key=lambda run: (run.config.created, run.path.name), default=None)
+
+
+def new_path(model: ModelSpec, data: str, root: Path = RUNS) -> Path:
+    """A directory name that does not exist yet, such as runs/fast-scnn-synthetic-192x256-2."""
+    stem = f"{model.network}-{data.partition(':')[0]}-{model.size}"
+    number = 1
+    while (root / (stem if number == 1 else f"{stem}-{number}")).exists():
+        number += 1
+    return root / (stem if number == 1 else f"{stem}-{number}")

@@ -1,0 +1,63 @@
+"""How well masks match labels."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.errors import DataError
+
+
+def mean_iou_percent(confusion: np.ndarray) -> np.ndarray:
+    """float64 [...]: mean IoU of each int [..., classes, classes], over the classes that occur in labels or masks."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
+    union = confusion.sum(-2) + confusion.sum(-1) - hits
+    iou = np.divide(hits, union, out=np.zeros_like(hits), where=union > 0)
+    return 100 * iou.sum(-1) / np.maximum(1, (union > 0).sum(-1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """Accuracy over a set of images, pooled over all their labelled pixels.
+
+    Attributes:
+      miou_percent: mean of the IoU of the classes that occur in the labels or in the masks.
+      pixel_accuracy_percent: share of labelled pixels whose class is right.
+      iou_percent: by class name; a class absent from both labels and masks has none.
+      absent: the classes left out of the mean.
+      images: how many images were scored.
+    """
+
+    miou_percent: float
+    pixel_accuracy_percent: float
+    iou_percent: dict[str, float]
+    absent: tuple[str, ...]
+    images: int
+
+    @classmethod
+    def from_confusion(cls, confusion: np.ndarray, classes: tuple[str, ...], images: int) -> Score:
+        """``confusion``: int64 [classes, classes], row = label, column = predicted.
+
+        Raises DataError where no pixel is labelled: that can neither be right nor wrong.
+        """
+        if not confusion.any():
+            raise DataError(
+                f"no pixel of these {images} images is labelled, so there is nothing to score: check the labels' values"
+                " and the ignored one, or take more images."
+            )
+        hits = np.diag(confusion).astype(np.float64)
+        union = confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
+        present = union > 0
+        iou = {name: 100 * hits[i] / union[i] for i, name in enumerate(classes) if present[i]}
+        return cls(
+            miou_percent=float(mean_iou_percent(confusion)),
+            pixel_accuracy_percent=float(100 * hits.sum() / max(1, confusion.sum())),
+            iou_percent={name: float(value) for name, value in iou.items()},
+            absent=tuple(name for i, name in enumerate(classes) if not present[i]),
+            images=images,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "absent": list(self.absent)}

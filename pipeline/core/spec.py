@@ -1,0 +1,103 @@
+"""What a network is before it has weights: its family, size, classes and options."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
+
+from pipeline.core.errors import BadSpec
+
+LONGEST_SIDE = 8192
+"""More than an 8K camera has."""
+Resize = Literal["align_corners", "half_pixel"]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """``'360x480'`` → (360, 480), HEIGHTxWIDTH in pixels; raises BadSpec."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.strip().lower())
+    if not match:
+        raise BadSpec(f"size {text!r} is not HEIGHTxWIDTH: write it like 360x480, in pixels.")
+    return int(match[1]), int(match[2])
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """One network, fully described: the same spec builds the same graph.
+
+    Input: [batch, height, width, 3] float32 in [0, 1], RGB. Output: logits
+    [batch, height, width, num_classes] float32.
+
+    Attributes:
+      network: registered name, e.g. 'fast-scnn'.
+      height, width: input size in pixels.
+      num_classes: channels of the logits.
+      alpha: width multiplier of every channel count but the classes.
+      resize: the bilinear convention, fixed when the network is built; trained weights do not survive a swap.
+      batch_norm: off gives every convolution a bias instead.
+      l2: L2 regularisation of the convolutions' kernels (0: none).
+      dropout: rate, where the paper of the network has one.
+    """
+
+    network: str
+    height: int
+    width: int
+    num_classes: int
+    alpha: float = 1.0
+    resize: Resize = "align_corners"
+    batch_norm: bool = True
+    l2: float = 0.0
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise BadSpec(f"size {self.height}x{self.width} is not positive: give HEIGHTxWIDTH like 360x480.")
+        if max(self.height, self.width) > LONGEST_SIDE:
+            raise BadSpec(
+                f"size {self.height}x{self.width} is too large: at most {LONGEST_SIDE} pixels along each side."
+            )
+        if not 2 <= self.num_classes <= 255:
+            raise BadSpec(f"num_classes is {self.num_classes}: a label image holds 2 to 255 classes.")
+        if not 0 < self.alpha <= 4:
+            raise BadSpec(f"alpha is {self.alpha}: the width multiplier is above 0 and at most 4.")
+        if self.resize not in get_args(Resize):
+            raise BadSpec(f"resize is {self.resize!r}: choose one of {', '.join(get_args(Resize))}.")
+        if not 0 <= self.l2 < math.inf or not 0 <= self.dropout < 1:
+            raise BadSpec(f"l2 is {self.l2} and dropout {self.dropout}: l2 ≥ 0 and 0 ≤ dropout < 1.")
+
+    @property
+    def size(self) -> str:
+        return f"{self.height}x{self.width}"
+
+    def channels(self, count: int) -> int:
+        """``count`` channels under the width multiplier, rounded, at least 1."""
+        return max(1, round(count * self.alpha))
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A registered model family.
+
+    Attributes:
+      build: spec → tf_keras.Model that gives logits; may raise BadSpec for a size it cannot take.
+      auxiliary: layers whose outputs get a classifier of their own while training (0.4 of the loss each).
+      min_size: smallest (height, width) that it takes.
+      learning_rate_factor: of the dataset's default learning rate; deep networks that half lack batch norm need less.
+      logits_stride: pixels, along each axis, for one sample of the logits before the last resize; 1 without such.
+      stages: what the first word of a layer's name ('down1' of 'down1_conv2') stands for, for people. Others stand for
+        themselves.
+      load_encoder: (model, source) → None; loads published encoder weights, None where there are none.
+    """
+
+    name: str
+    title: str
+    source: str
+    build: Callable[[ModelSpec], Any]
+    min_size: tuple[int, int]
+    auxiliary: tuple[str, ...] = ()
+    load_encoder: Callable[[Any, str], None] | None = None
+    learning_rate_factor: float = 1.0
+    logits_stride: int = 1
+    stages: Mapping[str, str] = dataclasses.field(default_factory=dict)

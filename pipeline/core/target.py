@@ -1,0 +1,158 @@
+"""What an artifact is made for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.core.errors import BadSpec, UnknownName
+from pipeline.core.graph import Graph
+from pipeline.core.preprocessing import InputType
+from pipeline.core.rewrite import Rewrite
+from pipeline.core.rules import Rules, Verdict
+
+Say = Callable[[str], None]
+Weights = Literal["int8", "float16", "float32"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """What became of the target's own compiler.
+
+    Attributes:
+      path: the compiled file, or None.
+      note: one sentence: compiled by what, or why not and how to do it.
+    """
+
+    path: Path | None
+    note: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a target's own compiler or runtime says of a file.
+
+    Attributes:
+      verdicts: one per op; None where it could not be asked or said nothing of single ops.
+      note: what was asked, or why not and how to make it possible.
+      estimates: what it predicts, under its own names and units.
+    """
+
+    verdicts: tuple[Verdict, ...] | None
+    note: str
+    estimates: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A contract on numbers and ops.
+
+    Attributes:
+      weights: type of the weights; 'int8' makes the whole graph int8.
+      other_weights: those that it can have instead, on request.
+      io: types that the input and output may have, the default first.
+      source: where its contract comes from.
+      rules: which ops it accelerates; None where nothing is known of single ops.
+      levels: rules by feature level, for a target that has such; ``rules`` are those of its default level.
+      level: that of ``rules`` where another than the default was asked for.
+      rewrites: what may replace an op that the rules refuse, in the order in which they are tried.
+      approximations: what nearly does the same and may be asked for by name. Measured where it is made.
+      socs: the same target for each system on chip that it compiles for, for a target that has such; the target itself
+        is that of the first.
+      ask: (the .tflite file, its graph) → what the real compiler or runtime makes of each op; None where there is none.
+      compile: (the .tflite file, seconds it may take) → Compiled; may raise CompilerError. None where nothing is
+        compiled ahead of time.
+      missing: () → the command that makes its compiler ready on this machine, or None where it is; None where it needs
+        nothing.
+      driven_by: (this target, a command) → the same with the compiler that the command starts, on this machine or
+        elsewhere; None where the compiler cannot be named so.
+      compiled_suffix: what a compiled file's name ends in.
+      companions: suffixes of the files that belong to a compiled file, in the place of its own: its weights, say.
+      compiled_ops: names of the custom ops that its compiler leaves in the place of others.
+      delegate: LiteRT's own delegate that runs its files, as benchmark_model calls it: 'gpu' for --use_gpu=true. ''
+        where none of them does: XNNPACK then stands in on a device of another kind, and `bench` notes that.
+      argmax_lanes: channels that its ARG_MAX takes at once. Where the last ones are not there it reads zeros, which win
+        over negative logits, so that a mask is made of a multiple of so many.
+      exact_mask: whether a mask, where nobody says otherwise, is made outside the network of its stride-8 logits.
+      advice: said whenever somebody converts for this target.
+    """
+
+    name: str
+    title: str
+    weights: Weights
+    io: tuple[InputType, ...]
+    source: str
+    other_weights: tuple[Weights, ...] = ()
+    rules: Rules | None = None
+    levels: Mapping[int, Rules] = dataclasses.field(default_factory=dict)
+    level: int | None = None
+    rewrites: tuple[Rewrite, ...] = ()
+    approximations: tuple[Rewrite, ...] = ()
+    socs: Mapping[str, Target] = dataclasses.field(default_factory=dict)
+    ask: Callable[[Path, Graph], Answer] | None = None
+    compile: Callable[[Path], Compiled] | None = None
+    missing: Callable[[], str | None] | None = None
+    driven_by: Callable[[Target, str], Target] | None = None
+    compiled_suffix: str = ""
+    companions: tuple[str, ...] = ()
+    compiled_ops: tuple[str, ...] = ()
+    delegate: str = ""
+    argmax_lanes: int = 1
+    exact_mask: bool = False
+    advice: str = ""
+
+    def files_of(self, file: Path) -> tuple[Path, ...]:
+        """The file, and those that belong to it where it is compiled."""
+        compiled = self.compiled_suffix and file.name.endswith(self.compiled_suffix)
+        return (file, *(file.with_suffix(suffix) for suffix in self.companions if compiled))
+
+    def approximated(self, names: Sequence[str]) -> Target:
+        """This target with what was asked for by name before its own rewrites; raises BadSpec and UnknownName."""
+        if not names:
+            return self
+        known = {one.name: one for one in self.approximations}
+        if not known:
+            raise BadSpec(f"--approximate: target {self.name} has nothing of the kind; leave it out.")
+        for name in names:
+            if name not in known:
+                raise UnknownName(f"approximation of target {self.name}", name, known)
+        return dataclasses.replace(self, rewrites=(*(known[name] for name in dict.fromkeys(names)), *self.rewrites))
+
+    def at_level(self, level: int | None) -> Target:
+        """This target with the rules of a feature level; raises BadSpec where it has no such level."""
+        if level is None:
+            return self
+        if level not in self.levels:
+            known = f"it has {', '.join(map(str, self.levels))}" if self.levels else "it has none"
+            raise BadSpec(f"target {self.name} has no feature level {level}: {known}.")
+        return dataclasses.replace(self, rules=self.levels[level], level=level)
+
+    def with_weights(self, weights: Weights | None) -> Target:
+        """This target with weights of another type; raises BadSpec where it has no such."""
+        if weights in (None, self.weights):
+            return self
+        if weights not in self.other_weights:
+            known = ", ".join((self.weights, *self.other_weights))
+            raise BadSpec(f"target {self.name} has no {weights} weights: choose {known}.")
+        return dataclasses.replace(self, weights=weights)
+
+    def with_compiler(self, command: str | None) -> Target:
+        """This target with the compiler that ``command`` starts; raises BadSpec where that cannot be chosen."""
+        if command is None:
+            return self
+        if self.driven_by is None:
+            raise BadSpec(f"--compiler: target {self.name} takes none; leave it out.")
+        return self.driven_by(self, command)
+
+    def with_soc(self, soc: str | None) -> Target:
+        """This target for a system on chip; raises BadSpec where it has none, and UnknownName."""
+        if soc is None:
+            return self
+        if not self.socs:
+            raise BadSpec(f"target {self.name} compiles for no particular system on chip: leave --soc out.")
+        known = {name.lower(): one for name, one in self.socs.items()}
+        if soc.lower() not in known:
+            raise UnknownName(f"system on chip of target {self.name}", soc, self.socs)
+        return dataclasses.replace(known[soc.lower()], socs=self.socs)

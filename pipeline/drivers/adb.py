@@ -1,0 +1,203 @@
+"""Drives `adb`, the Android Debug Bridge: which devices are attached, and programs and files on one of them.
+
+Its texts: packages/modules/adb of the Android Open Source Project, client/commandline.cpp, client/adb_client.cpp and
+client/transport_local.cpp.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.core.errors import DeviceError
+from pipeline.drivers.benchmark_model import Ran
+from pipeline.drivers.benchmark_report import last_words
+
+INSTALL = "`apt-get install adb` brings it, or Android's SDK Platform-Tools"
+STATES = {
+    "unauthorized": "does not trust this computer yet: unlock it and accept the key that it shows",
+    "authorizing": "is asking whether to trust this computer: unlock it and accept the key that it shows",
+    "connecting": "is just connecting: wait some seconds",
+    "offline": "does not answer (offline): unplug it and plug it in again, or `adb reconnect offline`",
+    "no permissions": "may not be opened by this user: `apt-get install android-sdk-platform-tools-common` brings the"
+    " rules for its USB port, `adb kill-server` and plugging it in again apply them",
+}
+"""State → what it means and what to do; the words are those of `adb devices`. All others but 'device': not booted."""
+ADB_INTERFACE = ("ff", "42", "01")
+"""USB class, subclass and protocol of adb (adb.h of the same sources)."""
+PUSHED_BYTES_PER_SECOND = 250_000
+"""The least that a transfer is granted, so that a slow network is not taken for a dead one."""
+END = "segquant-ended-with-"
+
+
+class Attached(NamedTuple):
+    """A line of `adb devices -l`."""
+
+    serial: str
+    state: str
+    model: str
+
+    def problem(self) -> str | None:
+        """Why it cannot be used, and what to do; None where it can."""
+        if self.state == "device":
+            return None
+        told = STATES.get(self.state, f"is in the state {self.state!r}: boot Android on it")
+        return f"android:{self.serial} {told}"
+
+
+def program() -> str | None:
+    return shutil.which("adb")
+
+
+def adb(words: Sequence[str], timeout_seconds: float = 60) -> Ran:
+    """Runs adb; raises DeviceError where it is missing, hangs, or has no server."""
+    there = program()
+    if there is None:
+        raise DeviceError(f"adb is not on PATH: {INSTALL}.")
+    try:
+        done = subprocess.run(
+            [there, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            timeout=timeout_seconds, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise DeviceError(
+            f"adb did not answer within {timeout_seconds:.0f} s (`adb {words[0]} ...`): unplug the device and plug it"
+            " in again, or `adb kill-server`."
+        ) from None
+    said = done.stdout.decode("utf-8", "replace").replace("\r\n", "\n")
+    broken = re.search(r"^.*(cannot connect to daemon|failed to start daemon|didn't ACK|protocol fault).*$", said, re.M)
+    if done.returncode and broken:
+        other = re.search(r"adb server version \((\d+)\) doesn't match this client \((\d+)\)", said)
+        why = f"an adb server of another version ({other[1]}, this adb is {other[2]}) is in its way" if other else ""
+        raise DeviceError(
+            f"the adb server does not work: {why or broken[0].strip()}. `adb kill-server` ends it; use one adb only"
+            f" (this one is {there})."
+        )
+    return Ran(done.returncode, said)
+
+
+def attached() -> list[Attached]:
+    """All that adb knows of, usable or not."""
+    found = []
+    for line in adb(["devices", "-l"], 20).said.splitlines():
+        told = re.match(r"^(\S+)\s+(no permissions|\S+)(.*)$", line)
+        if told and told[1] != "(no" and not line.startswith(("*", "List of devices", "adb server", "adb:", "error:")):
+            model = re.search(r"\bmodel:(\S+)", told[3])
+            found.append(Attached(told[1], told[2], model[1].replace("_", " ") if model else ""))
+    return found
+
+
+def may_be_attached() -> bool:
+    """Whether asking adb can help: it would start a server, which stays, where there is nothing to be found."""
+    if program() is None:
+        return False
+    if sys.platform != "linux" or os.environ.get("ADB_SERVER_SOCKET") or os.environ.get("ANDROID_SERIAL"):
+        return True
+    try:
+        port = int(os.environ.get("ANDROID_ADB_SERVER_PORT", "5037"))
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return True
+    except (OSError, ValueError, OverflowError):
+        return any(_is_adb(place) for place in Path("/sys/bus/usb/devices").glob("*:*"))
+
+
+def _is_adb(interface: Path) -> bool:
+    names = ("bInterfaceClass", "bInterfaceSubClass", "bInterfaceProtocol")
+    try:
+        return tuple((interface / name).read_text().strip() for name in names) == ADB_INTERFACE
+    except OSError:
+        return False
+
+
+class Phone:
+    """One device behind adb: a Transport. Closing it takes back a connection over the network that it made."""
+
+    def __init__(self, serial: str) -> None:
+        """``serial``: a serial, HOST:PORT, or '' for the only one attached. Raises DeviceError."""
+        serial, known = serial or os.environ.get("ANDROID_SERIAL", ""), attached()
+        self.serial, self._connected = serial, False
+        if ":" in serial and serial not in [one.serial for one in known]:
+            said = adb(["connect", serial]).said
+            if not re.search(r"^connected to |^failed to authenticate to ", said, re.MULTILINE):  # it exits 0 anyway
+                raise DeviceError(f"adb cannot connect to {serial}{last_words(said)}: is it there, and listening?")
+            self._connected = True
+            known = attached()
+        try:
+            self.serial = _chosen(serial, known).serial
+        except DeviceError:
+            self.close()
+            raise
+        self.name = f"android:{self.serial}"
+
+    def run(self, words: Sequence[str], timeout_seconds: float = 60) -> Ran:
+        # adb ends with 0 where the device goes away meanwhile, and old ones with 0 always: the code comes in the text.
+        # Joined there: adb brings standard output and error on two ways, and the one can overtake the other.
+        line = f"{{ {shlex.join(words)}; }} 2>&1; code=$?; echo; echo {END}$code"
+        said, mark, code = self._adb(["shell", line], timeout_seconds).said.rpartition(f"\n{END}")
+        if not mark or not code.strip().isdigit():
+            raise self._gone("a program ran on it")
+        return Ran(int(code), said)
+
+    def push(self, local: Path, remote: str) -> None:
+        self._copy(["push", str(local.absolute()), remote], sum(f.stat().st_size for f in _files(local)))
+
+    def pull(self, remote: str, local: Path) -> None:
+        self._copy(["pull", remote, str(local.absolute())], 1 << 28)
+
+    def _copy(self, words: Sequence[str], size: int) -> None:
+        ran = self._adb(words, 60 + size / PUSHED_BYTES_PER_SECOND)
+        if not ran.code:
+            return
+        if "No space left on device" in ran.said:
+            side = "the disk of " + self.name if words[0] == "push" else "this machine's disk"
+            raise DeviceError(f"{side} is full: free some space there and repeat the command.")
+        if not any(one.serial == self.serial and one.state == "device" for one in attached()):
+            raise self._gone("files were copied")
+        raise DeviceError(f"adb cannot {words[0]} {words[1]} to {words[2]}{last_words(ran.said)}.")
+
+    def _adb(self, words: Sequence[str], timeout_seconds: float) -> Ran:
+        return adb(["-s", self.serial, *words], timeout_seconds)
+
+    def _gone(self, when: str) -> DeviceError:
+        return DeviceError(
+            f"{self.name} went away while {when}: plug it in again, see that it stays awake, and repeat the command."
+        )
+
+    def close(self) -> None:
+        if self._connected:
+            adb(["disconnect", self.serial])
+
+
+def _files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+
+
+def _chosen(serial: str, known: Sequence[Attached]) -> Attached:
+    usable = [one for one in known if one.problem() is None]
+    if serial:
+        named = [one for one in known if one.serial == serial]
+        if not named:
+            there = ", ".join(f"android:{one.serial}" for one in known) or "none"
+            raise DeviceError(f"no device has the serial {serial}; attached: {there}.")
+        chosen = named[0]
+    elif len(usable) > 1:
+        names = ", ".join(f"android:{one.serial}" + (f" ({one.model})" if one.model else "") for one in usable)
+        raise DeviceError(f"{len(usable)} Android devices are attached: name one of {names}.")
+    elif not known:
+        raise DeviceError(f"no Android device is attached: {TO_ATTACH}.")
+    else:
+        chosen = (usable or known)[0]
+    if problem := chosen.problem():
+        raise DeviceError(f"{problem}.")
+    return chosen
+
+
+TO_ATTACH = "plug one in that has USB debugging switched on (its developer options), or name it as android:HOST:PORT"

@@ -1,0 +1,321 @@
+"""Drives LiteRT's benchmark_model on a machine that is reached through a shell: over adb, ssh, or anything like them.
+
+Its flags: tflite/tools/benchmark/README.md and tflite/tools/delegates/README.md. One call is one process, which loads
+the file anew; each inference for its output is such a call, since the tool takes one input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import posixpath
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from pipeline.core.device import XNNPACK, Block, How, RunnerFacts
+from pipeline.core.errors import ArtifactError, DeviceError, SegquantError
+from pipeline.drivers.benchmark_report import last_words, parse
+from pipeline.tflite.read import read
+
+BINARY = "benchmark_model"
+LONGEST_SECONDS = 300
+"""Of one timed run, and of its warm-up: the tool starts no further inference then."""
+INFERENCE_SECONDS = 120
+"""What loading the file and one inference may take at most."""
+BATCH_BYTES = 64 << 20
+BLOCK_MS = 2000.0
+"""Each block is a process of its own, which warms up for half a second."""
+BATCH_IMAGES = 32
+ONCE = ("--num_runs=1", "--min_secs=0", "--warmup_min_secs=0")
+MACHINES = {3: ("x86", "i686", "i386"), 40: ("armeabi-v7a", "armeabi", "armv7l", "armv6l"), 62: ("x86_64",),
+            183: ("arm64-v8a", "aarch64"), 243: ("riscv64",)}  # fmt: skip
+"""ELF's e_machine → how Android's ABI list and `uname -m` call it."""
+
+
+class Ran(NamedTuple):
+    """A command's exit code, and its standard output and error together."""
+
+    code: int
+    said: str
+
+
+class Transport(Protocol):
+    """A machine with a POSIX shell. All three raise DeviceError where the machine is gone, or is silent for too long.
+
+    Attributes:
+      name: as the user called it, for messages: 'android:SERIAL', 'ssh:HOST'.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self, words: Sequence[str], timeout_seconds: float = 60) -> Ran:
+        """Runs a program with these arguments, none of which a shell may take apart."""
+        ...
+
+    def push(self, local: Path, remote: str) -> None:
+        """Copies a file, or a folder and all in it, to a path that is not there yet."""
+        ...
+
+    def pull(self, remote: str, local: Path) -> None:
+        """The same in the other direction."""
+        ...
+
+
+MAKE_FOLDER = """
+for place in /data/local/tmp "${TMPDIR:-/tmp}"; do
+    find "$place" -maxdepth 1 -name 'segquant.*' -mtime +6 -exec rm -rf {} + 2>/dev/null
+    made=$(mktemp -d "$place/segquant.XXXXXX") && cd "$made" && pwd -P && exit 0
+done
+exit 1
+"""
+"""What stayed on a device because it was unplugged is removed a week later."""
+REMOVE_FOLDER = """
+for process in /proc/[0-9]*; do
+    [ "$(readlink "$process/cwd")" = "$1" ] && kill -9 "${process#/proc/}"
+done 2>/dev/null
+rm -rf "$1"
+"""
+CALL = 'cd "$1" && shift && exec "$@"'
+CALL_EACH = """
+cd "$1" && at=$2 && shift 2 && mkdir "$at/out" || exit 1
+for input in "$at"/in/*; do
+    "$@" "--input_layer_value_files=image:$input" "--output_filepath=$at/out/${input##*/}" >"$at/log" 2>&1 ||
+        { code=$?; cat "$at/log"; exit $code; }
+done
+cat "$at/log"
+mv "$input" "${at%/*}/last"
+"""
+
+
+def shell(script: str, *arguments: str) -> list[str]:
+    return ["sh", "-c", script, "sh", *arguments]
+
+
+class RemoteFolder:
+    """A private folder on a machine. Closing it ends what runs in it and removes it."""
+
+    def __init__(self, machine: Transport) -> None:
+        self.machine = machine
+        ran = machine.run(shell(MAKE_FOLDER))
+        self.path = (ran.said.strip().splitlines() or [""])[-1]
+        if ran.code or not posixpath.basename(self.path).startswith("segquant."):
+            raise explained(machine.name, ran.code or 1, ran.said, "a private folder cannot be made there")
+
+    def close(self) -> None:
+        with contextlib.suppress(DeviceError):  # it is gone: there is nothing that one could do
+            self.machine.run(shell(REMOVE_FOLDER, self.path), 20)
+
+
+class Installed:
+    """benchmark_model in a folder of its own on a machine, tried out there. Close it: nothing of it stays."""
+
+    def __init__(self, machine: Transport, binary: Path, runs: Sequence[str], library: str | None = None) -> None:
+        """``runs``: the names of what the machine runs, such as ('arm64-v8a', 'armeabi-v7a'), or of `uname -m`.
+
+        ``library``: an external delegate's, on the machine. Raises DeviceError.
+        """
+        check_architecture(machine.name, binary, runs)
+        self.machine, self.library, self.opened = machine, library, 0
+        self.folder = RemoteFolder(machine)
+        try:
+            machine.push(binary, posixpath.join(self.folder.path, BINARY))
+            machine.run(["chmod", "755", posixpath.join(self.folder.path, BINARY)])
+            ran = self.call([])
+            if "STARTING!" not in ran.said:  # its first word in every build, before it asks for --graph
+                raise explained(machine.name, ran.code, ran.said, f"{binary} does not run there as benchmark_model")
+            self.taskset = machine.run(shell("command -v taskset")).code == 0
+        except BaseException:
+            self.close()
+            raise
+
+    def call(self, flags: Sequence[str], timeout_seconds: float = 60, prefix: Sequence[str] = ()) -> Ran:
+        words = shell(CALL, self.folder.path, *prefix, f"./{BINARY}", *flags)
+        return self.machine.run(words, timeout_seconds)
+
+    def open(self, file: Path, how: How, fastest: Sequence[int] = ()) -> BenchmarkRunner:
+        """``fastest``: the machine's cores, the fastest first, for ``how.pinned``."""
+        self.opened += 1
+        return BenchmarkRunner(self, str(self.opened), file, how, fastest)
+
+    def close(self) -> None:
+        self.folder.close()
+
+
+class BenchmarkRunner:
+    """One artifact beside benchmark_model: a Runner. Its timings are what the tool says of a process of its own."""
+
+    def __init__(self, tool: Installed, at: str, file: Path, how: How, fastest: Sequence[int]) -> None:
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise ArtifactError(f"{file} cannot be read ({error.strerror}): convert the network again.") from None
+        graph = read(data, str(file))
+        self.tool, self.at, self.file = tool, at, file
+        self.source, self.result = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+        self._written = sum(graph.tensors[i].activation_bytes for i in graph.outputs)
+        each = self.source.activation_bytes + self._written
+        self._at_once = max(1, min(BATCH_IMAGES, BATCH_BYTES // max(1, each)))
+        self._batches = 0
+        cores = fastest[: how.threads] if how.pinned and tool.taskset else ()
+        self._prefix = ["taskset", f"{sum(1 << core for core in cores):x}"] if cores else []
+        self._flags = [
+            f"--graph={at}/model.tflite", f"--num_threads={how.threads}", "--input_layer=image",
+            f"--input_layer_shape={','.join(map(str, self.source.shape))}",
+            f"--external_delegate_path={tool.library}" if tool.library
+            else f"--use_{how.delegate or XNNPACK}=true",
+        ]  # fmt: skip
+        self._last = f"--input_layer_value_files=image:{at}/last"
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                (Path(scratch) / "model.tflite").write_bytes(data)
+                (Path(scratch) / "last").write_bytes(bytes(self.source.activation_bytes))
+                tool.machine.push(Path(scratch), self._path(at))
+            said = self._bench([*ONCE, "--warmup_runs=1", "--report_peak_memory_footprint=true"], 2 * INFERENCE_SECONDS)
+            report = parse(said)
+        except BaseException:
+            self.close()
+            raise
+        self._peak_memory_bytes = report.peak_memory_bytes
+        self.facts = RunnerFacts(
+            input_dtype=self.source.dtype,
+            output_dtype=self.result.dtype,
+            output_scale=self.result.scale[0] if self.result.scale else 0.0,
+            output_zero_point=self.result.zero_point[0] if self.result.zero_point else 0,
+            init_ms=report.init_ms,
+            first_ms=report.first_ms,
+            runs_on=report.runs_on,
+            block_ms=BLOCK_MS,
+            block_is_a_start=True,
+        )
+
+    def _path(self, *parts: str) -> str:
+        return posixpath.join(self.tool.folder.path, *parts)
+
+    def _bench(self, flags: Sequence[str], timeout_seconds: float) -> str:
+        ran = self.tool.call([*self._flags, self._last, *flags], timeout_seconds, self._prefix)
+        if ran.code:
+            raise self._failed(ran)
+        return ran.said
+
+    def _failed(self, ran: Ran) -> SegquantError:
+        return explained(self.tool.machine.name, ran.code, ran.said, f"benchmark_model cannot run {self.file}")
+
+    def infer(self, image: np.ndarray) -> np.ndarray:
+        return next(iter(self.infer_many([image])))
+
+    def infer_many(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """One transfer, one command and one transfer back for several images at once."""
+        rest = iter(images)
+        while batch := list(itertools.islice(rest, self._at_once)):
+            yield from self._infer(batch)
+
+    def _infer(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        self._batches += 1
+        machine, at = self.tool.machine, f"{self.at}/{self._batches}"
+        with tempfile.TemporaryDirectory() as scratch:
+            given, made = Path(scratch) / "given" / "in", Path(scratch) / "made"
+            given.mkdir(parents=True)
+            for i, image in enumerate(images):
+                if image.dtype.name != self.source.dtype or image.shape != self.source.shape:
+                    raise ArtifactError(
+                        f"{self.file} takes {self.source.dtype} {list(self.source.shape)}, it was given"
+                        f" {image.dtype.name} {list(image.shape)}."
+                    )
+                (given / f"{i:06}").write_bytes(image.tobytes())
+            try:
+                machine.push(given.parent, self._path(at))
+                words = [*self._prefix, f"./{BINARY}", *self._flags, *ONCE, "--warmup_runs=0"]
+                each = shell(CALL_EACH, self.tool.folder.path, at, *words)
+                ran = machine.run(each, INFERENCE_SECONDS * (1 + len(images)))
+                if ran.code:
+                    raise self._failed(ran)
+                if "Unconsumed cmdline flags" in ran.said and "output_filepath" in ran.said:
+                    raise DeviceError(
+                        "this benchmark_model is older than its option --output_filepath: give a newer one with"
+                        " --benchmark-binary; this one can only time."
+                    )
+                machine.pull(self._path(at, "out"), made)
+            finally:
+                with contextlib.suppress(DeviceError):
+                    machine.run(["rm", "-rf", self._path(at)], 20)
+            return [self._output(made / f"{i:06}") for i in range(len(images))]
+
+    def _output(self, file: Path) -> np.ndarray:
+        """The tool writes the bytes of all output tensors one after another, and does not notice a full disk."""
+        data = file.read_bytes() if file.is_file() else b""
+        if len(data) != self._written:
+            raise DeviceError(
+                f"{self.tool.machine.name} wrote {len(data)} bytes of an output of {self._written}: is its disk full?"
+                " Free some space there and repeat the command."
+            )
+        return np.frombuffer(data, self.result.dtype, self.result.elements).reshape(self.result.shape)
+
+    def time(self, runs: int) -> Block:
+        """Half a second of warm-up, then ``runs`` inferences; fewer where they take over five minutes."""
+        flags = (f"--num_runs={runs}", "--min_secs=0", f"--max_secs={LONGEST_SECONDS}", "--warmup_min_secs=0.5")
+        report = parse(self._bench(flags, 2 * (LONGEST_SECONDS + INFERENCE_SECONDS)))
+        return Block(report.runs, summary_ms=report.summary_ms)
+
+    def restart(self) -> None:
+        pass
+
+    def profile_text(self, runs: int) -> str:
+        """What the tool prints with its profile of the ops over ``runs`` inferences."""
+        flags = (f"--num_runs={runs}", "--min_secs=0", f"--max_secs={LONGEST_SECONDS}", "--enable_op_profiling=true")
+        return self._bench(flags, 2 * (LONGEST_SECONDS + INFERENCE_SECONDS))
+
+    def peak_memory_bytes(self) -> int | None:
+        return self._peak_memory_bytes
+
+    def close(self) -> None:
+        with contextlib.suppress(DeviceError):
+            self.tool.machine.run(["rm", "-rf", self._path(self.at)], 20)
+
+
+def check_architecture(name: str, binary: Path, runs: Sequence[str]) -> None:
+    """Raises DeviceError for a file that is not there, or a program of another processor; a script passes."""
+    try:
+        with open(binary, "rb") as file:
+            head = file.read(20)
+    except OSError as error:
+        raise DeviceError(f"{binary} cannot be read ({error.strerror}): give the path of benchmark_model.") from None
+    if head[:4] != b"\x7fELF":
+        return
+    made_for = MACHINES.get(int.from_bytes(head[18:20], "little"), ("another processor",))
+    if not set(made_for) & set(runs):
+        raise DeviceError(
+            f"{binary} is a program for {made_for[0]}, and {name} runs {', '.join(runs)}: give a benchmark_model that"
+            " was built for it."
+        )
+
+
+ADVICE = (
+    (("No space left on device",), DeviceError,
+     "the disk of {name} is full: free some space there and repeat the command"),
+    (("Exec format error", "not executable:", "cannot execute binary"), DeviceError,
+     "{what}: it is a program for another processor; give a benchmark_model that was built for {name}"),
+    (("unresolved custom op", "Didn't find op", "Failed to load model", "Failed to initialize the interpreter",
+      "Failed to apply", "Failed to allocate tensors"), ArtifactError,
+     "{what}: LiteRT on {name} refuses it ({last}); `inspect FILE --target T` says which op and why"),
+    (("Permission denied", "Read-only file system"), DeviceError, "{what}: {name} does not allow it ({last})"),
+)  # fmt: skip
+"""What a device says → the error and its sentence. LiteRT's own words: benchmark_tflite_model.cc and core/subgraph.cc;
+those of a shell: dash, bash, and mksh, which is Android's."""
+
+
+def explained(name: str, code: int, said: str, what: str) -> SegquantError:
+    """The error of a command that failed on the machine ``name``."""
+    for words, kind, sentence in ADVICE:
+        told = [line.strip() for line in said.splitlines() if any(word in line for word in words)]
+        if told:
+            return kind(sentence.format(name=name, what=what, last=told[-1][:200]) + ".")
+    if code == 127:
+        return DeviceError(f"{what}: it was built for another system than {name}{last_words(said)}.")
+    if code > 128:
+        return DeviceError(f"{what}: it crashed on {name} (signal {code - 128}){last_words(said)}.")
+    return DeviceError(f"{what}: exit code {code} on {name}{last_words(said)}.")

@@ -1,0 +1,114 @@
+"""Reads what LiteRT's benchmark_model prints, builds of 2019 and of today alike.
+
+Its format strings: tflite/tools/benchmark/benchmark_model.cc and benchmark_tflite_model.cc, and for the line of a run's
+statistics xla/tsl/util/stats_calculator.h. A build of before 2021 prints the lines without 'INFO: ', one of before 2025
+prints no percentiles.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+
+from pipeline.core.errors import DeviceError
+
+STATISTICS = re.compile(r"^(?:INFO: )?count=\d+.*", re.MULTILINE)
+"""At the start of a line: the profile has such figures too, behind words."""
+NAMES = {
+    "min": "min", "max": "max", "avg": "mean", "std": "std", "p5": "p5", "median": "median", "p95": "p95",
+}  # fmt: skip
+APPLIED = re.compile(
+    r"(?:Explicitly applied (?P<name>\w+) delegate, and the model graph will be (?P<how>completely|partially) executed"
+    r" by the delegate(?: w/ (?P<pieces>\d+) delegate kernels)?"
+    r"|Though (?P<unused>\w+) delegate is explicitly applied, the model graph will not be executed)"
+)
+REPLACED = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate")
+"""The runtime's own words. Of several the first is of the delegate that was asked for."""
+KERNELS = "LiteRT's own kernels"
+UNSUPPORTED = re.compile(r"(\w+) acceleration is unsupported on this platform")
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What one call told, in milliseconds and bytes.
+
+    Attributes:
+      runs: inferences that were timed.
+      summary_ms: of those, by the names of ``Block.summary_ms``.
+      init_ms, first_ms: None where it does not tell.
+      peak_memory_bytes: of the whole process; None in builds that tell only by how much it grew.
+      runs_on: which delegate took how much, in words.
+    """
+
+    runs: int
+    summary_ms: Mapping[str, float]
+    init_ms: float | None
+    first_ms: float | None
+    peak_memory_bytes: int | None
+    runs_on: str
+
+
+def parse(said: str) -> Report:
+    """Raises DeviceError where the lines are of no format that is known."""
+    lines = STATISTICS.findall(said)
+    try:
+        warmup, timed = map(_statistics, lines[-2:])
+        runs = int(timed.pop("count"))
+        summary = {NAMES[name]: value / 1000 for name, value in timed.items() if name in NAMES}
+        if runs < 1 or "mean" not in summary:
+            raise ValueError
+    except (ValueError, KeyError):
+        raise DeviceError(
+            f"benchmark_model printed no timings in a format that is known{last_words(said)}: give LiteRT's own"
+            " benchmark_model with --benchmark-binary."
+        ) from None
+    init = _number(r"timings in us:.*?\bInit: ([\d.e+]+)", said)
+    first = warmup.get("first")
+    peak = _number(r"Overall peak memory footprint \(MB\) via periodic monitoring: ([\d.e+]+)", said)
+    return Report(
+        runs=runs,
+        summary_ms=summary,
+        init_ms=None if init is None else init / 1000,
+        first_ms=None if first is None else first / 1000,
+        peak_memory_bytes=None if peak is None else round(peak * (1 << 20)),
+        runs_on=runs_on(said),
+    )
+
+
+def _statistics(line: str) -> dict[str, float]:
+    """'count=50 first=79449 curr=81350 ...' → its figures, in microseconds; raises ValueError."""
+    words = line.removeprefix("INFO: ").replace("(all same)", "").split()
+    found = {name: float(value) for name, equals, value in (word.partition("=") for word in words) if equals}
+    if "first" not in found and found["count"] > 0:  # one run, or all alike: 'count=5 curr=N(all same)'
+        found |= dict.fromkeys(("first", "min", "max", "avg"), found["curr"]) | {"std": 0.0}
+    return found
+
+
+def _number(pattern: str, said: str) -> float | None:
+    found = re.search(pattern, said)
+    return float(found[1]) if found else None
+
+
+def runs_on(said: str) -> str:
+    """Which delegate runs the graph, and what is left to the CPU, as far as the tool tells."""
+    cpu = "XNNPACK" if "XNNPACK delegate" in said else KERNELS
+    applied = APPLIED.search(said)
+    if applied is None:
+        missing = UNSUPPORTED.search(said)
+        return f"the CPU, {cpu}: the device has no {missing[1]} acceleration" if missing else cpu
+    if applied["unused"]:
+        return f"the CPU, {cpu}: the {applied['unused']} delegate takes none of its ops"
+    name = "XNNPACK" if applied["name"] == "XNNPACK" else f"{applied['name']} delegate"
+    if applied["how"] == "completely":
+        return name
+    counts = REPLACED.search(said)
+    left = f"{int(counts[2]) - int(counts[1])} of {counts[2]} ops" if counts else "some ops"
+    rest = KERNELS if name == "XNNPACK" else "the CPU"
+    return f"{name} in {applied['pieces'] or 'several'} pieces, {left} left to {rest}"
+
+
+def last_words(said: str) -> str:
+    """The last line that was said, for a message."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return f" (it ended with {lines[-1][:200]!r})" if lines else " (it printed nothing)"

@@ -1,0 +1,236 @@
+"""A machine behind ssh: one login, through which programs run and files go.
+
+The login's session makes a private folder there, and removes it when the connection ends, however it ends; all else
+goes through the same connection. OpenSSH does the talking: the user's ssh_config and known_hosts count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import posixpath
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import tarfile
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.core.errors import BadSpec, DeviceError
+from pipeline.drivers.benchmark_model import Ran
+from pipeline.drivers.ssh_words import BATCH, SSH_FAILED, last_line, why
+
+ADDRESS = re.compile(r"(?:(?P<user>.+)@)?(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:@\[\]]+))(?::(?P<port>\d{1,5}))?")
+UNSAFE = re.compile(r"^-|[\s\x00-\x1f\x7f'\"`$;&<>|(){}\\]")
+"""What OpenSSH itself refuses in names since 9.6 (ssh.c, valid_hostname), for they can come to a shell."""
+ALIVE = ("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3")
+"""A dead link ends the connection after 15 s."""
+PRIVATE = (
+    "-o", "StrictHostKeyChecking=yes", "-o", "ControlPersist=no", "-o", "ClearAllForwardings=yes", "-o",
+    "ForwardAgent=no", "-o", "ForwardX11=no", "-o", "PermitLocalCommand=no", "-o", "RemoteCommand=none", "-o",
+    "LogLevel=INFO",
+)  # fmt: skip
+START_SECONDS = 60
+"""For the login and the folder."""
+MARK = "segquant-far "
+"""Before an answer: the login there may print what it likes."""
+HOLD = (
+    'd=$(mktemp -d) || exit 126; end() { for n in 1 2 3; do cat "$d"/*.pid >/dev/null 2>&1 || break; sleep 1; done;'
+    ' kill -9 $(cat "$d"/*.pid 2>/dev/null) 2>/dev/null; rm -rf "$d" || { sleep 1; rm -rf "$d"; }; };'
+    f' trap end EXIT; trap "exit 130" HUP INT TERM; echo "{MARK}$d"; cat >/dev/null'
+)
+"""Makes the folder and removes it at the end of input, after the processes in it have had time to end. For any POSIX
+shell, and like the next one without a single quote, a backslash or an exclamation mark: in single quotes every login
+shell passes them on."""
+START = (
+    'exec 3<&0; d=$1; shift; export TMPDIR="$d"; "$@" <&3 3<&- & p=$!; echo $p >"$d/$p.pid"; wait $p; c=$?;'
+    ' rm -f "$d/$p.pid"; exit $c'
+)
+"""$1: the folder, the rest: the program. HOLD ends it where nothing else does."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+    """Where, in ssh's terms; ``host`` may be an alias of ssh_config."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+
+    @property
+    def words(self) -> list[str]:
+        """Options, and the host after them."""
+        user = ["-l", self.user] if self.user else []
+        port = ["-p", str(self.port)] if self.port else []
+        return [*user, *port, "--", self.host]
+
+    @property
+    def typed(self) -> str:
+        """The command that a user types to reach it."""
+        user, port = f"{self.user}@" if self.user else "", f"-p {self.port} " if self.port else ""
+        return f"ssh {port}{shlex.quote(user + self.host)}"
+
+
+def address(selector: str) -> Address:
+    """Reads [USER@]HOST[:PORT], an IPv6 address in brackets; raises BadSpec."""
+    found = ADDRESS.fullmatch(selector)
+    if found is None:
+        raise BadSpec(f"--device ssh:{selector}: write ssh:[USER@]HOST[:PORT], an IPv6 address as [ADDRESS].")
+    user, host = found["user"], found["six"] or found["host"]
+    port = int(found["port"]) if found["port"] else None
+    if any(UNSAFE.search(name) for name in (user or "", host)):
+        raise BadSpec(f"--device ssh:{selector}: no name of a user or machine has such characters: correct it.")
+    if port is not None and not 1 <= port <= 65535:
+        raise BadSpec(f"--device ssh:{selector}: a port is a number from 1 to 65535.")
+    return Address(host, user, port)
+
+
+class Link:
+    """The connection: a Transport. Raises DeviceError where it cannot be made, and where it is lost.
+
+    Attributes:
+      name: the machine as ssh_config resolves it, so that an alias and what it stands for are one machine.
+      folder: ours on the far side, gone when the connection is.
+    """
+
+    def __init__(self, where: Address) -> None:
+        self.address, self.name, self.folder = where, _resolved(where), ""
+        self._socket_folder = tempfile.mkdtemp(prefix="sq", dir="/tmp")  # a socket's path has 107 bytes at most
+        self._said = tempfile.TemporaryFile()
+        socket = f"ControlPath={self._socket_folder}/s"
+        # Should the shared connection be gone: fail, and do not log in once more.
+        self._through = ["ssh", *BATCH, "-o", "ProxyCommand=exit 1", "-o", socket, "--", where.host]
+        options = [*BATCH, *ALIVE, *PRIVATE, "-o", "ControlMaster=yes", "-o", socket]
+        self._master = subprocess.Popen(
+            ["ssh", *options, *where.words, _command(HOLD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=self._said, start_new_session=True,
+        )  # fmt: skip  # a session of its own: Ctrl-C ends the measurement first, and the connection after it
+        try:
+            self.folder = self._entered()
+        except BaseException:
+            self.close()
+            raise
+
+    def _entered(self) -> str:
+        assert self._master.stdout
+        late = threading.Timer(START_SECONDS, self._master.kill)
+        late.start()
+        try:
+            for line in self._master.stdout:
+                if line.startswith(MARK.encode()):
+                    return line.decode().removeprefix(MARK).strip()
+        finally:
+            late.cancel()
+        raise self.failed(self._master.wait(), "")
+
+    @property
+    def alive(self) -> bool:
+        return self._master.poll() is None
+
+    def failed(self, code: int, said: str) -> DeviceError:
+        """Why the connection, or what was started through it, ended with ``code``."""
+        if code == SSH_FAILED:  # the connection's own words are there when it has ended
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._master.wait(2)
+        self._said.seek(0)
+        words = self._said.read().decode("utf-8", "replace")
+        if "No space left on device" in said + words:
+            return DeviceError(f"{self.name}: its disk is full where temporary files go: free some space there.")
+        if self.alive and code != SSH_FAILED:
+            return DeviceError(f"{self.name}: what was started there ended with exit code {code}: {last_line(said)}.")
+        if self.folder:
+            return DeviceError(
+                f"{self.name}: the connection was lost ({last_line(words or said)}): see that the machine is up and"
+                f" reachable (`{self.address.typed}`), and repeat the command."
+            )
+        if self._master.returncode == -signal.SIGKILL:
+            words = f"no shell answered within {START_SECONDS} s"
+        return DeviceError(f"{self.name}: {why(words).replace('ssh HOST', self.address.typed)}.")
+
+    def command(self, words: Sequence[str]) -> list[str]:
+        """What runs a program there, with the near side's pipes."""
+        return [*self._through, _command(START, self.folder, *words)]
+
+    def run(self, words: Sequence[str], timeout_seconds: float = 60) -> Ran:
+        done = self._done(["sh", "-c", 'exec "$@" 2>&1', "sh", *words], b"", timeout_seconds)
+        if done.returncode == SSH_FAILED:
+            raise self.failed(done.returncode, done.stderr.decode("utf-8", "replace"))
+        return Ran(done.returncode, done.stdout.decode("utf-8", "replace"))
+
+    def _done(
+        self, words: Sequence[str], data: bytes, timeout_seconds: float | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        """What the program prints, without what the login printed before it."""
+        marked = ["sh", "-c", f'echo "{MARK}"; exec "$@"', "sh", *words]
+        try:
+            done = subprocess.run(
+                self.command(marked), input=data, capture_output=True, timeout=timeout_seconds, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise DeviceError(
+                f"{self.name} did not answer within {timeout_seconds:.0f} s: see whether it is busy"
+                f" (`{self.address.typed} uptime`), and repeat the command."
+            ) from None
+        done.stdout = done.stdout.partition(f"{MARK}\n".encode())[2]
+        return done
+
+    def _checked(self, words: Sequence[str], data: bytes = b"") -> bytes:
+        done = self._done(words, data)
+        if done.returncode != 0:
+            raise self.failed(done.returncode, done.stderr.decode("utf-8", "replace"))
+        return done.stdout
+
+    def push(self, local: Path, remote: str) -> None:
+        if local.is_dir():
+            packed = io.BytesIO()
+            with tarfile.open(fileobj=packed, mode="w") as archive:
+                archive.add(local, ".")
+            self._checked(["sh", "-c", 'mkdir "$1" && tar -xf - -C "$1"', "sh", remote], packed.getvalue())
+        else:
+            self._checked(["sh", "-c", 'cat >"$1"', "sh", remote], local.read_bytes())
+
+    def pull(self, remote: str, local: Path) -> None:
+        folder, name = posixpath.split(remote)
+        packed = self._checked(["tar", "-cf", "-", "-C", folder or "/", "--", name])
+        with (
+            tempfile.TemporaryDirectory(dir=local.parent) as scratch,
+            tarfile.open(fileobj=io.BytesIO(packed)) as archive,
+        ):
+            archive.extractall(scratch, filter="data")
+            (Path(scratch) / name).rename(local)
+
+    def close(self) -> None:
+        """The far folder goes with the connection."""
+        if self._master.stdin:
+            with contextlib.suppress(OSError):
+                self._master.stdin.close()
+        try:
+            self._master.wait(20)
+        except subprocess.TimeoutExpired:
+            self._master.kill()
+            self._master.wait()
+        if self._master.stdout:
+            self._master.stdout.close()
+        self._said.close()
+        shutil.rmtree(self._socket_folder, ignore_errors=True)
+
+
+def _command(script: str, *words: str) -> str:
+    """For the far login shell, whichever it is."""
+    return " ".join(shlex.quote(word) for word in ("sh", "-c", script, "sh", *words))
+
+
+def _resolved(where: Address) -> str:
+    try:
+        done = subprocess.run(["ssh", "-G", *where.words], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise DeviceError("ssh is not on this machine: `sudo apt-get install openssh-client` installs it.") from None
+    if done.returncode != 0:
+        raise DeviceError(f"ssh cannot start ({last_line(done.stderr)}): correct its configuration.")
+    told = dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
+    return f"ssh:{told['user']}@{told['hostname']}:{told['port']}"

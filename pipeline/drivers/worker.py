@@ -1,0 +1,209 @@
+"""A runner whose inferences happen in a process that speaks ``litert_worker``'s protocol, here or far away."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import queue
+import re
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.device import Block, How, RunnerFacts
+from pipeline.core.errors import ArtifactError, SegquantError
+from pipeline.drivers.last_words import how_it_ended, why_it_failed
+from pipeline.drivers.litert_worker import receive, send
+from pipeline.tflite.read import read
+
+Explain = Callable[[int, str], SegquantError | None]
+"""(exit code, what was said) → an error better than the general one, or None."""
+ROOT = Path(__file__).resolve().parents[2]
+AHEAD = 8
+"""Images on their way before the first one's output is read."""
+FACTS = b'{"input_dtype"'
+"""How the worker's first line begins; a login far away may print before it."""
+
+
+def check_readable(artifact: Path) -> None:
+    """Raises ArtifactError for a file that is not there or no .tflite file."""
+    try:
+        read(artifact.read_bytes(), str(artifact))
+    except OSError as error:
+        raise ArtifactError(f"{artifact} cannot be read ({error.strerror}): convert the network again.") from None
+
+
+def settings_of(how: How) -> dict[str, Any]:
+    """What ``litert_worker`` is told of it."""
+    asked: dict[str, Any] = {"threads": how.threads, "pinned": how.pinned}
+    return asked | ({"mask": dataclasses.asdict(how.mask)} if how.mask else {})
+
+
+def with_package() -> dict[str, str]:
+    """The environment of a worker that imports this package, for what is not in the one file that travels."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+class WorkerRunner:
+    """The process that ``command`` starts, which holds ``artifact``; ``closed`` is called when no other will follow."""
+
+    def __init__(
+        self, artifact: Path, command: Sequence[str], explain: Explain = lambda code, said: None,
+        environment: Mapping[str, str] | None = None, closed: Callable[[], object] = lambda: None,
+    ) -> None:  # fmt: skip
+        self.artifact = artifact
+        self._command, self._environment, self._explain, self._closed = command, environment, explain, closed
+        self._given: np.ndarray | None = None
+        self._peak_memory_bytes = 0
+        self.facts = self._start()
+
+    def _start(self) -> RunnerFacts:
+        self._errors = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=self._environment
+        )
+        assert self._process.stdin and self._process.stdout
+        self._in, self._out = self._process.stdin, self._process.stdout
+        self._ahead = 0
+        try:
+            while not (line := self._out.readline()).startswith(FACTS):
+                if not line:
+                    raise self._died()
+            return RunnerFacts(**json.loads(line))
+        except BaseException:
+            self.close()
+            raise
+
+    def restart(self) -> None:
+        """Another process; ``facts`` stay those of the first, whose loading met the machine as it was."""
+        self._peak_memory_bytes = self.peak_memory_bytes()
+        self._end()
+        self._start()
+        if self._given is not None:
+            self.infer(self._given)
+
+    def _ask(self, request: str, array: np.ndarray | None = None) -> np.ndarray:
+        if self._ahead:
+            raise RuntimeError("infer_many is not at its end, nor closed")
+        try:
+            self._tell(request, array)
+            return receive(self._out)
+        except (OSError, EOFError, ValueError):
+            raise self._died() from None
+
+    def _tell(self, request: str, array: np.ndarray | None = None) -> None:
+        self._in.write(request.encode() + b"\n")
+        if array is not None:
+            send(self._in, array)
+        self._in.flush()
+
+    def _died(self) -> SegquantError:
+        try:
+            code = self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        text = self.said()
+        if better := self._explain(code, text):
+            return better
+        if chip := re.search(r"unresolved custom op: ([\w-]+)", text):
+            return ArtifactError(
+                f"{self.artifact} was compiled for a chip ({chip[1]}) that is not driven here: take the uncompiled"
+                " file, or the device that has the chip."
+            )
+        how, why = how_it_ended(code), why_it_failed(text)
+        return ArtifactError(
+            f"LiteRT cannot run {self.artifact} ({how}; {why}): convert the network again; `inspect --target cpu` says"
+            " what it makes of each op."
+        )
+
+    def said(self) -> str:
+        """What it printed so far."""
+        self._errors.seek(0)
+        return self._errors.read().decode("utf-8", "replace")
+
+    def infer(self, image: np.ndarray) -> np.ndarray:
+        return self._ask("infer", self._checked(image))
+
+    def _checked(self, image: np.ndarray) -> np.ndarray:
+        if image.dtype.name != self.facts.input_dtype:
+            raise ArtifactError(f"{self.artifact} takes {self.facts.input_dtype}, it was given {image.dtype.name}.")
+        self._given = image
+        return image
+
+    def infer_many(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """``infer`` of each; AHEAD are sent before the first output is read, so that none waits for a round trip."""
+        waiting: queue.SimpleQueue[np.ndarray | None] = queue.SimpleQueue()
+
+        def sending() -> None:
+            with contextlib.suppress(OSError, ValueError):  # it died: whoever reads meets its end
+                while (image := waiting.get()) is not None:
+                    self._tell("infer", image)
+
+        def reply() -> np.ndarray:
+            try:
+                output = receive(self._out)
+            except (OSError, EOFError, ValueError):
+                self._ahead = 0
+                raise self._died() from None
+            except BaseException:  # Ctrl-C within a reply: where the next one begins is not known any more
+                self._ahead = 0
+                self._process.kill()
+                raise
+            self._ahead -= 1
+            return output
+
+        sender = threading.Thread(target=sending, daemon=True)
+        sender.start()
+        try:
+            for image in images:
+                waiting.put(self._checked(image))
+                self._ahead += 1
+                if self._ahead > AHEAD:
+                    yield reply()
+            while self._ahead:
+                yield reply()
+        finally:
+            waiting.put(None)
+            # Left early: the outputs still on their way would be taken for those of later images.
+            while self._ahead and not self._in.closed:
+                reply()
+            sender.join()
+
+    def time(self, runs: int) -> Block:
+        return Block(runs, tuple(self._ask(f"time {runs}").tolist()))
+
+    def peak_memory_bytes(self) -> int:
+        """The most that one of its processes took."""
+        return max(self._peak_memory_bytes, int(self._ask("memory")[0]))
+
+    def close(self) -> None:
+        self._end()
+        self._closed()
+
+    def _end(self) -> None:
+        """Ends the process; its end is waited for, but not for ever."""
+        if self._ahead:  # infer_many was left open: nobody reads, so the process cannot come to its end
+            self._process.kill()
+        with contextlib.suppress(OSError):
+            self._in.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._out.close()
+        self._errors.close()
+
+    def __enter__(self) -> WorkerRunner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Scores, times, and what lies behind them."""

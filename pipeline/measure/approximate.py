@@ -1,0 +1,44 @@
+"""Measures what a rewrite that is not equal does to the masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.run import Run
+from pipeline.core.score import Score
+from pipeline.data import dataset_of
+from pipeline.data.decoded import Decoded
+from pipeline.measure.score import confusion, deployed
+
+Say = Callable[[str], None]
+
+
+def effect(run: Run, exact: bytes, approximate: bytes, say: Say) -> dict[str, Any]:
+    """Runs both .tflite files on the run's validation images, on this machine.
+
+    Returns what the recipe keeps of it: images, agreement_percent (share of all pixels with the same class in both
+    masks), the mIoU of each, and the drop from the first to the second in percentage points.
+    """
+    dataset = dataset_of(run)
+    decoded = Decoded(dataset.splits["val"])
+    say(f"measuring what that does to the masks, on {len(decoded)} val images of {run.config.data}")
+    totals = [np.zeros((len(dataset.classes),) * 2, np.int64) for _ in range(2)]
+    same = pixels = 0
+    with deployed(exact, run.preprocessing) as before, deployed(approximate, run.preprocessing) as after:
+        for i in range(len(decoded)):
+            image, label = decoded[i]
+            masks = [before(image), after(image)]
+            same, pixels = same + int((masks[0] == masks[1]).sum()), pixels + masks[0].size
+            for total, mask in zip(totals, masks, strict=True):
+                total += confusion(label, mask, len(dataset.classes))
+    without, percent = (Score.from_confusion(t, dataset.classes, len(decoded)).miou_percent for t in totals)
+    agreement = 100 * same / pixels
+    say(f"the mask is the same on {agreement:.2f} % of pixels; mIoU {without:.2f} % without, {percent:.2f} % with it")
+    return {
+        "data": run.config.data.partition(":")[0], "split": "val", "images": len(decoded),
+        "agreement_percent": agreement, "exact_miou_percent": without, "miou_percent": percent,
+        "drop_points": without - percent,
+    }  # fmt: skip

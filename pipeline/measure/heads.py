@@ -1,0 +1,169 @@
+"""Measures each way to the full-size mask of a network: mIoU and latency, with what makes it outside the file."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import models
+from pipeline.convert.convert import graph_for, outside
+from pipeline.convert.parent import Parent
+from pipeline.core.artifact import Artifact
+from pipeline.core.device import How, Settings
+from pipeline.core.errors import BadSpec, CompilerError, RunError
+from pipeline.core.files import sha256
+from pipeline.core.mask import Grid
+from pipeline.core.measurement import Head, HeadsMeasurement
+from pipeline.core.ranges import ranges_from_json
+from pipeline.core.run import Run
+from pipeline.core.target import Target
+from pipeline.data import dataset_of
+from pipeline.data.decoded import Decoded
+from pipeline.devices import connect, device
+from pipeline.heads.native import compiler
+from pipeline.measure.bench import CHUNK, Loaded, alone_on, masks_on, notes_on_times
+from pipeline.measure.timing import Protocol, latency_of, measure, ratio_of
+from pipeline.quantize.fold import Output, Stride
+from pipeline.targets import target as target_named
+
+Say = Callable[[str], None]
+STRIDES: tuple[Stride, ...] = (8, 4, 2, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """A file's output and stride, and what makes the full-size mask of it; None where that is the file's output."""
+
+    output: Output
+    stride: Stride
+    outside: str | None
+    alone: bool = False
+    """Only the file is timed; its mask is another way's."""
+
+    @property
+    def name(self) -> str:
+        if self.alone:
+            return f"{self.output} of stride {self.stride}, no mask made"
+        if self.output != "mask":
+            return f"{self.output} of stride {self.stride}, exact mask in C"
+        if self.stride == 1:
+            return "resize and argmax in the file"
+        return f"argmax at stride {self.stride} in the file, nearest x{self.stride} in C"
+
+
+def ways(target: Target, io: str, coarsest: int) -> list[Way]:
+    """What there is for a network whose logits have ``coarsest`` pixels to a sample before their last resize."""
+    first: Stride = next(stride for stride in STRIDES if stride <= coarsest)
+    exact = outside(target, "logits", io)  # type: ignore[arg-type]
+    found = [Way("logits", first, None, alone=True)]
+    if exact:
+        found.append(Way("logits", first, exact))
+    return found + [
+        Way("mask", s, None if s == 1 else outside(target, "mask", io))  # type: ignore[arg-type]
+        for s in reversed(STRIDES)
+        if s <= coarsest
+    ]
+
+
+def target_of(recipe: dict[str, object]) -> Target:
+    """The target that a recipe names, with the rewrites that it allowed."""
+    found = target_named(str(recipe["target"])).at_level(recipe["level"])  # type: ignore[arg-type]
+    found = found.with_weights(recipe["weights"])  # type: ignore[arg-type]
+    allowed = recipe["rewrites"]
+    known = {one.name: one for one in (*found.approximations, *found.rewrites)}
+    return dataclasses.replace(found, rewrites=tuple(known[name] for name in allowed if name in known))  # type: ignore[attr-defined]
+
+
+def parent_of(run: Run, artifact: Artifact) -> Parent:
+    """What the artifact was made from; raises RunError where the run has other weights by now."""
+    recipe = artifact.recipe
+    checkpoint = run.path / recipe["parent"]["checkpoint"]
+    if not checkpoint.is_file() or sha256(checkpoint) != recipe["parent"]["sha256"]:
+        raise RunError(f"{checkpoint} is not what {artifact.path} was made from: `convert` again.")
+    ranges = ranges_from_json(recipe["ranges"]) if recipe["ranges"] else None
+    return Parent(recipe["method"], checkpoint, ranges, recipe["calibration"], recipe["per_tensor"])
+
+
+def bench_heads(
+    run: Run, artifact: Artifact, name: str, settings: Settings, protocol: Protocol, threads: int,
+    images: int | None, say: Say,
+) -> HeadsMeasurement:  # fmt: skip
+    """Makes every head of the artifact's network and quantization, scores and times them in turns on one device.
+
+    Raises BadSpec for a network without a last resize, CompilerError where the device runs compiled files and their
+    compiler is missing, and the errors of converting and of the device.
+    """
+    recipe, spec = artifact.recipe, run.config.model
+    coarsest = models.network(spec.network).logits_stride
+    if coarsest == 1:
+        raise BadSpec(f"--heads: the logits of {spec.network} are of full size: bench its artifact without --heads.")
+    target, kind = target_of(recipe), device(name)[0]
+    wanted, parent = ways(target, recipe["io"], coarsest), parent_of(run, artifact)
+    makes_masks = kind.makes_masks and compiler() is not None
+    dataset = dataset_of(run)
+    decoded = Decoded(dataset.splits["val"])
+    count = len(decoded) if images is None else min(images, len(decoded))
+    grid = Grid(run.preprocessing.height, run.preprocessing.width, spec.resize)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="segquant-heads-")))
+        files: dict[tuple[Output, Stride], Path] = {}
+        for way in wanted:
+            if (way.output, way.stride) not in files:
+                say(f"converting {way.output} at stride {way.stride}")
+                data, _ = graph_for(run, target, parent, way.output, way.stride, recipe["io"], {})
+                file = folder / f"{way.output}-stride{way.stride}.tflite"
+                file.write_bytes(data)
+                files[way.output, way.stride] = compiled(file, target) if target.name in kind.runs_compiled else file
+        connection = connect(name, settings)
+        stack.callback(connection.close)
+        stack.enter_context(alone_on(connection.identity, say))
+        loaded = []
+        for way in wanted:
+            file = files[way.output, way.stride]
+            here = grid if makes_masks and way.outside else None
+            runner = connection.open(file, How(threads, target.name, pinned=True, mask=here, delegate=target.delegate))
+            stack.callback(runner.close)
+            loaded.append(Loaded(file, way.name, sha256(file), runner, threads, target.files_of(file)))
+        machine = {**connection.describe(), "threads": threads}
+        say(f"scoring {count} val images of {run.config.data}")
+        for begin in range(0, count, CHUNK):
+            samples = [decoded[i] for i in range(begin, min(begin + CHUNK, count))]
+            for way, each in zip(wanted, loaded, strict=True):
+                if not way.alone:
+                    masks = masks_on(each.runner, [image for image, _ in samples], run.preprocessing, grid)
+                    each.count(samples, masks, len(dataset.classes))
+        say(f"timing {len(wanted)} heads in turns, {threads} thread{'s' if threads > 1 else ''}")
+        timed = measure([each.runner for each in loaded], protocol)
+        for each, blocks in zip(loaded, timed, strict=True):
+            each.latency = latency_of(blocks, each.runner, threads)
+        after = connection.state()
+        heads = tuple(
+            Head(
+                way.output, way.stride, way.outside, makes_masks or way.outside is None,
+                each.measured(dataset.classes, count), ratio_of(blocks, timed[0]),
+            )
+            for way, each, blocks in zip(wanted, loaded, timed, strict=True)
+        )  # fmt: skip
+        up_to_the_file = [] if makes_masks else [
+            "times are up to the file's output: no C code of ours runs on this device, or no C compiler is here"
+        ]  # fmt: skip
+        return HeadsMeasurement(
+            when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), target=target.name,
+            artifact=str(artifact.path.relative_to(run.path)), artifact_sha256=artifact.sha256,
+            protocol=dataclasses.asdict(protocol), machine=machine, machine_after=after, data=run.config.data,
+            split="val", images=count, heads=heads,
+            notes=(*up_to_the_file, *notes_on_times(machine, after, loaded)),
+        )  # fmt: skip
+
+
+def compiled(file: Path, target: Target) -> Path:
+    """What the target's compiler makes of it; raises CompilerError where that is not here."""
+    assert target.compile is not None
+    made = target.compile(file)
+    if made.path is None:
+        raise CompilerError(f"--heads: each is {made.note}")
+    return made.path

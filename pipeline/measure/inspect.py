@@ -1,0 +1,197 @@
+"""Asks what a target makes of a .tflite file, operator by operator."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import queue
+import signal
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.core.errors import ArtifactError, BadSpec
+from pipeline.core.graph import BORDER, Graph
+from pipeline.core.inspection import Change, Coverage, Inspection
+from pipeline.core.printable import LONGEST_NAME, printable
+from pipeline.core.rules import Rules, Verdict
+from pipeline.core.target import Answer, Target
+from pipeline.targets import targets
+from pipeline.tflite.by_rule import by_rule
+from pipeline.tflite.macs import MALFORMED, macs
+from pipeline.tflite.partitions import after_partitioning, partitions
+from pipeline.tflite.read import read
+
+MOST_CHANGES = 24
+"""Kinds of ops whose acceptance is tried out: a file can name as many custom ops as it has ops."""
+
+
+def coverage(graph: Graph, verdicts: Sequence[Verdict], by: str, counts: Sequence[int] | None = None) -> Coverage:
+    """``counts``: the MACs of each op, where they are known already."""
+    taken = [v.outcome == "accelerated" for v in verdicts]
+    pieces = partitions(graph, taken)
+    place = {i: n for n, piece in enumerate(pieces) for i in piece}
+    made_by = {i: op.index for op in graph.ops for i in op.outputs}
+    crossing = {
+        i for op in graph.ops for i in op.inputs if i in made_by and place.get(made_by[i]) != place.get(op.index)
+    }
+    counts = [macs(op, graph) for op in graph.ops] if counts is None else counts
+    return Coverage(
+        ops=len(graph.ops), ops_accelerated=sum(taken), macs=sum(counts),
+        macs_accelerated=sum(n for n, yes in zip(counts, taken, strict=True) if yes), partitions=len(pieces),
+        crossing_bytes=sum(graph.tensors[i].activation_bytes for i in crossing), by=by,
+    )  # fmt: skip
+
+
+def best_change(graph: Graph, alone: tuple[Verdict, ...], rules: Rules) -> Change | None:
+    """Of all the ops with one name and one remedy, those whose acceptance would gain most: MACs first, then ops."""
+    counts = [macs(op, graph) for op in graph.ops]
+    now = coverage(graph, after_partitioning(graph, alone, rules), "rule", counts)
+    groups: dict[tuple[str, str], list[Verdict]] = {}
+    for verdict in alone:
+        if verdict.outcome != "accelerated":
+            groups.setdefault((graph.ops[verdict.op].name, verdict.remedy), []).append(verdict)
+    large = sorted(groups.items(), key=lambda group: (-sum(counts[v.op] for v in group[1]), -len(group[1])))
+    changes = []
+    for (name, remedy), group in large[:MOST_CHANGES]:
+        inside = {v.op for v in group}
+        then = tuple(dataclasses.replace(v, outcome="accelerated") if v.op in inside else v for v in alone)
+        new = coverage(graph, after_partitioning(graph, then, rules), "rule", counts)
+        gained = (new.macs_accelerated - now.macs_accelerated, new.ops_accelerated - now.ops_accelerated)
+        changes.append(Change(tuple(sorted(inside)), name, group[0].reason, remedy, gained[1], gained[0]))
+    return max(changes, key=lambda c: (c.macs_gained, c.ops_gained), default=None)
+
+
+def _stored(graph: Graph, verdicts: Sequence[Verdict], rules: Rules) -> int:
+    """Bytes of the accelerated ops' constants as the target lays them out; 0 where nothing is known of that."""
+    if rules.stored_bytes is None:
+        return 0
+    try:
+        return sum(rules.stored_bytes(graph.ops[v.op], graph) for v in verdicts if v.outcome == "accelerated")
+    except MALFORMED:
+        return 0
+
+
+def _answer(target: Target, file: Path, graph: Graph, wait_seconds: float | None) -> Answer:
+    """The compiler's; one that takes longer than ``wait_seconds`` is ended, with all that it started."""
+    assert target.ask is not None
+    if wait_seconds is None:
+        return target.ask(file, graph)
+    answers: queue.SimpleQueue[Answer | Exception] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put(target.ask(file, graph))  # type: ignore[misc]
+        except Exception as error:
+            answers.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        answer = answers.get(timeout=wait_seconds)
+    except queue.Empty:
+        for child in _descendants(os.getpid()):
+            with contextlib.suppress(OSError):
+                os.kill(child, signal.SIGKILL)
+        return Answer(None, f"its compiler had not answered after {wait_seconds:g} s (--wait gives it longer)")
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _descendants(process: int) -> list[int]:
+    """Linux tells which they are; elsewhere what was started ends by itself."""
+    found = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found + [deeper for child in found for deeper in _descendants(child)]
+
+
+def check_not_compiled(graph: Graph, file: Path) -> None:
+    """Raises ArtifactError for a file that a target's compiler has made: what it took is not to be seen any more."""
+    marks: dict[str, list[str]] = {}
+    for one in targets().values():
+        for mark in one.compiled_ops:
+            marks.setdefault(mark, []).append(one.name)
+    made = next((op.name for op in graph.ops if op.custom and op.name in marks), None)
+    if made is not None:
+        raise ArtifactError(
+            f"{file} is compiled already ({made}, which the compiler for {' or '.join(marks[made])} leaves): name the"
+            " file that it was compiled from."
+        )
+
+
+def notes_on(graph: Graph) -> tuple[str, ...]:
+    """What the file leaves open, and as what it is taken."""
+    for i in graph.inputs:
+        tensor = graph.tensors[i]
+        if tensor.open_axes:
+            fixed = f"[{', '.join(map(str, tensor.shape))}]"
+            what = "a size open, not the batch alone" if graph.open_beyond_batch else "the batch open"
+            return (
+                f"input {printable(tensor.name, LONGEST_NAME)} leaves {what}: it is taken as {fixed}, the size that the"
+                " file stores, as runtimes do that are told no other. To fix it, convert from a function of that size:"
+                f" tf.function(network, input_signature=[tf.TensorSpec({fixed})]).get_concrete_function()",
+            )
+    return ()
+
+
+def inspect(file: Path, target: Target, compiler: bool = True, wait_seconds: float | None = None) -> Inspection:
+    """What ``target`` makes of ``file``, by its rules and, with ``compiler``, by its own compiler where that is here.
+
+    ``wait_seconds``: how long the compiler may take; None: as long as it needs.
+    Raises ArtifactError for a file that is none, and BadSpec for a target without rules.
+    """
+    if target.rules is None:
+        only = (
+            f"only its compiler can say: `convert --target {target.name}`"
+            if target.compile
+            else "choose another (`list`)"
+        )
+        raise BadSpec(f"target {target.name} has no rules about ops: {only}.")
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{file} cannot be read ({error.strerror}): name a .tflite file.") from None
+    graph = read(data, str(file))
+    check_not_compiled(graph, file)
+    rules = target.rules
+    alone = by_rule(graph, rules)
+    verdicts = after_partitioning(graph, alone, rules)
+    real, estimates, note = None, {}, f"target {target.name} has no compiler that could be asked here"
+    if target.ask is not None and compiler:
+        answer = _answer(target, file, graph, wait_seconds)
+        real, estimates, note = answer.verdicts, dict(answer.estimates), answer.note
+    elif not compiler:
+        note = "not asked"
+    if real is None and rules.beyond:
+        note = f"{note}. {rules.beyond}"
+    inside = {i for v in verdicts if v.outcome == "accelerated" for i in graph.ops[v.op].inputs if i >= 0}
+    parameters = sum(graph.tensors[i].size_bytes for i in inside)
+    stored = _stored(graph, verdicts, rules) or parameters
+    counts = [macs(op, graph) for op in graph.ops]
+    largest = max((t for t in graph.tensors if not t.constant), key=lambda t: t.activation_bytes, default=None)
+    return Inspection(
+        target=target.name,
+        ops=tuple((op.name, next((t.name for t in graph.writes(op)), "").split(";")[0]) for op in graph.ops),
+        verdicts=verdicts,
+        coverage=coverage(graph, verdicts, "rule", counts),
+        real=real,
+        real_coverage=coverage(graph, real, real[0].by, counts) if real else None,
+        real_note=note,
+        parameter_bytes=parameters,
+        streamed_bytes=None if rules.cache_bytes is None else max(0, stored - rules.cache_bytes),
+        largest_activation_bytes=largest.activation_bytes if largest else 0,
+        largest_activation=largest.name if largest else "",
+        requantizations=sum(
+            op.name in BORDER
+            and not graph.at_border(op)
+            and not all(t.constant for t in graph.reads(op))  # weights kept as float16 are no change of range
+            for op in graph.ops
+        ),
+        estimates=estimates,
+        change=best_change(graph, alone, rules),
+        subgraphs=graph.subgraphs,
+        notes=notes_on(graph),
+    )  # fmt: skip

@@ -1,0 +1,150 @@
+"""Tells op by op where a file's inference spends its time on this machine, and what the machine could attain."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.core.errors import ArtifactError
+from pipeline.core.files import sha256
+from pipeline.core.graph import BORDER, Graph, Op
+from pipeline.core.profile import Line, OpTime, Peaks, Profile, Timed
+from pipeline.devices import connect
+from pipeline.drivers import host_profile
+from pipeline.drivers.xnnpack_lines import ops_of_lines
+from pipeline.measure.inspect import check_not_compiled, notes_on
+from pipeline.targets import target
+from pipeline.tflite.by_rule import by_rule
+from pipeline.tflite.macs import macs
+from pipeline.tflite.read import read, with_stored_sizes
+
+OUTPUT = {"scores": "output", "mask": "output"}
+"""The layers that ``fold`` puts behind any network's logits."""
+
+
+def profile(file: Path, threads: int, runs: int) -> Profile:
+    """Raises ArtifactError for a file that is none or that LiteRT cannot profile."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{file} cannot be read ({error.strerror}): name a .tflite file.") from None
+    graph = read(data, str(file))
+    check_not_compiled(graph, file)
+    machine = connect("host").describe()
+    try:
+        timed = _timed(data, file, graph, threads, runs)
+    except ArtifactError as error:
+        raise _explained(error, file, graph) from None
+    peaks = host_profile.peaks(threads)
+    return Profile(
+        file=str(file), sha256=sha256(data), machine=machine, threads=threads, runs=runs, total_ms=timed.total_ms,
+        between_ms=timed.between_ms, plain_ms=timed.plain_ms,
+        ops=tuple(times_of_ops(graph, timed, peaks)), peaks=peaks, notes=notes_on(graph),
+    )  # fmt: skip
+
+
+def _timed(data: bytes, file: Path, graph: Graph, threads: int, runs: int) -> Timed:
+    """The profiler makes buffers of fixed sizes only: a file that leaves some open runs as a copy with those stored."""
+    if not any(tensor.dynamic for tensor in graph.tensors):
+        return host_profile.profile(file, threads, runs)
+    with tempfile.TemporaryDirectory(prefix="profile-") as scratch:
+        copy = Path(scratch) / file.name
+        copy.write_bytes(with_stored_sizes(data))
+        try:
+            return host_profile.profile(copy, threads, runs)
+        except ArtifactError as error:
+            raise ArtifactError(str(error).replace(str(copy), str(file))) from None
+
+
+def _explained(error: ArtifactError, file: Path, graph: Graph) -> ArtifactError:
+    """What the rules of LiteRT on a CPU say of a file that it does not load; else the error itself."""
+    rules = target("cpu").rules
+    refused = next((v for v in by_rule(graph, rules) if v.outcome == "refused"), None) if rules else None
+    sizes = graph.computed_sizes
+    if refused is None and sizes:
+        return ArtifactError(
+            f"{error} Tensor {graph.tensors[min(sizes)].name} gets its size only when the network runs, which is too"
+            " late for LiteRT's profiler: convert it from a function in which all sizes are fixed."
+        )
+    if refused is None:
+        return error
+    op = graph.ops[refused.op]
+    return ArtifactError(
+        f"LiteRT does not run {file}: op {op.index} {op.name}, {refused.reason}. Try: {refused.remedy}."
+    )
+
+
+def times_of_ops(graph: Graph, timed: Timed, peaks: Peaks) -> list[OpTime]:
+    """Every op, and after them each line of which the op cannot be told. All times add up to those of the lines."""
+    of_line = ops_of_lines(graph, timed.lines)
+    stages = stages_of(graph, words_of(graph))
+    lines_of: dict[int | None, list[Line]] = {}
+    for line, index in zip(timed.lines, of_line, strict=True):
+        lines_of.setdefault(index, []).append(line)
+
+    def row(op: Op) -> OpTime:
+        lines = lines_of.get(op.index, [])
+        ms, count, moved = sum(line.ms for line in lines), macs(op, graph), moved_bytes(op, graph)
+        return OpTime(
+            index=op.index, op=op.name, layer=layer_of(op, graph), stage=stages[op.index],
+            kernels=tuple(line.kernel for line in lines), measured_ms=ms, measured_share=ms / timed.total_ms,
+            macs=count, moved_bytes=moved,
+            attainable_ms=peaks.attainable_ms(count, moved, in_int8(op, graph)) if lines else 0.0,
+        )  # fmt: skip
+
+    return [
+        *map(row, graph.ops),
+        *(
+            OpTime(None, "", "", "", (x.kernel,), x.ms, x.ms / timed.total_ms, 0, 0, 0.0)
+            for x in lines_of.get(None, [])
+        ),
+    ]
+
+
+def moved_bytes(op: Op, graph: Graph) -> int:
+    """Its constants, what it reads and what it writes, each tensor once and unpadded."""
+    tensors = [graph.tensors[i] for i in {i for i in (*op.inputs, *op.outputs) if i >= 0}]
+    return sum(t.size_bytes if t.constant else t.activation_bytes for t in tensors)
+
+
+def in_int8(op: Op, graph: Graph) -> bool:
+    return any(t.dtype in ("int8", "uint8") for t in graph.reads(op) if not t.constant)
+
+
+def layer_of(op: Op, graph: Graph) -> str:
+    """What it writes is named after the network and the layer: 'fast_scnn/ltd_conv_relu/Relu;…' → 'ltd_conv_relu'."""
+    name = next((t.name for t in graph.writes(op)), "").partition(";")[0]
+    parts = name.split("/")
+    return parts[1] if len(parts) > 1 and parts[1] else parts[0]
+
+
+def words_of(graph: Graph) -> Mapping[str, str]:
+    """``Network.stages`` of the network that the file's recipe names, and OUTPUT; none for a file that is not ours."""
+    model = (graph.recipe() or {}).get("model")
+    if not isinstance(model, dict):
+        return {}
+    from models import networks  # loads TensorFlow, which a file that is not ours does not need
+
+    named = networks().get(str(model.get("network")))
+    return {**OUTPUT, **(named.stages if named else {})}
+
+
+def stages_of(graph: Graph, words: Mapping[str, str]) -> list[str]:
+    """Each op's stage: the first word of its layer's name, which ``words`` may put in plain words.
+
+    An op whose result has no layer's name, as those at the network's border, goes with what it reads, or reads it.
+    """
+    made_by = {i: op.index for op in graph.ops for i in op.outputs}
+    found = ["" for _ in graph.ops]
+    first = next((op.index for op in graph.ops if op.name not in BORDER), len(graph.ops))
+    for op in graph.ops:
+        word = layer_of(op, graph).partition("_")[0]
+        before = next((made_by[i] for i in op.inputs if i in made_by), None)
+        if op.name in BORDER and graph.at_border(op):
+            found[op.index] = "input" if op.index < first else "output"
+        elif not any("/" in t.name for t in graph.writes(op)) and before is not None:
+            found[op.index] = found[before]
+        else:
+            found[op.index] = words.get(word, word)
+    return found

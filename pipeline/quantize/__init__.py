@@ -1,0 +1,1 @@
+"""From a float network and ranges to the quantized graph."""

@@ -1,0 +1,84 @@
+"""Finds the ranges of a network's activations, and compares ways to find them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tf_keras
+
+from calib.estimators import estimator
+from calib.images import Candidates, choose, pooled_features, selection
+from calib.ranges import measure
+from pipeline.core.calibration import Calibration
+from pipeline.core.dataset import IGNORE, Sample
+from pipeline.core.errors import BadSpec
+from pipeline.core.files import sha256
+from pipeline.core.ranges import Range
+from pipeline.core.run import Run
+from pipeline.data import dataset_of
+from pipeline.data.unlabelled import unlabelled
+from pipeline.quantize import plan as planning
+
+Say = Callable[[str], None]
+
+
+def samples_for(run: Run, folder: str | None, say: Say) -> tuple[Sample, ...]:
+    """The samples to calibrate on: the images of ``folder``, or the run's training split. Raises DataError."""
+    return unlabelled(folder, say) if folder else dataset_of(run).splits["train"]
+
+
+def class_shares(samples: Sequence[Sample], num_classes: int) -> np.ndarray:
+    """float64 [samples, classes]: share of each class among the pixels. Raises BadSpec where nothing is labelled."""
+    shares = np.zeros((len(samples), num_classes))
+    for i, sample in enumerate(samples):
+        label = sample.label()
+        shares[i] = np.bincount(label[label != IGNORE], minlength=num_classes)[:num_classes] / label.size
+    if not shares.any():
+        raise BadSpec(
+            "--select class-balanced needs labels and these images have none: choose coverage, random or first."
+        )
+    return shares
+
+
+def candidates_of(model: tf_keras.Model, run: Run, samples: Sequence[Sample], say: Say) -> Candidates:
+    """What selections can ask about ``samples``; what has been worked out is kept."""
+
+    @functools.cache
+    def shares() -> np.ndarray:
+        return class_shares(samples, run.config.model.num_classes)
+
+    @functools.cache
+    def features() -> np.ndarray:
+        say(f"pooling the network's features of {len(samples)} images")
+        return pooled_features(model, planning.plan(model).points, tensors(run, samples))
+
+    return Candidates(samples, shares, features)
+
+
+def tensors(run: Run, samples: Iterable[Sample]) -> Iterator[np.ndarray]:
+    for sample in samples:
+        yield run.preprocessing.tensor(sample.image(), "float32")
+
+
+def calibrate(
+    model: tf_keras.Model, run: Run, candidates: Candidates, asked: Calibration, say: Say
+) -> tuple[dict[str, Range], dict[str, Any]]:
+    """Ranges of every point of the network's plan, and the recipe of how they were found.
+
+    Raises UnknownName, BadSpec and DataError.
+    """
+    how = estimator(asked.method)
+    chosen = choose(candidates, asked.images, selection(asked.selection), run.config.seed)
+    source = f"images of {asked.folder}" if asked.folder else "training images"
+    say(f"calibrating ({asked.method}) on {len(chosen)} {source} ({asked.selection})")
+    planned = planning.plan(model)
+    ranges = planned.share(measure(model, planned.points, lambda: tensors(run, chosen), how))
+    names = [sample.name for sample in chosen]
+    recipe = {
+        "method": asked.method, "selection": asked.selection, "split": None if asked.folder else "train",
+        "images": names, "images_sha256": sha256("\n".join(names).encode()),
+    }  # fmt: skip
+    return ranges, recipe

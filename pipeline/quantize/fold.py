@@ -1,0 +1,163 @@
+"""Folds a trained network into the graph that ships: batch norm folded, fixed batch of 1, ranges pinned."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from models.blocks import BilinearResize, last_resize_of
+from pipeline.core.errors import BadSpec
+from pipeline.core.preprocessing import SCALE
+from pipeline.core.ranges import Range, Ranges
+from pipeline.quantize.network import WeightRounding
+from pipeline.quantize.plan import KERNELS, WEIGHTED, channel_axis, gain_of, inputs_of, kind_of, origin_of, readers_of
+
+layers = tf_keras.layers
+
+Output = Literal["logits", "scores", "mask"]
+Stride = Literal[1, 2, 4, 8]
+"""Pixels of the image, along each axis, for one sample of the output."""
+INPUT_RANGE = Range(0.0, 255 * SCALE)
+
+
+class FakeQuantize(tf_keras.layers.Layer):
+    """Marks an activation with its int8 range, which the converter takes over as scale and zero point."""
+
+    def __init__(self, chosen: Range, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.range = chosen
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return tf.quantization.fake_quant_with_min_max_args(inputs, self.range.low, self.range.high)
+
+
+class ArgMax(tf_keras.layers.Layer):
+    """[1, h, w, c] → int32 [1, h, w]: the class with the highest logit, the lowest on ties.
+
+    Where c is no multiple of ``lanes`` the first classes are repeated behind the last: on ties they win in front.
+    """
+
+    def __init__(self, lanes: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.lanes = lanes
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        lacking = -inputs.shape[-1] % self.lanes
+        if lacking:
+            inputs = tf.concat([inputs, inputs[..., :lacking]], -1)
+        return tf.argmax(inputs, axis=-1, output_type=tf.int32)
+
+
+def fold(
+    model: tf_keras.Model, ranges: Ranges | None = None, output: Output = "logits", per_tensor: bool = False,
+    lanes: int = 1, stride: Stride = 1,
+) -> tf_keras.Model:  # fmt: skip
+    """The same function at inference, without batch norm and dropout; with ``ranges``, fake-quantized where they say.
+
+    Kernels are then rounded to one scale per output channel, or with ``per_tensor`` to one in all (see
+    ``tflite.read.with_per_tensor_kernels``).
+
+    ``lanes``: see ``ArgMax``.
+
+    Input float32 [1, h, w, 3]; output logits or scores float32 [1, ⌈h/stride⌉, ⌈w/stride⌉, classes], or the mask int32
+    [1, ⌈h/stride⌉, ⌈w/stride⌉]. Raises BadSpec for a stride that the network does not have.
+    """
+    shortened = last_resize(model, stride) if stride > 1 else None
+    readers = readers_of(model)
+    made: dict[str, tf.Tensor] = {}
+    for layer in model.layers:
+        if isinstance(layer, layers.InputLayer):
+            image = layers.Input(layer.input_shape[0][1:], batch_size=1, name="image")
+            made[layer.name] = FakeQuantize(INPUT_RANGE)(image) if ranges else image
+            continue
+        sources = [made[source.name] for source in inputs_of(layer)]
+        x = sources if len(sources) > 1 else sources[0]
+        norm = next((r for r in readers[layer.name] if isinstance(r, layers.BatchNormalization)), None)
+        if isinstance(layer, layers.BatchNormalization | layers.Dropout):
+            y = x
+        elif isinstance(layer, WEIGHTED):
+            y = _folded(layer, norm, x, input_range(layer, ranges) if ranges else None, per_tensor)
+        elif layer.name == shortened:
+            height, width = size_at(stride, *model.input_shape[1:3])
+            twin = BilinearResize(height, width, layer.convention, name=layer.name)
+            y = x if tuple(made[inputs_of(layer)[0].name].shape[1:3]) == (height, width) else twin(x)
+        else:
+            y = layer.__class__.from_config(layer.get_config())(x)
+        if ranges and layer.name in ranges:
+            y = FakeQuantize(ranges[layer.name], name=f"{layer.name}_range")(y)
+        made[layer.name] = y
+    result = made[model.output_names[0]]
+    if output == "scores":
+        result = layers.Softmax(name="scores")(result)
+    elif output == "mask":
+        result = ArgMax(lanes, name="mask")(result)
+    return tf_keras.Model(image, result, name=model.name)
+
+
+def size_at(stride: int, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of an output that has a sample for every ``stride`` pixels of the image."""
+    return -(-height // stride), -(-width // stride)
+
+
+def last_resize(model: tf_keras.Model, stride: Stride) -> str:
+    """The name of the resize that brings the logits to the image's size, and is to stop at a larger stride.
+
+    Raises BadSpec where the network has none, or where its logits are coarser than the stride already.
+    """
+    last = last_resize_of(model)
+    if last is None:
+        raise BadSpec(
+            f"--output-stride {stride}: {model.name} does not end in a resize of its logits: leave --output-stride out."
+        )
+    rows, columns = inputs_of(last)[0].output_shape[1:3]
+    sizes = {s: size_at(s, *model.input_shape[1:3]) for s in get_args(Stride)}
+    strides = [s for s, size in sizes.items() if size[0] >= rows and size[1] >= columns]
+    if stride not in strides:
+        raise BadSpec(
+            f"--output-stride {stride}: the logits of {model.name} are {rows}x{columns} before their last resize:"
+            f" choose one of {', '.join(map(str, strides))}."
+        )
+    return str(last.name)
+
+
+def input_range(layer: Any, ranges: Ranges) -> Range | None:
+    """The range of what a layer reads in the quantized graph; None where ``ranges`` lacks it."""
+    (source,) = map(origin_of, inputs_of(layer))
+    return INPUT_RANGE if isinstance(source, layers.InputLayer) else ranges.get(source.name)
+
+
+def folded_weights(layer: Any, norm: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Kernel and bias of a convolution with the batch norm that follows it, or None, folded in."""
+    kernel = getattr(layer, KERNELS[kind_of(layer)]).numpy()
+    bias = layer.bias.numpy() if layer.use_bias else None
+    if norm is None:
+        return kernel, bias
+    gain = gain_of(norm, channel_axis(layer)).numpy()
+    shift = norm.beta.numpy() + gain.ravel() * ((0 if bias is None else bias) - norm.moving_mean.numpy())
+    return kernel * gain, shift
+
+
+def accumulator_step(kernel: np.ndarray, axis: int, given: Range, per_tensor: bool) -> np.ndarray:
+    """What 1 in the int32 accumulator stands for, float64 [channels]: input scale times kernel scale."""
+    others = tuple(range(4)) if per_tensor else tuple(i for i in range(4) if i != axis)
+    scale = np.broadcast_to(np.abs(kernel).max(others) / np.float32(127), kernel.shape[axis])
+    return np.maximum(scale, 1e-12) * np.float64(np.float32(given.scale))
+
+
+def _folded(layer: Any, norm: Any, x: tf.Tensor, given: Range | None, per_tensor: bool) -> tf.Tensor:
+    """With ``given``, the range of ``x``, kernel and bias are put on their integer grids, so that the converter, which
+    computes in another precision, has nothing left to round."""
+    kernel, bias = folded_weights(layer, norm)
+    twin = layer.__class__.from_config({**layer.get_config(), "use_bias": bias is not None})
+    if given is not None:
+        axis = channel_axis(layer)
+        kernel = WeightRounding(axis, per_tensor)(tf.constant(kernel), False, {}).numpy()
+        if bias is not None:
+            step = accumulator_step(kernel, axis, given, per_tensor)
+            bias = np.rint(bias / step) * step
+    y = twin(x)
+    twin.set_weights([kernel] if bias is None else [kernel, bias])
+    return y

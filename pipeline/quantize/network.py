@@ -1,0 +1,216 @@
+"""The quantized graph: where activations are 8-bit, which of them share a range, and the TFMOT model that trains so.
+
+The same plan serves post-training quantization and quantization-aware training, so both give one graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras
+
+from pipeline.core.ranges import Range, Ranges
+from pipeline.quantize.plan import CHANNEL_AXES, KERNELS, Plan, gain_of, kind_of, readers_of, rounded_at
+
+layers = tf_keras.layers
+
+
+class LearnedRanges:
+    """Ranges that train: each end is its calibrated value times exp(v), v starting at 0, one pair of v per group.
+
+    In this form no step can move an end across 0, and one learning rate fits ranges of every size.
+    """
+
+    def __init__(self, planned: Plan, start: Ranges) -> None:
+        self._planned, self._start = planned, start
+        firsts = dict.fromkeys(planned.group.values())
+        self._logs = {
+            first: tuple(tf.Variable(0.0, name=f"{first}_range_{end}") for end in ("low", "high")) for first in firsts
+        }
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        return [log for pair in self._logs.values() for log in pair]
+
+    def ends(self, point: str) -> tuple[tf.Tensor, tf.Tensor]:
+        """The point's range as differentiable scalars."""
+        low, high = self._logs[self._planned.group[point]]
+        start = self._start[point]
+        return start.low * tf.exp(low), start.high * tf.exp(high)
+
+    def now(self) -> dict[str, Range]:
+        return {point: Range(*(float(end) for end in self.ends(point))) for point in self._planned.points}
+
+
+@tf_keras.utils.register_keras_serializable(package="segquant")
+class ActivationRounding(tfmot.quantization.keras.quantizers.Quantizer):
+    """Fake quantization to int8 over the calibrated range of a point, or over its learned one.
+
+    Attributes:
+      exact: rounds in its place, in integers and without a gradient (see ``pipeline.quantize.imitate``).
+    """
+
+    def __init__(self, point: str, low: float, high: float) -> None:
+        self.point, self.low, self.high = point, low, high
+        self.learned: LearnedRanges | None = None
+        self.exact: Callable[[tf.Tensor], tf.Tensor] | None = None
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        return {}
+
+    def __call__(self, inputs: tf.Tensor, training: bool, weights: dict[str, Any], **kwargs: Any) -> tf.Tensor:
+        if self.exact is not None:
+            return self.exact(inputs)
+        if self.learned is not None:
+            return tf.quantization.fake_quant_with_min_max_vars(inputs, *self.learned.ends(self.point))
+        return tf.quantization.fake_quant_with_min_max_args(inputs, self.low, self.high)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"point": self.point, "low": self.low, "high": self.high}
+
+
+@tf_keras.utils.register_keras_serializable(package="segquant")
+class WeightRounding(tfmot.quantization.keras.quantizers.Quantizer):
+    """Symmetric int8 (−127 … 127) per output channel or per tensor, over the kernel's current extent.
+
+    TFMOT's own quantizer takes the extent of the step before, and knows the last axis only, which for a depthwise
+    kernel [h, w, channels, 1] is one range for all channels.
+
+    Attributes:
+      axis: of the kernel, counts its output channels.
+      norm: the batch norm that will be folded into the kernel: the folded kernel is what is rounded. Per channel the
+        gain decides only where a weight lies at half a step.
+    """
+
+    def __init__(self, axis: int, per_tensor: bool = False) -> None:
+        self.axis, self.per_tensor = axis, per_tensor
+        self.norm: tf_keras.layers.BatchNormalization | None = None
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        return {}
+
+    def __call__(self, inputs: tf.Tensor, training: bool, weights: dict[str, Any], **kwargs: Any) -> tf.Tensor:
+        gain = 1.0 if self.norm is None else gain_of(self.norm, self.axis)
+        folded = inputs * gain
+        others = range(4) if self.per_tensor else [i for i in range(4) if i != self.axis]
+        scale = tf.maximum(tf.reduce_max(tf.abs(folded), others, keepdims=True) / 127, 1e-12)
+        rounded = tf.math.divide_no_nan(tf.round(folded / scale) * scale, gain)
+        return inputs + tf.stop_gradient(rounded - inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"axis": self.axis, "per_tensor": self.per_tensor}
+
+
+@tf_keras.utils.register_keras_serializable(package="segquant")
+class PlannedConfig(tfmot.quantization.keras.QuantizeConfig):
+    """What the plan says of one layer: how its kernel is rounded where it has one, and its output where it is."""
+
+    def __init__(
+        self, kernel: str | None = None, weights: dict[str, Any] | None = None, output: dict[str, Any] | None = None
+    ) -> None:
+        self.kernel, self._said = kernel, (weights, output)
+        self.weights = WeightRounding(**weights) if weights else None
+        self.output = ActivationRounding(**output) if output else None
+
+    def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, Any]]:
+        return [(getattr(layer, self.kernel), self.weights)] if self.kernel else []
+
+    def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
+        if self.kernel:
+            setattr(layer, self.kernel, quantize_weights[0])
+
+    def get_activations_and_quantizers(self, layer: Any) -> list[tuple[Any, Any]]:
+        return []
+
+    def set_quantize_activations(self, layer: Any, quantize_activations: list[Any]) -> None:
+        pass
+
+    def get_output_quantizers(self, layer: Any) -> list[Any]:
+        return [self.output] if self.output else []
+
+    def get_config(self) -> dict[str, Any]:
+        weights, output = self._said
+        return {"kernel": self.kernel, "weights": weights, "output": output}
+
+
+class _NoTransforms(tfmot.quantization.keras.QuantizeLayoutTransform):
+    def apply(self, model: Any, layer_quantize_map: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return model, layer_quantize_map
+
+
+class _NoDefaults(tfmot.quantization.keras.QuantizeRegistry):
+    def supports(self, layer: Any) -> bool:
+        return False
+
+    def get_quantize_config(self, layer: Any) -> None:
+        return None
+
+
+class PlannedScheme(tfmot.quantization.keras.QuantizeScheme):
+    """Every layer's config comes from the plan; TFMOT adds none of its own."""
+
+    def get_layout_transformer(self) -> _NoTransforms:
+        return _NoTransforms()
+
+    def get_quantize_registry(self) -> _NoDefaults:
+        return _NoDefaults()
+
+
+PREFIX = "quant_"
+
+
+def quantization_aware(
+    model: tf_keras.Model, ranges: Ranges, *, per_tensor: bool = False, learned: LearnedRanges | None = None
+) -> tf_keras.Model:
+    """The TFMOT model that computes as the int8 file will, with the weights of ``model`` and the given ranges.
+
+    Every layer of it is named ``quant_<layer>``; ``copy_weights`` reads the trained weights back. With ``learned``,
+    which starts at ``ranges``, the ranges train as well.
+    """
+    behind = rounded_at(model)
+
+    def annotate(layer: Any) -> Any:
+        kind = kind_of(layer)
+        weights = {"axis": CHANNEL_AXES[kind], "per_tensor": per_tensor} if kind else None
+        point = behind.get(layer.name)
+        output = {"point": point, "low": ranges[point].low, "high": ranges[point].high} if point else None
+        config = PlannedConfig(KERNELS[kind] if kind else None, weights, output)
+        return tfmot.quantization.keras.quantize_annotate_layer(layer, config)
+
+    with tfmot.quantization.keras.quantize_scope():
+        annotated = tf_keras.models.clone_model(model, clone_function=annotate)
+        annotated.set_weights(model.get_weights())
+        quantized = tfmot.quantization.keras.quantize_apply(annotated, PlannedScheme(), PREFIX)
+    copy_weights(model, quantized, to_quantized=True)
+    readers = readers_of(model)
+    for layer in model.layers:
+        if isinstance(layer, layers.InputLayer):
+            continue
+        config = quantized.get_layer(PREFIX + layer.name).quantize_config
+        if config.output is not None:
+            config.output.learned = learned
+        norm = next((r for r in readers[layer.name] if isinstance(r, layers.BatchNormalization)), None)
+        if config.weights is not None and norm is not None:
+            config.weights.norm = quantized.get_layer(PREFIX + norm.name).layer
+    if learned is not None:
+        quantized.learned_range_variables = learned.variables  # Keras trains what a model holds
+    return quantized
+
+
+def copy_weights(model: tf_keras.Model, quantized: tf_keras.Model, to_quantized: bool = False) -> None:
+    """Copies every layer's weights from the quantization-aware network to the float one, or back."""
+    for layer in model.layers:
+        if layer.weights:
+            # By the wrapper's list: the wrapped layer's own kernel attribute is a tensor once it has been called.
+            wrapped = {_short_name(v): v for v in quantized.get_layer(PREFIX + layer.name).weights}
+            for variable in layer.weights:
+                twin = wrapped[_short_name(variable)]
+                source, sink = (variable, twin) if to_quantized else (twin, variable)
+                sink.assign(source)
+
+
+def _short_name(variable: Any) -> str:
+    return variable.name.rpartition("/")[2]

@@ -1,0 +1,36 @@
+"""Where tables are printed, and how."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from pipeline.core.printable import printable
+from pipeline.core.score import Score
+
+MIB = 1 << 20
+
+
+def plain(text: str) -> Text:
+    """``text`` as it is, for a console of any kind."""
+    return Text(printable(text))
+
+
+class Plain(Console):
+    """Shows every text as it is: no markup, no emoji codes, nothing that a terminal would obey."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """Rich makes all its texts here: cells, titles and what is printed."""
+        return super().render_str(printable(text), **{**how, "markup": False, "emoji": False})
+
+
+def console() -> Console:
+    # A pipe gets a fixed width, so that logs do not wrap at 80 columns.
+    return Plain(file=sys.stdout, width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+def absent(score: Score) -> str:
+    return f"; absent from labels and masks, left out: {', '.join(score.absent)}" if score.absent else ""

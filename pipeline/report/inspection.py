@@ -1,0 +1,161 @@
+"""Tables of what a target makes of a file, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from pipeline.core.inspection import Coverage, Inspection
+from pipeline.core.printable import LONGEST_NAME, printable
+from pipeline.core.rules import Verdict
+from pipeline.report.console import MIB, console, plain
+
+if TYPE_CHECKING:
+    from pipeline.convert.convert_all import Made
+
+MILLION = 1_000_000
+MOST_ROWS = 200
+"""Of ops that are not accelerated, unless all are asked for."""
+
+
+def show_inspection(i: Inspection, file: str, every_op: bool) -> None:
+    """The ops that are not accelerated (with ``every_op``: all), what they add up to, and what would help most."""
+    out = console()
+    out.print(plain(f"{file} on {i.target}"), style="bold")
+    _show_ops(i, every_op)
+    for note in i.notes:
+        out.print(plain(f"note: {note}"))
+    if i.subgraphs > 1:
+        out.print(
+            plain(
+                f"the file has {i.subgraphs} subgraphs and only the first is counted: what its IF and WHILE ops do, or"
+                " its other signatures, is not"
+            )
+        )
+    sums = Table()
+    sums.add_column("")
+    sums.add_column("by rule", justify="right")
+    columns = [i.coverage]
+    if i.real_coverage is not None:
+        columns.append(i.real_coverage)
+        sums.add_column(f"by {i.real_coverage.by}", justify="right")
+    for label, of in (
+        ("ops accelerated", lambda c: f"{c.ops_accelerated} of {c.ops}"),
+        ("multiply-accumulates accelerated", _macs),
+        ("partitions", lambda c: str(c.partitions)),
+        ("bytes that cross a partition", lambda c: f"{c.crossing_bytes:,}"),
+    ):
+        sums.add_row(label, *(of(c) for c in columns))  # type: ignore[no-untyped-call]
+    out.print(sums)
+    streamed = "" if i.streamed_bytes is None else (
+        f"; {i.streamed_bytes / MIB:.2f} MiB of them stream in each inference (estimate)" if i.streamed_bytes
+        else "; they fit into the chip's cache (estimate)"
+    )  # fmt: skip
+    out.print(plain(f"parameters of accelerated ops: {i.parameter_bytes / MIB:.2f} MiB{streamed}"))
+    out.print(
+        plain(f"largest activation: {i.largest_activation_bytes:,} bytes ({_name(i.largest_activation.split(';')[0])})")
+    )
+    out.print(plain(f"changes of range inside the graph: {i.requantizations}"))
+    if i.estimates:
+        out.print(plain("the compiler's estimates: " + ", ".join(f"{k} {_number(v)}" for k, v in i.estimates.items())))
+    if i.change is not None:
+        c = i.change
+        which = f"op {c.ops[0]}" if len(c.ops) == 1 else f"{len(c.ops)} ops"
+        out.print(
+            plain(
+                f"what would help most: {_name(c.op_name)} ({which}; {c.reason}), by the rules {c.ops_gained:+d} ops"
+                + (f" and {c.macs_gained / MILLION:+.1f} million MACs" if c.macs_gained else "")
+                + (f". Try: {c.remedy}" if c.remedy else "")
+            )
+        )
+    if i.disagreements:
+        which = ", ".join(map(str, i.disagreements[:MOST_ROWS]))
+        rest = f" and {len(i.disagreements) - MOST_ROWS} more" if len(i.disagreements) > MOST_ROWS else ""
+        out.print(plain(f"the rules and {i.real_note} disagree on ops {which}{rest}"))
+    out.print(plain(f"asked: {i.real_note}" if i.real is not None else f"by rules alone: {i.real_note}"))
+    out.print()
+
+
+def _show_ops(i: Inspection, every_op: bool) -> None:
+    """A table; long lists in lines, which are made in a tenth of the time."""
+    out, apart = console(), frozenset(i.disagreements)
+    rows: list[tuple[tuple[str, ...], str | None]] = []
+    more = 0
+    for n, (name, tensor) in enumerate(i.ops):
+        verdicts = [i.verdicts[n], *([i.real[n]] if i.real is not None else [])]
+        if not every_op and all(v.outcome == "accelerated" for v in verdicts):
+            continue
+        if len(rows) == MOST_ROWS and not every_op:
+            more += 1
+            continue
+        why = next((v for v in reversed(verdicts) if v.reason and v.outcome != "accelerated"), None)
+        row = (str(n), _name(name), _name(tensor), *(v.outcome for v in verdicts), _why(why, verdicts[0]))
+        rows.append((row, "bold" if n in apart else None))
+    real = [f"by {i.real[0].by}"] if i.real else []
+    headings = ("op", "name", "writes", "by rule", *real, "why")
+    if len(rows) > MOST_ROWS:
+        for row, style in [(headings, None), *rows]:
+            out.print(plain("  ".join(cell for cell in row if cell)), style=style, soft_wrap=True)
+    elif rows:
+        table = Table()
+        for heading in headings:
+            justify, most = ("right" if heading == "op" else "left"), (36 if heading == "writes" else None)
+            table.add_column(heading, justify=justify, overflow="fold" if most else "ellipsis", max_width=most)  # type: ignore[arg-type]
+        for row, style in rows:
+            table.add_row(*map(plain, row), style=style)
+        out.print(table)
+    if more:
+        out.print(plain(f"{more} more are not accelerated (--all shows them, --json writes them)"))
+    hidden = len(i.ops) - len(rows) - more
+    if hidden:
+        out.print(
+            plain(f"{hidden} ops are accelerated and not shown (--all shows them)" if rows else "all ops accelerated")
+        )
+
+
+def show_made(rows: Sequence[Made]) -> None:
+    """One line per target; what a compiler only estimates has its own column, and says so."""
+    table = Table()
+    for name in ("target", "ops accelerated", "MACs", "partitions", "said by", "size KiB", "compiler's estimate"):
+        table.add_column(name, justify="left" if name in ("target", "said by") else "right")
+    for row in rows:
+        c = row.coverage
+        guess = row.estimates.get("inference_seconds")
+        table.add_row(
+            row.target, f"{c.ops_accelerated} of {c.ops}" if c else "", _share(c) if c else "",
+            str(c.partitions) if c else "", c.by if c else "failed" if row.failed else "",
+            f"{row.size_bytes / 1024:,.0f}" if row.size_bytes else "",
+            f"{guess * 1000:.2f} ms" if isinstance(guess, float) else "",
+        )  # fmt: skip
+    console().print(table)
+    for row in rows:
+        console().print(f"{row.target}: {'FAILED: ' if row.failed else ''}{row.note}")
+
+
+def _number(value: object) -> str:
+    return f"{value:,.6g}" if isinstance(value, float) else str(value)
+
+
+def _macs(c: Coverage) -> str:
+    if not c.macs:
+        return "none in the graph"
+    return f"{_share(c)} of " + (f"{c.macs / MILLION:,.1f} million" if c.macs >= MILLION / 10 else f"{c.macs:,}")
+
+
+def _share(c: Coverage) -> str:
+    percent = c.macs_accelerated_percent
+    return "" if percent is None else f"{percent:.2f} %"
+
+
+def _name(text: str) -> str:
+    return printable(text, LONGEST_NAME)
+
+
+def _why(verdict: Verdict | None, rule: Verdict) -> str:
+    if verdict is None:
+        return ""
+    remedy = f" Try: {rule.remedy}." if rule.remedy else ""
+    source = f" [{verdict.source}]" if verdict.by == "rule" else ""
+    return f"{verdict.reason}{source}.{remedy}"

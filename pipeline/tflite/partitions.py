@@ -1,0 +1,94 @@
+"""How a target's runtime cuts a graph into pieces, and which of them it keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+from collections.abc import Sequence
+
+from pipeline.core.errors import ArtifactError
+from pipeline.core.graph import Graph, Op
+from pipeline.core.rules import Rules, Verdict
+
+
+def partitions(graph: Graph, taken: Sequence[bool]) -> list[list[int]]:
+    """Pieces of taken ops: as few as the order of the data allows.
+
+    As LiteRT partitions a graph for a delegate (PartitionGraphIntoIndependentNodeSubsets, tflite/graph_info.cc): ops of
+    one kind are collected as long as any is ready, then those of the other kind.
+    """
+    needs = graph.needs
+    followers: list[list[int]] = [[] for _ in graph.ops]
+    for index, before in enumerate(needs):
+        for i in before:
+            followers[i].append(index)
+    waiting_for = [len(before) for before in needs]
+    ready: dict[bool, list[int]] = {True: [], False: []}  # heaps: the file's order among what can run
+
+    def finish(index: int) -> None:
+        for i in followers[index]:
+            waiting_for[i] -= 1
+            if not waiting_for[i] and i not in unpacking:
+                heapq.heappush(ready[bool(taken[i])], i)
+
+    unpacking = {op.index for op in graph.ops if taken[op.index] and unpacks(op, graph)}
+    for op in graph.ops:
+        if not waiting_for[op.index] and op.index not in unpacking:
+            heapq.heappush(ready[bool(taken[op.index])], op.index)
+    for index in unpacking:
+        finish(index)
+    left, pieces = len(graph.ops) - len(unpacking), list[list[int]]()
+    while left:
+        kind = min((heap[0], kind) for kind, heap in ready.items() if heap)[1] if any(ready.values()) else None
+        if kind is None:
+            raise ArtifactError("the graph's ops wait for each other in a circle: the file is broken.")
+        piece = list[int]()
+        while ready[kind]:
+            piece.append(heapq.heappop(ready[kind]))
+            finish(piece[-1])
+        left -= len(piece)
+        if kind:
+            pieces.append(sorted(piece))
+    return _with_unpacking(pieces, unpacking, needs)
+
+
+def unpacks(op: Op, graph: Graph) -> bool:
+    """Whether the op only makes float weights of smaller constants; it then belongs to what reads them."""
+    return op.name == "DEQUANTIZE" and all(t.constant for t in graph.reads(op))
+
+
+def _with_unpacking(
+    pieces: list[list[int]], unpacking: set[int], needs: Sequence[frozenset[int]]
+) -> list[list[int]]:  # fmt: skip
+    left, whole = set(unpacking), []
+    for piece in pieces:
+        read = {i for at in piece for i in needs[at]} & left
+        left -= read
+        whole.append(sorted([*piece, *read]))
+    return [*whole, sorted(left)] if left else whole
+
+
+def kept(graph: Graph, pieces: list[list[int]], rules: Rules) -> list[list[int]]:
+    """The pieces that the target accelerates."""
+    if rules.partitions == "all" or not pieces:
+        return pieces
+    if rules.partitions == "first":
+        return pieces[:1]
+    if rules.partitions == "whole":
+        return pieces if sum(map(len, pieces)) == len(graph.ops) else []
+    return [max(pieces, key=lambda piece: sum(not unpacks(graph.ops[i], graph) for i in piece))]
+
+
+def after_partitioning(graph: Graph, verdicts: tuple[Verdict, ...], rules: Rules) -> tuple[Verdict, ...]:
+    """The verdicts once the target has kept the pieces that it takes."""
+    pieces = partitions(graph, [v.outcome == "accelerated" for v in verdicts])
+    inside = {i for piece in kept(graph, pieces, rules) for i in piece}
+    why = (
+        "the target takes a graph as a whole, or not at all" if rules.partitions == "whole"
+        else f"the target takes one piece of a graph, the {rules.partitions}; this op lies in another"
+    )  # fmt: skip
+    return tuple(
+        v if v.outcome != "accelerated" or v.op in inside
+        else dataclasses.replace(v, outcome="falls back", reason=why, source=rules.source)
+        for v in verdicts
+    )  # fmt: skip

@@ -1,0 +1,119 @@
+"""Makes weights that were trained elsewhere a run's float parent, from every format of Keras and TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+import models
+from pipeline.core.errors import WeightsError
+from pipeline.core.files import sha256, unreadable
+from pipeline.core.run import FILE, Run
+from pipeline.data import dataset_of
+from pipeline.data.decoded import Decoded
+from pipeline.measure.score import score_masks
+from pipeline.train.train import BEST, keras_infer, settle, write_json
+from pipeline.weights import checkpoint
+from pipeline.weights import layers as weights
+from pipeline.weights.layers import Source
+from pipeline.weights.weight_files import is_hdf5, open_weights
+
+Say = Callable[[str], None]
+
+ALLOWED = (
+    "Allowed are the best.weights.h5 of a run, .h5, .weights.h5 and .keras files of Keras 2 or 3, and SavedModel"
+    " folders and checkpoints that tf_keras wrote, of this very network"
+)
+
+
+def adopt(run: Run, path: Path, say: Say) -> dict[str, Any]:
+    """Makes trained weights the run's float parent, scored on its validation images.
+
+    What is stored is a checkpoint of our own with the file's weights, and its class weights where it has them.
+    Raises RunError where the run has another parent already, and WeightsError for what is not weights of its network.
+    """
+    model = models.build(run.config.model)
+    try:
+        leaning, digest = _load(model, path)
+    except WeightsError as error:
+        raise WeightsError(f"--parent {path}: {error}. {ALLOWED} ({_described(run)}).") from None
+    folder = run.float_dir
+    result = settle(folder, {"parent_sha256": digest}, False)
+    if result is None:
+        dataset = dataset_of(run)
+        percent = score_masks(Decoded(dataset.splits["val"]), keras_infer(model), dataset.classes).miou_percent
+        checkpoint.write(model, folder / BEST, class_weights=leaning)
+        result = {"best_val_miou_percent": percent, "parent": path.name, "parent_sha256": digest}
+        write_json(folder / "result.json", result)
+    say(f"float network: {path}, val mIoU {result['best_val_miou_percent']:.2f} %")
+    return result
+
+
+def _described(run: Run) -> str:
+    spec = run.config.model
+    return f"{spec.network}, alpha {spec.alpha:g}, {spec.num_classes} classes"
+
+
+def _load(model: tf_keras.Model, path: Path) -> tuple[tuple[float, ...] | None, str]:
+    """Gives ``model`` the weights; returns the class weights of a checkpoint of ours, and a digest of what was read."""
+    prefix = checkpoint_prefix(path)
+    if prefix is not None:
+        with _in_checkpoint(prefix) as source:
+            arrays = weights.take(source, weights.layers_of(model))
+        checkpoint.give(model, arrays)
+        parts = sorted(prefix.parent.glob(f"{prefix.name}.*"))
+        return None, hashlib.sha256("".join(map(sha256, parts)).encode()).hexdigest()
+    if (reason := unreadable(path)) is not None:
+        raise WeightsError(f"it {reason}")
+    with open_weights(path, 4 * model.count_params()) as source:
+        arrays = weights.take(source, weights.layers_of(model))
+    checkpoint.give(model, arrays)
+    return checkpoint.class_weights_in(path, model.output_shape[-1]) if is_hdf5(path) else None, sha256(path)
+
+
+def checkpoint_prefix(path: Path) -> Path | None:
+    """The TensorFlow checkpoint that a path means: its prefix, one of its files, a SavedModel, a checkpoint folder.
+
+    None where it means none. Raises WeightsError for a folder without weights.
+    """
+    path = Path(os.path.abspath(path))  # . has no name
+    name = path.name
+    match = re.fullmatch(r"(.+)\.(index|data-\d{5}-of-\d{5})", name)
+    if match and path.with_name(f"{match[1]}.index").is_file():
+        return path.with_name(match[1])
+    if path.with_name(f"{name}.index").is_file() and not path.exists():
+        return path
+    if name == "checkpoint" and path.is_file():
+        path = path.parent
+    if not path.is_dir():
+        return None
+    last = None
+    if (path / "variables" / "variables.index").is_file():
+        return path / "variables" / "variables"
+    with contextlib.suppress(ValueError, tf.errors.OpError):
+        last = tf.train.latest_checkpoint(str(path))
+    if last is not None:
+        return Path(last)
+    if (path / FILE).is_file():
+        raise WeightsError(f"it is a run, not weights: give its weights, {path / 'float' / BEST}")
+    what = "a SavedModel without variables" if (path / "saved_model.pb").is_file() else "a folder without weights in it"
+    raise WeightsError(f"it is {what}")
+
+
+@contextlib.contextmanager
+def _in_checkpoint(prefix: Path) -> Iterator[Source]:
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        yield weights.in_graph(
+            reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map(), reader.get_tensor
+        )
+    except (tf.errors.OpError, ValueError, RuntimeError, OSError) as error:
+        raise WeightsError(f"it is a TensorFlow checkpoint that is broken ({str(error).splitlines()[0]})") from None

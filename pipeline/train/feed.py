@@ -1,0 +1,113 @@
+"""Feeds a dataset's samples to training: augmented and batched, in an order that a resumed run repeats."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.core.dataset import IGNORE
+from pipeline.core.errors import DataError
+from pipeline.core.preprocessing import SCALE
+from pipeline.data.decoded import Decoded
+
+
+def frequencies_of(pixels: np.ndarray) -> np.ndarray:
+    """Share of each class among the labelled pixels, float64 [classes]; ``pixels``: int64 [images, classes]."""
+    counts = pixels.sum(0)
+    return counts / counts.sum()
+
+
+def class_weights(frequencies: np.ndarray) -> np.ndarray:
+    """1 / ln(1.02 + frequency), normalised to a mean of 1 (ENet, arXiv 1606.02147, section 5.2); float32 [classes]."""
+    weights = 1 / np.log(1.02 + frequencies)
+    return (weights / weights.mean()).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What training does to an image; the same geometry is applied to its label.
+
+    Attributes:
+      scale: zoom drawn log-uniformly from this interval; below 1 the rest is padded and ignored.
+      flip: mirror left and right, half of the time.
+      colour: relative strength of brightness, contrast, saturation and white balance; 0 turns them off.
+    """
+
+    scale: tuple[float, float] = (0.6, 1.8)
+    flip: bool = True
+    colour: float = 0.25
+
+
+NO_AUGMENTATION = Augmentation(scale=(1.0, 1.0), flip=False, colour=0.0)
+
+
+def augment(
+    image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor, height: int, width: int, how: Augmentation
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """uint8 [h, w, 3] and [h, w] → float32 [height, width, 3] in [0, 1] and uint8 [height, width].
+
+    ``seed`` is int32 [2]: the same seed gives the same result.
+    """
+    draws = tf.random.stateless_uniform([12], seed)
+    zoom = tf.exp(_between(draws[0], np.log(how.scale[0]), np.log(how.scale[1])))
+    aspect = 1.0 if how.scale[0] == how.scale[1] else tf.exp(_between(draws[1], -0.1, 0.1))
+    boxes = []
+    for draw, extent in ((draws[2], 1 / (zoom * aspect)), (draws[3], aspect / zoom)):
+        start = draw * (1 - extent)  # extent > 1: negative, the image lies somewhere inside the padded window
+        boxes.append((start, start + extent))
+    (top, bottom), (left, right) = boxes
+    if how.flip:
+        left, right = tf.cond(draws[4] < 0.5, lambda: (left, right), lambda: (right, left))
+    box = tf.stack([[top, left, bottom, right]])
+
+    def crop(x: tf.Tensor, method: str, outside: float) -> tf.Tensor:
+        return tf.image.crop_and_resize(x[None], box, [0], [height, width], method, outside)[0]
+
+    pixels = crop(tf.cast(image, tf.float32), "bilinear", 114.0) * SCALE
+    ids = crop(tf.cast(label, tf.float32)[..., None], "nearest", float(IGNORE))[..., 0]
+    if how.colour:
+        gains = 1 + how.colour * (2 * draws[5:9] - 1)
+        pixels *= gains[0] * (1 + 0.3 * how.colour * (2 * draws[9:12] - 1))
+        grey = tf.reduce_mean(pixels, axis=-1, keepdims=True)
+        pixels = grey + (pixels - grey) * gains[1]
+        mean = tf.reduce_mean(pixels)
+        pixels = tf.clip_by_value(mean + (pixels - mean) * gains[2], 0.0, 1.0)
+    return tf.ensure_shape(pixels, [height, width, 3]), tf.ensure_shape(tf.cast(ids, tf.uint8), [height, width])
+
+
+def _between(draw: tf.Tensor, low: float, high: float) -> tf.Tensor:
+    return low + draw * (high - low)
+
+
+def training_batches(
+    decoded: Decoded, height: int, width: int, batch: int, how: Augmentation, seed: int, first_step: int, steps: int
+) -> tf.data.Dataset:
+    """Batches of steps ``first_step`` … ``steps``−1: float32 [batch, height, width, 3], uint8 [batch, height, width].
+
+    Every epoch has its own order. Step n's batch depends on the seed and n alone, so a resumed run goes on exactly.
+    """
+    count = len(decoded)
+    orders: dict[int, np.ndarray] = {}
+
+    def load(position: np.int64) -> tuple[np.ndarray, np.ndarray]:
+        epoch, place = divmod(int(position), count)
+        if epoch not in orders:
+            orders.pop(epoch - 2, None)
+            orders[epoch] = np.random.default_rng((seed, epoch)).permutation(count)
+        try:
+            return decoded[int(orders[epoch][place])]
+        except DataError as error:
+            decoded.error = error
+            raise
+
+    def element(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, label = tf.numpy_function(load, [position], [tf.uint8, tf.uint8])
+        image.set_shape([None, None, 3])
+        label.set_shape([None, None])
+        step_seed = tf.stack([tf.cast(position, tf.int32), seed])
+        return augment(image, label, step_seed, height, width, how)
+
+    positions = tf.data.Dataset.range(first_step * batch, steps * batch)
+    return positions.map(element, num_parallel_calls=2).batch(batch, drop_remainder=True).prefetch(3)

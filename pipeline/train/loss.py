@@ -1,0 +1,61 @@
+"""What training minimises: class-weighted cross entropy with a soft Jaccard loss, and the distance to a teacher."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.core.dataset import IGNORE
+
+LOSS_STRIDE = 2
+
+
+def distillation_loss(student: tf.Tensor, teacher: tf.Tensor, temperature: float) -> tf.Tensor:
+    """T² · KL(teacher ‖ student) of the softened class probabilities, mean over all pixels; logits [b, h, w, c]."""
+    truth = tf.nn.log_softmax(teacher / temperature)
+    guess = tf.nn.log_softmax(student / temperature)
+    return temperature**2 * tf.reduce_mean(tf.reduce_sum(tf.exp(truth) * (truth - guess), -1))
+
+
+def sample_positions(size: int, full: int, convention: str) -> np.ndarray:
+    """Where the ``size`` samples of a resized axis lie on its ``full`` pixels, int [size]."""
+    if convention == "align_corners":
+        return np.rint(np.linspace(0, full - 1, size)).astype(int)
+    return ((np.arange(size) + 0.5) * full / size).astype(int)
+
+
+def segmentation_loss(
+    logits: tf.Tensor, label: tf.Tensor, weights: tf.Tensor, jaccard: float, convention: str
+) -> tf.Tensor:
+    """Class-weighted cross entropy plus soft Jaccard, at half the label's resolution.
+
+    logits float32 [b, h, w, c] at any stride; label uint8 [b, height, width] with IGNORE. Half the resolution costs a
+    fifth less time per step and moves no boundary by more than a pixel.
+    """
+    full = label.shape[1:3]
+    size = [-(-n // LOSS_STRIDE) for n in full]
+    rows, columns = (sample_positions(size[i], full[i], convention) for i in (0, 1))
+    label = tf.gather(tf.gather(label, rows, axis=1), columns, axis=2)
+    logits = tf.raw_ops.ResizeBilinear(
+        images=logits, size=size, align_corners=convention == "align_corners",
+        half_pixel_centers=convention == "half_pixel",
+    )  # fmt: skip
+    classes = logits.shape[-1]
+    ids = tf.reshape(tf.cast(label, tf.int32), [-1])
+    logits = tf.reshape(logits, [-1, classes])
+    counted = ids != IGNORE
+    known = tf.where(counted, ids, 0)
+    pixel_weights = tf.gather(weights, known) * tf.cast(counted, tf.float32)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(known, logits)
+    loss = tf.reduce_sum(losses * pixel_weights) / tf.maximum(1.0, tf.reduce_sum(pixel_weights))
+    if jaccard:
+        mask = tf.cast(counted, tf.float32)[:, None]
+        truth = tf.one_hot(known, classes) * mask
+        guess = tf.nn.softmax(logits) * mask
+        both = tf.reduce_sum(truth * guess, 0)
+        pixels = tf.reduce_sum(truth, 0)
+        union = pixels + tf.reduce_sum(guess, 0) - both
+        present = tf.cast(pixels > 0, tf.float32)
+        share = tf.reduce_sum(present * both / tf.maximum(union, 1.0)) / tf.maximum(1.0, tf.reduce_sum(present))
+        loss += jaccard * (1 - share)
+    return loss

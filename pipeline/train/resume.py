@@ -1,0 +1,136 @@
+"""What a training needs to go on after it was cut off, so that it ends as if it had not been."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from pipeline.core.errors import RunError, TrainingDiverged
+from pipeline.core.files import write_atomically
+
+
+class Progress:
+    """All that decides how a training goes on, kept in ``folder``/resume, and its history in history.jsonl.
+
+    Attributes:
+      variables: of the network that is scored; ``averages``: their running means, in the same order.
+      best: percent, float64 as the judge gave it.
+      loss_sum, loss_steps: of the steps since the last scoring.
+      history: one entry per scoring: step, loss, miou_percent, seconds.
+    """
+
+    def __init__(self, trainer: tf_keras.Model, variables: list[tf.Variable], optimizer: Any, folder: Path) -> None:
+        self.variables, self._optimizer = variables, optimizer
+        self.averages = [tf.Variable(w, trainable=False) for w in variables]
+        self.best = tf.Variable(-1.0, dtype=tf.float64, trainable=False)
+        self.loss_sum = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self.loss_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._seconds_before = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self._started = time.monotonic()
+        self._live: list[np.ndarray] | None = None
+        self._checkpoint = tf.train.Checkpoint(
+            trainer=trainer, variables=variables, optimizer=optimizer, averages=self.averages, best=self.best,
+            loss_sum=self.loss_sum, loss_steps=self.loss_steps, seconds=self._seconds_before,
+        )  # fmt: skip
+        self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder / "resume"), max_to_keep=1)
+        self._history_file = folder / "history.jsonl"
+        self.history: list[dict[str, Any]] = []
+
+    @property
+    def step(self) -> int:
+        """Updates of the weights so far, by the optimizer's own count: Ctrl-C may come between a step and any other."""
+        return int(self._optimizer.iterations)
+
+    @property
+    def seconds(self) -> float:
+        """Spent on this training, interruptions left out."""
+        return float(self._seconds_before) + time.monotonic() - self._started
+
+    @property
+    def scored(self) -> bool:
+        """Whether the step that was done last is in the history."""
+        return any(entry["step"] == self.step for entry in self.history)
+
+    def restore(self) -> bool:
+        """Takes up what was saved last; False where nothing was. Raises RunError where it cannot be read."""
+        last = self._manager.latest_checkpoint
+        if not last:
+            return False
+        try:
+            self._checkpoint.restore(last).assert_existing_objects_matched()
+        except AssertionError:
+            raise RunError(
+                f"checkpoint {last} is of another network or of another version of segquant: delete"
+                f" {Path(last).parent} to start this training again."
+            ) from None
+        except (tf.errors.OpError, ValueError, LookupError, RuntimeError) as error:
+            raise RunError(
+                f"checkpoint {last} cannot be read ({str(error).splitlines()[0]}): delete"
+                f" {Path(last).parent} to start this training again."
+            ) from None
+        self.history = [entry for entry in _read_history(self._history_file) if entry["step"] <= self.step]
+        if self.scored:  # saved before the sums were set back
+            self._forget_losses()
+        return True
+
+    def save(self) -> None:
+        self.put_back()
+        before = self._seconds_before.numpy()
+        self._seconds_before.assign(self.seconds)
+        try:
+            self._manager.save()
+        finally:
+            self._seconds_before.assign(before)
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """While it lasts, the network has its averaged weights. Raises TrainingDiverged where they are not finite."""
+        self._live = [v.numpy() for v in self.variables]
+        try:
+            for variable, average in zip(self.variables, self.averages, strict=True):
+                if average.dtype.is_floating and not np.isfinite(average.numpy()).all():
+                    raise TrainingDiverged(
+                        f"the weights {variable.name.partition(':')[0]} are not finite after step {self.step}: lower"
+                        " the learning rate in a new run."
+                    )
+                variable.assign(average)
+            yield
+        finally:
+            self.put_back()
+
+    def put_back(self) -> None:
+        """Ends ``averaged``; for who caught a Ctrl-C that may have come in the midst of it."""
+        if self._live is not None:
+            for variable, value in zip(self.variables, self._live, strict=True):
+                variable.assign(value)
+            self._live = None
+
+    def enter(self, percent: float | None) -> float | None:
+        """Adds a scoring of the last step to the history and saves; returns the mean loss since the one before."""
+        steps = int(self.loss_steps)
+        loss = float(self.loss_sum) / steps if steps else None
+        entry = {"step": self.step, "loss": loss, "miou_percent": percent, "seconds": self.seconds}
+        self.history.append(entry)
+        write_atomically(self._history_file, "".join(json.dumps(e) + "\n" for e in self.history).encode())
+        self._forget_losses()
+        self.save()
+        return loss
+
+    def _forget_losses(self) -> None:
+        self.loss_sum.assign(0.0)
+        self.loss_steps.assign(0)
+
+
+def _read_history(file: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in file.read_text().splitlines()]
+    except (OSError, ValueError):
+        return []  # the scores on the way are lost, the training is not

@@ -1,0 +1,1 @@
+"""A network's weights in files: ours, Keras' and TensorFlow's."""

@@ -1,0 +1,101 @@
+"""A checkpoint: one file with a network's weights and what goes with them.
+
+A quantized network's has its ranges; a float one's the class weights of the loss that it was trained with, which say by
+how much its class probabilities lean towards rare classes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+
+from pipeline.core.errors import RunError, WeightsError
+from pipeline.core.ranges import Range, Ranges, ranges_from_json, ranges_to_json
+from pipeline.weights import layers as weights
+
+if TYPE_CHECKING:
+    import tf_keras
+
+RANGES = "segquant_ranges"
+CLASS_WEIGHTS = "segquant_class_weights"
+
+
+def write(
+    model: tf_keras.Model, path: Path, ranges: Ranges | None = None, class_weights: Sequence[float] | None = None
+) -> None:  # fmt: skip
+    """Writes all of it, whole or not at all."""
+    part = path.with_name(f".part.{path.name}")  # Keras chooses the format by the ending .weights.h5
+    model.save_weights(str(part))
+    with h5py.File(part, "r+") as file:
+        if ranges is not None:
+            file.attrs[RANGES] = json.dumps(ranges_to_json(ranges))
+        if class_weights is not None:
+            file.attrs[CLASS_WEIGHTS] = json.dumps([round(float(weight), 6) for weight in class_weights])
+    part.replace(path)
+
+
+def load(model: tf_keras.Model, path: Path) -> None:
+    """Gives ``model`` the weights of the file, all or none of them.
+
+    Raises RunError for a file that is broken, of another network, or whose values are not finite.
+    """
+    try:
+        with weights.in_hdf5(str(path), "it") as source:
+            arrays = weights.take(source, weights.layers_of(model))
+    except WeightsError as error:
+        raise RunError(
+            f"checkpoint {path} cannot be used: {error}. Restore the file, or train again in a new run."
+        ) from None
+    give(model, arrays)
+
+
+def give(model: tf_keras.Model, arrays: dict[str, list[np.ndarray]]) -> None:
+    """Sets the weights that ``weights.take`` read for this very network."""
+    for layer in model.layers:
+        if layer.weights:
+            layer.set_weights(arrays[layer.name])
+
+
+def ranges_in(path: Path) -> dict[str, Range]:
+    """The ranges that were written with the weights; raises RunError where there are none."""
+    try:
+        with h5py.File(path) as file:
+            return ranges_from_json(json.loads(file.attrs[RANGES]))
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise RunError(
+            f"checkpoint {path} is broken or holds no ranges ({type(error).__name__}): restore it, or repeat"
+            " `qat --force`."
+        ) from None
+
+
+def class_weights_in(path: Path, num_classes: int | None = None) -> tuple[float, ...] | None:
+    """Those of the loss that the weights were trained with; None where the file does not tell.
+
+    Raises RunError where they are not positive and finite, or not ``num_classes``.
+    """
+    try:
+        with h5py.File(path) as file:
+            given = tuple(map(float, json.loads(file.attrs[CLASS_WEIGHTS])))
+    except KeyError:
+        return None
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise RunError(
+            f"checkpoint {path} is broken ({type(error).__name__}): restore it, or train again in a new run."
+        ) from None
+    if not all(math.isfinite(weight) and weight > 0 for weight in given):
+        raise RunError(
+            f"checkpoint {path} holds class weights that are not positive numbers ({list(given)}): restore it, or"
+            " train again in a new run."
+        )
+    if num_classes is not None and len(given) != num_classes:
+        raise RunError(
+            f"checkpoint {path} holds {len(given)} class weights and the network has {num_classes} classes: restore it,"
+            " or train again in a new run."
+        )
+    return given

@@ -1,0 +1,166 @@
+"""The run directory and its files."""
+
+import json
+import os
+
+import pytest
+
+from pipeline.cli.resolve import newest_artifact
+from pipeline.core.errors import ArtifactError, BadSpec, RunError, UnknownName
+from pipeline.core.files import sha256, write_atomically, write_new
+from pipeline.core.registry import find
+from pipeline.core.run import create, latest, new_path, open_run
+from pipeline.core.spec import ModelSpec, parse_size
+from pipeline.tflite import artifact as artifacts
+
+SPEC = ModelSpec("fast-scnn", 192, 256, 2)
+
+
+def make(path):
+    return create(path, SPEC, "synthetic", ("a", "b"), ((0, 0, 0), (1, 2, 3)), 7)
+
+
+def test_a_run_opens_as_it_was_made(tmp_path):
+    run = make(tmp_path / "r")
+    assert open_run(tmp_path / "r") == run
+    assert json.loads((tmp_path / "r" / "run.json").read_text())["preprocessing"]["scale"] == 1 / 255
+
+
+def test_the_latest_run_is_the_one_made_last_and_broken_ones_are_passed_over(tmp_path):
+    assert latest(tmp_path) is None
+    make(tmp_path / "b")
+    newest = make(tmp_path / "a")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "run.json").write_text("{")
+    assert latest(tmp_path) == newest
+    assert new_path(SPEC, "synthetic", tmp_path).name == "fast-scnn-synthetic-192x256"
+    (tmp_path / "fast-scnn-synthetic-192x256").mkdir()
+    assert new_path(SPEC, "synthetic", tmp_path).name == "fast-scnn-synthetic-192x256-2"
+
+
+def test_what_is_no_run_says_so(tmp_path):
+    with pytest.raises(RunError, match="does not exist"):
+        open_run(tmp_path / "none")
+    with pytest.raises(RunError, match="not a run directory"):
+        open_run(tmp_path)
+    (tmp_path / "run.json").write_text('{"schema": 99}')
+    with pytest.raises(RunError, match="schema 99"):
+        open_run(tmp_path)
+    (tmp_path / "run.json").write_text('{"schema": 1, "model": {}}')
+    with pytest.raises(RunError, match="is broken"):
+        open_run(tmp_path)
+
+
+def test_a_run_never_takes_over_a_directory_in_use(tmp_path):
+    (tmp_path / "precious.txt").write_text("x")
+    with pytest.raises(RunError, match="is not a run"):
+        make(tmp_path)
+    assert (tmp_path / "precious.txt").read_text() == "x"
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+    file = tmp_path / "f"
+    write_atomically(file, b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            write_atomically(file, b"new and longer")
+    assert file.read_bytes() == b"old" and list(tmp_path.iterdir()) == [file]
+    write_atomically(file, b"new")
+    assert file.read_bytes() == b"new" and sha256(file) == sha256(b"new")
+
+
+def test_a_file_the_user_names_is_never_lost(tmp_path):
+    for text in ("one", "two", "three"):
+        write_new(tmp_path / "out.json", text)
+    assert [(tmp_path / n).read_text() for n in ("out.json.1", "out.json.2", "out.json")] == ["one", "two", "three"]
+
+
+def test_sizes_are_height_by_width():
+    assert parse_size("360x480") == parse_size(" 360X480 ") == (360, 480)
+    for text in ("360", "360*480", "x480", "-3x4", "360x480x3"):
+        with pytest.raises(BadSpec, match="HEIGHTxWIDTH"):
+            parse_size(text)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"height": 0}, {"num_classes": 1}, {"num_classes": 256}, {"alpha": 0.0}, {"resize": "legacy"}, {"dropout": 1.0}],
+    ids=str,
+)
+def test_a_spec_that_cannot_exist_dies(wrong):
+    with pytest.raises(BadSpec):
+        ModelSpec(**{"network": "fast-scnn", "height": 192, "width": 256, "num_classes": 3, **wrong})
+
+
+def test_an_unknown_name_suggests_the_nearest():
+    import pipeline.targets
+    from pipeline.core.target import Target
+
+    with pytest.raises(
+        UnknownName, match=r"unknown target 'edgtpu': did you mean 'edgetpu'.*cpu, .*edgetpu, .*gpu, .*nnapi"
+    ):
+        find(pipeline.targets, Target, "target", "edgtpu")
+
+
+def tiny_file():
+    import tensorflow as tf
+    import tf_keras
+
+    image = tf_keras.layers.Input((8, 8, 3), batch_size=1)
+    model = tf_keras.Model(image, tf_keras.layers.ReLU()(image))
+    return bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+
+
+def test_an_artifact_is_checked_against_its_sha256(tmp_path):
+    path = tmp_path / "net.tflite"
+    written = artifacts.write(path, tiny_file(), {"target": "cpu"})
+    assert artifacts.open_artifact(path) == written
+    beside = json.loads((tmp_path / "net.json").read_text())
+    assert beside["sha256"] == sha256(path) and beside["recipe"] == {"target": "cpu"}
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(ArtifactError, match="sha256 differs"):
+        artifacts.open_artifact(path)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ArtifactError, match="broken or truncated"):
+        artifacts.open_artifact(path)
+    path.write_bytes(tiny_file())
+    with pytest.raises(ArtifactError, match="no recipe"):
+        artifacts.open_artifact(path)
+
+
+def test_a_compiled_twin_is_found_again(tmp_path):
+    path = tmp_path / "net.tflite"
+    written = artifacts.write(path, tiny_file(), {"target": "edgetpu"})
+    twin = tmp_path / "net_edgetpu.tflite"
+    twin.write_bytes(b"compiled")
+    assert artifacts.with_compiled(written, twin, "by hand").compiled == twin
+    assert artifacts.open_artifact(path).compiled == twin
+
+
+def test_without_a_name_it_is_the_target_named_last_else_cpu_and_said(tmp_path):
+    from tests.support.single_ops import cases, model
+
+    run = create(tmp_path / "run", SPEC, "synthetic", "ab", [(0, 0, 0)] * 2, 0)
+    data = model(cases()[0])
+    for i, target in enumerate(("cpu", "edgetpu", "float32", "web")):
+        made = artifacts.write(run.artifacts(target) / "x.tflite", data, {"target": target})
+        os.utime(made.path, ns=(10**18 + i, 10**18 + i))
+    said = []
+
+    def chosen(target=None):
+        return newest_artifact(run, target, said.append).recipe["target"]
+
+    assert (
+        chosen() == "cpu"
+        and said.pop() == "artifact artifacts/cpu/x.tflite (target cpu; 2 other targets: --target NAME)"
+    )
+    run.name_target("edgetpu")
+    assert chosen() == "edgetpu" and chosen("web") == "web" and len(said) == 1
+    run.name_target("gone")
+    assert chosen() == "cpu"
+    (run.path / "artifacts/named.json").write_text("{")
+    assert chosen() == "cpu"
+    for name in ("x.tflite", "x.json"):
+        (run.artifacts("cpu") / name).unlink()
+    assert chosen() == "web"

@@ -1,0 +1,154 @@
+"""Fetching benchmark_model once: from a server here that breaks off, knows no ranges, or has another file."""
+
+import http.server
+import json
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from pipeline.core.errors import DeviceError
+from pipeline.core.files import sha256
+from pipeline.drivers import published
+
+FILE = b"\x7fELF" + np.random.default_rng(0).bytes(300_000)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves ``data``. ``breaks``: after how many bytes the next answers end; ``ranges``: whether it knows them."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.data, self.etag, self.ranges, self.breaks, self.status, self.asked = FILE, '"one"', True, [], 200, []
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    @property
+    def place(self):
+        return f"http://127.0.0.1:{self.server_address[1]}/latest"
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        server, begin = self.server, 0
+        asked = self.headers.get("Range")
+        server.asked.append((self.path, asked))
+        if server.status != 200:
+            self.send_error(server.status)
+            return
+        if asked and server.ranges and self.headers.get("If-Range") in (None, server.etag):
+            begin = int(asked.removeprefix("bytes=").removesuffix("-"))
+            if begin >= len(server.data):
+                self.send_error(416)
+                return
+            self.send_response(206)
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(len(server.data) - begin))
+        if server.etag:
+            self.send_header("ETag", server.etag)
+        self.end_headers()
+        end = server.breaks.pop(0) if server.breaks else len(server.data)
+        self.wfile.write(server.data[begin:end])
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(published, "PAUSE_SECONDS", 0)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    serving = Server()
+    yield serving
+    serving.shutdown()
+    serving.server_close()
+
+
+def get(server, folder):
+    return published.benchmark_model("android_aarch64", server.place, folder)
+
+
+def test_it_is_fetched_once_and_its_sha256_recorded(server, tmp_path):
+    file = get(server, tmp_path / "new")
+    assert file.read_bytes() == FILE and file.name == "android_aarch64_benchmark_model"
+    record = json.loads((tmp_path / "new" / f"{file.name}.json").read_text())
+    assert record["sha256"] == sha256(FILE) and record["url"].endswith("/latest/android_aarch64_benchmark_model")
+    assert get(server, tmp_path / "new") == file and len(server.asked) == 1
+    assert sorted(os.listdir(tmp_path / "new")) == [file.name, f"{file.name}.json"]  # no .part stays
+    for broken, text in ((FILE[:-1] + b"x", record), (FILE, {}), (FILE, "[")):
+        file.write_bytes(broken)
+        file.with_name(f"{file.name}.json").write_text(text if isinstance(text, str) else json.dumps(text))
+        with pytest.raises(DeviceError, match="is not what was downloaded .*delete it, and it is fetched again"):
+            get(server, tmp_path / "new")
+    file.unlink()
+    assert get(server, tmp_path / "new").read_bytes() == FILE
+
+
+def test_an_interrupted_download_goes_on_where_it_stopped(server, tmp_path):
+    server.breaks = [100_000, 200_000]
+    assert get(server, tmp_path).read_bytes() == FILE
+    assert [asked for _, asked in server.asked] == [None, "bytes=100000-", "bytes=200000-"]
+
+
+def test_the_next_command_goes_on_too(server, tmp_path):
+    server.breaks = [1_000, 2_000, 3_000]
+    with pytest.raises(DeviceError, match=r"ended after 3000 of 300004 bytes\); 3000 bytes are kept for the next try"):
+        get(server, tmp_path)
+    assert not (tmp_path / "android_aarch64_benchmark_model").exists()
+    assert get(server, tmp_path).read_bytes() == FILE and server.asked[-1][1] == "bytes=3000-"
+
+
+@pytest.mark.parametrize("change", ["no ranges", "no etag", "another file", "shorter file"])
+def test_what_cannot_be_continued_is_begun_again(server, tmp_path, change):
+    if change == "no etag":
+        server.etag = None
+    server.breaks = [200_000, 200_000, 200_000]
+    with pytest.raises(DeviceError, match="cannot be fetched"):
+        get(server, tmp_path)
+    server.ranges = change != "no ranges"
+    if change.endswith("file"):
+        server.etag, server.data = '"two"', b"\x7fELF" + FILE[4:][::-1]
+    if change == "shorter file":
+        server.etag, server.data = '"one"', FILE[:150_000]  # a server that forgot to change its mark
+    assert get(server, tmp_path).read_bytes() == server.data
+
+
+def test_a_network_that_is_not_there_is_a_sentence(server, tmp_path):
+    server.status = 404
+    with pytest.raises(
+        DeviceError, match=r"cannot be fetched \(.*Not Found.*fetch http://.* elsewhere and give it with"
+    ):
+        get(server, tmp_path)
+    assert len(server.asked) == 1  # asking again would not help
+    server.status = 503
+    with pytest.raises(DeviceError, match="Service Unavailable"):
+        get(server, tmp_path)
+    assert len(server.asked) == 4
+    with pytest.raises(DeviceError, match=r"cannot be fetched \(.*Connection refused.*--benchmark-binary"):
+        published.benchmark_model("android_arm", "http://127.0.0.1:9", tmp_path)
+
+
+def test_a_page_to_log_in_is_not_taken_for_the_program(server, tmp_path):
+    server.data = b"<html>Welcome to our hotel</html>"
+    with pytest.raises(DeviceError, match="what came is no program"):
+        get(server, tmp_path)
+    server.data, server.etag = FILE, '"two"'
+    assert get(server, tmp_path).read_bytes() == FILE
+
+
+def test_a_cache_that_cannot_be_written_is_a_sentence(server, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DeviceError, match=r"cannot be written or read \(Not a directory\): name another cache"):
+        get(server, tmp_path / "file" / "folder")
+
+
+def test_the_cache_is_the_users(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert published.cache() == tmp_path / "segquant"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert published.cache() == tmp_path / ".cache" / "segquant"

@@ -1,0 +1,95 @@
+"""Keras and the file: that the layer where they part is found. On a trained network: test_demo."""
+
+import functools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import models
+from pipeline.core.preprocessing import Preprocessing
+from pipeline.measure.agree import compare, tallies_of
+from pipeline.quantize.fold import fold
+from pipeline.quantize.plan import rounded_at
+from pipeline.quantize.to_tflite import tflite_bytes
+from pipeline.rewrites.apply import rewrite
+from pipeline.targets import targets
+from tests.conftest import noise_images, ranges_of, scrambled, still
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "layer", "per_tensor"),
+    [
+        ("fast-scnn", "gfe2_1_project_bn", "gfe2_1_project_bn", False),
+        ("fast-scnn", "fusion_low_bn", "fusion_low_bn", True),
+        ("fastfcn8", "score16_pw", "score16_pw", False),
+    ],
+)
+def test_the_layer_that_differs_is_found_and_those_before_it_are_not(name, changed, layer, per_tensor):
+    model, ranges = scrambled(name), ranges_of(name)
+    data = tflite_bytes(fold(model, ranges, per_tensor=per_tensor), "int8", "uint8", per_tensor)
+    images = np.rint(noise_images(model, 1) * 255).astype(np.uint8)
+    where = Preprocessing(*model.input_shape[1:3])
+    before = compare(model, ranges, per_tensor, data, "x.tflite", where, images)
+    assert before.parts is None and before.close_percent > 99.9
+    assert {x.layer for x in before.layers} >= {layer, before.layers[-1].layer, *list(ranges)[:3]}
+    shift = np.zeros(model.get_layer(changed).weights[1].shape, np.float32)
+    shift[1] = 9 * ranges[layer].scale
+    model.get_layer(changed).weights[1].assign_add(shift)  # a batch norm's beta, or a bias
+    after = compare(model, ranges, per_tensor, data, "x.tflite", where, images)
+    differing = [b.layer for a, b in zip(before.layers, after.layers, strict=True) if a != b]
+    assert differing[0] == layer
+    (found,) = [x for x in after.layers if x.layer == layer]
+    assert found.worst_steps >= 3 and found.worst_at[3] == 1  # 9 steps, where the range does not end before
+
+
+INTEGER = sorted(name for name, target in targets().items() if target.weights == "int8")
+MOST_APART = {"mean": 1, "depthwise": 1, "products": 2}
+"""Steps by which a rewrite may differ from the op: see ``Rewrite.steps``; the layers after it inherit them."""
+
+
+@functools.cache
+def converted(name):
+    return tflite_bytes(fold(still(name), ranges_of(name)), "int8", "uint8")
+
+
+@functools.cache
+def compared(name, data):
+    model = still(name)
+    image = np.rint(noise_images(model, 1) * 255).astype(np.uint8)
+    return compare(model, ranges_of(name), False, data, "x.tflite", Preprocessing(*model.input_shape[1:3]), image)
+
+
+@pytest.mark.parametrize("target", INTEGER)
+@pytest.mark.parametrize("name", sorted(models.networks()))
+def test_what_is_written_for_any_integer_target_is_compared_layer_by_layer(name, target):
+    data, applied = rewrite(converted(name), targets()[target])
+    plain, found = compared(name, converted(name)), compared(name, data)
+    model = still(name)
+    assert {x.layer for x in plain.layers} == set(rounded_at(model)) and plain.not_compared == ()
+    assert {x.layer for x in found.layers} | {layer for layer, _ in found.not_compared} == set(rounded_at(model))
+    assert len(found.layers) >= len(plain.layers) - len(applied) and found.layers[-1].layer == plain.layers[-1].layer
+    sizes = {x.layer: x.values for x in plain.layers}
+    assert all(x.values == sizes[x.layer] == np.prod(model.get_layer(x.layer).output_shape[1:]) for x in found.layers)
+    assert found.parts is None and found.close_percent > 99.9 and found.same_class_percent > 99
+    assert found.codes > 50
+    if not {one.rewrite for one in applied} & set(MOST_APART):
+        assert all(x.close_percent > 99.9 for x in found.layers)
+
+
+def test_of_a_layer_that_the_file_has_in_another_form_it_is_said_why():
+    def tensor(name, shape=(1, 4, 6, 8), dtype="int8"):
+        return SimpleNamespace(name=name, shape=shape, dtype=dtype, scale=(0.5,), zero_point=(3,))
+
+    tensors = [
+        tensor("n/a/Conv2D/repeats/wide"), tensor("n/a/Conv2D"), tensor("n/b/Relu/products/rows"),
+        tensor("n/b/Relu", (1, 6, 4, 8)),
+        tensor("n/c/Add", dtype="float32"), tensor("n/d;n/e/x", (1, 4, 6, 8)),
+    ]  # fmt: skip
+    ops = [SimpleNamespace(index=i, name="OP", outputs=[i]) for i in range(len(tensors))]
+    names = {name: name for name in "abcdf"}
+    found, missing = tallies_of(SimpleNamespace(ops=ops, tensors=tensors), names, dict.fromkeys(names, (4, 6, 8)))
+    assert {layer: tally.tensor for layer, tally in found.items()} == {"a": 1, "d": 5}
+    assert missing == {
+        "b": "it has shape 6x4x8 there and 4x6x8 in Keras", "c": "it is float32 there", "f": "no tensor has its name"
+    }  # fmt: skip

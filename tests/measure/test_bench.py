@@ -1,0 +1,270 @@
+"""An artifact beside its float parent: on which device, what comes back from it, what is kept when it goes away."""
+
+import dataclasses
+import json
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from pipeline.cli.options import threads_of
+from pipeline.cli.resolve import to_compare
+from pipeline.core.device import Block, How, Settings
+from pipeline.core.errors import ArtifactError, BadSpec, DeviceError, GateFailed, RunError
+from pipeline.core.measurement import Measurement
+from pipeline.data import open_dataset
+from pipeline.devices import devices
+from pipeline.devices.host import HostRunner
+from pipeline.measure import bench as benching
+from pipeline.measure.bench import alone_on, bench, bench_on, check_gates, path_on, save
+from pipeline.targets import targets
+from tests.conftest import ROOT
+from tests.support.single_ops import small_file
+from tests.support.small_run import IMAGES, small_run
+
+HOST = devices()["host"]
+
+
+class Elsewhere:
+    """This machine under another name; it goes away at the call that ``fails_at`` names."""
+
+    def __init__(self, identity="board:1", fails_at=None, changes=False):
+        self.identity, self.fails_at, self.changes = identity, fails_at, changes
+        self.host, self.inferences, self.closed = HOST.connect("", Settings()), 0, False
+
+    def describe(self):
+        return {"device": "board", "cpu": "a board's", "cores": 4, "frequency_mhz": 2000.0}
+
+    def state(self):
+        return {"frequency_mhz": 1500.0, "temperature_celsius": 85.0}
+
+    def open(self, file, how):
+        assert how.pinned
+        return Remote(self, self.host.open(file, How(how.threads)))
+
+    def close(self):
+        self.closed = True
+
+
+class Remote:
+    def __init__(self, connection, runner):
+        self.connection, self.runner, self.facts = connection, runner, runner.facts
+
+    def infer(self, image):
+        return next(self.infer_many([image]))
+
+    def infer_many(self, images):
+        for image in images:
+            self.connection.inferences += 1
+            if self.connection.inferences == self.connection.fails_at:
+                raise DeviceError("board:1 was unplugged.")
+            output = self.runner.infer(image)
+            yield output + np.int8(1) if self.connection.changes and output.dtype == np.int8 else output
+
+    def time(self, runs):
+        if self.connection.fails_at == "time":
+            raise DeviceError("board:1 was unplugged.")
+        return self.runner.time(runs)
+
+    def restart(self):
+        self.runner.restart()
+
+    def peak_memory_bytes(self):
+        return None
+
+    def close(self):
+        self.runner.close()
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    return small_run(tmp_path_factory.mktemp("bench"))
+
+
+def on_host(plan, say=lambda text: None):
+    return bench_on(plan, HOST, "host", HOST.connect("", Settings()), say)
+
+
+def test_the_host(plan):
+    measured = on_host(dataclasses.replace(plan, threads=(1, 2), against=to_compare(plan.artifact.path, None, print)))
+    assert measured.parent.sha256 == plan.parent.sha256 and measured.artifact.sha256 == plan.artifact.sha256
+    assert measured.images == IMAGES and measured.on_host is None
+    assert measured.agreement_percent == pytest.approx(agreement_by_hand(plan))
+    assert measured.artifact.latency.runs >= 4 and measured.artifact.latency.first_ms > 0
+    assert measured.artifact.runs_on == "XNNPACK" and measured.artifact.peak_memory_bytes > 1 << 20
+    assert measured.speedup.ratio > 0 and not any("same work" in note for note in measured.notes)
+    assert measured.against.score is None and measured.against_ratio.ratio > 0 and measured.against_ratio.low is None
+    assert [s.threads for s in measured.sweep] == [2] and measured.machine["threads"] == 1
+    some = on_host(dataclasses.replace(plan, images=2))
+    assert some.images == some.artifact.score.images == 2
+
+
+def agreement_by_hand(plan):
+    with HostRunner(plan.parent.path, 1) as parent, HostRunner(plan.artifact.path, 1) as artifact:
+        masks = []
+        for sample in open_dataset(plan.run.config.data).splits["val"]:
+            image = sample.image()[None]
+            a = parent.infer(image.astype(np.float32) / np.float32(255))[0]
+            masks.append((a.argmax(-1), artifact.infer(image)[0].argmax(-1)))
+    return 100 * np.mean([np.mean(a == b) for a, b in masks])
+
+
+def test_what_comes_back_from_a_device_is_what_the_host_gives(plan):
+    there = bench_on(plan, HOST, "board", Elsewhere(), lambda text: None)
+    assert there.artifact.score == on_host(plan).artifact.score
+    assert there.on_host.agreement_percent == 100 and there.on_host.identical_outputs == IMAGES
+    assert "throttled: 2000 MHz before, 1500 after, 85 °C" in there.notes
+    assert not list(plan.run.measurements.glob("unfinished/*"))
+
+
+def test_another_int8_output_is_told(plan):
+    there = bench_on(plan, HOST, "board", Elsewhere(changes=True), lambda text: None)
+    assert there.on_host.identical_outputs == 0
+    assert any(
+        f"differs from LiteRT's on this machine's CPU on {IMAGES} of {IMAGES} images" in note for note in there.notes
+    )
+
+
+def test_a_device_that_goes_away_while_scoring_goes_on_where_it_stopped(plan):
+    gone = Elsewhere(fails_at=IMAGES + 3)  # the parent's are done, and two of the artifact's
+    with pytest.raises(DeviceError, match=r"unplugged\. 0 of 5 images are done: repeat the command"):
+        bench_on(plan, HOST, "board", gone, lambda text: None)
+    back = Elsewhere()
+    again = bench_on(plan, HOST, "board", back, lambda text: None)
+    assert back.inferences == IMAGES - 2 + 2  # three that were missing, and one of each file before timing
+    assert again.artifact.score == on_host(plan).artifact.score
+
+
+def test_a_device_that_goes_away_while_timing_leaves_its_scores(plan):
+    there = bench_on(plan, HOST, "board", Elsewhere(fails_at="time"), lambda text: None)
+    assert there.unfinished == "board:1 was unplugged." and there.artifact.latency is None
+    assert there.artifact.score and there.speedup is None
+    with pytest.raises(DeviceError, match=r"unplugged\. What was measured until then is kept"):
+        check_gates(there, None, None)
+    path = save(plan.run, there, "board:1")
+    assert path.endswith("-board_1.json") and json.loads(open(path).read())["unfinished"]
+
+
+def test_several_devices_side_by_side_and_one_that_fails_stops_no_other(plan, monkeypatch):
+    made = {"a": Elsewhere("a"), "b": Elsewhere("b", fails_at=1), "c": Elsewhere("c")}
+    monkeypatch.setattr(benching, "device", lambda name: (HOST, ""))
+    monkeypatch.setattr(benching, "connect", lambda name, settings=None: made.get(name) or HOST.connect("", Settings()))
+    said, got = [], []
+    with pytest.raises(DeviceError, match="unplugged"):
+        got.extend(iter_into(got, bench(plan, list(made), Settings(), said.append)))
+    assert len(got) == 2 and all(one.artifact.score for one in got)
+    assert all(one.closed for one in made.values()) and any(text.startswith("c: scoring") for text in said)
+
+
+def iter_into(got, measurements):
+    for one in measurements:
+        got.append(one)
+    return []
+
+
+def test_one_measurement_at_a_time_on_a_machine():
+    order, said = [], []
+    with alone_on("some:machine", said.append):
+        other = threading.Thread(target=lambda: order.append(enter(said)))
+        other.start()
+        time.sleep(0.3)
+        order.append("first")
+    other.join(5)
+    assert order == ["first", "second"] and said == ["waiting: another measurement runs on some:machine"]
+
+
+def enter(said):
+    with alone_on("some:machine", said.append):
+        return "second"
+
+
+def test_a_device_for_compiled_files_refuses_one_that_is_not_compiled(plan):
+    chip = dataclasses.replace(HOST, name="chip", runs_compiled=("cpu",))
+    with pytest.raises(ArtifactError, match="not compiled, and chip runs compiled files"):
+        path_on(chip, plan.artifact)
+    compiled = plan.artifact.path.with_name("compiled.tflite")
+    assert path_on(chip, dataclasses.replace(plan.artifact, compiled=compiled)) == compiled
+    assert path_on(chip, plan.parent) == plan.parent.path
+
+
+class Cautious(Elsewhere):
+    """A device that says what its times are worth, and keeps which delegates it was asked for."""
+
+    def describe(self):
+        return {**super().describe(), "caution": "times of a toy"}
+
+    def open(self, file, how):
+        self.asked = [*getattr(self, "asked", []), (file.name, how.target, how.delegate)]
+        return super().open(file, how)
+
+
+@pytest.mark.parametrize("delegate", ["", "gpu", "xnnpack"])
+def test_what_a_target_says_of_itself_is_asked_of_it_and_not_of_its_name(plan, monkeypatch, delegate):
+    """A target whose name has 'cpu' in it and that no list knows: its delegate, its companions, its note."""
+    new = dataclasses.replace(
+        targets()["cpu"], name="no-cpu", delegate=delegate, compiled_suffix=".tflite", companions=(".crumbs",)
+    )
+    monkeypatch.setattr("pipeline.measure.bench.targets", lambda: {**targets(), "no-cpu": new})
+    renamed = dataclasses.replace(plan.artifact, recipe={**plan.artifact.recipe, "target": "no-cpu"})
+    plan.artifact.path.with_suffix(".crumbs").write_bytes(bytes(1000))
+    plan.artifact.path.with_suffix(".bin").write_bytes(bytes(100))  # of somebody else
+    device = Cautious()
+    measured = bench_on(dataclasses.replace(plan, artifact=renamed, images=1), HOST, "board", device, print)
+    assert device.asked == [
+        (plan.parent.path.name, "cpu", "xnnpack"), (plan.artifact.path.name, "no-cpu", delegate)
+    ]  # fmt: skip
+    assert measured.artifact.size_bytes == plan.artifact.path.stat().st_size + 1000
+    assert "times of a toy" in measured.notes
+    assert ("latency is of this device's CPU, not of no-cpu" in measured.notes) == (delegate != "xnnpack")
+
+
+def test_a_target_counts_companions_of_compiled_files_alone(tmp_path):
+    ir = targets()["openvino-ir"]
+    assert ir.files_of(tmp_path / "x_openvino.xml") == (tmp_path / "x_openvino.xml", tmp_path / "x_openvino.bin")
+    assert ir.files_of(tmp_path / "x.tflite") == (tmp_path / "x.tflite",)
+
+
+def test_what_vs_names(plan, tmp_path):
+    other = to_compare(plan.run.path, "cpu", print)
+    assert other.sha256 == plan.artifact.sha256 and other.takes == plan.run.preprocessing.shape
+    smaller = to_compare(small_file(tmp_path), None, print)
+    measured = on_host(dataclasses.replace(plan, against=smaller, images=1))
+    (note,) = (note for note in measured.notes if "same work" in note)
+    assert "[1, 9, 8, 3], the artifact [1, 161, 193, 3]" in note
+    with pytest.raises(RunError, match="--vs .*none.tflite cannot be read"):
+        to_compare(tmp_path / "none.tflite", None, print)
+    with pytest.raises(BadSpec, match="--threads 0,2: give numbers"):
+        threads_of("0,2")
+    assert threads_of("1, 2,2") == (1, 2)
+
+
+def test_gates_pass_at_the_limit_and_fail_beyond_it_with_a_reason(plan):
+    measured = on_host(plan)
+    latency = dataclasses.replace(measured.artifact.latency, median_ms=10.0)
+    at = dataclasses.replace(
+        measured, drop_points=0.5, artifact=dataclasses.replace(measured.artifact, latency=latency)
+    )
+    check_gates(at, None, None)
+    check_gates(at, 0.5, 10.0)
+    with pytest.raises(GateFailed, match=r"drop is 0.60 points, --max-drop allows 0.5") as failed:
+        check_gates(dataclasses.replace(at, drop_points=0.6), 0.5, 100)
+    assert "latency" not in str(failed.value)
+    with pytest.raises(GateFailed, match=r"drop.*; the median latency is 10.00 ms, --max-latency-ms allows 9"):
+        check_gates(dataclasses.replace(at, drop_points=0.6), 0.5, 9)
+
+
+def test_every_field_of_the_json_is_described(plan):
+    """docs/measurement.md names each as `field`, of every noun that a measurement is made of."""
+    text = (ROOT / "docs" / "measurement.md").read_text()
+    data = on_host(dataclasses.replace(plan, threads=(1, 2))).to_json()
+    names = {f.name for noun in (Measurement,) for f in dataclasses.fields(noun)} | set(data)
+    for part in (data["artifact"], data["artifact"]["latency"], data["artifact"]["score"], data["speedup"]):
+        names |= set(part)
+    names |= set(data["machine"]) | set(data["protocol"]) | set(data["sweep"][0])
+    assert sorted(name for name in names if f"`{name}`" not in text) == []
+    assert f"schema {data['schema']}" in text and len(data["artifact"]["latency"]["samples_ms"]) >= 4
+
+
+def test_a_block_says_what_it_can():
+    assert Block(2, (1.0, 3.0)).typical_ms == 2.0 and Block(9, summary_ms={"mean": 4.0}).typical_ms == 4.0

@@ -1,0 +1,44 @@
+"""What stays beside the accelerators: the list in results/coverage.json, which must not grow."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from benchmarks.coverage import CASES, key_of, measured, table
+from tests.conftest import ROOT
+
+RESULTS = ROOT / "results" / "coverage.json"
+FORGIVEN = ("QUANTIZE", "ARG_MAX", "AVERAGE_POOL_2D")
+"""A camera's bytes, a mask's last step, and what XNNPACK does slower than LiteRT's own kernel: on the CPU by choice."""
+
+
+def left(row):
+    return Counter(one["op"] for one in row["left"])
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("output", ["logits", "mask"])
+@pytest.mark.parametrize("name", ["fast-scnn", "fastfcn8", "fcn8"])
+def test_what_is_left_does_not_grow(name, output):
+    """By the rules, which the other tests of this kind hold to the compilers; an eighth of the channels."""
+    (alpha,) = [alpha for network, size, alpha in CASES if (network, size) == (name, "360x480")]
+    known = json.loads(RESULTS.read_text())["rows"][key_of(name, "360x480", output, alpha)]
+    now = dict(measured(name, "360x480", output, 0.125, ask=False))
+    assert set(known) <= set(now)
+    grown = {target: left(now[target]) - left(known[target]) for target in known}
+    assert {target: dict(more) for target, more in grown.items() if more} == {}
+    pieces = {t: (now[t]["coverage"]["partitions"], known[t]["coverage"]["partitions"]) for t in known}
+    assert {t: p for t, p in pieces.items() if p[0] > p[1]} == {}
+
+
+def test_the_list_is_short_and_every_op_in_it_has_a_reason():
+    rows = json.loads(RESULTS.read_text())["rows"]
+    assert {"fast-scnn 360x480 logits", "fastfcn8 360x480 logits"} <= set(rows)
+    for key, row in rows.items():
+        for target, one in row.items():
+            beside = [x for x in one["left"] if x["op"] not in FORGIVEN]
+            assert len(beside) <= 1 and all(x["why"] for x in one["left"]), (key, target)
+            assert one["coverage"]["macs_accelerated"] == one["coverage"]["macs"]
+            assert one["rules_say_the_same"] in (None, True), (key, target)
+    assert "| `ethos-u55` |" in table(rows)

@@ -1,0 +1,108 @@
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipeline.core.dataset import IGNORE, Sample
+from pipeline.core.errors import DataError
+from pipeline.data.census import count_pixels
+from pipeline.data.decoded import Decoded
+from pipeline.train.feed import NO_AUGMENTATION, Augmentation, augment, class_weights, frequencies_of, training_batches
+
+
+def samples(count, height=12, width=18):
+    """Image i is i everywhere in red; its label marks where the image's green is high."""
+
+    def make(i):
+        rng = np.random.default_rng(i)
+        label = rng.integers(0, 2, (height // 3, width // 3)).repeat(3, 0).repeat(3, 1).astype(np.uint8)
+        image = np.stack([np.full_like(label, i), 100 * label, np.full_like(label, 50)], -1)
+        return Sample(str(i), lambda: image, lambda: label)
+
+    return [make(i) for i in range(count)]
+
+
+def test_decoded_reads_once_and_keeps_within_its_bytes():
+    calls = []
+    image, label = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)
+    sample = Sample("x", lambda: calls.append(1) or image, lambda: label)
+    kept = Decoded([sample, sample], cache_bytes=64)
+    for _ in range(3):
+        kept[0], kept[1]
+    assert len(calls) == 1 + 3
+
+
+def test_no_augmentation_is_the_identity():
+    image, label = (read() for read in (samples(1)[0].image, samples(1)[0].label))
+    pixels, ids = augment(image, label, tf.constant([1, 2]), 12, 18, NO_AUGMENTATION)
+    assert np.abs(pixels.numpy() - image / 255).max() < 1e-6
+    assert (ids.numpy() == label).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_image_and_label_move_together(seed):
+    sample = samples(1, 60, 90)[0]
+    how = Augmentation(scale=(0.5, 2.0), colour=0.0)
+    pixels, ids = augment(sample.image(), sample.label(), tf.constant([seed, 0]), 60, 90, how)
+    green, ids = pixels.numpy()[..., 1] * 255 / 100, ids.numpy()
+    known = ids != IGNORE
+    assert known.mean() > 0.15
+    flat = np.abs(green - np.rint(green)) < 0.02  # away from edges, where bilinear mixes two classes
+    assert (np.rint(green)[known & flat] == ids[known & flat]).mean() > 0.995
+    assert (known & flat).mean() > 0.1
+
+
+def test_zooming_out_pads_and_ignores_the_padding():
+    sample = samples(1, 60, 90)[0]
+    _, ids = augment(sample.image(), sample.label(), tf.constant([0, 0]), 60, 90, Augmentation((0.5, 0.5), False, 0.0))
+    assert 0.7 < (ids.numpy() == IGNORE).mean() < 0.8
+
+
+def test_colour_changes_pixels_but_stays_in_range():
+    sample = samples(1)[0]
+    pixels, ids = augment(sample.image(), sample.label(), tf.constant([3, 4]), 12, 18, Augmentation((1, 1), False, 0.5))
+    assert np.abs(pixels.numpy() - sample.image() / 255).max() > 0.01
+    assert pixels.numpy().min() >= 0 and pixels.numpy().max() <= 1
+    assert (ids.numpy() == sample.label()).all()
+
+
+def first_red(batches):
+    return [np.rint(images.numpy()[:, 0, 0, 0] * 255).astype(int).tolist() for images, _ in batches]
+
+
+def test_every_epoch_sees_every_image_in_its_own_order():
+    decoded = Decoded(samples(6))
+    order = list(itertools.chain(*first_red(training_batches(decoded, 12, 18, 3, NO_AUGMENTATION, 5, 0, 4))))
+    assert sorted(order[:6]) == sorted(order[6:]) == list(range(6))
+    assert order[:6] != order[6:]
+
+
+def test_a_resumed_run_meets_the_same_batches():
+    decoded, how = Decoded(samples(7)), Augmentation()
+    whole = list(training_batches(decoded, 12, 18, 2, how, 5, 0, 9))
+    rest = list(training_batches(decoded, 12, 18, 2, how, 5, 4, 9))
+    assert len(rest) == 5
+    for (a, b), (c, d) in zip(whole[4:], rest, strict=True):
+        assert (a.numpy() == c.numpy()).all() and (b.numpy() == d.numpy()).all()
+
+
+def test_an_unreadable_image_is_reported_as_itself():
+    def broken():
+        raise DataError("image x.png cannot be decoded")
+
+    decoded = Decoded([Sample("x", broken, broken)])
+    with pytest.raises(tf.errors.OpError):
+        list(training_batches(decoded, 12, 18, 1, NO_AUGMENTATION, 0, 0, 1))
+    assert isinstance(decoded.error, DataError)
+
+
+def test_class_weights_are_their_formula():
+    image = np.zeros((2, 5, 3), np.uint8)
+    label = np.array([[0, 0, 0, 0, IGNORE], [1, 1, 0, 0, IGNORE]], np.uint8)
+    pixels = count_pixels(Decoded([Sample("x", lambda: image, lambda: label)] * 2), 3, "training", print)
+    assert pixels.tolist() == [[6, 2, 0]] * 2
+    frequencies = frequencies_of(pixels)
+    assert frequencies.tolist() == [0.75, 0.25, 0.0]
+    raw = 1 / np.log(1.02 + np.array([0.75, 0.25, 0.0]))
+    assert class_weights(frequencies) == pytest.approx(raw / raw.mean())

@@ -1,0 +1,217 @@
+"""The training loop: its loss against the definition, and that an interrupted training ends as an uninterrupted one."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+import models
+from models.blocks import BilinearResize
+from pipeline.core.dataset import IGNORE, Sample
+from pipeline.core.errors import RunError, TrainingDiverged
+from pipeline.core.ranges import Range
+from pipeline.data.decoded import Decoded
+from pipeline.quantize.network import quantization_aware
+from pipeline.train.feed import NO_AUGMENTATION, Augmentation
+from pipeline.train.fit import Decay, Judge, Lesson, Schedule, fit, training_outputs
+from pipeline.train.loss import distillation_loss, sample_positions, segmentation_loss
+from pipeline.weights import checkpoint
+from tests.conftest import still
+
+SHAPE = (24, 32)
+WEIGHTS = np.array([0.5, 1.0, 1.5], np.float32)
+
+
+def decoded():
+    def make(i):
+        rng = np.random.default_rng(i)
+        image = rng.integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
+        label = (image[..., 0] // 86).astype(np.uint8)
+        return Sample(str(i), lambda: image, lambda: label)
+
+    return Decoded([make(i) for i in range(5)])
+
+
+def network():
+    tf_keras.utils.set_random_seed(3)
+    image = tf_keras.layers.Input((*SHAPE, 3))
+    x = tf_keras.layers.Conv2D(6, 3, padding="same", activation="relu")(image)
+    x = tf_keras.layers.BatchNormalization()(x)
+    return tf_keras.Model(image, tf_keras.layers.Conv2D(3, 1)(x))
+
+
+def do_fit(folder, schedule, score=lambda: 1.0, model=None, how=Augmentation(), teacher=None):
+    model = model or network()
+    judge = Judge(score, lambda path: checkpoint.write(model, path))
+    lesson = Lesson(decoded(), WEIGHTS, how, teacher)
+    return model, fit(model, (), "align_corners", lesson, schedule, judge, folder, 0, lambda _: None)
+
+
+def test_the_loss_is_its_definition():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 8, 8, 3)).astype(np.float32)
+    label = rng.choice([0, 1, 2, IGNORE], (2, 16, 16)).astype(np.uint8)
+    got = segmentation_loss(tf.constant(logits), tf.constant(label), tf.constant(WEIGHTS), 0.5, "align_corners").numpy()
+    rows = np.rint(np.linspace(0, 15, 8)).astype(int)
+    small = label[:, rows][:, :, rows]
+    cross, weight = 0.0, 0.0
+    probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    both, either = np.zeros(3), np.zeros(3)
+    for place in np.ndindex(small.shape):
+        klass = small[place]
+        if klass != IGNORE:
+            cross -= WEIGHTS[klass] * np.log(probability[place][klass])
+            weight += WEIGHTS[klass]
+            truth = np.eye(3)[klass]
+            both += truth * probability[place]
+            either += truth + probability[place] - truth * probability[place]
+    assert got == pytest.approx(cross / weight + 0.5 * (1 - (both / either).mean()), rel=1e-4)
+
+
+def test_a_batch_without_labels_gives_no_loss_and_no_nan():
+    label = tf.fill([1, 16, 16], tf.constant(IGNORE, tf.uint8))
+    logits = tf.Variable(tf.random.normal([1, 8, 8, 3]))
+    with tf.GradientTape() as tape:
+        loss = segmentation_loss(logits, label, tf.constant(WEIGHTS), 0.0, "align_corners")
+    assert loss.numpy() == 0 and not np.isnan(tape.gradient(loss, logits).numpy()).any()
+
+
+def test_samples_lie_where_the_resize_puts_them():
+    for convention, corners in (("align_corners", True), ("half_pixel", False)):
+        ramp = np.tile(np.arange(40, dtype=np.float32)[None, :, None, None], (1, 1, 4, 1))
+        small = tf.raw_ops.ResizeBilinear(
+            images=ramp, size=[20, 4], align_corners=corners, half_pixel_centers=not corners
+        ).numpy()
+        assert np.abs(sample_positions(20, 40, convention) - small[0, :, 0, 0]).max() <= 0.5
+
+
+@pytest.mark.parametrize("name", sorted(models.networks()))
+def test_the_loss_sees_the_logits_before_they_are_resized(name):
+    """A network without a last resize gives its own."""
+    model, stride = still(name), models.network(name).logits_stride
+    height, width = model.input_shape[1:3]
+    expected = (None, -(-height // stride), -(-width // stride), 5)
+    assert training_outputs(model, (), 5).output_shape == expected
+
+
+def test_what_the_last_resize_is_called_does_not_matter():
+    image = tf_keras.layers.Input((*SHAPE, 3))
+    few = tf_keras.layers.Conv2D(4, 3, 4, "same", name="guess")(image)
+    model = tf_keras.Model(image, BilinearResize(*SHAPE, name="zoom")(few))
+    wrapped = quantization_aware(model, {"guess": Range(-1.0, 1.0)})
+    for network in (model, wrapped):
+        assert training_outputs(network, (), 4).output_shape == (None, 6, 8, 4)
+    larger = BilinearResize(*SHAPE, name="logits_resize")(few)
+    flat = tf_keras.Model(image, tf_keras.layers.Conv2D(4, 1)(larger))
+    assert training_outputs(flat, (), 4).output_shape == (None, *SHAPE, 4)
+
+
+def test_the_rate_warms_up_and_decays_to_zero():
+    rate = Decay(Schedule(steps=100, batch=1, learning_rate=1.0))
+    values = [float(rate(tf.constant(s))) for s in range(101)]
+    assert values[0] == pytest.approx(0.2) and max(values) <= 1
+    assert values[50] == pytest.approx(0.5**0.9) and values[100] == 0
+
+
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
+    schedule = Schedule(steps=12, batch=2, learning_rate=0.01, evaluations=3)
+    whole, fitted = do_fit(tmp_path / "whole", schedule)
+    calls = []
+
+    def interrupt():
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return 1.0
+
+    with pytest.raises(KeyboardInterrupt):
+        do_fit(tmp_path / "parts", schedule, interrupt)
+    resumed, again = do_fit(tmp_path / "parts", schedule)
+    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        assert np.array_equal(a, b)
+    assert [e["step"] for e in again.history] == [e["step"] for e in fitted.history] == [4, 8, 12]
+    assert (tmp_path / "parts" / "last.weights.h5").is_file()
+
+
+def test_best_and_last_are_kept_apart(tmp_path):
+    scores = iter([10.0, 30.0, 20.0])
+    _, fitted = do_fit(tmp_path, Schedule(9, 2, 0.05, evaluations=3), lambda: next(scores))
+    assert (fitted.best_percent, fitted.last_percent) == (30.0, 20.0)
+    best, last = network(), network()
+    best.load_weights(str(tmp_path / "best.weights.h5"))
+    last.load_weights(str(tmp_path / "last.weights.h5"))
+    assert not np.array_equal(best.get_weights()[0], last.get_weights()[0])
+
+
+def test_training_lowers_the_loss(tmp_path):
+    _, fitted = do_fit(tmp_path, Schedule(60, 4, 0.02, evaluations=3), how=NO_AUGMENTATION)
+    losses = [e["loss"] for e in fitted.history]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_loss_that_is_no_number_ends_the_training(tmp_path):
+    model = network()
+    model.layers[-1].kernel.assign(model.layers[-1].kernel * np.nan)
+    with pytest.raises(TrainingDiverged, match="step 1.*lower the learning rate"):
+        do_fit(tmp_path, Schedule(3, 2, 0.01), model=model)
+
+
+def test_a_broken_checkpoint_is_named(tmp_path):
+    schedule = Schedule(4, 2, 0.01, evaluations=1)
+    do_fit(tmp_path, schedule)
+    (data,) = (tmp_path / "resume").glob("*.data-*")
+    data.write_bytes(data.read_bytes()[:50])
+    with pytest.raises(RunError, match="cannot be read.*delete"):
+        do_fit(tmp_path, schedule)
+
+
+def test_the_distillation_loss_is_its_definition():
+    rng = np.random.default_rng(1)
+    student, teacher = rng.normal(size=(2, 2, 3, 4, 5)).astype(np.float32) * 3
+    total = 0.0
+    for place in np.ndindex(2, 3, 4):
+        p = np.exp(teacher[place] / 2) / np.exp(teacher[place] / 2).sum()
+        q = np.exp(student[place] / 2) / np.exp(student[place] / 2).sum()
+        total += (p * np.log(p / q)).sum()
+    got = distillation_loss(tf.constant(student), tf.constant(teacher), 2.0).numpy()
+    assert got == pytest.approx(4 * total / 24, rel=1e-4)
+    assert distillation_loss(tf.constant(teacher), tf.constant(teacher), 2.0).numpy() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_student_without_labels_comes_to_its_teacher(tmp_path):
+    teacher, student = network(), network()
+    rng = np.random.default_rng(5)
+    for variable in student.trainable_variables:
+        variable.assign_add(0.3 * rng.normal(size=variable.shape).astype(np.float32))
+    images = np.stack([decoded()[i][0] for i in range(5)]).astype(np.float32) / 255
+
+    def apart():
+        return np.abs(student(images).numpy() - teacher(images).numpy()).mean()
+
+    before = apart()
+    schedule = Schedule(60, 4, 0.01, evaluations=1, distil=1.0, labels=False, jaccard=0.0)
+    do_fit(tmp_path, schedule, model=student, how=NO_AUGMENTATION, teacher=teacher)
+    assert apart() < 0.5 * before
+
+
+def test_statistics_stay_after_their_share_of_the_steps(tmp_path):
+    def moving_mean_after(steps, share):
+        model, _ = do_fit(tmp_path / f"{steps}-{share}", Schedule(steps, 2, 1e-9, average=0, statistics_until=share))
+        return model.layers[2].moving_mean.numpy()
+
+    start = network().layers[2].moving_mean.numpy()
+    assert np.array_equal(moving_mean_after(4, 0.0), start)
+    half, whole = moving_mean_after(4, 0.5), moving_mean_after(4, 1.0)
+    assert not np.array_equal(half, start) and not np.array_equal(half, whole)
+    assert np.allclose(half, moving_mean_after(2, 1.0), atol=1e-6)
+
+
+def test_nothing_to_learn_from_is_refused():
+    with pytest.raises(RunError, match="without labels"):
+        Schedule(3, 2, 0.01, labels=False)
+
+
+def test_a_schedule_that_cannot_be_is_refused():
+    for steps, batch, rate in ((0, 8, 0.1), (5, 0, 0.1), (5, 8, 0.0)):
+        with pytest.raises(RunError, match="must be positive"):
+            Schedule(steps, batch, rate)

@@ -1,0 +1,235 @@
+"""Quantization-aware training, in few steps on few small images: what it takes, keeps apart and says."""
+
+import json
+import re
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+import models
+from pipeline.core.ranges import ranges_from_json
+from pipeline.core.run import open_run
+from pipeline.train.judge import fewest_held_out, judge_gain
+from pipeline.train.qat import hold_out
+from pipeline.train.train import float_schedule, float_training, plain, settle
+from pipeline.weights import checkpoint
+
+COMMON = ("--steps", "3", "--batch", "2", "--images", "3", "--evaluations", "1")
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory, cli):
+    """A folder dataset of 25 + 4 images, five of them held out in QAT, and a float parent of four steps."""
+    home = tmp_path_factory.mktemp("qat")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 25), ("val", 4)):
+        for kind in ("images", "masks"):
+            (home / "data" / split / kind).mkdir(parents=True)
+        for i in range(count):
+            label = np.kron(rng.integers(0, 3, (6, 6)), np.ones((16, 16), int)).astype(np.uint8)
+            image = (label[..., None] * 80 + rng.integers(0, 60, (96, 96, 3))).astype(np.uint8)
+            Image.fromarray(image).save(home / "data" / split / "images" / f"{i}.png")
+            Image.fromarray(label).save(home / "data" / split / "masks" / f"{i}.png")
+    (home / "data" / "classes.txt").write_text("a\nb\nc\n")
+    arguments = ("--data", "folder:data", "--model", "fcn8", "--size", "72x104", "--alpha", "0.125")
+    done = cli("train", "--run", "runs/parent", *arguments, "--steps", "4", "--batch", "2", cwd=home)
+    assert done.returncode == 0, done.stderr
+    return home, arguments
+
+
+def start(parent, cli, name, *more):
+    home, arguments = parent
+    weights = "runs/parent/float/best.weights.h5"
+    done = cli("qat", "--run", f"runs/{name}", *arguments, "--parent", weights, *COMMON, *more, cwd=home)
+    assert done.returncode == 0, done.stderr
+    return open_run(home / "runs" / name), done
+
+
+def ranges_of_checkpoint(path):
+    with h5py.File(path) as file:
+        return ranges_from_json(json.loads(file.attrs["segquant_ranges"]))
+
+
+def test_held_out_images_are_not_trained_on():
+    kept, out = hold_out(tuple(range(367)))
+    assert len(out) == 40 and len(kept) == 327 and not set(kept) & set(out)
+    for count, held in ((10, 2), (5, 1), (4, 0), (1, 0)):
+        kept, out = hold_out(tuple(range(count)))
+        assert len(out) == held and sorted({*kept, *out}) == list(range(count)) and len(kept) + len(out) == count
+
+
+@pytest.mark.parametrize("evaluations", [1, 2, 4, 100])
+def test_as_many_are_held_out_that_a_gain_on_all_of_them_is_no_luck(evaluations):
+    fewest = fewest_held_out(evaluations)
+    assert 0.5**fewest <= 0.05 / evaluations < 0.5 ** (fewest - 1)  # all gain where each does so with even chance
+
+
+def confusions(*hits):
+    """Of images with 100 pixels of each of two classes, ``hits`` of them right."""
+    return np.array([[[n, 100 - n], [100 - n, n]] for n in hits])
+
+
+def test_a_gain_that_cannot_be_told_from_luck_is_not_judged():
+    start, better = confusions(50, 60, 70, 55, 65), confusions(80, 85, 90, 95, 82)
+    verdict = judge_gain(start, better, 1, 25)
+    assert verdict.gained and verdict.points > verdict.needed > 0 and verdict.why_not is None
+    for before, after, evaluations, words in (
+        (start[:4], better[:4], 1, "4 of 25 images held out with labels .* 5. Give 25 training images"),
+        (start[:1], better[:1], 1, "1 of 25"),
+        (start, better, 2, "it takes 6. Give 30"),  # the better of two checkpoints
+        (np.concatenate([start[:4], 0 * start[:1]]), np.concatenate([better[:4], 0 * start[:1]]), 1, "4 of 25"),
+        (confusions(*[50] * 5), confusions(*[80] * 5), 1, "all alike"),
+    ):
+        verdict = judge_gain(before, after, evaluations, 25)
+        assert not verdict.gained and verdict.points is verdict.error is verdict.needed is None
+        assert re.search(words, str(verdict)) and "the start is kept" in str(verdict)
+    same = judge_gain(start, start, 1, 25)
+    assert not same.gained and same.points == same.needed == 0 and same.why_not is None
+
+
+def test_learned_ranges_move_and_travel_with_the_weights(parent, cli):
+    run, done = start(parent, cli, "learned", "--learning-rate", "0.05")
+    assert "20 images, 5 held out" in done.stderr
+    result = json.loads((run.qat_dir / "result.json").read_text())
+    assert result["held_out_images"] == 5 and result["held_out_against"] == "labels"
+    begun = ranges_from_json(json.loads((run.qat_dir / "ranges.json").read_text())["ranges"])
+    trained = ranges_of_checkpoint(run.qat_dir / "last.weights.h5")  # the best may be the start
+    moved = [abs(trained[p].high - begun[p].high) > 1e-4 * begun[p].high for p in begun]
+    assert trained.keys() == begun.keys() and sum(moved) > len(moved) / 2
+    home = parent[0]
+    done = cli("convert", "--run", "runs/learned", "--target", "cpu", cwd=home)
+    assert done.returncode == 0, done.stderr
+    (beside,) = run.artifacts("cpu").glob("*-qat-*.json")
+    recipe = json.loads(beside.read_text())["recipe"]
+    kept = ranges_of_checkpoint(run.qat_dir / "best.weights.h5")
+    assert ranges_from_json(recipe["ranges"]) == kept and recipe["per_tensor"] is False
+    done = cli("convert", "--run", "runs/learned", "--target", "cpu", "--per-tensor", cwd=home)
+    assert done.returncode == 2 and "trained for per-channel" in done.stderr
+    done = cli(
+        "convert", "--run", "runs/learned", "--target", "cpu", "--method", "ptq", "--per-tensor", "--calibration",
+        "percentile", "--select", "coverage", "--images", "4", cwd=home,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (beside,) = run.artifacts("cpu").glob("*-ptq-*.json")
+    recipe = json.loads(beside.read_text())["recipe"]
+    assert recipe["per_tensor"] and recipe["calibration"]["method"] == "percentile"
+    assert recipe["calibration"]["selection"] == "coverage" and len(recipe["calibration"]["images"]) == 4
+
+
+@pytest.mark.parametrize(("rate", "steps", "gains"), [("1e-9", "1", False), ("0.001", "30", True)])
+def test_the_start_is_kept_unless_training_gains_on_held_out_images(parent, cli, rate, steps, gains):
+    run, done = start(parent, cli, f"gains-{gains}", "--learning-rate", rate, "--steps", steps, "--distil", "0")
+    result = json.loads((run.qat_dir / "result.json").read_text())
+    assert (result["gain_points"] > result["gain_needed_points"]) == gains
+    of_one = {1: 1.6449, 2: 1.9600}[len(result["history"])]  # a normal deviate exceeds it once in 20, in 40 times
+    assert result["gain_needed_points"] == pytest.approx(of_one * result["gain_standard_error_points"], rel=1e-4)
+    assert ("the start is kept" in done.stderr) == (not gains) and (result["kept_step"] == 0) == (not gains)
+    model = models.build(run.config.model)
+    checkpoint.load(model, run.float_dir / "best.weights.h5")
+    begun = model.get_weights()
+    checkpoint.load(model, run.qat_dir / "best.weights.h5")
+    assert all(np.array_equal(a, b) for a, b in zip(begun, model.get_weights(), strict=True)) == (not gains)
+    ranges = ranges_from_json(json.loads((run.qat_dir / "ranges.json").read_text())["ranges"])
+    assert (ranges_of_checkpoint(run.qat_dir / "best.weights.h5") == ranges) == (not gains)
+
+
+def test_without_labels_and_with_images_of_a_folder(parent, cli, tmp_path):
+    home = parent[0]
+    rng = np.random.default_rng(1)
+    (tmp_path / "more" / "deep").mkdir(parents=True)
+    for i in range(7):
+        image = rng.integers(0, 256, (90, 80, 3), dtype=np.uint8)
+        Image.fromarray(image).save(tmp_path / "more" / ("deep" if i % 2 else "") / f"{i}.png")
+    run, done = start(
+        parent, cli, "free", "--no-labels", "--images-from", str(tmp_path / "more"), "--ranges", "frozen",
+        "--per-tensor", "--select", "coverage",
+    )  # fmt: skip
+    assert "6 images, 1 held out" in done.stderr and "the start will be kept, whatever" in done.stderr
+    result = json.loads((run.qat_dir / "result.json").read_text())
+    assert result["held_out_against"] == "class probabilities of the float parent"
+    assert result["kept_step"] == 0 and "it takes 5. Give 25" in result["gain_not_judged"]
+    assert result["gain_points"] is result["gain_needed_points"] is result["gain_standard_error_points"] is None
+    assert result["held_out_start_percent"] is not None
+    assert "does not tell the class weights" not in done.stderr
+    weights = checkpoint.class_weights_in(run.float_dir / "best.weights.h5")
+    assert weights is not None and np.mean(weights) == pytest.approx(1, abs=1e-4)  # they came with the parent
+    data = json.loads((run.qat_dir / "ranges.json").read_text())
+    there = {f"{i}.png" if i % 2 == 0 else f"deep/{i}.png" for i in range(7)}
+    assert set(data["calibration"]["images"]) < there
+    assert ranges_of_checkpoint(run.qat_dir / "best.weights.h5") == ranges_from_json(data["ranges"])
+    done = cli("convert", "--run", "runs/free", "--target", "cpu", cwd=home)
+    assert done.returncode == 0, done.stderr
+    done = cli("qat", "--run", "runs/free", *COMMON, "--select", "class-balanced", "--images-from",
+               str(tmp_path / "more"), "--force", cwd=home)  # fmt: skip
+    assert done.returncode == 2 and "needs labels" in done.stderr
+
+
+def test_the_control_is_float_and_touches_nothing_and_without_images_held_out_the_start_is_kept(parent, cli, tmp_path):
+    for i in range(3):
+        Image.fromarray(np.full((80, 90, 3), 60 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    run, done = start(parent, cli, "control", "--control", "--no-labels", "--images-from", str(tmp_path))
+    assert (run.control_dir / "result.json").is_file() and not run.qat_dir.exists()
+    assert "float control" in done.stderr
+    with h5py.File(run.control_dir / "best.weights.h5") as file:
+        assert "segquant_ranges" not in file.attrs
+    assert "3 images, 0 held out" in done.stderr and "0 of 3 images held out cannot tell" in done.stderr
+    result = json.loads((run.control_dir / "result.json").read_text())
+    assert result["held_out_images"] == result["kept_step"] == 0 and result["best_step"] is None
+    assert [e["miou_percent"] for e in result["history"]] == [None]
+    assert (run.control_dir / "last.weights.h5").is_file()
+    model = models.build(run.config.model)
+    checkpoint.load(model, run.float_dir / "best.weights.h5")
+    begun = model.get_weights()
+    checkpoint.load(model, run.control_dir / "best.weights.h5")
+    assert all(np.array_equal(a, b) for a, b in zip(begun, model.get_weights(), strict=True))
+
+
+def test_a_parent_is_copied_scored_and_checked(parent, cli, tmp_path):
+    home, arguments = parent
+    run, done = start(parent, cli, "adopted")
+    scored = json.loads((home / "runs/parent/float/result.json").read_text())["best_val_miou_percent"]
+    assert json.loads((run.float_dir / "result.json").read_text())["best_val_miou_percent"] == pytest.approx(scored)
+    again = cli("qat", "--run", "runs/adopted", *COMMON, cwd=home)
+    assert again.returncode == 0 and "reused" in again.stderr
+    (tmp_path / "broken.weights.h5").write_bytes(b"no")
+    for weights, words in (("nowhere.h5", "does not exist"), (str(tmp_path / "broken.weights.h5"), "is a broken .h5")):
+        done = cli("qat", "--run", "runs/refused", *arguments, "--parent", weights, *COMMON, cwd=home)
+        assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+    done = cli("train", "--run", "runs/refused", *arguments, "--parent", "runs/parent/float/best.weights.h5", cwd=home)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_way_to_calibrate_is_scored_once(parent, cli):
+    home = parent[0]
+    command = ("calibrate", "--run", "runs/parent", "--images", "3", "--json", "sweep.json")
+    first = cli(*command, "--calibration", "mse", "--select", "first", "--select", "class-balanced", cwd=home)
+    assert first.returncode == 0, first.stderr
+    rows = json.loads((home / "sweep.json").read_text())["rows"]
+    again = cli(*command, "--calibration", "mse", "--calibration", "entropy", "--select", "first", cwd=home)
+    assert again.returncode == 0, again.stderr
+    more = json.loads((home / "sweep.json").read_text())["rows"]
+    assert more[0] == rows[0] and more[1]["method"] == "entropy"
+    assert (home / "sweep.json.1").is_file()
+    wrong = cli(*command, "--calibration", "entropi", cwd=home)
+    assert wrong.returncode == 2 and "did you mean 'entropy'" in wrong.stderr
+
+
+def test_the_float_steps_are_said_and_can_be_set(parent, cli):
+    home, arguments = parent
+    weights = "runs/parent/float/best.weights.h5"
+    run = ("qat", "--run", "runs/steps", *arguments)
+    done = cli(*run, "--parent", weights, "--float-steps", "5", cwd=home)
+    assert done.returncode == 2 and "--parent gives one" in done.stderr and not (home / "runs/steps").exists()
+    done = cli(*run, "--float-steps", "5", "--no-labels", "--distil", "0", cwd=home)  # before the float training
+    assert done.returncode == 2 and not (home / "runs/steps/float").exists()
+    done = cli("qat", "--run", "runs/parent", "--float-steps", "5", cwd=home)
+    assert done.returncode == 2 and "was trained for 4 steps. Leave --float-steps out" in done.stderr
+    steps = open_run(home / "runs" / "steps")
+    assert float_training(steps, 5, 2, None).schedule.steps == 5
+    assert float_training(steps, None, 2, None).schedule.steps == 4000
+    begun = float_schedule(steps, 7, 3, 0.01)  # it was cut off, and goes on as it was begun
+    settle(steps.float_dir, {"schedule": plain(begun), "encoder_weights": None}, False)
+    assert float_training(steps, None, 2, None).schedule == begun
+    assert float_training(open_run(home / "runs" / "parent"), 4, 2, None) is None

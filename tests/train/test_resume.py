@@ -1,0 +1,225 @@
+"""A training whose process is killed, and that goes on, ends with the bits of one that was not killed."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from PIL import Image
+
+import models
+from pipeline.train import fit as fitting
+from pipeline.train.pace import Pace, in_words
+from tests.conftest import ROOT
+
+HERE = ROOT / "tests" / "support"
+COMMANDS = {
+    "train": ("train", "--model", "tiny", "--data", "folder:data", "--size", "24x32", "--dropout", "0.4",
+              "--steps", "26", "--batch", "2", "--learning-rate", "0.05"),
+    "qat": ("qat", "--steps", "24", "--batch", "2", "--images", "3", "--evaluations", "3", "--freeze-statistics", "0.7",
+            "--learning-rate", "0.05"),
+    "control": ("qat", "--control", "--steps", "24", "--batch", "2", "--evaluations", "2", "--freeze-statistics", "1"),
+}  # fmt: skip
+FOLDERS = {"train": "float", "qat": "qat", "control": "control"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, cli):
+    """The three trainings, not interrupted."""
+    home = tmp_path_factory.mktemp("resume")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 30), ("val", 2)):
+        for kind in ("images", "masks"):
+            (home / "data" / split / kind).mkdir(parents=True)
+        for i in range(count):
+            label = np.kron(rng.integers(0, 3, (3, 4)), np.ones((8, 8), int)).astype(np.uint8)
+            image = (label[..., None] * 80 + rng.integers(0, 60, (24, 32, 3))).astype(np.uint8)
+            Image.fromarray(image).save(home / "data" / split / "images" / f"{i}.png")
+            Image.fromarray(label).save(home / "data" / split / "masks" / f"{i}.png")
+    (home / "data" / "classes.txt").write_text("a\nb\nc\n")
+    with tiny():
+        for words in COMMANDS.values():
+            done = cli(words[0], "--run", "whole", *words[1:], cwd=home)
+            assert done.returncode == 0, done.stderr
+    return home
+
+
+@contextlib.contextmanager
+def tiny():
+    models.__path__.append(str(HERE / "tiny"))
+    try:
+        yield
+    finally:
+        models.__path__.remove(str(HERE / "tiny"))
+
+
+def arrays(path):
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, o: found.update({name: o[()]}) if isinstance(o, h5py.Dataset) else None)
+        return {**found, **{key: str(value) for key, value in file.attrs.items()}}
+
+
+def outcome(folder):
+    """All that a training left behind, but for times."""
+    untimed = ("seconds", "step_seconds", "judge_seconds", "machine")
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    result = json.loads((folder / "result.json").read_text())
+    assert len(history) == len(result.pop("history"))
+    return {
+        "best": arrays(folder / "best.weights.h5"), "last": arrays(folder / "last.weights.h5"),
+        "history": [{k: v for k, v in entry.items() if k not in untimed} for entry in history],
+        "result": {k: v for k, v in result.items() if k not in untimed},
+    }  # fmt: skip
+
+
+CUTS = [
+    ("train", "after", "pipeline.train.fit.Pace.step", 14),  # between an update and the next saving
+    ("train", "before", "pipeline.train.train.score_masks", 1),  # while the averaged weights are in the network
+    ("qat", "before", "pipeline.train.resume.Progress.enter", 2),  # weights are written, the history is not
+    ("qat", "before", "pipeline.train.qat.write_json", 2),  # the start is kept and written, the result not
+    ("control", "after", "pipeline.train.resume.write_atomically", 1),  # the history is written, the progress not saved
+]
+
+
+@pytest.fixture(scope="module")
+def cut(whole):
+    """Each command killed in a run of its own: exit codes by number."""
+    commands = []
+    for number, (kind, when, place, count) in enumerate(CUTS):
+        run = whole / f"cut{number}"
+        if kind != "train":
+            shutil.copytree(whole / "whole", run, ignore=shutil.ignore_patterns("qat", "control"))
+        words = COMMANDS[kind]
+        commands.append((when, place, count, (words[0], "--run", run.name, *words[1:]), f"said{number}"))
+    done = subprocess.run(
+        [sys.executable, str(HERE / "cut_off.py"), json.dumps(commands)], cwd=whole, capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("number", range(len(CUTS)), ids=lambda i: f"{CUTS[i][0]}-{CUTS[i][2]}")
+def test_a_killed_training_that_goes_on_ends_with_the_same_bits(whole, cut, cli, number):
+    kind = CUTS[number][0]
+    folder = whole / f"cut{number}" / FOLDERS[kind]
+    assert cut[number] == -9 and not (folder / "result.json").is_file(), (whole / f"said{number}").read_text()
+    with tiny():
+        done = cli(COMMANDS[kind][0], "--run", f"cut{number}", *COMMANDS[kind][1:], cwd=whole)
+    assert done.returncode == 0, done.stderr
+    if "train.score_masks" not in CUTS[number][2]:
+        assert "goes on from step" in done.stderr
+    mine, expected = outcome(folder), outcome(whole / "whole" / FOLDERS[kind])
+    assert mine["history"] == expected["history"] and mine["result"] == expected["result"]
+    for name in ("best", "last"):
+        assert mine[name].keys() == expected[name].keys()
+        assert all(np.array_equal(mine[name][key], expected[name][key]) for key in mine[name])
+    assert not (folder / "candidate.weights.h5").exists()
+
+
+def test_a_second_ctrl_c_while_weights_are_swapped_loses_none(tmp_path):
+    from tests.train.test_fit import do_fit
+
+    schedule = fitting.Schedule(steps=6, batch=2, learning_rate=0.01, average=2, evaluations=3)
+    whole, fitted = do_fit(tmp_path / "whole", schedule)
+    interrupted = []
+    swap = fitting.Progress.put_back
+
+    def twice(progress):
+        """The first Ctrl-C comes while the network is scored, the second while its weights are put back."""
+        if progress._live is not None and interrupted == [1]:
+            interrupted.append(2)
+            progress.variables[0].assign(progress._live[0])
+            raise KeyboardInterrupt
+        swap(progress)
+
+    def score():
+        if not interrupted:
+            interrupted.append(1)
+            raise KeyboardInterrupt
+        return 1.0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting.Progress, "put_back", twice)
+        with pytest.raises(KeyboardInterrupt):
+            do_fit(tmp_path / "parts", schedule, score)
+    assert interrupted == [1, 2]
+    resumed, again = do_fit(tmp_path / "parts", schedule)
+    assert all(np.array_equal(a, b) for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True))
+    assert [e["loss"] for e in again.history] == [e["loss"] for e in fitted.history]
+
+
+def test_the_draws_of_a_step_depend_on_seed_layer_and_step_alone():
+    layers = tf_keras.layers
+    model = tf_keras.Sequential([layers.Dropout(0.5, name="a"), layers.SpatialDropout2D(0.5, name="b")])
+    ones, step = tf.ones((4, 5, 6, 7)), tf.Variable(3, dtype=tf.int64)
+
+    def drawn(seed, at, layer):
+        fitting.draw_by_step(model, seed, step)
+        step.assign(at)
+        return tf.function(lambda x: model.get_layer(layer)(x, training=True))(ones).numpy()
+
+    model(ones)
+    first = drawn(0, 3, "a")
+    assert np.array_equal(first, drawn(0, 3, "a")) and 0.3 < (first == 0).mean() < 0.7
+    others = [drawn(0, 4, "a"), drawn(1, 3, "a"), drawn(0, 3, "b")]
+    assert not any(np.array_equal(first, other) for other in others)
+
+
+def test_large_sums_of_gradients_come_out_the_same_every_time():
+    """Four readers of one map of 86 MB: Grappler would add their gradients in any order, those of a small one not."""
+    image = tf_keras.layers.Input((176, 240, 3))
+    x = tf_keras.layers.Conv2D(64, 3, padding="same")(image)
+    model = tf_keras.Model(image, [tf_keras.layers.Conv2D(2, 3, 4, padding="same")(x) for _ in range(4)])
+    images = tf.constant(np.random.default_rng(0).random((8, 176, 240, 3), np.float32))
+
+    @tf.function
+    def gradients():
+        with tf.GradientTape() as tape:
+            loss = sum(tf.reduce_mean(y**2) for y in model(images))
+        return tape.gradient(loss, model.trainable_variables)
+
+    def call():
+        with fitting.one_order_of_sums():
+            return [g.numpy() for g in gradients()]
+
+    first = call()
+    assert all(all(np.array_equal(a, b) for a, b in zip(first, call(), strict=True)) for _ in range(8))
+    assert not tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer")
+
+
+def test_the_time_left_leaves_out_the_steps_that_build_the_graph():
+    pace = Pace()
+    for seconds in (28.0, 0.9, *[0.05] * 9):
+        pace.step(seconds)
+        assert pace.left(4000, 10) == ""
+    pace.step(0.05)
+    assert pace.left(3000, 10) == "about 2 minutes left, without scoring" and pace.left(1200, 0) == "about 60 s left"
+    pace.scoring(6.0)
+    assert pace.left(3000, 10) == "about 4 minutes left"
+    pace.graph_changes()
+    pace.step(30.0)
+    assert pace.left(1200, 0) == "about 60 s left"
+    for _ in range(50):  # the machine becomes slower: what counts is now
+        pace.step(0.5)
+    assert pace.left(1200, 0) == "about 10 minutes left"
+
+
+def test_a_slow_step_is_told_of_before_ten_of_them():
+    pace = Pace()
+    for seconds in (60.0, 11.0, 10.5):
+        pace.step(seconds)
+    assert pace.left(100, 0) == "about 18 minutes left"
+
+
+def test_durations_are_about():
+    said = [in_words(seconds) for seconds in (0.2, 8.4, 42, 99, 101, 5990, 6100, 90000)]
+    assert said == ["about 1 s", "about 8 s", "about 40 s", "about 100 s", "about 2 minutes", "about 100 minutes",
+                    "about 1.7 hours", "about 25.0 hours"]  # fmt: skip
