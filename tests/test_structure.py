@@ -208,7 +208,8 @@ OTHER_MEANINGS = {
     "gpu": {"pipeline/devices/host_gpu.py", "pipeline/drivers/litert_worker.py", "pipeline/targets/gpu_delegate.py"},
     "ssh": {"pipeline/drivers/openssh.py", "pipeline/compilers/elsewhere.py"}, "web": {"pipeline/compilers/browser.py"},
     "openvino": {"pipeline/compilers/openvino_ir.py"}, "android": {"pipeline/drivers/survey.py"},
-    "folder": {"pipeline/cli/calibrate.py", "pipeline/cli/options.py", "pipeline/cli/qat.py"}, "openvino-ir": {"pipeline/devices/host_openvino.py"},
+    "folder": {"pipeline/cli/calibrate.py", "pipeline/cli/options.py", "pipeline/cli/qat.py"},
+    "openvino-ir": {"pipeline/devices/host_openvino.py"},
 }  # fmt: skip
 """A registered name that stands elsewhere: a program, a package, a folder, a key; or what a device says it runs."""
 
