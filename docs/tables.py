@@ -1,0 +1,279 @@
+"""Writes the tables of README.md and docs/ that come from results/: python docs/tables.py [--check]
+
+A table stands between `<!-- NAME: docs/tables.py -->` and `<!-- /NAME -->`. --check writes nothing. It names each page
+whose table differs from results/, and each registered target, device, dataset or network that README.md or its page
+leaves out; where it names one, the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.coverage import table as coverage_table  # noqa: E402
+
+RESULTS = ROOT / "results"
+SEEDS = (1, 2, 3)
+TITLES = {"fast-scnn": "Fast-SCNN", "fastfcn8": "FastFCN8", "fcn8": "FCN8"}
+HEADS = {
+    "logits, stride 8": "logits of stride 8, no mask",
+    "logits, stride 8 + exact mask in C": "**the same, and the exact mask in C**",
+    "logits, stride 8 + exact mask in NumPy": "the same, and the exact mask in NumPy",
+    "logits, full size (argmax not included)": "full-size logits, without their argmax",
+    "mask in the graph: ×8 + argmax": "mask in the file: ×8 and argmax",
+    "×4 + argmax in the graph, nearest ×2 in C": "×4 and argmax in the file, nearest ×2 in C",
+    "×2 + argmax in the graph, nearest ×4 in C": "×2 and argmax in the file, nearest ×4 in C",
+    "argmax in the graph, nearest ×8 in C": "argmax in the file, nearest ×8 in C",
+}
+PEERS = {
+    "openvino-ir, exact mask in C": "**ours, `openvino-ir`, exact mask in C**",
+    "LiteRT int8, exact mask in C": "**ours, LiteRT int8, exact mask in C**",
+    "LiteRT float, exact mask in C": "LiteRT float, rounded, the same mask in C",
+    "LiteRT int8, mask in the graph": "LiteRT int8, mask in the file",
+    "LiteRT float, mask in the graph": "LiteRT float, mask in the file",
+    "ONNX Runtime int8": "ONNX Runtime int8, mask in its graph",
+    "OpenVINO int8": "OpenVINO int8 (NNCF), mask in its graph",
+    "openvino-ir": "**ours, `openvino-ir`**",
+    "LiteRT int8": "**ours, LiteRT int8**",
+    "LiteRT float": "LiteRT float",
+}
+PEERS_TO_LOGITS = {"ONNX Runtime int8": "ONNX Runtime int8", "OpenVINO int8": "OpenVINO int8 (NNCF)"}
+"""Where no mask is made."""
+
+
+def load(name: str) -> Any:
+    return json.loads((RESULTS / name).read_text())
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def interval(ratio: dict[str, float]) -> str:
+    """'1.65 (1.59 to 1.71)'; what all others are compared with is 1."""
+    if ratio["ratio"] == ratio["low"] == ratio["high"] == 1:
+        return "1"
+    return f"{ratio['ratio']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
+
+
+def percent(value: float) -> str:
+    return f"{value:.2f} %"
+
+
+def points(value: float) -> str:
+    return f"{value:+.2f} points".replace("-", "−") if abs(value) >= 0.005 else "0.00 points"
+
+
+def trained(title: str, files: Sequence[str], what: str = "") -> list[str]:
+    """One row: the mean of some trainings from one parent, ± their standard deviation."""
+    runs = [load(f"camvid/{file}.json") for file in files]
+    miou = [run["val_miou_percent"] for run in runs]
+    before = runs[-1]["float"]["best_val_miou_percent"]
+    spread = f" ± {statistics.stdev(miou):.2f}" if len(miou) > 1 else ""
+    after = f"{statistics.mean(miou):.2f}{spread} %"
+    kept = sum(run["kept_step"] == 0 for run in runs)
+    return [title, percent(before), after + what, points(statistics.mean(miou) - before), f"{kept} of {len(runs)}"]
+
+
+def quantized(title: str, before: float, after: float) -> list[str]:
+    return [title, percent(before), percent(after), points(after - before), ""]
+
+
+def accuracy_rows() -> list[list[str]]:
+    calibration, fastfcn8 = load("camvid/calibration.json"), load("camvid/fastfcn8-ptq.json")
+    (default,) = (
+        row["miou_percent"] for row in calibration["rows"]
+        if (row["method"], row["selection"], row["images"]) == ("min-max", "random", 100)
+    )  # fmt: skip
+    each = {kind: [f"{kind}-seed{seed}" for seed in SEEDS] for kind in ("qat-labels", "qat-nolabels", "qat-per-tensor")}
+    scores = [fastfcn8[which]["score"]["miou_percent"] for which in ("parent", "artifact")]
+    return [
+        quantized("Fast-SCNN, 360x480, post-training quantization", calibration["float_miou_percent"], default),
+        trained("the same, QAT", each["qat-labels"]),
+        trained("the same, QAT without labels", each["qat-nolabels"]),
+        trained("the same, QAT, one scale for each kernel", each["qat-per-tensor"]),
+        trained("the same, trained on in float", [f"control-seed{seed}" for seed in SEEDS], " (a float file)"),
+        quantized("FastFCN8, 192x256, post-training quantization", scores[0], scores[1]),
+        trained("the same, QAT", ["fastfcn8-qat", "fastfcn8-qat-seed2", "fastfcn8-qat-seed3"]),
+        trained("the same, trained on in float", ["fastfcn8-control-seed1"], " (a float file)"),
+    ]
+
+
+def accuracy() -> str:
+    head = ("CamVid val", "float mIoU", "int8 file", "difference", "QAT runs that kept the calibrated start")
+    return markdown(head, accuracy_rows())
+
+
+def summary() -> str:
+    """Of the above what a reader of README.md needs first."""
+    rows = accuracy_rows()
+    return markdown(("CamVid val", "float mIoU", "int8 file", "difference"), (rows[i][:4] for i in (0, 1, 2, 5, 6)))
+
+
+def calibration() -> str:
+    rows = load("camvid/calibration.json")["rows"]
+    found = {(row["method"], row["selection"], row["images"]): row["miou_percent"] for row in rows}
+    methods, selections, images = (
+        list(dict.fromkeys(row[k] for row in rows)) for k in ("method", "selection", "images")
+    )
+    return markdown(
+        ("estimator", *selections),
+        ([f"`{m}`", *(" / ".join(f"{found[m, s, n]:.2f}" for n in images) for s in selections)] for m in methods),
+    )
+
+
+def heads() -> str:
+    camvid, random = load("heads.json")["cases"].values()
+    rows = []
+    for name, title in HEADS.items():
+        one, other = camvid["heads"][name], random["heads"][name]
+        rows.append([title, percent(one["miou_percent"]), interval(one["ratio"]), interval(other["ratio"])])
+    rows.append(["the exact mask in C of random logits, its worst case", "",
+                 *(f"{case['worst_case_ratio']:.2f}" for case in (camvid, random))])  # fmt: skip
+    return markdown(("head", "mIoU", "360x480, CamVid", "512x1024, 19 classes, random weights"), rows)
+
+
+def peers(case: str, head: str) -> str:
+    threads = load("peers.json")[case]["threads"]
+    checked = threads["1"][head].get("checked", {})
+    scored = case.startswith("camvid") and bool(checked)
+    titles = PEERS if head == "mask" else {**PEERS, **PEERS_TO_LOGITS}
+    rows = []
+    for first, second in zip(threads["1"][head]["rows"], threads["2"][head]["rows"], strict=True):
+        times = [interval(row["times_slower_than_the_first"]) for row in (first, second)]
+        found = checked.get(first["name"], {})
+        more = [percent(found["miou_percent"]), percent(found["agreement_percent"])] if scored else []
+        rows.append([titles[first["name"]], *times, *more])
+    return markdown(("", "1 thread", "2 threads", *(("mIoU", "same class as float") if scored else ())), rows)
+
+
+def columns(output: str) -> dict[str, Any]:
+    """Of results/coverage.json, by network and size."""
+    found = {}
+    for key, row in load("coverage.json")["rows"].items():
+        network, size, made = key.split(" ")[:3]
+        if made == output and "alpha" not in key:
+            found[f"{TITLES[network]} {size}"] = row
+    return found
+
+
+def left() -> str:
+    """The ops that stay on the CPU, and why: of several reasons that differ in numbers only, the first."""
+    networks: dict[tuple[str, str], dict[str, None]] = {}
+    reasons: dict[tuple[str, str], str] = {}
+    for output in ("logits", "mask"):
+        for network, row in columns(output).items():
+            for target, one in row.items():
+                for each in one["left"]:
+                    networks.setdefault((each["op"], target), {})[network] = None
+                    reasons.setdefault((each["op"], target), each["why"])
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for (op, target), found in networks.items():
+        names = "all" if len(found) == len(columns("logits")) else ", ".join(found)
+        alike.setdefault((op, names, reasons[op, target]), []).append(f"`{target}`")
+    rows = [[f"`{op}`", ", ".join(targets), names, why] for (op, names, why), targets in alike.items()]
+    return markdown(("op", "targets", "networks", "why"), rows)
+
+
+def cost() -> str:
+    """Of benchmarks/pipeline.py."""
+    data = load("pipeline.json")
+    images, ranges = data["scoring"]["images"], data["calibration"]["images"]
+    best = data["scoring"]["times_largest"]
+    by_passes: dict[int, list[float]] = {}
+    for one in data["calibration"]["estimators"].values():
+        by_passes.setdefault(one["forward_passes"], []).append(one["times_forward"])
+    extremes, histograms = (f"{min(x):.2f} to {max(x):.2f} times" for x in (by_passes[1], by_passes[2]))
+    of = "of the largest of decoding, inference and metric, each done alone in one thread"
+    once, fcn8 = (
+        f"{one['seconds']:.0f} s, {one['peak_memory_gib']:.1f} GiB" for one in (data["fast-scnn"], data["fcn8"])
+    )
+    rows = [
+        (
+            f"scoring {images} CamVid images, 360x480",
+            f"{best['scoring']:.2f} {of}; {best['scoring_cached']:.2f} once decoded",
+        ),
+        (f"ranges from extremes, {ranges} images", f"{extremes} a forward pass over them"),
+        (f"ranges from histograms, {ranges} images", f"{histograms} two forward passes"),
+        (f"Fast-SCNN 360x480 to int8, calibrated on {ranges} images", once),
+        ("FCN8 360x480 to int8, 134 million weights", fcn8),
+    ]
+    return markdown(("work", "cost"), rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "summary": summary,
+    "accuracy": accuracy,
+    "calibration": calibration,
+    "heads": heads,
+    "peers": lambda: peers("camvid-360x480", "mask"),
+    "peers-stride8": lambda: peers("camvid-360x480", "stride8"),
+    "peers-logits": lambda: peers("camvid-360x480", "logits"),
+    "peers-large": lambda: peers("random-512x1024", "mask"),
+    "coverage": lambda: coverage_table(columns("logits")),
+    "coverage-masks": lambda: coverage_table(columns("mask")),
+    "left": left,
+    "cost": cost,
+}
+MARKED = re.compile(r"<!-- (?P<name>[\w-]+): docs/tables\.py -->\n(?P<table>.*?)<!-- /(?P=name) -->", re.DOTALL)
+
+
+def with_tables(text: str) -> str:
+    """The page with each table as results/ have it."""
+    return MARKED.sub(
+        lambda m: f"<!-- {m['name']}: docs/tables.py -->\n{TABLES[m['name']]()}\n<!-- /{m['name']} -->", text
+    )
+
+
+def unnamed() -> list[str]:
+    """What is registered and not named in README.md or on its page."""
+    from models import networks
+    from pipeline.data import sources
+    from pipeline.devices import devices
+    from pipeline.targets import targets
+
+    pages = {"targets.md": targets(), "devices.md": devices(), "datasets.md": sources(), "quantization.md": networks()}
+    missing = []
+    for page, registered in pages.items():
+        for file in (ROOT / "README.md", ROOT / "docs" / page):
+            text = file.read_text()
+            missing += [
+                f"{file.relative_to(ROOT)} does not name {name!r}" for name in registered if f"`{name}" not in text
+            ]
+    return missing
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="Write nothing; exit 1 when a page is stale.")
+    check = parser.parse_args().check
+    problems, used = [], set[str]()
+    for file in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = file.read_text()
+        used |= {m["name"] for m in MARKED.finditer(text)}
+        if (new := with_tables(text)) == text:
+            continue
+        if check:
+            problems.append(f"{file.relative_to(ROOT)} is stale: run `python docs/tables.py`")
+        else:
+            file.write_text(new)
+            print(f"written: {file.relative_to(ROOT)}")
+    problems += [f"no page has the table {name!r}" for name in TABLES if name not in used]
+    if check:
+        problems += unnamed()
+    if problems:
+        sys.exit("\n".join(problems))
+
+
+if __name__ == "__main__":
+    main()
