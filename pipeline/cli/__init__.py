@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.metadata
+import platform
+from typing import Any
 
 import click
 
 from pipeline.cli.options import Main
+
+VERSION = "unreleased"
+"""As the newest heading of CHANGELOG.md has it."""
+BUILT_ON = ("tensorflow", "tf_keras", "ai-edge-litert")
 
 COMMANDS = {
     "train": "Train the float parent.",
@@ -45,7 +53,22 @@ class Commands(Main):
             formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
 
 
+def show_version(ctx: click.Context, _: Any, asked: bool) -> None:
+    if not asked or ctx.resilient_parsing:
+        return
+    parts = [f"Python {platform.python_version()}"]
+    for name in BUILT_ON:
+        with contextlib.suppress(
+            importlib.metadata.PackageNotFoundError
+        ):  # a build of another name, tensorflow-cpu say
+            parts.append(f"{name} {importlib.metadata.version(name)}")
+    click.echo(f"segquant {VERSION} ({', '.join(parts)})")
+    ctx.exit()
+
+
 @click.group(cls=Commands)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version,
+              help="Show the version, and those of what it runs on.")  # fmt: skip
 def main() -> None:
     """From a Keras segmentation network to a measured 8-bit file.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from pipeline.cli.options import (
     COMPILER,
     FORCE,
     JSON,
+    LEVEL,
     OUTPUT,
     OUTPUT_STRIDE,
     PER_TENSOR,
@@ -57,7 +57,8 @@ def convert_every_target(
 
 @click.command()
 @RUN
-@click.option("--target", "target_name", required=True, metavar="NAME", help="What to convert for, see `list`; `all`.")
+@click.option("--target", "target_name", required=True, metavar="NAME[:SELECTOR]",
+              help="What to convert for, see `list`: edgetpu, nnapi:29, qualcomm:SM8650, or all.")  # fmt: skip
 @SOC
 @OUTPUT
 @OUTPUT_STRIDE
@@ -75,7 +76,7 @@ def convert_every_target(
 @calibration_options
 @PER_TENSOR
 @click.option("--weights", type=click.Choice(["int8", "float16", "float32"]), help="[default: the target's]")
-@click.option("--level", type=int, metavar="N", help="Feature level, for targets that have such (nnapi: 27 to 31).")
+@LEVEL
 @click.option("--rewrite/--no-rewrite", "rewrites", default=True, help="Replace ops that the target does not take.")
 @click.option(
     "--approximate",
@@ -104,7 +105,7 @@ def convert(
     if approximations and not rewrites:
         raise BadSpec("--approximate is a rewrite, and --no-rewrite makes none: leave one of them out.")
     if target_name != "all":
-        target = find_target(target_name).with_soc(soc).at_level(level).with_weights(weights)
+        target = find_target(target_name, level=level, soc=soc).with_weights(weights)
         target = target.with_compiler(compiler_command).approximated(approximations)
     else:
         for_one = {
@@ -124,7 +125,7 @@ def convert(
     if json_path:
         raise BadSpec("--json goes with --target all: the recipe of a single artifact lies beside it as JSON already.")
     if not rewrites:
-        target = dataclasses.replace(target, rewrites=())
+        target = target.without_rewrites()
     run = run_to_use(run_path, say)
     if target.advice:
         say(f"note: {target.advice}")

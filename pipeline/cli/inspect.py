@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import COMPILER, JSON, MOST_SECONDS, SOC, Number, write_numbers
+from pipeline.cli.options import COMPILER, JSON, LEVEL, MOST_SECONDS, SOC, Number, write_numbers
 from pipeline.measure.inspect import inspect as ask
 from pipeline.report.inspection import show_inspection
 from pipeline.targets import target as find_target
@@ -14,8 +14,15 @@ from pipeline.targets import target as find_target
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--target", "names", multiple=True, required=True, metavar="NAME", help="One or more, see `list`.")
-@click.option("--level", type=int, metavar="N", help="Feature level, for targets that have such (nnapi: 27 to 31).")
+@click.option(
+    "--target",
+    "names",
+    multiple=True,
+    required=True,
+    metavar="NAME[:SELECTOR]",
+    help="One or more, see `list`; nnapi:29, qualcomm:SM8650.",
+)
+@LEVEL
 @SOC
 @click.option("--all", "every_op", is_flag=True, help="Show the accelerated ops as well.")
 @click.option("--no-compiler", is_flag=True, help="Go by the rules alone; do not ask the target's own compiler.")
@@ -33,11 +40,15 @@ def inspect(
 
     By the target's rules, each with its source, and by its own compiler or runtime where that is on this machine.
     """
-    targets = [find_target(name).with_compiler(compiler_command) for name in names]
-    leveled = any(target.levels for target in targets)
-    targets = [target.at_level(level) if target.levels or not leveled else target for target in targets]
-    with_socs = any(target.socs for target in targets)
-    targets = [target.with_soc(soc) if target.socs or not with_socs else target for target in targets]
+    named = [find_target(name) for name in names]
+    leveled, with_socs = any(target.levels for target in named), any(target.socs for target in named)
+    targets = [
+        find_target(
+            target.text, level=level if target.levels or not leveled else None,
+            soc=soc if target.socs or not with_socs else None,
+        ).with_compiler(compiler_command)
+        for target in named
+    ]  # fmt: skip
     inspections = [ask(file, target, not no_compiler, wait) for target in targets]
     write_numbers(json_path, {"file": str(file), "inspections": [i.to_json() for i in inspections]})
     for inspection in inspections:

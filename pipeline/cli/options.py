@@ -180,12 +180,11 @@ JSON = click.option(
 ARTIFACT_TARGET = click.option(
     "--target",
     "target_name",
-    metavar="NAME",
+    metavar="NAME[:SELECTOR]",
     help="Whose artifact.  [default: the one that `convert` was last given by name, else cpu]",
 )  # fmt: skip
-SOC = click.option(
-    "--soc", metavar="NAME", help="System on chip, for targets that compile for one.  [default: the target's first]"
-)
+LEVEL = click.option("--level", type=int, metavar="N", help="Feature level; `--target nnapi:29` says the same.")
+SOC = click.option("--soc", metavar="NAME", help="System on chip; `--target qualcomm:SM8650` says the same.")
 IMAGES = click.option("--images", type=click.IntRange(1), help="Score only the first N images.  [default: all]")
 
 CALIBRATION = [

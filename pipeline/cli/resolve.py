@@ -16,6 +16,7 @@ from pipeline.core.graph import Graph
 from pipeline.core.run import FILE, RUNS, Run, create, latest, new_path, open_run
 from pipeline.core.spec import ModelSpec, parse_size
 from pipeline.data import open_dataset, source_of
+from pipeline.targets import target as find_target
 from pipeline.targets import targets
 from pipeline.tflite.artifact import open_artifact
 from pipeline.tflite.read import read
@@ -126,28 +127,36 @@ def run_to_use(path: Path | None, say: Say) -> Run:
 
 
 def newest_artifact(run: Run, target: str | None, say: Say) -> Artifact:
-    """The artifact of ``target`` that was converted last. Without ``target``, said aloud: of the one that `convert` was
-    last given by name, else of cpu, else the newest of all.
+    """The artifact of ``target`` that was converted last: NAME, or NAME:LEVEL for one of that feature level. Without
+    ``target``, said aloud: of the one that `convert` was last given by name, else of cpu, else the newest of all.
 
-    Raises RunError when there is none.
+    Raises RunError when there is none, and the errors of the target's name.
     """
+    wanted = find_target(target) if target else None
     folder = run.path / "artifacts"
     suffixes = tuple(each.compiled_suffix for each in targets().values() if each.compiled_suffix)
     found = [
         path
-        for path in folder.glob(f"{target or '*'}/*.tflite")
+        for path in folder.glob(f"{wanted.name if wanted else '*'}/*.tflite")
         if path.parent.name != "float32" and not path.name.endswith(suffixes)
     ]
+    if wanted and wanted.level is not None:
+        found = [path for path in found if _level_of(open_artifact(path)) == wanted.level]
     if not found:
         what = f"no artifact for target {target}" if target else "no artifact"
         raise RunError(f"{run.path} has {what} yet: run `python cli.py convert --target {target or 'cpu'}` first.")
-    chosen = target or _default_target(run, {path.parent.name for path in found})
+    chosen = wanted.name if wanted else _default_target(run, {path.parent.name for path in found})
     path = max((each for each in found if each.parent.name == chosen), key=lambda path: path.stat().st_mtime_ns)
     if target is None:
         others = len({each.parent.name for each in found}) - 1
         more = f"; {others} other target{'s' if others > 1 else ''}: --target NAME" if others else ""
         say(f"artifact {path.relative_to(run.path)} (target {chosen}{more})")
     return open_artifact(path)
+
+
+def _level_of(artifact: Artifact) -> int | None:
+    level = artifact.recipe.get("level")
+    return targets()[artifact.recipe["target"]].default_level if level is None else int(level)
 
 
 def _default_target(run: Run, there: set[str]) -> str:

@@ -57,6 +57,7 @@ class Vendor:
       flags: system on chip → further options of the tool.
       soc_name: system on chip → what the tool calls it.
       stand_ins: library that the plugin only links against → one of the vendor's own that is loaded in its place.
+      known_as: of the target, see there.
     """
 
     manufacturer: str
@@ -67,6 +68,7 @@ class Vendor:
     flags: Callable[[str], tuple[str, ...]] = lambda soc: ()
     soc_name: Callable[[str], str] = lambda soc: soc
     stand_ins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    known_as: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +256,7 @@ def target_of(
             name=name, title=f"{title}, {soc}", weights="int8", io=("int8", "uint8", "float32"), source=source,
             rules=rules, rewrites=(PADDING_FOLDED, *rewrites), ask=ask_with(vendor, soc),
             missing=lambda: unfit() or vendor.ready(soc), compile=compile_with(vendor, soc, suffix),
-            compiled_suffix=suffix, compiled_ops=(COMPILED_OP,), advice=advice,
+            compiled_suffix=suffix, compiled_ops=(COMPILED_OP,), advice=advice, known_as=vendor.known_as,
         )  # fmt: skip
 
     every = {soc: for_soc(soc) for soc in socs}

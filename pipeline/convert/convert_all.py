@@ -61,7 +61,7 @@ def convert_all(
     with ThreadPoolExecutor(at_once()) as compilers:
         for target in targets:
             say(f"{target.name}: {target.title}")
-            target = target if rewrites else dataclasses.replace(target, rewrites=())
+            target = target if rewrites else target.without_rewrites()
             try:
                 if target.weights not in parents:
                     parents[target.weights] = choose_parent(run, target, asked, say)

@@ -169,6 +169,7 @@ class Device:
       connect: (selector or '', settings) → Connection; raises DeviceError.
       runs_compiled: names of the targets whose compiled files it runs; of others it takes the uncompiled file.
       makes_masks: whether ``How.mask`` may be asked of it.
+      known_as: what people call it, in small letters; who types that is told its name.
     """
 
     name: str
@@ -180,3 +181,4 @@ class Device:
     missing: Callable[[], str] = lambda: "attach it"
     runs_compiled: tuple[str, ...] = ()
     makes_masks: bool = False
+    known_as: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ Every message says what came, what is allowed, and what to do next.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class SegquantError(Exception):
@@ -34,10 +34,17 @@ class SegquantError(Exception):
 
 
 class UnknownName(SegquantError):
-    """A name that no registry holds; suggests the nearest one that it does hold."""
+    """A name that no registry holds; suggests the one that is meant.
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    ``meant``: names of those that people call ``name``, with their titles; {}: the nearest of ``known`` is suggested.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], meant: Mapping[str, str] | None = None) -> None:
         known = sorted(known)
+        if meant:
+            named = " or ".join(f"{one!r} ({title})" for one, title in meant.items())
+            super().__init__(f"unknown {kind} {name!r}: it is called {named} here. Known: {', '.join(known)}.")
+            return
         folded = {one.lower(): one for one in known}
         near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
         hint = f"did you mean {folded[near[0]]!r}? " if near else ""

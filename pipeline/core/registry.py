@@ -38,7 +38,8 @@ def find(package: ModuleType, noun: type[N], kind: str, name: str) -> N:
 
 
 def pick(known: dict[str, N], kind: str, name: str) -> N:
-    """The one called ``name``; raises UnknownName with the nearest known one."""
+    """The one called ``name``; raises UnknownName with the one that people call so, or else the nearest known one."""
     if name not in known:
-        raise UnknownName(kind, name, known)
+        also = {one: value for one, value in known.items() if name.lower() in getattr(value, "known_as", ())}
+        raise UnknownName(kind, name, known, {one: getattr(value, "title", "") for one, value in also.items()})
     return known[name]

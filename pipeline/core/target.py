@@ -56,7 +56,7 @@ class Target:
       source: where its contract comes from.
       rules: which ops it accelerates; None where nothing is known of single ops.
       levels: rules by feature level, for a target that has such; ``rules`` are those of its default level.
-      level: that of ``rules`` where another than the default was asked for.
+      level: that of ``rules`` where one was asked for.
       rewrites: what may replace an op that the rules refuse, in the order in which they are tried.
       approximations: what nearly does the same and may be asked for by name. Measured where it is made.
       socs: the same target for each system on chip that it compiles for, for a target that has such; the target itself
@@ -77,6 +77,8 @@ class Target:
         over negative logits, so that a mask is made of a multiple of so many.
       exact_mask: whether a mask, where nobody says otherwise, is made outside the network of its stride-8 logits.
       advice: said whenever somebody converts for this target.
+      known_as: what people call it, in small letters; who types that is told its name.
+      chosen: the selector that was asked for: a feature level or a system on chip; '' where none was.
     """
 
     name: str
@@ -102,6 +104,45 @@ class Target:
     argmax_lanes: int = 1
     exact_mask: bool = False
     advice: str = ""
+    known_as: tuple[str, ...] = ()
+    chosen: str = ""
+
+    @property
+    def text(self) -> str:
+        """What a user types for it: NAME or NAME:SELECTOR."""
+        return f"{self.name}:{self.chosen}" if self.chosen else self.name
+
+    @property
+    def selector(self) -> str:
+        """What a user may type after its name, for the help: '[:27..31]', '[:SOC]' or ''."""
+        if self.levels:
+            return f"[:{min(self.levels)}..{max(self.levels)}]"
+        return "[:SOC]" if self.socs else ""
+
+    @property
+    def default_level(self) -> int | None:
+        """The feature level that counts where none is asked for; None where there are none."""
+        return self.level or next((n for n, rules in self.levels.items() if rules is self.rules), None)
+
+    def selected(self, selector: str) -> Target:
+        """This target at the feature level or for the system on chip that ``selector`` names.
+
+        Raises BadSpec where it has no such level or takes no selector, and UnknownName for a system on chip.
+        """
+        if self.levels:
+            if not (selector.isdecimal() and int(selector) in self.levels):
+                known = ", ".join(f"{self.name}:{level}" for level in self.levels)
+                raise BadSpec(
+                    f"target {self.name}:{selector}: {self.name} has no such feature level; write one of {known}."
+                )
+            return self.at_level(int(selector))
+        if self.socs:
+            return self.with_soc(selector)
+        raise BadSpec(f"target {self.name}:{selector}: {self.name} takes nothing after its name; write {self.name}.")
+
+    def without_rewrites(self) -> Target:
+        """This target where ops stay as they are, whether it takes them or not."""
+        return dataclasses.replace(self, rewrites=())
 
     def files_of(self, file: Path) -> tuple[Path, ...]:
         """The file, and those that belong to it where it is compiled."""
@@ -127,7 +168,7 @@ class Target:
         if level not in self.levels:
             known = f"it has {', '.join(map(str, self.levels))}" if self.levels else "it has none"
             raise BadSpec(f"target {self.name} has no feature level {level}: {known}.")
-        return dataclasses.replace(self, rules=self.levels[level], level=level)
+        return dataclasses.replace(self, rules=self.levels[level], level=level, chosen=str(level))
 
     def with_weights(self, weights: Weights | None) -> Target:
         """This target with weights of another type; raises BadSpec where it has no such."""
@@ -152,7 +193,8 @@ class Target:
             return self
         if not self.socs:
             raise BadSpec(f"target {self.name} compiles for no particular system on chip: leave --soc out.")
-        known = {name.lower(): one for name, one in self.socs.items()}
+        known = {name.lower(): name for name in self.socs}
         if soc.lower() not in known:
             raise UnknownName(f"system on chip of target {self.name}", soc, self.socs)
-        return dataclasses.replace(known[soc.lower()], socs=self.socs)
+        name = known[soc.lower()]
+        return dataclasses.replace(self.socs[name], socs=self.socs, chosen=name)

@@ -8,6 +8,8 @@ from pipeline.core.device import Connection, Device, Settings
 from pipeline.core.errors import BadSpec, DeviceError
 from pipeline.core.registry import discover, find
 
+APPLES = ("ios", "iphone", "ipad")
+
 
 def devices() -> dict[str, Device]:
     return discover(sys.modules[__name__], Device)
@@ -21,11 +23,17 @@ def best() -> Device:
 def device(name: str) -> tuple[Device, str]:
     """The device called NAME or NAME:SELECTOR, and the selector; 'best' is the best one attached.
 
-    Raises UnknownName, BadSpec for a selector that the device does not take, and DeviceError when it is not attached.
+    Raises UnknownName, BadSpec for a device of Apple's or a selector that is not taken, and DeviceError when
+    it is not attached.
     """
     if name == "best":
         return best(), ""
     kind, colon, selector = name.partition(":")
+    if kind.lower() in APPLES:
+        raise BadSpec(
+            f"--device {kind}: nothing here reaches an iPhone or iPad. Convert for gpu or cpu, and time the file there"
+            " with LiteRT's benchmark app for iOS."
+        )
     chosen = find(sys.modules[__name__], Device, "device", kind)
     if colon and not (selector and chosen.selector):
         raise BadSpec(f"--device {name}: write {chosen.name}{chosen.selector}.")

@@ -91,6 +91,7 @@ def missing() -> str:
 
 ANDROID = Device(
     name="android",
+    known_as=("phone", "pixel", "adb", "nnapi"),
     title="an Android device over adb, LiteRT's benchmark_model",
     rank=2,
     selector="[:SERIAL]",

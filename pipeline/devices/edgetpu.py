@@ -143,6 +143,7 @@ def connect(selector: str, settings: Settings) -> EdgeTpu:
 
 EDGETPU = Device(
     name="edgetpu",
+    known_as=("coral", "edge-tpu", "tpu"),
     title="Coral Edge TPU of this machine, libedgetpu through LiteRT",
     rank=1,
     find=attached,

@@ -48,6 +48,7 @@ def connect(selector: str, settings: Settings) -> Host:
 
 HOST = Device(
     name="host",
+    known_as=("cpu", "localhost"),
     title="this machine's CPU, LiteRT with XNNPACK",
     rank=0,
     find=lambda: f"{platform.machine()}, {len(litert_worker.cores())} cores",

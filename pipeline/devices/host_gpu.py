@@ -74,6 +74,7 @@ def connect(selector: str, settings: Settings) -> HostGpu:
 
 HOST_GPU = Device(
     name="host-gpu",
+    known_as=("gpu",),
     title="this machine's GPU, LiteRT's accelerator over Vulkan, or SwiftShader",
     rank=-1,  # SwiftShader is slower than the CPU it runs on: only by name
     find=lambda: None if missing() else "a Vulkan driver",

@@ -173,7 +173,7 @@ def inspect(file: Path, target: Target, compiler: bool = True, wait_seconds: flo
     counts = [macs(op, graph) for op in graph.ops]
     largest = max((t for t in graph.tensors if not t.constant), key=lambda t: t.activation_bytes, default=None)
     return Inspection(
-        target=target.name,
+        target=target.text,
         ops=tuple((op.name, next((t.name for t in graph.writes(op)), "").split(";")[0]) for op in graph.ops),
         verdicts=verdicts,
         coverage=coverage(graph, verdicts, "rule", counts),

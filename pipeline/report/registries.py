@@ -5,7 +5,13 @@ from __future__ import annotations
 from rich.table import Table
 
 from pipeline import data, devices, targets
+from pipeline.core.target import Target
 from pipeline.report.console import console
+
+
+def _details(target: Target) -> str:
+    socs = f"; SOC: {', '.join(target.socs)}" if target.socs else ""
+    return f"{target.weights} weights; --io {', '.join(target.io)}{socs}"
 
 
 def show_registries() -> None:
@@ -18,7 +24,7 @@ def show_registries() -> None:
         ("datasets", [(s.name + (":DIR" if s.layout else ""), s.title, s.layout) for s in data.sources().values()]),
         (
             "targets",
-            [(t.name, t.title, f"{t.weights} weights; --io {', '.join(t.io)}") for t in targets.targets().values()],
+            [(t.name + t.selector, t.title, _details(t)) for t in targets.targets().values()],
         ),
         ("calibrations", [(e.name, e.title) for e in ESTIMATORS.values()]),
         ("selections", [(e.name, e.title) for e in SELECTIONS.values()]),

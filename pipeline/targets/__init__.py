@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from pipeline.core.errors import BadSpec
 from pipeline.core.registry import discover, find
 from pipeline.core.target import Target
 
@@ -12,5 +13,17 @@ def targets() -> dict[str, Target]:
     return discover(sys.modules[__name__], Target)
 
 
-def target(name: str) -> Target:
-    return find(sys.modules[__name__], Target, "target", name)
+def target(text: str, *, level: int | None = None, soc: str | None = None) -> Target:
+    """The target called NAME or NAME:SELECTOR, where SELECTOR is a feature level or a system on chip.
+
+    ``level`` and ``soc`` say the same apart from the name. Raises UnknownName, and BadSpec for what the target does not
+    have and where the two contradict each other.
+    """
+    name, colon, selector = text.partition(":")
+    found = find(sys.modules[__name__], Target, "target", name)
+    if colon:
+        found = found.selected(selector)
+    for option, value in (("--level", level), ("--soc", soc)):
+        if found.chosen and value is not None and str(value).lower() != found.chosen.lower():
+            raise BadSpec(f"target {text} and {option} {value} contradict each other: leave one of them out.")
+    return found.at_level(level).with_soc(soc)

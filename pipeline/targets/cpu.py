@@ -140,6 +140,7 @@ RULES = Rules(
 CPU = Target(
     name="cpu",
     title="CPU, LiteRT with XNNPACK",
+    known_as=("host", "phone", "android", "ios", "iphone", "xnnpack", "tflite"),
     weights="int8",
     io=("uint8", "int8", "float32"),  # uint8 first: camera frames and MediaPipe plug in as they are
     source="LiteRT runs what its own converter writes",

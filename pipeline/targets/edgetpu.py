@@ -186,6 +186,7 @@ RULES = Rules(
 EDGETPU = Target(
     name="edgetpu",
     title="Coral Edge TPU",
+    known_as=("coral", "edge-tpu", "edge tpu", "tpu"),
     weights="int8",
     io=("int8", "uint8"),
     source="edgetpu_compiler 16.0.384591198; google-coral/edgetpu issues #631, #845",

@@ -35,6 +35,7 @@ def ready(soc: str) -> str | None:
 
 
 VENDOR = Vendor(
+    known_as=("pixel", "tensor"),
     manufacturer="Google", plugin="google_tensor", libraries=libraries, ready=ready,
     by=lambda: f"Google Tensor ML SDK ({f'{PACKAGE} {installed(PACKAGE)}' if installed(PACKAGE) else VARIABLE})",
 )  # fmt: skip

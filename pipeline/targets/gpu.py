@@ -141,6 +141,7 @@ RULES = Rules(
 GPU = Target(
     name="gpu",
     title="GPU, LiteRT's accelerator, float16 weights",
+    known_as=("phone", "android", "ios", "iphone", "pixel"),
     weights="float16",
     other_weights=("int8", "float32"),
     io=("float32",),

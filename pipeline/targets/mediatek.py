@@ -38,6 +38,7 @@ def ready(soc: str) -> str | None:
 
 
 VENDOR = Vendor(
+    known_as=("dimensity", "neuropilot"),
     manufacturer="MediaTek", plugin="mediatek", libraries=libraries, ready=ready,
     by=lambda: f"MediaTek NeuroPilot ({PACKAGE} {installed(PACKAGE)})", soc_name=str.lower,
     flags=lambda soc: ("--mediatek_sdk_version_type=version9",) if soc in NEWEST else (),

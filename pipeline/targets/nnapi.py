@@ -125,6 +125,7 @@ LEVELS = {level: rules(level) for level in ANDROID}
 NNAPI = Target(
     name="nnapi",
     title="NNAPI, Android 8.1 to 14",
+    known_as=("phone", "android"),
     weights="int8",
     io=("int8", "uint8", "float32"),
     source=SOURCE,

@@ -52,6 +52,7 @@ def by() -> str:
 
 
 VENDOR = Vendor(
+    known_as=("snapdragon", "hexagon", "htp", "qnn"),
     manufacturer="Qualcomm", plugin="qualcomm", libraries=libraries, ready=ready, by=by,
     stand_ins={"libQnnLpai.so": "libQnnSystem.so"},  # for low-power islands; linked against, and not used for the HTP
 )  # fmt: skip

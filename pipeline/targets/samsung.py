@@ -33,6 +33,7 @@ def ready(soc: str) -> str | None:
 
 
 VENDOR = Vendor(
+    known_as=("exynos",),
     manufacturer="Samsung", plugin="samsung", libraries=libraries, ready=ready,
     by=lambda: f"Samsung AI LiteCore ({PACKAGE} {installed(PACKAGE)})",
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """What a user meets: exit codes, one sentence and no traceback, and nothing written before is lost."""
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -50,10 +51,21 @@ def test_without_a_run_it_says_to_run_qat_first(cli, tmp_path, command):
         (["qat", "--size", "9000x9000"], ["9000x9000", "at most 8192"]),
         (["qat", "--alpha", "9"], ["alpha is 9"]),
         (["convert", "--target", "edgetp"], ["unknown target 'edgetp'", "'edgetpu'"]),
+        (["convert", "--target", "coral"], ["unknown target 'coral'", "it is called 'edgetpu' (Coral Edge TPU)"]),
+        (["convert", "--target", "Pixel:9"], ["unknown target 'Pixel'", "'google-tensor' (", "'gpu' ("]),
+        (["bench", "--target", "phone"], ["unknown target 'phone'", "'gpu' (", "'nnapi' ("]),
+        (["convert", "--target", "nnapi:26"], ["nnapi:26", "no such feature level", "nnapi:27, nnapi:28"]),
+        (["convert", "--target", "nnapi:29", "--level", "30"], ["nnapi:29 and --level 30 contradict"]),
+        (["agree", "--target", "qualcomm:SM865"], ["system on chip", "'SM8650'"]),
+        (["evaluate", "--target", "cpu:1"], ["target cpu:1", "write cpu."]),
+        (["profile", "--target", "ethos-u55:128"], ["ethos-u55:128", "write ethos-u55."]),
         (["bench", "--device", "hst"], ["unknown device 'hst'", "'host'"]),
+        (["bench", "--device", "pixel"], ["unknown device 'pixel'", "it is called 'android'"]),
+        (["bench", "--device", "coral"], ["unknown device 'coral'", "it is called 'edgetpu'"]),
+        (["bench", "--device", "ios"], ["nothing here reaches an iPhone"]),
         (["bench", "--run", "nowhere"], ["nowhere", "does not exist"]),
     ],
-    ids=lambda x: " ".join(x) if isinstance(x, list) and x[0] in ("qat", "convert", "bench") else "",
+    ids=lambda x: " ".join(x) if isinstance(x, list) and x[-1] != x[0] and x[0].isalpha() else "",
 )
 def test_what_does_not_exist_or_fit_is_said_in_one_sentence(cli, tmp_path, arguments, words):
     fails(cli(*arguments, cwd=tmp_path), *words)
@@ -295,6 +307,16 @@ def test_help_explains_every_option(cli, tmp_path, command):
     done = cli(command, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) >= 5 and "Options:" in done.stdout
+
+
+def test_the_version_is_the_changelogs(cli, tmp_path):
+    from pipeline.cli import VERSION
+
+    headings = [x for x in (ROOT / "CHANGELOG.md").read_text().splitlines() if x.startswith("## ")]
+    assert headings[0].split()[1].lower() == VERSION
+    done = cli("--version", cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith(f"segquant {VERSION} (Python 3.")
+    assert f"tensorflow {importlib.metadata.version('tensorflow')}" in done.stdout
 
 
 def test_a_real_process_says_the_same(tmp_path):

@@ -1,0 +1,75 @@
+"""A target is chosen as NAME or NAME:SELECTOR, everywhere alike."""
+
+import pytest
+
+from pipeline.cli.resolve import newest_artifact
+from pipeline.core.errors import BadSpec, RunError, UnknownName
+from pipeline.core.run import create
+from pipeline.core.spec import ModelSpec
+from pipeline.targets import target, targets
+from pipeline.tflite import artifact as artifacts
+from tests.support.single_ops import cases, model, small_file
+
+
+def test_each_selector_that_a_target_has_chooses_what_it_names():
+    for name, plain in targets().items():
+        assert target(name) is plain and plain.text == name
+        for level, rules in plain.levels.items():
+            chosen = target(f"{name}:{level}")
+            assert chosen.rules is rules and chosen.level == level and chosen.text == f"{name}:{level}"
+            assert target(f"{name}:{level}", level=level) == target(name, level=level) == chosen
+        for soc, one in plain.socs.items():
+            chosen = target(f"{name}:{soc.lower()}")
+            assert chosen.compile is one.compile and chosen.title == one.title and chosen.text == f"{name}:{soc}"
+            assert target(f"{name}:{soc}", soc=soc.lower()).text == target(name, soc=soc).text == f"{name}:{soc}"
+        if not plain.levels and not plain.socs:
+            with pytest.raises(BadSpec, match=f"write {name}\\."):
+                target(f"{name}:1")
+    assert target("nnapi:29").level == 29 and target("qualcomm:SM8650").title.endswith("SM8650")
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "error", "words"),
+    [
+        ("nnapi:", {}, BadSpec, "nnapi:27, nnapi:28, nnapi:29, nnapi:30, nnapi:31"),
+        ("nnapi:29.0", {}, BadSpec, "no such feature level"),
+        ("nnapi:29", {"level": 30}, BadSpec, "contradict each other"),
+        ("nnapi:29", {"soc": "SM8650"}, BadSpec, "contradict|no particular system on chip"),
+        ("qualcomm:", {}, UnknownName, "system on chip"),
+        ("qualcomm:SM8750", {"soc": "SM8650"}, BadSpec, "contradict each other"),
+        ("qualcomm", {"level": 29}, BadSpec, "no feature level"),
+        ("nnap:29", {}, UnknownName, "unknown target 'nnap': did you mean 'nnapi'"),
+    ],
+)
+def test_what_a_target_does_not_have_is_refused(text, said, error, words):
+    with pytest.raises(error, match=words):
+        target(text, **said)
+
+
+def test_a_level_chooses_the_artifact_made_for_it(tmp_path):
+    """The default's own number names the file of the default; another's names none."""
+    spec = ModelSpec("fast-scnn", 64, 64, 2)
+    run = create(tmp_path / "run", spec, "synthetic", "ab", [(0, 0, 0)] * 2, 0)
+    data = model(cases()[0])
+
+    def chosen(text):
+        return newest_artifact(run, text, print).path.stem
+
+    artifacts.write(run.artifacts("nnapi") / "plain.tflite", data, {"target": "nnapi", "level": None})
+    assert chosen("nnapi") == chosen("nnapi:30") == "plain"
+    with pytest.raises(RunError, match="no artifact for target nnapi:29 yet.*convert --target nnapi:29"):
+        chosen("nnapi:29")
+    artifacts.write(run.artifacts("nnapi") / "old.tflite", data, {"target": "nnapi", "level": 29})
+    assert chosen("nnapi:29") == "old" and chosen("nnapi:30") == "plain"
+
+
+def test_one_file_on_two_levels_is_told_apart(cli, tmp_path):
+    file = small_file(tmp_path)
+    done = cli("inspect", str(file), "--target", "nnapi:28", "--target", "nnapi:31", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{file} on nnapi:28" in done.stdout and f"{file} on nnapi:31" in done.stdout
+
+
+def test_the_list_shows_what_may_follow_a_name(cli, tmp_path):
+    shown = " ".join(cli("list", cwd=tmp_path).stdout.split())
+    assert "nnapi[:27..31]" in shown and "qualcomm[:SOC]" in shown and "SM8650, SA8255" in shown
