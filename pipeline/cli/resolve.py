@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,13 @@ from pipeline.core.errors import BadSpec, RunError
 from pipeline.core.files import sha256
 from pipeline.core.graph import Graph
 from pipeline.core.run import FILE, RUNS, Run, create, latest, new_path, open_run
+from pipeline.core.say import Say
 from pipeline.core.spec import ModelSpec, parse_size
 from pipeline.data import open_dataset, source_of
 from pipeline.targets import target as find_target
 from pipeline.targets import targets
 from pipeline.tflite.artifact import open_artifact
 from pipeline.tflite.read import read
-
-Say = Callable[[str], None]
 
 DEFAULTS = {"network": "fast-scnn", "data": "synthetic", "seed": 0}
 

@@ -13,7 +13,6 @@ from pipeline.core.preprocessing import InputType
 from pipeline.core.rewrite import Rewrite
 from pipeline.core.rules import Rules, Verdict
 
-Say = Callable[[str], None]
 Weights = Literal["int8", "float16", "float32"]
 
 

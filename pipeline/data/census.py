@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from pipeline.core.errors import DataError
+from pipeline.core.say import Say
 from pipeline.data.decoded import Decoded
-
-Say = Callable[[str], None]
 
 SAY_SECONDS = 5
 THREADS = 2

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.core.dataset import IGNORE, Sample
 from pipeline.core.errors import DataError
+from pipeline.core.say import Say
 from pipeline.data import sources
 from pipeline.data.decode import ONE_CHANNEL, opened, orientation, read_image
 from pipeline.data.images import IMAGE_SUFFIXES, dataset_root
-
-Say = Callable[[str], None]
 
 LABEL_FOLDERS = (
     "masks", "mask", "labels", "label", "annotations", "annotation", "annot", "gtfine", "gtcoarse", "gt",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -19,13 +19,12 @@ from pipeline.core.graph import Graph
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.ranges import Range, Ranges, ranges_from_json
 from pipeline.core.run import Run
+from pipeline.core.say import Say
 from pipeline.data import dataset_of
 from pipeline.quantize import network as quantize
 from pipeline.quantize import plan as planning
 from pipeline.quantize.imitate import Imitation
 from pipeline.tflite.read import read
-
-Say = Callable[[str], None]
 
 
 @dataclasses.dataclass

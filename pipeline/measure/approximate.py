@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from pipeline.core.run import Run
+from pipeline.core.say import Say
 from pipeline.core.score import Score
 from pipeline.data import dataset_of
 from pipeline.data.decoded import Decoded
 from pipeline.measure.score import confusion, deployed
-
-Say = Callable[[str], None]
 
 
 def effect(run: Run, exact: bytes, approximate: bytes, say: Say) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from pipeline.core.mask import Grid
 from pipeline.core.measurement import HeadsMeasurement, Latency, Measured, Measurement, OnHost, Ratio, Swept
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.run import Run
+from pipeline.core.say import Say
 from pipeline.core.score import Score
 from pipeline.data import dataset_of
 from pipeline.data.decoded import Decoded
@@ -39,7 +40,6 @@ from pipeline.measure.score import confusion, mask_of
 from pipeline.measure.timing import DEFAULT, Protocol, latency_of, measure, ratio_of
 from pipeline.targets import targets
 
-Say = Callable[[str], None]
 Labelled = tuple[np.ndarray, np.ndarray]
 """An image uint8 [h, w, 3] and its label uint8 [h, w]."""
 CHUNK = 32

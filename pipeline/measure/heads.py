@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import datetime
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import models
@@ -20,6 +19,7 @@ from pipeline.core.mask import Grid
 from pipeline.core.measurement import Head, HeadsMeasurement
 from pipeline.core.ranges import ranges_from_json
 from pipeline.core.run import Run
+from pipeline.core.say import Say
 from pipeline.core.target import Target
 from pipeline.data import dataset_of
 from pipeline.data.decoded import Decoded
@@ -30,7 +30,6 @@ from pipeline.measure.timing import Protocol, latency_of, measure, ratio_of
 from pipeline.quantize.fold import Output, Stride
 from pipeline.targets import target as target_named
 
-Say = Callable[[str], None]
 STRIDES: tuple[Stride, ...] = (8, 4, 2, 1)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pipeline.convert.parent import load_float
 from pipeline.core.calibration import Calibration
 from pipeline.core.files import sha256, write_atomically
 from pipeline.core.run import Run
+from pipeline.core.say import Say
 from pipeline.data import dataset_of
 from pipeline.data.decoded import Decoded
 from pipeline.devices import connect
@@ -26,8 +27,6 @@ from pipeline.quantize.to_tflite import tflite_bytes
 from pipeline.targets import target
 from pipeline.tflite.read import read
 from pipeline.tflite.verify import verify
-
-Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,6 @@ from pipeline.core.device import Block, Runner
 from pipeline.core.errors import BadSpec
 from pipeline.core.measurement import Latency, Ratio
 
-Say = Callable[[str], None]
 CONFIDENCE_PERCENT = 99.0
 TRIMMED = 0.1
 """Share of the starts left out at either end: what disturbs a machine for a second may disturb a whole start."""

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import models
 from pipeline.core.errors import WeightsError
 from pipeline.core.files import sha256, unreadable
 from pipeline.core.run import FILE, Run
+from pipeline.core.say import Say
 from pipeline.data import dataset_of
 from pipeline.data.decoded import Decoded
 from pipeline.measure.score import score_masks
@@ -25,8 +26,6 @@ from pipeline.weights import checkpoint
 from pipeline.weights import layers as weights
 from pipeline.weights.layers import Source
 from pipeline.weights.weight_files import is_hdf5, open_weights
-
-Say = Callable[[str], None]
 
 ALLOWED = (
     "Allowed are the best.weights.h5 of a run, .h5, .weights.h5 and .keras files of Keras 2 or 3, and SavedModel"

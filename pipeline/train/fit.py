@@ -22,13 +22,13 @@ import tf_keras
 
 from models.blocks import last_resize_of
 from pipeline.core.errors import DataError, RunError, TrainingDiverged
+from pipeline.core.say import Say
 from pipeline.data.decoded import Decoded
 from pipeline.train.feed import Augmentation, training_batches
 from pipeline.train.loss import distillation_loss, segmentation_loss
 from pipeline.train.pace import Pace
 from pipeline.train.resume import Progress
 
-Say = Callable[[str], None]
 Update = Callable[[tf.Tensor, tf.Tensor, bool], tf.Tensor]
 """(images, labels, whether statistics are gathered and dropout drops) → the loss before it."""
 

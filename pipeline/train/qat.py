@@ -19,6 +19,7 @@ from pipeline.core.dataset import Sample
 from pipeline.core.files import sha256, write_atomically
 from pipeline.core.ranges import Ranges, ranges_from_json, ranges_to_json
 from pipeline.core.run import Run
+from pipeline.core.say import Say
 from pipeline.core.score import mean_iou_percent
 from pipeline.data import dataset_of
 from pipeline.data.census import check_labelled, count_pixels
@@ -44,8 +45,6 @@ from pipeline.train.fit import Judge, Lesson, Schedule, fit
 from pipeline.train.judge import Verdict, judge_gain, too_few
 from pipeline.train.train import BEST, begin, finished, keras_logits, pixels_to_learn, plain, read_json, write_json
 from pipeline.weights import checkpoint
-
-Say = Callable[[str], None]
 
 HELD_OUT = 40
 CANDIDATE = "candidate.weights.h5"

@@ -21,6 +21,7 @@ from pipeline.core.errors import BadSpec, RunError
 from pipeline.core.files import write_atomically
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.run import Run
+from pipeline.core.say import Say
 from pipeline.data import dataset_of, source_of
 from pipeline.data.census import check_labels, count_pixels
 from pipeline.data.decoded import Decoded
@@ -28,8 +29,6 @@ from pipeline.measure.score import Infer, mask_of, score_masks
 from pipeline.train.feed import Augmentation, class_weights, frequencies_of
 from pipeline.train.fit import Judge, Lesson, Schedule, fit
 from pipeline.weights import checkpoint
-
-Say = Callable[[str], None]
 
 BEST = "best.weights.h5"
 
