@@ -264,11 +264,6 @@ class BenchmarkRunner:
     def restart(self) -> None:
         pass
 
-    def profile_text(self, runs: int) -> str:
-        """What the tool prints with its profile of the ops over ``runs`` inferences."""
-        flags = (f"--num_runs={runs}", "--min_secs=0", f"--max_secs={LONGEST_SECONDS}", "--enable_op_profiling=true")
-        return self._bench(flags, 2 * (LONGEST_SECONDS + INFERENCE_SECONDS))
-
     def peak_memory_bytes(self) -> int | None:
         return self._peak_memory_bytes
 

@@ -20,7 +20,6 @@ from pipeline.core.errors import DeviceError
 from pipeline.core.files import sha256, write_atomically
 
 PLACE = "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/latest"
-BUILDS = ("android_aarch64", "android_arm", "linux_aarch64", "linux_arm", "linux_x86-64")
 TRIES = 3
 SILENCE_SECONDS = 30
 PAUSE_SECONDS = 1
@@ -33,7 +32,9 @@ def cache() -> Path:
 
 
 def benchmark_model(build: str, place: str = PLACE, folder: Path | None = None) -> Path:
-    """The file of one of ``BUILDS``; raises DeviceError."""
+    """The file of a build, as PLACE calls them ('android_aarch64', 'android_arm', 'linux_aarch64', 'linux_arm',
+    'linux_x86-64'); raises DeviceError.
+    """
     file = (folder or cache()) / f"{build}_benchmark_model"
     try:
         return fetch(f"{place}/{file.name}", file)

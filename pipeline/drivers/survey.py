@@ -27,7 +27,6 @@ echo @machine; uname -m
 """
 PROCESSOR = re.compile("cpu|soc|big|mid|little", re.IGNORECASE)
 """Names of thermal zones that are of the processor; phones have others too, of the battery and the charger."""
-
 SERVICE = re.compile(r"mValue=([-\d.]+), mType=\d+, mName=([^,]+)")
 """android.os.Temperature.toString, as `dumpsys thermalservice` prints it."""
 
@@ -92,12 +91,7 @@ class Survey:
             (self.told.get(name.removesuffix("temp") + "type", ""), (self.number(name) or 0) / 1000)
             for name in self.told
             if name.endswith("/temp")
-        ] or [
-            (name, float(value))
-            for value, name in re.findall(
-                r"mValue=([-\d.]+), mType=\d+, mName=([^,]+)", self.told.get("thermalservice", "")
-            )
-        ]
+        ] or [(name, float(value)) for value, name in SERVICE.findall(self.told.get("thermalservice", ""))]
         real = [(name, value) for name, value in zones if 0 < value < 150]  # some zones give volts, or -273
         return max((v for n, v in real if PROCESSOR.search(n)), default=max((v for _, v in real), default=None))
 

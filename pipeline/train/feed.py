@@ -40,9 +40,6 @@ class Augmentation:
     colour: float = 0.25
 
 
-NO_AUGMENTATION = Augmentation(scale=(1.0, 1.0), flip=False, colour=0.0)
-
-
 def augment(
     image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor, height: int, width: int, how: Augmentation
 ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -72,7 +72,6 @@ def test_a_network_runs_there_as_it_runs_here(attached, tmp_path):
     assert here.typical_ms / 30 < block.typical_ms < here.typical_ms * 30  # ms both, on a busy machine
     assert runner.facts.init_ms > 0 and runner.facts.first_ms > 0
     assert 1 << 24 < runner.peak_memory_bytes() < 1 << 31
-    assert "Timings (microseconds): count=3" in runner.profile_text(3)
     told = connection.describe()
     assert told["device"] == connection.identity == f"android:{one.serial}" and told["android"] == "14"
     assert told["cpu"] == "Debian SM0 (a stand-in)" and "benchmark_model, sha256" in told["runtime"]

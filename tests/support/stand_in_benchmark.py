@@ -129,9 +129,6 @@ def main():
         info(f"Memory footprint delta from the start of the tool (MB): init=1 overall={megabytes:g}")
         if flags.get("report_peak_memory_footprint") == "true":
             info(f"Overall peak memory footprint (MB) via periodic monitoring: {megabytes:g}")
-    if flags.get("enable_op_profiling") == "true":
-        print("Operator-wise Profiling Info for Regular Benchmark Runs:")
-        print(f"Timings (microseconds): {statistics_line(timed)}\nMemory (bytes): count=0")
     if "output_filepath" in flags:
         try:
             with open(flags["output_filepath"], "wb") as file:  # OutputSaver: no length is checked, no error is told

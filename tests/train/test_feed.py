@@ -8,7 +8,9 @@ from pipeline.core.dataset import IGNORE, Sample
 from pipeline.core.errors import DataError
 from pipeline.data.census import count_pixels
 from pipeline.data.decoded import Decoded
-from pipeline.train.feed import NO_AUGMENTATION, Augmentation, augment, class_weights, frequencies_of, training_batches
+from pipeline.train.feed import Augmentation, augment, class_weights, frequencies_of, training_batches
+
+NO_AUGMENTATION = Augmentation(scale=(1.0, 1.0), flip=False, colour=0.0)
 
 
 def samples(count, height=12, width=18):

@@ -12,13 +12,14 @@ from pipeline.core.errors import RunError, TrainingDiverged
 from pipeline.core.ranges import Range
 from pipeline.data.decoded import Decoded
 from pipeline.quantize.network import quantization_aware
-from pipeline.train.feed import NO_AUGMENTATION, Augmentation
+from pipeline.train.feed import Augmentation
 from pipeline.train.fit import Decay, Judge, Lesson, Schedule, fit, training_outputs
 from pipeline.train.loss import distillation_loss, sample_positions, segmentation_loss
 from pipeline.weights import checkpoint
 from tests.conftest import still
 
 SHAPE = (24, 32)
+NO_AUGMENTATION = Augmentation(scale=(1.0, 1.0), flip=False, colour=0.0)
 WEIGHTS = np.array([0.5, 1.0, 1.5], np.float32)
 
 
