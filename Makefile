@@ -11,7 +11,7 @@ help:
 	@echo "make test    environment, then the core tests"
 	@echo "make test-real  the vendors' compilers, installed and asked for real"
 	@echo "make install environment only (.venv)"
-	@echo "make check   style and types"
+	@echo "make check   style, types and sizes"
 	@echo "make lock    requirements*.txt from requirements*.in (needs uv)"
 
 install: $(VENV)/.installed
@@ -54,6 +54,7 @@ check: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(PY) -m pytest -q -p no:cacheprovider tests/test_structure.py -k short
 
 lock:
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements.in -o requirements.txt

@@ -63,7 +63,7 @@ class Blocks:
         self.spec = spec
         self.l2 = tf_keras.regularizers.L2(spec.l2) if spec.l2 else None
 
-    def conv(
+    def conv(  # long: the arguments of a layer, as Keras has them
         self, x: tf.Tensor, filters: int, kernel: int, stride: int = 1, *, name: str,
         norm: bool = True, relu: bool = True, bias: bool = False, scaled: bool = True,
     ) -> tf.Tensor:  # fmt: skip
@@ -76,7 +76,7 @@ class Blocks:
         )(x)  # fmt: skip
         return self._finish(x, name, norm, relu)
 
-    def depthwise(
+    def depthwise(  # long: the arguments of a layer, as Keras has them
         self, x: tf.Tensor, stride: int = 1, *, name: str, dilation: int = 1, kernel: int = 3,
         norm: bool = True, relu: bool = True, bias: bool = False, padding: str = "same",
         initializer: Any = "glorot_uniform",

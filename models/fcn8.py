@@ -58,7 +58,7 @@ class BilinearUpsampling(tf_keras.initializers.Initializer):
 tf_keras.utils.get_custom_objects()[BilinearUpsampling.__name__] = BilinearUpsampling
 
 
-def convolution(
+def convolution(  # long: the arguments of a layer, as Keras has them
     b: Blocks, x: tf.Tensor, filters: int, kernel: int, conv_type: ConvType, *, name: str,
     norm: bool = True, relu: bool = True, scaled: bool = True,
 ) -> tf.Tensor:  # fmt: skip
@@ -112,7 +112,7 @@ def build(spec: ModelSpec, conv_type: ConvType) -> tf_keras.Model:
     return tf_keras.Model(image, x, name=NAMES[conv_type])
 
 
-def build_model(
+def build_model(  # long: a network's settings, for callers that have no ModelSpec
     width: int, height: int, num_classes: int, *, conv_type: ConvType = "conv", batch_norm: bool = True,
     l2: float = 0.0, dropout: float = 0.5, alpha: float = 1.0, resize: Resize = "align_corners",
 ) -> tf_keras.Model:  # fmt: skip

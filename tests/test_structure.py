@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
@@ -252,6 +253,63 @@ def test_no_module_knows_a_layer_s_name():
         if file.parent.name != "models" and (words := words_of(file) & layers - {"image"})  # every network's input
     }
     assert {"logits_resize", "head_logits", "up4_concat"} <= layers and knowing == {}
+
+
+MOST_FILE_LINES, MOST_LINES, MOST_PARAMETERS = 400, 60, 7
+REASON = re.compile(r"# long: \S.{5,}")
+"""What a longer one carries: a file in its first five lines, a function above or in its head."""
+
+
+def is_command(function):
+    """A command has a parameter for each of its options."""
+    return any(ast.unparse(one) == "click.command()" for one in function.decorator_list)
+
+
+def too_long(text):
+    """{what: (whether it is beyond the house's size, whether it gives a reason)} of a file and its functions."""
+    lines = text.splitlines()
+    found = {"the file": (len(lines) > MOST_FILE_LINES, bool(REASON.search("\n".join(lines[:5]))))}
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        all_of = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+        names = [one.arg for one in (*all_of, node.args.vararg, node.args.kwarg) if one is not None]
+        parameters = 0 if is_command(node) else len(names) - (names[:1] in (["self"], ["cls"]))
+        beyond = node.end_lineno - node.lineno + 1 > MOST_LINES or parameters > MOST_PARAMETERS
+        head = "\n".join(lines[max(0, node.lineno - 2) : node.body[0].lineno - 1]) or lines[node.lineno - 1]
+        found[f"{node.name} (line {node.lineno})"] = beyond, bool(REASON.search(head))
+    return found
+
+
+def test_files_and_functions_are_short_or_say_why_not():
+    """400 lines, 60 lines and 7 parameters; ``# long: reason`` lifts it for one, and stands only where it is needed."""
+    wrong = []
+    for file in sources():
+        for what, (beyond, reasoned) in too_long(file.read_text()).items():
+            if beyond != reasoned:
+                wrong.append(
+                    f"{file.relative_to(ROOT)}: {what} {'is too long' if beyond else 'is marked long in vain'}"
+                )
+    assert not wrong, "\n".join(wrong)
+
+
+def test_what_is_too_long_is_seen():
+    def of(text):
+        return [one for name, one in too_long(text).items() if name != "the file"]
+
+    body = "    pass\n"
+    assert of("def f(a, b, c, d, e, f, g):\n" + 59 * body) == [(False, False)]
+    assert of("def f(a):\n" + 60 * body) == [(True, False)]
+    assert of("async def f(a, b, c, d, e, f, *g, **h):\n" + body) == [(True, False)]
+    assert of("class C:\n  def f(self, a, b, c, d, e, f, *, g):\n" + body) == [(False, False)]
+    assert of("def f(a, b, c, d, e, f, g, h):  # long: because of that\n" + body) == [(True, True)]
+    assert of("# long: because of that\ndef f(a):\n" + 60 * body) == [(True, True)]
+    assert of("def f(  # long: because of that\n    a,\n):\n" + 60 * body) == [(True, True)]
+    assert of("def f(a):\n    # long: because of that\n" + 60 * body) == [(True, True)]
+    assert of("def f(a):  # long:\n" + 60 * body) == [(True, False)]
+    assert of("@click.command()\ndef f(a, b, c, d, e, f, g, h):\n" + body) == [(False, False)]
+    assert too_long("x = 1\n" * 401)["the file"] == (True, False)
+    assert too_long("# long: because of that\n" + "x = 1\n" * 400)["the file"] == (True, True)
 
 
 NEW_FILES = {

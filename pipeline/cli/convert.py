@@ -32,7 +32,7 @@ from pipeline.targets import target as find_target
 from pipeline.targets import targets
 
 
-def convert_every_target(
+def convert_every_target(  # long: hands on the command's options
     run_path: Path | None, output: Any, stride: Any, io: Any, asked: Any, rewrites: bool, require_compiled: bool,
     force: bool, json_path: str | None,
 ) -> None:  # fmt: skip

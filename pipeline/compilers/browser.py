@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -145,23 +145,30 @@ def _session(files: Sequence[Path], on: Backend, image: np.ndarray | None) -> li
                 replies.put((int(number), json.loads(data)))
             self.send(b"", 204)  # then only: what the page sends next comes in another thread
 
-    found: list[Said] = []
     with Server(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with _opened(f"http://127.0.0.1:{server.server_port}/page.html") as process:
-            for _ in files:
-                try:
-                    number, reply = replies.get(timeout=TIMEOUT_SECONDS)
-                except queue.Empty:
-                    if process.poll() is not None and not found:
-                        raise CompilerError(f"{browser()} ended at once (exit code {process.returncode}).") from None
-                    found.append(Said(f"no answer in {TIMEOUT_SECONDS} s", ""))
-                    break
-                made = None
-                if number in outputs:
-                    made = np.frombuffer(outputs[number], reply["dtype"])
-                found.append(Said(reply.get("error", ""), "\n".join(reply["said"]), made))
+            found = _collected(len(files), replies, outputs, process)
         server.shutdown()
+    return found
+
+
+def _collected(
+    count: int, replies: queue.Queue[tuple[int, dict[str, Any]]], outputs: Mapping[int, bytes],
+    process: subprocess.Popen[bytes],
+) -> list[Said]:  # fmt: skip
+    """The replies to ``count`` jobs, up to the first that does not come; raises CompilerError where none can."""
+    found: list[Said] = []
+    for _ in range(count):
+        try:
+            number, reply = replies.get(timeout=TIMEOUT_SECONDS)
+        except queue.Empty:
+            if process.poll() is not None and not found:
+                raise CompilerError(f"{browser()} ended at once (exit code {process.returncode}).") from None
+            found.append(Said(f"no answer in {TIMEOUT_SECONDS} s", ""))
+            break
+        made = np.frombuffer(outputs[number], reply["dtype"]) if number in outputs else None
+        found.append(Said(reply.get("error", ""), "\n".join(reply["said"]), made))
     return found
 
 

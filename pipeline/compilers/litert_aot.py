@@ -245,7 +245,7 @@ def ask_with(vendor: Vendor, soc: str) -> Callable[[Path, Graph], Answer]:
 
 
 def target_of(
-    vendor: Vendor, name: str, title: str, socs: tuple[str, ...], source: str, rules: Rules | None, *, advice: str = "",
+    vendor: Vendor, name: str, title: str, socs: tuple[str, ...], source: str, rules: Rules | None, *,
     rewrites: tuple[Rewrite, ...] = (),
 ) -> Target:  # fmt: skip
     """The target of a vendor, for its first system on chip; ``with_soc`` gives those of the others."""
@@ -256,7 +256,7 @@ def target_of(
             name=name, title=f"{title}, {soc}", weights="int8", io=("int8", "uint8", "float32"), source=source,
             rules=rules, rewrites=(PADDING_FOLDED, *rewrites), ask=ask_with(vendor, soc),
             missing=lambda: unfit() or vendor.ready(soc), compile=compile_with(vendor, soc, suffix),
-            compiled_suffix=suffix, compiled_ops=(COMPILED_OP,), advice=advice, known_as=vendor.known_as,
+            compiled_suffix=suffix, compiled_ops=(COMPILED_OP,), known_as=vendor.known_as,
         )  # fmt: skip
 
     every = {soc: for_soc(soc) for soc in socs}

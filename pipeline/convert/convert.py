@@ -123,7 +123,7 @@ def graph_for(
     return rewrite(graphs[made_from], target, parent.per_tensor)
 
 
-def convert(
+def convert(  # long: to be split
     run: Run, target: Target, say: Say, *, output: Output = "logits", stride: Stride = 1, io: InputType | None = None,
     asked: Quantization = Quantization(), force: bool = False, replace_stale: bool = False,
     parent: Parent | None = None, graphs: Graphs | None = None,

@@ -47,7 +47,7 @@ class Made:
         return dataclasses.asdict(self)
 
 
-def convert_all(
+def convert_all(  # long: to be split
     run: Run, targets: Iterable[Target], say: Say, *, output: Output, asked: Quantization, stride: Stride | None = None,
     rewrites: bool = True, force: bool = False, require_compiled: bool = False,
 ) -> tuple[Made, ...]:  # fmt: skip

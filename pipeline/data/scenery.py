@@ -192,25 +192,25 @@ def paint_building(
         inverse_z = np.float32(1 / near_m) + (COLUMNS - np.float32(x_near)) * np.float32(
             (1 / far_m - 1 / near_m) / (x_far - x_near)
         )
-        left, right = min(x_near, x_far), max(x_near, x_far)
-        _paint_wall(canvas, left, right, inverse_z, None, height_m, colour * light["wall"], style)
+        ends = min(x_near, x_far), max(x_near, x_far)
+        _paint_wall(canvas, ends, inverse_z, None, height_m, colour * light["wall"], style)
     x_left, x_right = camera.column(left_m, near_m), camera.column(right_m, near_m)
     flat = np.full((1, WIDTH), 1 / near_m, np.float32)
     along = (COLUMNS - np.float32(x_left)) * np.float32(near_m / camera.focal_px)
-    _paint_wall(canvas, x_left, x_right, flat, along, height_m, colour * light["front"], style)
+    _paint_wall(canvas, (x_left, x_right), flat, along, height_m, colour * light["front"], style)
 
 
 def _paint_wall(
-    canvas: Canvas, left: float, right: float, inverse_z: np.ndarray, along_m: np.ndarray | None, height_m: float,
+    canvas: Canvas, ends_px: tuple[float, float], inverse_z: np.ndarray, along_m: np.ndarray | None, height_m: float,
     colour: np.ndarray, style: np.ndarray,
 ) -> None:  # fmt: skip
     """A wall between two columns; ``inverse_z`` [1, WIDTH] is 1 / its distance, ``along_m`` None = into depth."""
     camera = canvas.camera
     inverse_z = np.maximum(inverse_z, np.float32(1e-3))
-    ends = [(1 / float(inverse_z[0, min(WIDTH - 1, max(0, int(x)))]), min(WIDTH, max(0.0, x))) for x in (left, right)]
+    ends = [(1 / float(inverse_z[0, min(WIDTH - 1, max(0, int(x)))]), min(WIDTH, max(0.0, x))) for x in ends_px]
     top = min(camera.row(height_m, z, x) for z, x in ends)
     base = max(camera.row(0, z, x) for z, x in ends)
-    box = canvas.box(left, top - 2, right, base + 2)
+    box = canvas.box(ends_px[0], top - 2, ends_px[1], base + 2)
     if box is None:
         return
     inverse = inverse_z[:, box.columns]

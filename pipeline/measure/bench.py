@@ -158,6 +158,7 @@ class Loaded:
         return Measured(self.name, self.sha256, size_bytes, self.runner.facts.runs_on, score, self.latency, memory)
 
 
+# long: to be split
 def bench_on(plan: Plan, kind: Device, name: str, connection: Connection, say: Say) -> Measurement:
     """Scores and times the plan's files on one device; raises the errors of both."""
     run, artifact, threads = plan.run, plan.artifact, plan.threads[0]
@@ -245,7 +246,7 @@ def path_on(kind: Device, artifact: Artifact) -> Path:
     return artifact.compiled
 
 
-def _score(
+def _score(  # long: to be split
     loaded: Sequence[Loaded], here: Runner | None, decoded: Decoded, count: int, classes: int,
     preprocessing: Preprocessing, grid: Grid, kept: Path | None, say: Say,
 ) -> tuple[float, OnHost | None]:  # fmt: skip

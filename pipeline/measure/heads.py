@@ -87,7 +87,7 @@ def parent_of(run: Run, artifact: Artifact) -> Parent:
     return Parent(recipe["method"], checkpoint, ranges, recipe["calibration"], recipe["per_tensor"])
 
 
-def bench_heads(
+def bench_heads(  # long: to be split
     run: Run, artifact: Artifact, name: str, settings: Settings, protocol: Protocol, threads: int,
     images: int | None, say: Say,
 ) -> HeadsMeasurement:  # fmt: skip

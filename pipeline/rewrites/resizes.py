@@ -27,17 +27,15 @@ def resize_as_products(edit: GraphEdit, index: int, per_tensor: bool) -> list[An
     name = name_for(output_name(edit, index), "products")
     ops: list[Any] = []
 
-    def then(
-        kind: str, version: int, data: int, more: list[int], suffix: str, shape: Any, table: str, **options: Any
-    ) -> int:
+    def then(kind: str, version: int, inputs: list[int], suffix: str, shape: Any, table: str, **options: Any) -> int:
         made = edit.like(op.inputs[0], f"{name}/{suffix}", shape)
-        ops.append(edit.made(kind, version, [data, *more], [made], table, **options))
+        ops.append(edit.made(kind, version, inputs, [made], table, **options))
         return made
 
     def transposed(data: int, order: tuple[int, ...], suffix: str) -> int:
         shape = [edit.tensor(data).shape[i] for i in order]
         axes = edit.constant(f"{name}/{suffix}/order", np.array(order, np.int32))
-        return then("TRANSPOSE", 2, data, [axes], suffix, shape, "TransposeOptions")
+        return then("TRANSPOSE", 2, [data, axes], suffix, shape, "TransposeOptions")
 
     def product(data: int, matrix: np.ndarray, suffix: str) -> int:
         weights = np.rint(FULL * matrix)
@@ -45,7 +43,7 @@ def resize_as_products(edit: GraphEdit, index: int, per_tensor: bool) -> list[An
         weights, each = weights.reshape(len(matrix), 1, 1, -1), [1 / FULL] * len(matrix)
         kernel, bias = kernel_and_bias(edit, f"{name}/{suffix}", weights, each, 0, scale, per_tensor)
         return then(
-            "CONV_2D", 3, data, [kernel, bias], suffix, [*edit.tensor(data).shape[:3], len(matrix)], "Conv2DOptions",
+            "CONV_2D", 3, [data, kernel, bias], suffix, [*edit.tensor(data).shape[:3], len(matrix)], "Conv2DOptions",
             padding=VALID, strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=1, fusedActivationFunction=NONE,
         )  # fmt: skip
 

@@ -78,7 +78,7 @@ def _between(draw: tf.Tensor, low: float, high: float) -> tf.Tensor:
     return low + draw * (high - low)
 
 
-def training_batches(
+def training_batches(  # long: to be split
     decoded: Decoded, height: int, width: int, batch: int, how: Augmentation, seed: int, first_step: int, steps: int
 ) -> tf.data.Dataset:
     """Batches of steps ``first_step`` … ``steps``−1: float32 [batch, height, width, 3], uint8 [batch, height, width].

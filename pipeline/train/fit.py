@@ -191,7 +191,7 @@ def one_order_of_sums() -> Iterator[None]:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": off})
 
 
-def fit(
+def fit(  # long: to be split
     model: tf_keras.Model, auxiliary: tuple[str, ...], convention: str, lesson: Lesson, schedule: Schedule,
     judge: Judge, folder: Path, seed: int, say: Say,
 ) -> Fitted:  # fmt: skip

@@ -80,6 +80,7 @@ def hold_out(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tuple[Sampl
     return kept, tuple(s for i, s in enumerate(samples) if i in chosen)
 
 
+# long: to be split
 def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = False) -> dict[str, Any]:
     """Trains the run's quantized network, or reuses or resumes the training that is there; returns its result.
 
