@@ -34,7 +34,7 @@ targets devices
 convert train measure report
 cli
 """
-"""A room may import from itself, from its own floor where RINGS below says so, and from every floor above this line."""
+"""A room may import from itself, from its own floor where BESIDE says so, and from every floor above its line."""
 BESIDE = {
     "verbs": ("convert", "train", "measure", "report"),
     "mask": ("tflite", "heads"),

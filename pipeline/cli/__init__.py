@@ -21,7 +21,7 @@ COMMANDS = {
     "qat": "Quantization-aware training.",
     "convert": "Convert to a .tflite file for one target, and check the file against the target's contract.",
     "calibrate": "Compare ways to calibrate: estimator, choice of images, and their number.",
-    "agree": "Show where the Keras network and the file made from it part, layer by layer.",
+    "agree": "Show where the Keras network and the file made from it diverge, layer by layer.",
     "evaluate": "Score the float network in Keras, or an artifact in LiteRT, on labelled images.",
     "bench": "Measure an artifact beside its float parent: accuracy drop and latency, on one device or several.",
     "inspect": "What a target makes of a .tflite file, ours or not, operator by operator: accelerated, falls back, or"

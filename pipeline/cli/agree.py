@@ -18,10 +18,11 @@ from pipeline.targets import target as find_target
 @click.option("--images", type=click.IntRange(1), default=4, show_default=True, help="Validation images to compare on.")
 @JSON
 def agree(run_path: Path | None, target_name: str | None, images: int, json_path: str | None) -> None:
-    """Show where the Keras network and the file made from it part, layer by layer.
+    """Show where the Keras network and the file made from it diverge, layer by layer.
 
     The file runs on LiteRT's reference kernels, the exact ones; the Keras network computes in the same integer
-    arithmetic and, for a second figure, in floating point as in training. Names the first layer that parts, and where.
+    arithmetic and, for a second figure, in floating point as in training. Names the first layer that
+    diverges, and where.
     """
     quiet_tensorflow()
     from pipeline.measure import agree as agreeing

@@ -38,18 +38,32 @@ from pipeline.targets import target as find_target
 @ARTIFACT_TARGET
 @click.option(
     "--device", "device_names", is_flag=False, flag_value="best", multiple=True, metavar="[NAME[:SELECTOR]]",
-    help="Where to measure, see `list`; repeat it for several; alone: the best device attached.",
+    help="Where to measure, see `list`; may be repeated. Without a name: the best device attached.",
 )  # fmt: skip
 @click.option("--protocol", type=click.Choice(["default", "mlperf"]), default="default", show_default=True,
-              help="mlperf: 1024 inferences and 60 seconds at least.")  # fmt: skip
-@click.option("--runs", type=STEPS, help="Timed inferences at least.  [default: the protocol's]")
-@click.option("--seconds", type=Number(0, MOST_SECONDS), help="Timing at least.  [default: the protocol's]")
+              help="How long to time; mlperf: at least 1024 inferences and 60 seconds.")  # fmt: skip
+@click.option("--runs", type=STEPS, help="Least number of timed inferences.  [default: the protocol's]")
+@click.option(
+    "--seconds", type=Number(0, MOST_SECONDS), help="Least time to measure, per file.  [default: the protocol's]"
+)
 @click.option(
     "--starts", type=click.IntRange(2, 1000), help="How often each file is started.  [default: the protocol's]"
 )
-@click.option("--threads", default="1", show_default=True, metavar="N[,N...]", help="CPU threads; several: a sweep.")
-@click.option("--vs", "other", type=click.Path(path_type=Path), metavar="FILE|RUN", help="Is it faster than this one?")
-@click.option("--heads", is_flag=True, help="Instead: all its network's ways to a full-size mask.")
+@click.option(
+    "--threads",
+    default="1",
+    show_default=True,
+    metavar="N[,N...]",
+    help="CPU threads; several numbers measure each in turn.",
+)
+@click.option(
+    "--vs",
+    "other",
+    type=click.Path(path_type=Path),
+    metavar="FILE|RUN",
+    help="Another file or run, to tell which of the two is faster.",
+)
+@click.option("--heads", is_flag=True, help="Compare instead all ways to make a full-size mask.")
 @IMAGES
 @DEVICE_SETTINGS
 @JSON

@@ -14,10 +14,21 @@ from pipeline.report.sweep import show_sweep
 
 @click.command()
 @RUN
-@click.option("--calibration", "methods", multiple=True, metavar="NAME", help="One or more.  [default: all]")
-@click.option("--select", "selections", multiple=True, metavar="NAME", help="One or more.  [default: all]")
 @click.option(
-    "--images", "counts", type=click.IntRange(1), multiple=True, default=(8, 32, 100), show_default=True, metavar="N"
+    "--calibration", "methods", multiple=True, metavar="NAME", help="Estimator, may be repeated.  [default: all]"
+)
+@click.option(
+    "--select", "selections", multiple=True, metavar="NAME", help="Choice of images, may be repeated.  [default: all]"
+)
+@click.option(
+    "--images",
+    "counts",
+    type=click.IntRange(1),
+    multiple=True,
+    default=(8, 32, 100),
+    show_default=True,
+    metavar="N",
+    help="How many images to calibrate on, may be repeated.",
 )
 @click.option("--images-from", "folder", metavar="DIR", help="Images without labels in place of the training images.")
 @PER_TENSOR
@@ -29,7 +40,7 @@ def calibrate(
     """Compare ways to calibrate: estimator, choice of images, and their number.
 
     Quantizes the float network after training in every combination and scores each int8 file on the validation
-    images. Can be interrupted and repeated. Use what wins with `convert --method ptq --calibration NAME ...`.
+    images. Can be interrupted and repeated. Use the best with `convert --method ptq --calibration NAME ...`.
     """
     quiet_tensorflow()
     from calib.images import SELECTIONS

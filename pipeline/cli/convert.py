@@ -75,7 +75,9 @@ def convert_every_target(  # long: hands on the command's options
 )
 @calibration_options
 @PER_TENSOR
-@click.option("--weights", type=click.Choice(["int8", "float16", "float32"]), help="[default: the target's]")
+@click.option(
+    "--weights", type=click.Choice(["int8", "float16", "float32"]), help="Type of the weights.  [default: the target's]"
+)
 @LEVEL
 @click.option("--rewrite/--no-rewrite", "rewrites", default=True, help="Replace ops that the target does not take.")
 @click.option(
@@ -83,7 +85,8 @@ def convert_every_target(  # long: hands on the command's options
     "approximations",
     multiple=True,
     metavar="NAME",
-    help="A rewrite that is not equal, measured on the validation images: resize-chain (ethos-u55, ethos-u65).",
+    help="A rewrite that changes the result a little, measured on the validation images: resize-chain (ethos-u55,"
+    " ethos-u65).",
 )
 @COMPILER
 @click.option("--require-compiled", is_flag=True, help="Fail when the target's own compiler does not compile the file.")
@@ -99,11 +102,11 @@ def convert(
 
     Takes the QAT network; without one, quantizes the float network after training, and says so. The recipe is inside
     the file as metadata and beside it as JSON. An op that the target does not take is replaced by ops that compute the
-    same, where there are such, and said aloud.
+    same, where there are such, and the command says so.
     """
     target = None
     if approximations and not rewrites:
-        raise BadSpec("--approximate is a rewrite, and --no-rewrite makes none: leave one of them out.")
+        raise BadSpec("--approximate asks for a rewrite and --no-rewrite forbids them: leave one of them out.")
     if target_name != "all":
         target = find_target(target_name, level=level, soc=soc).with_weights(weights)
         target = target.with_compiler(compiler_command).approximated(approximations)
@@ -123,7 +126,9 @@ def convert(
         convert_every_target(run_path, output, stride, io, asked, rewrites, require_compiled, force, json_path)
         return
     if json_path:
-        raise BadSpec("--json goes with --target all: the recipe of a single artifact lies beside it as JSON already.")
+        raise BadSpec(
+            "--json goes with --target all: for one target leave it out, the recipe lies beside the file as JSON."
+        )
     if not rewrites:
         target = target.without_rewrites()
     run = run_to_use(run_path, say)

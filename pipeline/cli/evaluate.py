@@ -18,10 +18,14 @@ from pipeline.targets import target as find_target
 @click.command()
 @RUN
 @click.option(
-    "--weights", type=click.Choice(["float", "artifact"]), default="artifact", show_default=True, help="Which to score."
+    "--weights",
+    type=click.Choice(["float", "artifact"]),
+    default="artifact",
+    show_default=True,
+    help="The float network in Keras, or the artifact in LiteRT.",
 )
 @ARTIFACT_TARGET
-@click.option("--split", type=click.Choice(["val", "train"]), default="val", show_default=True)
+@click.option("--split", type=click.Choice(["val", "train"]), default="val", show_default=True, help="Which images.")
 @IMAGES
 @JSON
 def evaluate(

@@ -25,10 +25,10 @@ from pipeline.targets import target as find_target
 @LEVEL
 @SOC
 @click.option("--all", "every_op", is_flag=True, help="Show the accelerated ops as well.")
-@click.option("--no-compiler", is_flag=True, help="Go by the rules alone; do not ask the target's own compiler.")
+@click.option("--no-compiler", is_flag=True, help="Use the rules alone; do not ask the target's own compiler.")
 @click.option(
     "--wait", type=Number(0, MOST_SECONDS), default=20.0, show_default=True, metavar="SECONDS",
-    help="How long a compiler may take; after that the rules answer alone.",
+    help="How long a compiler may take; after that the rules alone are used.",
 )  # fmt: skip
 @COMPILER
 @JSON

@@ -47,7 +47,7 @@ class Main(click.Group):
         except Exception as error:
             log = Path(tempfile.gettempdir()) / f"segquant-error-{os.getpid()}.log"
             log.write_text(traceback.format_exc())
-            say(f"error: unexpected {type(error).__name__}, a defect of ours: please report {log}.")
+            say(f"error: internal error ({type(error).__name__}): please report it, and attach {log}.")
             ctx.exit(70)
 
 
@@ -130,6 +130,10 @@ class Number(click.FloatRange):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
 
+    def _describe_range(self) -> str:
+        """For --help; click writes x<=None where there is no bound."""
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
 
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 STDOUT = "segquant.stdout"
@@ -152,13 +156,15 @@ NEW_RUN = [
     click.option("--model", "network", metavar="NAME", help="Network, see `list`.  [default: fast-scnn]"),
     click.option("--data", metavar="NAME[:DIR]", help="Dataset, see `list`, such as camvid:DIR.  [default: synthetic]"),
     click.option("--size", metavar="HEIGHTxWIDTH", help="Input size, such as 360x480.  [default: the dataset's]"),
-    click.option("--seed", type=click.IntRange(0, MOST_SEED), help="Of weights, order and augmentation.  [default: 0]"),
+    click.option(
+        "--seed", type=click.IntRange(0, MOST_SEED), help="Seed of weights, order and augmentation.  [default: 0]"
+    ),
     click.option("--alpha", type=Number(), help="Width multiplier of all channels.  [default: 1]"),
     click.option(
         "--resize", type=click.Choice(["align_corners", "half_pixel"]),
-        help="Bilinear convention, fixed for the network's life.  [default: align_corners]",
+        help="How bilinear resizes place their samples; fixed once the network is trained.  [default: align_corners]",
     ),
-    click.option("--batch-norm/--no-batch-norm", default=None, help="[default: on]"),
+    click.option("--batch-norm/--no-batch-norm", default=None, help="Batch norm after convolutions.  [default: on]"),
     click.option("--l2", type=Number(0, 1000), help="L2 regularisation of kernels.  [default: 0]"),
     click.option("--dropout", type=Number(0, 1, max_open=True), help="Dropout rate.  [default: 0.1]"),
     click.option("--encoder-weights", metavar="FILE|imagenet", help="VGG16 weights for the FCN8 encoder."),
@@ -171,8 +177,8 @@ OUTPUT = click.option(
 OUTPUT_STRIDE = click.option(
     "--output-stride", "stride", type=click.Choice(["8", "4", "2", "1"]),
     callback=lambda _, __, said: said and int(said),
-    help="Pixels, along each axis, for one sample of the output: 8 spares resizing the logits, and the mask is made of"
-    " them outside the network.  [default: 1; for a mask on cpu 8, with C code that makes it]",
+    help="Pixels, along each axis, for one sample of the output: 8 leaves out the resize of the logits, and the mask is"
+    " made of them outside the network.  [default: 1; for a mask on cpu and openvino-ir 8, with C code that makes it]",
 )  # fmt: skip
 JSON = click.option(
     "--json", "json_path", type=OutputFile(), metavar="FILE", help="Write the numbers here; - is standard output."
@@ -181,7 +187,7 @@ ARTIFACT_TARGET = click.option(
     "--target",
     "target_name",
     metavar="NAME[:SELECTOR]",
-    help="Whose artifact.  [default: the one that `convert` was last given by name, else cpu]",
+    help="Target whose newest artifact is used.  [default: the one that `convert` was last given by name, else cpu]",
 )  # fmt: skip
 LEVEL = click.option("--level", type=int, metavar="N", help="Feature level; `--target nnapi:29` says the same.")
 SOC = click.option("--soc", metavar="NAME", help="System on chip; `--target qualcomm:SM8650` says the same.")
@@ -214,13 +220,13 @@ PARENT = click.option(
 
 def DEVICE_SETTINGS(command: Any) -> Any:
     for option in (
-        click.option("--remote-python", metavar="PATH", help="Behind ssh: the Python that has ai-edge-litert."),
+        click.option("--remote-python", metavar="PATH", help="Behind ssh: path of the Python that has ai-edge-litert."),
         click.option(
-            "--delegate-library", metavar="FILE", help="On the device's side: the delegate, where it is not found."
+            "--delegate-library", metavar="FILE", help="Path of the delegate on the device, where it is not found."
         ),
         click.option(
             "--benchmark-binary", type=click.Path(path_type=Path), metavar="FILE",
-            help="LiteRT's benchmark_model built for the device.  [default: fetched once, android]",
+            help="LiteRT's benchmark_model built for the device.  [default: for Android, downloaded once]",
         ),
     ):  # fmt: skip
         command = option(command)

@@ -17,7 +17,7 @@ from pipeline.targets import target as find_target
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @RUN
 @ARTIFACT_TARGET
-@click.option("--runs", type=PROFILED, default=100, show_default=True, help="Inferences with the profiler.")
+@click.option("--runs", type=PROFILED, default=100, show_default=True, help="How many inferences to profile.")
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="CPU threads.")
 @click.option("--all", "every_op", is_flag=True, help="Show every op, however short.")
 @JSON

@@ -39,22 +39,32 @@ from pipeline.data import open_dataset
     help="Weight updates of the float parent, where it is trained first.  [default: the dataset's]",
 )  # fmt: skip
 @click.option("--batch", type=BATCH, default=8, show_default=True, help="Images per step.")
-@click.option("--learning-rate", type=LEARNING_RATE, help="Peak of the QAT.  [default: the dataset's]")
+@click.option("--learning-rate", type=LEARNING_RATE, help="Highest learning rate of the QAT.  [default: the dataset's]")
 @click.option(
-    "--labels/--no-labels", default=True, show_default=True, help="Without: learns from the float parent alone."
+    "--labels/--no-labels",
+    default=True,
+    show_default=True,
+    help="Learn from the labels beside the float parent, or from the float parent alone.",
 )
 @click.option(
-    "--distil", type=Number(0, 1e6), default=10.0, show_default=True, help="Weight of the float parent's say."
+    "--distil",
+    type=Number(0, 1e6),
+    default=10.0,
+    show_default=True,
+    help="Weight of the float parent's predictions in the loss.",
 )
-@click.option("--ranges", type=click.Choice(["learned", "frozen"]), default="learned", show_default=True)
+@click.option("--ranges", type=click.Choice(["learned", "frozen"]), default="learned", show_default=True,
+              help="Whether training goes on to adjust the calibrated ranges.")  # fmt: skip
 @click.option(
     "--freeze-statistics", type=Number(0, 1), default=0.0, show_default=True, metavar="SHARE",
-    help="After this share of the steps batch norm's statistics stay as they are; 0: the parent's, always.",
+    help="Share of the steps after which batch norm's statistics stay as they are; 0 keeps the parent's.",
 )  # fmt: skip
-@click.option("--evaluations", type=STEPS, help="Checkpoints to choose from.  [default: one in 50 steps]")
+@click.option("--evaluations", type=STEPS, help="How many checkpoints to choose from.  [default: one every 50 steps]")
 @PER_TENSOR
 @calibration_options
-@click.option("--control", is_flag=True, help="The same training in float: what the steps alone bring.")
+@click.option(
+    "--control", is_flag=True, help="Train in float instead, with the same steps: shows what the steps alone gain."
+)
 @FORCE
 def qat(
     run_path: Path | None, parent: Path | None, steps: int | None, float_steps: int | None, batch: int,
@@ -65,11 +75,11 @@ def qat(
     """Quantization-aware training.
 
     Starts from the float parent's weights, which it trains first when there are none, and from ranges calibrated on
-    training images. The checkpoint is chosen by scoring the int8 files that they convert to, on a fifth of the training
-    images (40 at most), which are held out. The best one must gain more there than luck would in one training of 20
-    (5 %, by the standard error of the gain and the number of checkpoints), else the start is kept; so it is where too
-    few images are held out to tell: fewer than 5 with one checkpoint, 7 with four. The validation images are only
-    reported on.
+    training images. A fifth of the training images, 40 at most, is held out, and the int8 file of each checkpoint is
+    scored on them. The best one replaces the start if its gain there is larger than chance explains: a one-sided test
+    at 5 %, by the standard error of the gain, corrected for the number of checkpoints. With too few images held out to
+    tell (fewer than 5 with one checkpoint, 7 with four) the start is kept. The validation images choose nothing; they
+    are only reported on.
     """
     quiet_tensorflow()
     from pipeline.train.adopt import adopt
@@ -100,7 +110,7 @@ def qat(
         say(
             "there is no float parent in this run: training it first. Plan:"
             f" {missing.schedule.steps} float steps (--float-steps), then {steps} {'control' if control else 'QAT'}"
-            f" steps (--steps), on {count} training images. How long that takes is said after the first steps of each."
+            f" steps (--steps), on {count} training images. How long that takes is told after the first steps of each."
         )
         train_float_parent(run, missing.schedule, missing.encoder_weights, False)
     result = train_quantized(run, schedule, how, say, force=force)

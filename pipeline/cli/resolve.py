@@ -107,7 +107,7 @@ def _create(path: Path | None, wanted: Wanted) -> Run:
     dataset = open_dataset(data)  # first: a folder that is not there is no question of size
     size = size or source_of(data).training.size
     if size is None:
-        raise BadSpec(f"dataset {data!r} has images of any size: say the network's with --size HEIGHTxWIDTH.")
+        raise BadSpec(f"dataset {data!r} has images of any size: give the network's with --size HEIGHTxWIDTH.")
     height, width = parse_size(size)
     import models
 

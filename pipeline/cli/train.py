@@ -31,7 +31,11 @@ def train_float_parent(run: Any, schedule: Any, encoder: str | None, force: bool
 @new_run_options
 @click.option("--steps", type=STEPS, help="Weight updates.  [default: the dataset's]")
 @click.option("--batch", type=BATCH, default=8, show_default=True, help="Images per step.")
-@click.option("--learning-rate", type=LEARNING_RATE, help="Peak; decays polynomially to 0.  [default: the dataset's]")
+@click.option(
+    "--learning-rate",
+    type=LEARNING_RATE,
+    help="Highest learning rate; decays polynomially to 0.  [default: the dataset's]",
+)
 @PARENT
 @FORCE
 def train(

@@ -90,7 +90,7 @@ def ask_files(files: Sequence[Path], on: Backend, image: np.ndarray | None = Non
     """
     needed = missing()
     if needed:
-        raise CompilerError(f"LiteRT.js cannot be asked here: `{needed}` makes it possible.")
+        raise CompilerError(f"LiteRT.js cannot be asked here: something is missing, run `{needed}`.")
     found: list[Said] = []
     while len(found) < len(files):  # once, but for a file that ends the tab
         found += _session(files[len(found) :], on, image)

@@ -144,7 +144,7 @@ def ask(file: Path, graph: Graph, compiler: Program | None = None) -> Answer:
     """What the real compiler maps, op by op, from the ops that its result still has."""
     compiler = compiler or here()
     if compiler is None:
-        return Answer(None, f"{COMPILER} is not on PATH; Coral's Debian package edgetpu-compiler (x86-64) would answer")
+        return Answer(None, f"{COMPILER} is not on PATH; Coral's Debian package edgetpu-compiler (x86-64) has it")
     try:
         made, _, said = run(compiler, file)
         twin = read(made, f"the result of {COMPILER}")

@@ -116,7 +116,7 @@ def ask_with(*configuration: str) -> Callable[[Path, Graph], Answer]:
     def ask(file: Path, graph: Graph) -> Answer:
         vela = program()
         if vela is None:
-            return Answer(None, f"Vela is not installed: `{INSTALL}` makes it answer here")
+            return Answer(None, f"Vela is missing: run `{INSTALL}`")
         by = version(vela)
         try:
             made = run(vela, file, configuration)

@@ -51,7 +51,7 @@ def find_python(link: Link, named: str | None = None) -> str:
     elif "Exec format error" in said or "cannot execute binary file" in said:
         problem = "is a program for another processor: name another with --remote-python"
     else:
-        problem = f"does not start (exit code {ran.code}: {last_line(said)}): see to it there"
+        problem = f"does not start (exit code {ran.code}: {last_line(said)}): repair it there"
     raise DeviceError(f"{there} {problem}.")
 
 

@@ -60,7 +60,7 @@ def parse(said: str) -> Report:
             raise ValueError
     except (ValueError, KeyError):
         raise DeviceError(
-            f"benchmark_model printed no timings in a format that is known{last_words(said)}: give LiteRT's own"
+            f"benchmark_model printed its timings in an unknown format{last_words(said)}: give LiteRT's own"
             " benchmark_model with --benchmark-binary."
         ) from None
     init = _number(r"timings in us:.*?\bInit: ([\d.e+]+)", said)

@@ -84,7 +84,9 @@ def address(selector: str) -> Address:
     user, host = found["user"], found["six"] or found["host"]
     port = int(found["port"]) if found["port"] else None
     if any(UNSAFE.search(name) for name in (user or "", host)):
-        raise BadSpec(f"--device ssh:{selector}: no name of a user or machine has such characters: correct it.")
+        raise BadSpec(
+            f"--device ssh:{selector}: the name of a user or machine cannot have such characters: correct it."
+        )
     if port is not None and not 1 <= port <= 65535:
         raise BadSpec(f"--device ssh:{selector}: a port is a number from 1 to 65535.")
     return Address(host, user, port)
@@ -142,7 +144,9 @@ class Link:
         if "No space left on device" in said + words:
             return DeviceError(f"{self.name}: its disk is full where temporary files go: free some space there.")
         if self.alive and code != SSH_FAILED:
-            return DeviceError(f"{self.name}: what was started there ended with exit code {code}: {last_line(said)}.")
+            return DeviceError(
+                f"{self.name}: the program started there ended with exit code {code}: {last_line(said)}."
+            )
         if self.folder:
             return DeviceError(
                 f"{self.name}: the connection was lost ({last_line(words or said)}): see that the machine is up and"

@@ -54,8 +54,8 @@ def fetch(url: str, file: Path) -> Path:
     if file.is_file() and record.is_file():
         if _recorded(record) != sha256(file):
             raise DeviceError(
-                f"{file} is not what was downloaded (its sha256 is not the one in {record.name}): delete it, and it is"
-                " fetched again."
+                f"{file} is not what was downloaded (its sha256 is not the one in {record.name}): delete it, and it"
+                " is downloaded again."
             )
         return file
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def fetch(url: str, file: Path) -> Path:
         with open(part, "rb") as made:
             if made.read(4) != b"\x7fELF":
                 os.truncate(part, 0)
-                raise _cannot(url, part, ValueError("what came is no program; a page to log in, perhaps"))
+                raise _cannot(url, part, ValueError("the download is not a program, perhaps a login page"))
         facts = {"url": url, "sha256": sha256(part), "fetched": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         write_atomically(record, (json.dumps(facts, indent=2) + "\n").encode())
         os.replace(part, file)

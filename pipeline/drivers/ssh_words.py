@@ -10,7 +10,7 @@ SSH_SAYS = {
     "REMOTE HOST IDENTIFICATION HAS CHANGED": "its host key is not the one known here: make sure that it is the same"
     " machine, then remove the old key with `ssh-keygen -R`",
     "Host key verification failed": "its host key is not known here: run `ssh HOST` once by hand and accept it",
-    "Permission denied": "it takes no key of yours: set up a login without a password (`ssh-copy-id`)",
+    "Permission denied": "it accepts none of your keys: set up a login without a password (`ssh-copy-id`)",
     "Could not resolve hostname": "there is no machine of that name: correct it",
     "Connection refused": "no ssh server answers there: start it, or name its port with `ssh -p PORT`",
     "timed out": "it does not answer: correct the name, or start the machine",

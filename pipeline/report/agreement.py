@@ -1,4 +1,4 @@
-"""Where a network and its file part."""
+"""Where a network and its file diverge."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def show_agreement(a: Agreement) -> None:
     )
     first = next((layer for layer in a.layers if layer.worst_steps), None)
     if first is None:
-        out.print("no layer parts")
+        out.print("no layer diverges")
     else:
         out.print(
             f"the first layer that differs at all: {first.layer}, on {100 - first.same_percent:.3f} % of its values, by"
             f" {first.worst_steps} at image {first.worst_at[0]}, row {first.worst_at[1]}, column {first.worst_at[2]},"
             f" channel {first.worst_at[3]}"
         )
-        out.print(f"the first layer that parts (under 99 % within 2 steps): {a.parts or 'none'}")
+        out.print(f"the first layer that diverges (under 99 % within 2 steps): {a.parts or 'none'}")
     if not a.means_something:
         out.print(
             f"this says little: {a.codes} distinct codes and {a.classes} classes in the output; at least"

@@ -105,8 +105,8 @@ def _where(machine: dict[str, Any], timed: Measured) -> str:
         turns = f"; in turns, started {timed.latency.starts} times, after {timed.latency.warmup_runs} warm-up runs"
     cores = f" of {machine['cores']} cores" if machine.get("cores") else ""
     return (
-        f"latency: {machine['device']}, {machine.get('cpu') or 'its CPU is not told'}{features},"
-        f" {machine['threads']}{cores}, {machine.get('runtime') or 'its runtime is not told'}, {timed.runs_on}{turns}"
+        f"latency: {machine['device']}, {machine.get('cpu') or 'unknown CPU'}{features},"
+        f" {machine['threads']}{cores}, {machine.get('runtime') or 'unknown runtime'}, {timed.runs_on}{turns}"
     )
 
 
@@ -128,7 +128,7 @@ def show_heads(m: HeadsMeasurement) -> None:
             "1" if first else f"{ratio.ratio:.3f} ({_interval(ratio)})",
         )  # fmt: skip
     out = console()
-    out.print(f"ways to a mask of full size, with the weights and ranges of {m.artifact}, target {m.target}")
+    out.print(f"ways to make a full-size mask, with the weights and ranges of {m.artifact}, target {m.target}")
     out.print(table)
     percent = m.heads[0].times_first.confidence_percent
     out.print(f"accuracy: {m.images} {m.split} images of {m.data}; intervals: {percent:g} %")
@@ -142,5 +142,5 @@ def _verdict(other: Measured, ratio: Ratio) -> str:
     times = f"{other.file}: median {other.latency.median_ms:.2f} ms, {in_words(ratio)} times as long"
     if not ratio.told_apart:
         how = "--seconds" if ratio.low is not None else f"--starts {FEWEST_STARTS} or more"
-        return f"{times}: which is faster cannot be told from this; measure longer ({how})"
+        return f"{times}: this does not show which is faster; measure longer ({how})"
     return f"{times}: the artifact is {'faster' if ratio.ratio > 1 else 'slower'}"

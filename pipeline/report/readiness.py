@@ -22,4 +22,6 @@ def show_readiness() -> None:
         ready = f"yes, {there}" if there else f"no: {device.missing()}"
         table.add_row("device", device.name + device.selector, device.title, ready)
     console().print(table)
-    console().print("A target whose compiler is missing converts and inspects all the same; it is not compiled.")
+    console().print(
+        "Without its compiler a target can still be converted for and inspected; only the compiled file is missing."
+    )

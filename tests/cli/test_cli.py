@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -11,8 +12,10 @@ import threading
 
 import numpy as np
 import pytest
+from click import Option
 from PIL import Image
 
+from pipeline.cli import COMMANDS
 from tests.conftest import ROOT, run_cli
 from tests.support.single_ops import small_file
 
@@ -92,8 +95,8 @@ def test_every_number_of_every_command_is_among_these():
     from cli import main
     from pipeline.cli.options import Number
 
-    found = set()
-    for name, command in main.commands.items():
+    found, commands = set(), {name: main.get_command(None, name) for name in COMMANDS}
+    for name, command in commands.items():
         for parameter in command.params:
             assert parameter.type is not FLOAT, f"{name} {parameter.opts}"
             if isinstance(parameter.type, Number):
@@ -101,7 +104,7 @@ def test_every_number_of_every_command_is_among_these():
     same = {"qat": ["--alpha", "--l2", "--dropout"]}  # one option in two commands
     known = {" ".join([n.split()[0], n.split()[-1]]) for n in NUMBERS} | {f"{c} {o}" for c in same for o in same[c]}
     assert found == known
-    counts = {p.opts[0]: p.type for p in main.commands["qat"].params if isinstance(p.type, IntRange)}
+    counts = {p.opts[0]: p.type for p in commands["qat"].params if isinstance(p.type, IntRange)}
     assert all(counts[name].max is not None for name in ("--seed", "--steps", "--batch"))
 
 
@@ -302,11 +305,29 @@ def test_a_python_without_the_dependencies_gets_one_sentence(tmp_path):
     assert "make install" in line and "tensorflow" in line
 
 
-@pytest.mark.parametrize("command", ["train", "qat", "convert", "evaluate", "bench", "inspect", "doctor", "list"])
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_help_explains_every_option(cli, tmp_path, command):
+    """Each has words of its own, beside its default and its range, and the help shows them."""
+    from cli import main
+
     done = cli(command, "--help", cwd=tmp_path)
     assert done.returncode == 0
-    assert len(done.stdout.splitlines()) >= 5 and "Options:" in done.stdout
+    shown, seen = "".join(done.stdout.split()), {}
+    for option in main.get_command(None, command).params:
+        if isinstance(option, Option):
+            words = re.sub(r"\[.*?\]", "", option.help or "").strip()
+            assert len(words.split()) >= 2 and words.endswith("."), f"{option.opts[0]}: {words!r}"
+            assert seen.setdefault(words, option.opts[0]) == option.opts[0]
+            assert "".join(words.split()) in shown
+    assert "None" not in done.stdout
+
+
+def test_an_internal_error_is_one_sentence_and_a_log(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.cli.doctor.show_readiness", lambda: 1 // 0)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    fails(cli("doctor", cwd=tmp_path), "internal error (ZeroDivisionError): please report", "segquant-error-", code=70)
+    (log,) = tmp_path.glob("segquant-error-*.log")
+    assert log.read_text().startswith("Traceback") and "1 // 0" in log.read_text()
 
 
 def test_the_version_is_the_changelogs(cli, tmp_path):

@@ -193,7 +193,7 @@ def test_a_real_ssh_servers_refusals(server, artifact, tmp_path):
     (tmp_path / "known").write_text(f"{known.split()[0]} {(tmp_path / 'other.pub').read_text()}")
     assert "host key is not the one known here" in compiling(server)
     (tmp_path / "known").write_text(known)
-    assert "takes no key of yours" in compiling(server.replace(f"{tmp_path}/user", f"{tmp_path}/other"))
+    assert "accepts none of your keys" in compiling(server.replace(f"{tmp_path}/user", f"{tmp_path}/other"))
     assert "no ssh server answers there" in compiling(server.replace(server.split()[2], str(free_port())))
     assert "no machine of that name" in compiling("ssh no-such-host.invalid")
 

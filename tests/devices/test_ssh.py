@@ -164,7 +164,7 @@ def failing(host, far, file, settings=Settings()):
         ("ssh: Could not resolve hostname box: Name or service not known", "no machine of that name"),
         ("ssh: connect to host box port 22: Connection refused", "no ssh server answers there"),
         ("ssh: connect to host box port 22: Connection timed out", "does not answer"),
-        ("me@box: Permission denied (publickey).", "takes no key of yours.*ssh-copy-id"),
+        ("me@box: Permission denied (publickey).", "accepts none of your keys.*ssh-copy-id"),
         ("Host key verification failed.", r"host key is not known here: run `ssh box` once"),
         (
             "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.",
@@ -360,7 +360,7 @@ def test_what_a_real_ssh_server_refuses(file, server, far, tmp_path):
     assert "its host key is not the one known here" in said()
     (tmp_path / "known").write_text(known)
     user.write_bytes((tmp_path / "other").read_bytes())
-    assert "it takes no key of yours" in said()
+    assert "it accepts none of your keys" in said()
     assert "no ssh server answers there" in said(f"ssh:board:{free_port()}")
     assert "no machine of that name" in said("ssh:no-such-host.invalid")
 

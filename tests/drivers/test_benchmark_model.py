@@ -191,7 +191,7 @@ def test_runs_that_are_all_alike_are_read():
     ],
 )  # fmt: skip
 def test_a_format_never_seen_is_an_error(said):
-    with pytest.raises(DeviceError, match="printed no timings in a format that is known .*--benchmark-binary"):
+    with pytest.raises(DeviceError, match="printed its timings in an unknown format .*--benchmark-binary"):
         parse(said)
 
 
@@ -349,7 +349,7 @@ def test_the_target_decides_the_delegate(here, file, target, flag):
     [
         ("kill -SEGV $$", DeviceError, r"net.*crashed on X \(signal 11\)"),
         ("echo 'ERROR: Failed to load model x' >&2; exit 1", ArtifactError, "LiteRT on X refuses it"),
-        ("echo 'I am new here'; exit 0", DeviceError, "no timings in a format that is known"),
+        ("echo 'I am new here'; exit 0", DeviceError, "its timings in an unknown format"),
         ('if [ -n "$output" ]; then head -c 5 "$input" >"$output"; fi', DeviceError,
          "wrote 5 bytes of an output of 36"),
         ('echo "WARN: Unconsumed cmdline flags: --output_filepath=x"', DeviceError, "older than its option"),

@@ -82,7 +82,7 @@ def test_it_is_fetched_once_and_its_sha256_recorded(server, tmp_path):
     for broken, text in ((FILE[:-1] + b"x", record), (FILE, {}), (FILE, "[")):
         file.write_bytes(broken)
         file.with_name(f"{file.name}.json").write_text(text if isinstance(text, str) else json.dumps(text))
-        with pytest.raises(DeviceError, match="is not what was downloaded .*delete it, and it is fetched again"):
+        with pytest.raises(DeviceError, match="is not what was downloaded .*delete it, and it is downloaded again"):
             get(server, tmp_path / "new")
     file.unlink()
     assert get(server, tmp_path / "new").read_bytes() == FILE
@@ -134,7 +134,7 @@ def test_a_network_that_is_not_there_is_a_sentence(server, tmp_path):
 
 def test_a_page_to_log_in_is_not_taken_for_the_program(server, tmp_path):
     server.data = b"<html>Welcome to our hotel</html>"
-    with pytest.raises(DeviceError, match="what came is no program"):
+    with pytest.raises(DeviceError, match="the download is not a program"):
         get(server, tmp_path)
     server.data, server.etag = FILE, '"two"'
     assert get(server, tmp_path).read_bytes() == FILE
