@@ -35,7 +35,11 @@ def measured(trained, cli):
 
 def test_the_first_command_says_that_it_trains_the_parent(trained):
     log = trained / "log.txt"
-    assert not log.exists() or "training it first" in log.read_text()
+    if not log.exists():
+        pytest.skip("SEGQUANT_TRAINED names a run, and what its training said was not kept")
+    said = log.read_text()
+    plan, learnt = said.index("there is no float parent in this run. Plan: "), said.index("float network: val mIoU")
+    assert plan < learnt < said.index("QAT network: val mIoU of its int8 file")
 
 
 def test_the_float_network_is_good_and_eight_bits_cost_at_most_a_point(measured):
@@ -123,8 +127,10 @@ def test_keras_agrees_with_the_file(trained, cli):
     assert converted.returncode == 0, converted.stderr
     done = cli("agree", "--target", "cpu", "--images", "2", "--json", "agree.json", cwd=home)
     assert done.returncode == 0, done.stderr
-    assert "first layer" in done.stdout or "no layer diverges" in done.stdout
     numbers = json.loads((home / "agree.json").read_text())
+    assert numbers["parts"] is None and len(numbers["layers"]) > 40
+    worst = [layer["layer"] for layer in numbers["layers"] if layer["worst_steps"]]
+    assert (f"the first layer that differs at all: {worst[0]}, on " if worst else "no layer diverges\n") in done.stdout
     assert numbers["codes"] >= 50 and numbers["classes"] >= 4
     assert numbers["same_class_percent"] >= 99.5 and numbers["close_percent"] >= 99
     assert numbers["in_training_same_class_percent"] >= 97 and numbers["in_training_close_percent"] >= 90

@@ -167,7 +167,6 @@ def test_nouns_have_no_algorithms():
 
 
 def test_no_file_outgrows_its_subject():
-    assert not [str(f) for f in sources() if len(f.read_text().splitlines()) > 400]
     assert len((ROOT / "cli.py").read_text().splitlines()) <= 60
     assert not [str(f) for f in sources() if f.stem in ("utils", "helpers", "misc", "common")]
 

@@ -31,6 +31,7 @@ STATES = {
     " rules for its USB port, `adb kill-server` and plugging it in again apply them",
 }
 """State → what it means and what to do; the words are those of `adb devices`. All others but 'device': not booted."""
+USB = Path("/sys/bus/usb/devices")
 ADB_INTERFACE = ("ff", "42", "01")
 """USB class, subclass and protocol of adb (adb.h of the same sources)."""
 PUSHED_BYTES_PER_SECOND = 250_000
@@ -106,7 +107,7 @@ def may_be_attached() -> bool:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
         return True
     except (OSError, ValueError, OverflowError):
-        return any(_is_adb(place) for place in Path("/sys/bus/usb/devices").glob("*:*"))
+        return any(_is_adb(place) for place in USB.glob("*:*"))
 
 
 def _is_adb(interface: Path) -> bool:

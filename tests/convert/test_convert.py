@@ -149,7 +149,7 @@ def test_a_range_by_accident_is_found():
 def test_a_layer_left_without_a_range_is_found():
     model, ranges = still("fcn8"), ranges_of("fcn8")
     kept = {name: r for name, r in ranges.items() if name != "block2_conv1_relu"}
-    with pytest.raises(ContractViolation):
+    with pytest.raises(ContractViolation, match="CONV_2D .*block2_conv1_relu.* is a float op"):
         verify(read(tflite_bytes(fold(model, kept), "int8", "int8")), target("cpu"), [INPUT_RANGE, *kept.values()])
 
 
@@ -177,7 +177,7 @@ def test_each_leftover_is_named():
 
     with pytest.raises(ContractViolation, match="SPACE_TO_BATCH_ND.*taken apart") as found:
         verify(keras_file(dilated, batch=None), FLOAT, [])
-    assert "not fixed" in str(found.value) or "batch" in str(found.value)
+    assert "input_1:0 has a size that is not fixed (1, 16, 16, 4)" in str(found.value)
     with pytest.raises(ContractViolation, match="MUL.*not folded") as found:
         verify(keras_file(alone), FLOAT, [])
     assert "adds a constant" in str(found.value)

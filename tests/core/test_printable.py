@@ -215,5 +215,8 @@ def test_an_abort_is_not_explained_by_information(tmp_path, monkeypatch):
     assert answer.verdicts is None and "SIGABRT" in answer.note and "INFO" not in answer.note
 
 
-def test_nouns_are_not_changed_by_what_is_shown():
-    assert dataclasses.asdict(Score(1.0, 1.0, {"\x1b": 1.0}, (), 1))["iou_percent"] == {"\x1b": 1.0}
+def test_nouns_are_not_changed_by_what_is_shown(capsys):
+    score = Score(1.0, 1.0, {"\x1b": 1.0}, ("\x07",), 1)
+    before = json.dumps(dataclasses.asdict(score))
+    show_score(score, "\x1b")
+    assert "\\x1b" in capsys.readouterr().out and json.dumps(dataclasses.asdict(score)) == before

@@ -2,7 +2,6 @@
 
 import os
 import socket
-from pathlib import Path
 
 import pytest
 
@@ -111,28 +110,34 @@ def test_without_adb_the_command_that_installs_it_is_named(monkeypatch, tmp_path
         connect("android:X")
 
 
-def test_no_server_is_started_where_nothing_can_be_found(fake, monkeypatch):
+def test_no_server_is_started_where_nothing_can_be_found(fake, monkeypatch, tmp_path):
     monkeypatch.undo()
     monkeypatch.setenv("FAKE", str(fake))
     monkeypatch.setenv("PATH", f"{fake}:{os.environ['PATH']}")
     for name in ("ANDROID_SERIAL", "ADB_SERVER_SOCKET"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(adb, "_is_adb", lambda interface: False)
+    monkeypatch.setattr(adb, "USB", tmp_path / "usb")
+    interface(tmp_path / "usb" / "1-2:1.0", "03", "01", "01")
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(server.getsockname()[1]))
         assert android.find() == "Pixel 8 (37021FDJG0001)"  # a server is there, so it may be asked
     (fake / "calls").write_text("")
     assert android.find() is None and "USB debugging" in android.missing()
     assert not (fake / "calls").read_text()
-    monkeypatch.setattr(adb, "_is_adb", lambda interface: True)
-    assert not list(Path("/sys/bus/usb/devices").glob("*:*")) or android.find()
+    interface(tmp_path / "usb" / "1-1:1.0", "ff", "42", "01")
+    assert android.find() == "Pixel 8 (37021FDJG0001)" and (fake / "calls").read_text()
+
+
+def interface(folder, *numbers):
+    """A USB interface as Linux shows it: class, subclass and protocol."""
+    folder.mkdir(parents=True)
+    for name, number in zip(("Class", "SubClass", "Protocol"), numbers, strict=True):
+        (folder / f"bInterface{name}").write_text(f"{number}\n")
 
 
 def test_a_usb_port_with_an_android_device_is_known(tmp_path):
-    for folder, numbers in (("1-1:1.0", ("ff", "42", "01")), ("1-2:1.0", ("03", "01", "01"))):
-        (tmp_path / folder).mkdir()
-        for name, number in zip(("Class", "SubClass", "Protocol"), numbers, strict=True):
-            (tmp_path / folder / f"bInterface{name}").write_text(f"{number}\n")
+    interface(tmp_path / "1-1:1.0", "ff", "42", "01")
+    interface(tmp_path / "1-2:1.0", "03", "01", "01")
     assert [adb._is_adb(tmp_path / name) for name in ("1-1:1.0", "1-2:1.0", "none")] == [True, False, False]
 
 

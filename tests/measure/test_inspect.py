@@ -232,7 +232,8 @@ def test_odd_files_get_an_answer_from_every_target(edit, case, told, tmp_path, c
     assert done.returncode == 0 and told in " ".join(done.stdout.split()), done.stdout + done.stderr
     assert all(f"odd.tflite on {name}" in done.stdout for name in names)
     # What LiteRT says of it, if anything, is an answer too; it never ends the command.
-    assert inspect(tmp_path / "odd.tflite", target("cpu")).real_note
+    seen = inspect(tmp_path / "odd.tflite", target("cpu"))
+    assert "LiteRT" in seen.real_note and (seen.real is None or len(seen.real) == len(seen.ops))
 
 
 def custom(name="TheirOp"):

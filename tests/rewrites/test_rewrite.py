@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 
 import numpy as np
 import pytest
@@ -193,7 +192,9 @@ def test_a_network_is_rewritten_where_its_target_refuses_an_op_and_only_there(na
     new, applied = rewrite(data, one)
     refused = [v for v in by_rule(read(data), one.rules) if v.outcome != "accelerated"]
     assert {a.op for a in applied} == kinds and len(applied) == len(refused)
-    assert all(a.why and a.output for a in applied) and json.dumps([a.rewrite for a in applied])
+    written = {tensor.name for tensor in read(data).tensors}
+    assert all(a.why and any(a.output in name for name in written) for a in applied)
+    assert {a.rewrite for a in applied} <= {each.name for each in one.rewrites}
     assert all(v.outcome == "accelerated" for v in by_rule(read(new), one.rules))
     assert (new == data) == (not kinds)
     assert list(specification(read(new))) == []

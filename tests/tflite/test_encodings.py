@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from pipeline.core.errors import ArtifactError
 from pipeline.measure.inspect import inspect
 from pipeline.targets import target, targets
 from pipeline.tflite.by_rule import by_rule
@@ -148,7 +149,7 @@ def test_constants_behind_the_flatbuffer_are_read():
 
 def test_a_constant_whose_place_is_beyond_the_file_is_no_network():
     far = bytearray(behind(model(CASES["mean"])))
-    with pytest.raises(Exception, match="broken or truncated"):
+    with pytest.raises(ArtifactError, match="broken or truncated"):
         read(bytes(far[:-4]))
 
 

@@ -94,9 +94,9 @@ def test_an_unreadable_image_is_reported_as_itself():
         raise DataError("image x.png cannot be decoded")
 
     decoded = Decoded([Sample("x", broken, broken)])
-    with pytest.raises(tf.errors.OpError):
+    with pytest.raises(tf.errors.OpError, match="image x.png cannot be decoded"):
         list(training_batches(decoded, 12, 18, 1, NO_AUGMENTATION, 0, 0, 1))
-    assert isinstance(decoded.error, DataError)
+    assert isinstance(decoded.error, DataError) and str(decoded.error) == "image x.png cannot be decoded"
 
 
 def test_class_weights_are_their_formula():
