@@ -23,7 +23,6 @@ PLACE = "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflo
 TRIES = 3
 SILENCE_SECONDS = 30
 PAUSE_SECONDS = 1
-RANGE_NOT_SATISFIABLE = 416
 CHUNK_BYTES = 1 << 18
 
 
@@ -46,7 +45,7 @@ def benchmark_model(build: str, place: str = PLACE, folder: Path | None = None) 
 
 
 def fetch(url: str, file: Path) -> Path:
-    """``file``, downloaded from ``url`` where it is not there yet; an interrupted download goes on where it stopped.
+    """``file``, downloaded from ``url`` where it is not there yet.
 
     Raises DeviceError where it cannot be had, or where the file is no longer what was downloaded.
     """
@@ -66,23 +65,20 @@ def fetch(url: str, file: Path) -> Path:
             return file
         for left in reversed(range(TRIES)):
             try:
-                _go_on(url, part)
+                _download(url, part)
                 break
             except (OSError, http.client.HTTPException) as error:
-                code = error.code if isinstance(error, urllib.error.HTTPError) else None
-                if not left or (code and code < 500 and code != RANGE_NOT_SATISFIABLE):
-                    raise _cannot(url, part, error) from None
-                if code == RANGE_NOT_SATISFIABLE:
+                if not left or (isinstance(error, urllib.error.HTTPError) and error.code < 500):
                     os.truncate(part, 0)
+                    raise _cannot(url, error) from None
                 time.sleep(PAUSE_SECONDS)
         with open(part, "rb") as made:
             if made.read(4) != b"\x7fELF":
                 os.truncate(part, 0)
-                raise _cannot(url, part, ValueError("the download is not a program, perhaps a login page"))
+                raise _cannot(url, ValueError("the download is not a program, perhaps a login page"))
         facts = {"url": url, "sha256": sha256(part), "fetched": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         write_atomically(record, (json.dumps(facts, indent=2) + "\n").encode())
         os.replace(part, file)
-        _etag(part).unlink(missing_ok=True)
     return file
 
 
@@ -93,30 +89,16 @@ def _recorded(record: Path) -> str | None:
         return None
 
 
-def _etag(part: Path) -> Path:
-    return part.with_name(f"{part.name}.etag")
-
-
-def _go_on(url: str, part: Path) -> None:
-    """Fetches what ``part`` lacks, or all of it where the server has another file by now, or knows no ranges."""
-    have = part.stat().st_size
-    etag = _etag(part).read_text() if _etag(part).is_file() else ""
-    request = urllib.request.Request(url)
-    if have and etag:
-        request.add_header("Range", f"bytes={have}-")
-        request.add_header("If-Range", etag)
-    with urllib.request.urlopen(request, timeout=SILENCE_SECONDS) as answer:
-        if answer.status != 206:
-            have = 0
-            os.truncate(part, 0)
-            write_atomically(_etag(part), (answer.headers.get("ETag") or "").encode())
+def _download(url: str, part: Path) -> None:
+    """Writes all of it into ``part``; raises OSError and HTTPException where it does not come whole."""
+    with urllib.request.urlopen(url, timeout=SILENCE_SECONDS) as answer, open(part, "r+b") as file:
         length = answer.headers.get("Content-Length")
-        whole = have + int(length) if length else None
-        with open(part, "ab") as file:
-            while data := answer.read(CHUNK_BYTES):
-                file.write(data)
-                have += len(data)
-                _show(url, have, whole)
+        whole, have = int(length) if length else None, 0
+        file.truncate()
+        while data := answer.read(CHUNK_BYTES):
+            file.write(data)
+            have += len(data)
+            _show(url, have, whole)
     if whole is not None and have != whole:
         raise ConnectionError(f"the connection ended after {have} of {whole} bytes")
 
@@ -128,9 +110,8 @@ def _show(url: str, have: int, whole: int | None) -> None:
         print(f"\rfetching {url.rpartition('/')[2]}: {share}", end=end, file=sys.stderr, flush=True)
 
 
-def _cannot(url: str, part: Path, error: Exception) -> DeviceError:
-    why, kept = str(getattr(error, "reason", "") or error), part.stat().st_size
+def _cannot(url: str, error: Exception) -> DeviceError:
     return DeviceError(
-        f"benchmark_model cannot be fetched ({why}){f'; {kept} bytes are kept for the next try' if kept else ''}:"
-        f" repeat the command where there is a network, or fetch {url} elsewhere and give it with --benchmark-binary."
+        f"benchmark_model cannot be fetched ({getattr(error, 'reason', '') or error!s}): repeat the command where"
+        f" there is a network, or fetch {url} elsewhere and give it with --benchmark-binary."
     )
