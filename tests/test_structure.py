@@ -207,11 +207,13 @@ DEFAULTS = {"cpu", "host", "fast-scnn", "synthetic"}
 OTHER_MEANINGS = {
     "gpu": {"pipeline/devices/host_gpu.py", "pipeline/drivers/litert_worker.py", "pipeline/targets/gpu_delegate.py"},
     "ssh": {"pipeline/drivers/openssh.py", "pipeline/compilers/elsewhere.py"}, "web": {"pipeline/compilers/browser.py"},
-    "openvino": {"pipeline/compilers/openvino_ir.py"}, "android": {"pipeline/drivers/survey.py"},
+    "openvino": {"pipeline/compilers/openvino_ir.py"}, "nnapi": {"pipeline/devices/android.py"},
+    "android": {"pipeline/drivers/survey.py", *(f"pipeline/targets/{name}.py" for name in ("cpu", "gpu", "nnapi"))},
     "folder": {"pipeline/cli/calibrate.py", "pipeline/cli/options.py", "pipeline/cli/qat.py"},
     "openvino-ir": {"pipeline/devices/host_openvino.py"},
 }  # fmt: skip
-"""A registered name that stands elsewhere: a program, a package, a folder, a key; or what a device says it runs."""
+"""A registered name that stands elsewhere: a program, a package, a folder, a key, a word that people say for several
+targets; or what a device says it runs."""
 
 
 def words_of(file):
