@@ -16,6 +16,7 @@ from pipeline.core.errors import ArtifactError, BadSpec
 from pipeline.core.mask import Grid
 from pipeline.core.run import create
 from pipeline.core.spec import ModelSpec
+from pipeline.data.synthetic import CLASSES, COLOURS
 from pipeline.heads.exact import exact_mask
 from pipeline.measure.score import mask_of, runner_infer
 from pipeline.quantize.fold import fold
@@ -88,8 +89,7 @@ def test_a_network_that_resizes_nothing_has_no_other_stride():
 def run(tmp_path_factory):
     """A run whose float network was never trained."""
     spec = ModelSpec("fcn8", 72, 104, 9, alpha=0.125)
-    made = create(tmp_path_factory.mktemp("strides") / "run", spec, "synthetic", [f"c{i}" for i in range(9)],
-                  [(i, i, i) for i in range(9)], 0)  # fmt: skip
+    made = create(tmp_path_factory.mktemp("strides") / "run", spec, "synthetic", CLASSES, COLOURS, 0)
     made.float_dir.mkdir(parents=True)
     checkpoint.write(models.build(spec), made.float_dir / "best.weights.h5")
     (made.float_dir / "result.json").write_text("{}")
