@@ -107,6 +107,8 @@ def convert(
     target = None
     if approximations and not rewrites:
         raise BadSpec("--approximate asks for a rewrite and --no-rewrite forbids them: leave one of them out.")
+    if target_name.startswith("all:"):
+        raise BadSpec(f"--target {target_name!r}: all takes nothing after its name; write all.")
     if target_name != "all":
         target = find_target(target_name, level=level, soc=soc).with_weights(weights)
         target = target.with_compiler(compiler_command).approximated(approximations)

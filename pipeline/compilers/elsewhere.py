@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from pipeline.core.errors import BadSpec, CompilerError
-from pipeline.drivers.ssh_words import BATCH, SSH_FAILED, last_line, why
+from pipeline.drivers.ssh_words import BATCH, SSH_FAILED, for_a_shell, last_line, why
 
 CONTAINERS = ("docker", "podman")
 INSIDE = "/segquant"
@@ -31,8 +31,7 @@ FAR_SIDE = (
     ' "$@" -s -o "$d/out" "$d/$n" </dev/null >"$d/said" 2>&1 || c=$?; echo $c >"$d/code"; echo segquant-results;'
     ' cd "$d" && tar -cf - said code out'
 )
-"""For any POSIX shell, without a single quote, a backslash or an exclamation mark: so it can stand in single quotes for
-every login shell. $1: the file's name, the rest: the compiler and its options."""
+"""For ``for_a_shell``. $1: the file's name, the rest: the compiler and its options."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +102,7 @@ class Program:
         return Ran(done.returncode, said, {made.name: made.read_bytes() for made in out.iterdir() if made.is_file()})
 
     def _over_ssh(self, file: Path, timeout_seconds: float) -> Ran:
-        far = " ".join(shlex.quote(word) for word in ("sh", "-c", FAR_SIDE, "sh", file.name, *self.words))
+        far = for_a_shell(FAR_SIDE, file.name, *self.words)
         host = self.start[-1]
         # Behind the user's own options, whose say counts: ssh takes the first value of each.
         done = _run([*self.start[:-1], *BATCH, host, far], file.read_bytes(), timeout_seconds)

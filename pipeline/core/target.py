@@ -132,12 +132,12 @@ class Target:
             if not (selector.isdecimal() and int(selector) in self.levels):
                 known = ", ".join(f"{self.name}:{level}" for level in self.levels)
                 raise BadSpec(
-                    f"target {self.name}:{selector}: {self.name} has no such feature level; write one of {known}."
+                    f"target '{self.name}:{selector}': {self.name} has no such feature level; write one of {known}."
                 )
             return self.at_level(int(selector))
         if self.socs:
             return self.with_soc(selector)
-        raise BadSpec(f"target {self.name}:{selector}: {self.name} takes nothing after its name; write {self.name}.")
+        raise BadSpec(f"target '{self.name}:{selector}': {self.name} takes nothing after its name; write {self.name}.")
 
     def without_rewrites(self) -> Target:
         """This target where ops stay as they are, whether it takes them or not."""

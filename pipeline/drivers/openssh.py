@@ -23,7 +23,7 @@ from pathlib import Path
 
 from pipeline.core.errors import BadSpec, DeviceError
 from pipeline.drivers.benchmark_model import Ran
-from pipeline.drivers.ssh_words import BATCH, SSH_FAILED, last_line, why
+from pipeline.drivers.ssh_words import BATCH, SSH_FAILED, for_a_shell, last_line, why
 
 ADDRESS = re.compile(r"(?:(?P<user>.+)@)?(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:@\[\]]+))(?::(?P<port>\d{1,5}))?")
 UNSAFE = re.compile(r"^-|[\s\x00-\x1f\x7f'\"`$;&<>|(){}\\]")
@@ -44,9 +44,8 @@ HOLD = (
     ' kill -9 $(cat "$d"/*.pid 2>/dev/null) 2>/dev/null; rm -rf "$d" || { sleep 1; rm -rf "$d"; }; };'
     f' trap end EXIT; trap "exit 130" HUP INT TERM; echo "{MARK}$d"; cat >/dev/null'
 )
-"""Makes the folder and removes it at the end of input, after the processes in it have had time to end. For any POSIX
-shell, and like the next one without a single quote, a backslash or an exclamation mark: in single quotes every login
-shell passes them on."""
+"""Makes the folder and removes it at the end of input, after the processes in it have had time to end. Like the next
+one for ``for_a_shell``."""
 START = (
     'exec 3<&0; d=$1; shift; export TMPDIR="$d"; "$@" <&3 3<&- & p=$!; echo $p >"$d/$p.pid"; wait $p; c=$?;'
     ' rm -f "$d/$p.pid"; exit $c'
@@ -109,7 +108,7 @@ class Link:
         self._through = ["ssh", *BATCH, "-o", "ProxyCommand=exit 1", "-o", socket, "--", where.host]
         options = [*BATCH, *ALIVE, *PRIVATE, "-o", "ControlMaster=yes", "-o", socket]
         self._master = subprocess.Popen(
-            ["ssh", *options, *where.words, _command(HOLD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            ["ssh", *options, *where.words, for_a_shell(HOLD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=self._said, start_new_session=True,
         )  # fmt: skip  # a session of its own: Ctrl-C ends the measurement first, and the connection after it
         try:
@@ -158,7 +157,7 @@ class Link:
 
     def command(self, words: Sequence[str]) -> list[str]:
         """What runs a program there, with the near side's pipes."""
-        return [*self._through, _command(START, self.folder, *words)]
+        return [*self._through, for_a_shell(START, self.folder, *words)]
 
     def run(self, words: Sequence[str], timeout_seconds: float = 60) -> Ran:
         done = self._done(["sh", "-c", 'exec "$@" 2>&1', "sh", *words], b"", timeout_seconds)
@@ -222,11 +221,6 @@ class Link:
             self._master.stdout.close()
         self._said.close()
         shutil.rmtree(self._socket_folder, ignore_errors=True)
-
-
-def _command(script: str, *words: str) -> str:
-    """For the far login shell, whichever it is."""
-    return " ".join(shlex.quote(word) for word in ("sh", "-c", script, "sh", *words))
 
 
 def _resolved(where: Address) -> str:

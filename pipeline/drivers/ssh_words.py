@@ -1,6 +1,8 @@
-"""OpenSSH: what it says when it fails."""
+"""OpenSSH: how a program is started at its far end, and what it says when it fails."""
 
 from __future__ import annotations
+
+import shlex
 
 SSH_FAILED = 255
 """Exit code of ssh(1) where the connection failed, and not what runs at its end."""
@@ -18,6 +20,15 @@ SSH_SAYS = {
     "Network is unreachable": "it cannot be reached from here: connect this machine to its network",
 }
 """What OpenSSH says → what it means and what to do. The first that is found counts."""
+
+
+def for_a_shell(script: str, *words: str) -> str:
+    """What runs ``script`` with ``words`` as $1, $2, ... there, whichever the far login shell is.
+
+    ``script`` is for any POSIX shell, without a single quote, a backslash or an exclamation mark, so that every login
+    shell passes it on.
+    """
+    return " ".join(shlex.quote(word) for word in ("sh", "-c", script, "sh", *words))
 
 
 def last_line(said: str) -> str:

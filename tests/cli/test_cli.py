@@ -59,8 +59,9 @@ def test_without_a_run_it_says_to_run_qat_first(cli, tmp_path, command):
         (["bench", "--target", "phone"], ["unknown target 'phone'", "'gpu' (", "'nnapi' ("]),
         (["convert", "--target", "nnapi:26"], ["nnapi:26", "no such feature level", "nnapi:27, nnapi:28"]),
         (["convert", "--target", "nnapi:29", "--level", "30"], ["nnapi:29 and --level 30 contradict"]),
+        (["convert", "--target", "all:29"], ["--target 'all:29'", "write all."]),
         (["agree", "--target", "qualcomm:SM865"], ["system on chip", "'SM8650'"]),
-        (["evaluate", "--target", "cpu:1"], ["target cpu:1", "write cpu."]),
+        (["evaluate", "--target", "cpu:1"], ["target 'cpu:1'", "write cpu."]),
         (["profile", "--target", "ethos-u55:128"], ["ethos-u55:128", "write ethos-u55."]),
         (["bench", "--device", "hst"], ["unknown device 'hst'", "'host'"]),
         (["bench", "--device", "pixel"], ["unknown device 'pixel'", "it is called 'android'"]),
@@ -327,7 +328,7 @@ def test_an_internal_error_is_one_sentence_and_a_log(cli, tmp_path, monkeypatch)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     fails(cli("doctor", cwd=tmp_path), "internal error (ZeroDivisionError): please report", "segquant-error-", code=70)
     (log,) = tmp_path.glob("segquant-error-*.log")
-    assert log.read_text().startswith("Traceback") and "1 // 0" in log.read_text()
+    assert log.read_text().startswith("Traceback") and "ZeroDivisionError" in log.read_text()
 
 
 def test_the_version_is_the_changelogs(cli, tmp_path):
