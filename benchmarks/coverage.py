@@ -86,22 +86,20 @@ def measured(
     name: str, size: str, output: str, alpha: float, ask: bool, known: Collection[str] = ()
 ) -> Iterator[tuple[str, dict[str, Any]]]:  # fmt: skip
     """Each target and its row for one network, but for those that are ``known``."""
-    from pipeline.quantize.fold import fold
-    from pipeline.quantize.to_tflite import tflite_bytes
+    from pipeline.core.file_spec import FileSpec
+    from pipeline.quantize.to_tflite import to_tflite
     from pipeline.targets import targets
 
     wanted = [one for one in targets().values() if one.rules is not None and one.name not in known]
     if not wanted:
         return
     model, ranges = network(name, size, alpha, CLASSES[size])
-    files: dict[tuple[Any, ...], bytes] = {}
+    files: dict[FileSpec, bytes] = {}
     for one in wanted:
-        lanes = one.argmax_lanes if output == "mask" else 1
-        key = (one.weights, one.io[0], lanes)
-        if key not in files:
-            folded = fold(model, ranges if one.weights == "int8" else None, output, False, lanes)  # type: ignore[arg-type]
-            files[key] = tflite_bytes(folded, one.weights, one.io[0])
-        found = row(files[key], one, ask)
+        spec = one.file_spec(output)  # type: ignore[arg-type]
+        if spec not in files:
+            files[spec] = to_tflite(model, ranges, spec)
+        found = row(files[spec], one, ask)
         click.echo(f"{name} {size} {output} {one.name}: {shown(found['coverage'])}", err=True)
         yield one.name, found
 

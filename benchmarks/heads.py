@@ -84,9 +84,7 @@ def trained(data: str) -> tuple[Any, Any, Any]:
 
 
 def files(model: Any, ranges: Any) -> Files:
-    from pipeline.quantize.fold import fold
-    from pipeline.quantize.to_tflite import tflite_bytes
-    from pipeline.rewrites.apply import rewrite
+    from pipeline.quantize.quantize import quantize
     from pipeline.targets import target
 
     made: Files = {}
@@ -94,8 +92,8 @@ def files(model: Any, ranges: Any) -> Files:
         key = (head.output, head.stride)
         if key not in made:
             click.echo(f"converting {head.output} at stride {head.stride}", err=True)
-            data = tflite_bytes(fold(model, ranges, head.output, stride=head.stride), "int8", "uint8")  # type: ignore[arg-type]
-            made[key] = rewrite(data, target("cpu"))[0]
+            spec = target("cpu").file_spec(head.output, head.stride)  # type: ignore[arg-type]
+            made[key] = quantize(model, ranges, target("cpu"), spec).data
     return made
 
 

@@ -82,10 +82,10 @@ def networks(folder: Path, size: str, data: str | None, parent: Path | None, pee
 def ours(model: Any, calibration: np.ndarray, folder: Path) -> None:
     """Writes our files, converted as `convert --method ptq` does for `cpu`, `cpu-amx` and `openvino-ir`."""
     from calib.ranges import measure
-    from pipeline.quantize.fold import fold
+    from pipeline.core.target import FLOAT
     from pipeline.quantize.plan import plan
-    from pipeline.quantize.to_tflite import tflite_bytes
-    from pipeline.rewrites.apply import rewrite
+    from pipeline.quantize.quantize import finish, quantize
+    from pipeline.quantize.to_tflite import to_tflite
     from pipeline.targets import target
 
     planned = plan(model)
@@ -94,9 +94,10 @@ def ours(model: Any, calibration: np.ndarray, folder: Path) -> None:
     )
     for head in HEADS:
         output, stride = ("mask" if head == "mask" else "logits"), 8 if head == "stride8" else 1
-        for dtype, of, io in (("float32", None, "float32"), ("int8", ranges, "uint8")):
-            data = tflite_bytes(fold(model, of, output, stride=stride), dtype, io)
-            (folder / f"{dtype}-{head}.tflite").write_bytes(rewrite(data, target("cpu"))[0] if of else data)
-            for name in ("cpu-amx", "openvino-ir") if of else ():
-                file = folder / f"{dtype}-{name.removeprefix('cpu-')}-{head}.tflite"
-                file.write_bytes(rewrite(data, target(name))[0])
+        spec = FLOAT.file_spec(output, stride)  # type: ignore[arg-type]
+        (folder / f"float32-{head}.tflite").write_bytes(quantize(model, None, FLOAT, spec).data)
+        spec = target("cpu").file_spec(output, stride)  # type: ignore[arg-type]
+        data = to_tflite(model, ranges, spec)
+        for name, part in (("cpu", ""), ("cpu-amx", "-amx"), ("openvino-ir", "-openvino-ir")):
+            file = folder / f"int8{part}-{head}.tflite"
+            file.write_bytes(finish(data, ranges, target(name), spec).data)

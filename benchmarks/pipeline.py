@@ -74,9 +74,9 @@ def scoring(model: Any, dataset: Any, repeats: int) -> dict[str, Any]:
     from pipeline.data.decoded import Decoded
     from pipeline.devices import connect
     from pipeline.measure.score import confusions, on_this_machine, runner_infer, score_masks
-    from pipeline.quantize.fold import fold
     from pipeline.quantize.plan import plan
-    from pipeline.quantize.to_tflite import tflite_bytes
+    from pipeline.quantize.quantize import quantize
+    from pipeline.targets import target
 
     samples = dataset.splits["val"][:IMAGES]
     preprocessing = Preprocessing(*model.input_shape[1:3])
@@ -90,7 +90,7 @@ def scoring(model: Any, dataset: Any, repeats: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "network.tflite"
-        file.write_bytes(tflite_bytes(fold(model, ranges), "int8", "uint8"))
+        file.write_bytes(quantize(model, ranges, target("cpu")).data)
         runner = connect("host").open(file, How())
         with on_this_machine(file, preprocessing) as everywhere:
             alone = runner_infer(runner, preprocessing)
@@ -176,13 +176,9 @@ def int8_file(name: str, size: str, classes: int, calibrated: bool) -> int:
     from calib.ranges import measure
     from pipeline.core.ranges import Range
     from pipeline.core.spec import ModelSpec
-    from pipeline.quantize.fold import INPUT_RANGE, fold
     from pipeline.quantize.plan import plan
-    from pipeline.quantize.to_tflite import tflite_bytes
-    from pipeline.rewrites.apply import rewrite
+    from pipeline.quantize.quantize import quantize
     from pipeline.targets import target
-    from pipeline.tflite.read import read
-    from pipeline.tflite.verify import verify
 
     height, width = map(int, size.split("x"))
     model = models.build(ModelSpec(name, height, width, classes))
@@ -193,10 +189,7 @@ def int8_file(name: str, size: str, classes: int, calibrated: bool) -> int:
         ranges = planned.share(measure(model, planned.points, lambda: (images[i % 4] for i in range(IMAGES))))
     else:
         ranges = planned.share({point: Range(-1.0, 3.0) for point in planned.points})
-    cpu = target("cpu")
-    data, _ = rewrite(tflite_bytes(fold(model, ranges), "int8", "uint8"), cpu)
-    verify(read(data), cpu, [INPUT_RANGE, *ranges.values()], False)
-    return len(data)
+    return len(quantize(model, ranges, target("cpu")).data)
 
 
 PARTS = ("scoring", "calibration", "fast-scnn", "fcn8")

@@ -28,7 +28,8 @@ from tests.conftest import ROOT
 FLOORS = """
 core
 tflite heads weights data models calib
-quantize rewrites drivers
+rewrites drivers
+quantize
 compilers
 targets devices
 convert train measure report

@@ -23,7 +23,6 @@ from pipeline.cli.options import (
     write_numbers,
 )
 from pipeline.cli.resolve import float_parent, newest_artifact, run_to_use, to_compare
-from pipeline.core.artifact import output_of
 from pipeline.core.device import Settings
 from pipeline.core.errors import BadSpec
 from pipeline.devices import device
@@ -114,7 +113,7 @@ def bench(
         quiet_tensorflow()
         from pipeline.convert.convert import float_reference
 
-        parent = float_reference(run, *output_of(artifact.recipe), say)
+        parent = float_reference(run, artifact.recipe.file, say)
     against = to_compare(other, target_name, say) if other else None
     plan = benching.Plan(run, artifact, parent, against, how, threads_of(threads), images=images)
     measurements = []

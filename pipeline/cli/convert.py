@@ -137,12 +137,12 @@ def convert(
     if target.advice:
         say(f"note: {target.advice}")
     asked = Quantization(parent_method, calibration_of(said), per_tensor)
-    output, stride = converting.output_and_stride(run, target, output, stride, io, say)
-    artifact = converting.convert(run, target, say, output=output, stride=stride, io=io, asked=asked, force=force)
+    spec = converting.spec_for(run, target, output, stride, io, say)
+    artifact = converting.convert(run, target, say, spec, source=asked, force=force)
     run.name_target(target.name)
-    converting.float_reference(run, output, stride, say)
+    converting.float_reference(run, spec, say)
     size_mib = artifact.path.stat().st_size / (1 << 20)
-    tell(f"{artifact.path}  {size_mib:.2f} MiB  {artifact.recipe['method']}, checked")
+    tell(f"{artifact.path}  {size_mib:.2f} MiB  {artifact.recipe.made_of.method}, checked")
     artifact, compiled = converting.compile_artifact(artifact, target, require_compiled, say)
     if compiled is not None:
         tell(compiled.note)

@@ -42,7 +42,7 @@ def evaluate(
     dataset = dataset_of(run)
     decoded = Decoded(dataset.splits[split])
     if weights == "float":
-        what = run.float_dir / "best.weights.h5"
+        what = run.float_training.best
         score = score_masks(decoded, keras_infer(parent.load_float(run, what)), dataset.classes, images)
     else:
         artifact = newest_artifact(run, target_name, say)

@@ -115,6 +115,6 @@ def qat(
         train_float_parent(run, missing.schedule, missing.encoder_weights, False)
     result = train_quantized(run, schedule, how, say, force=force)
     what = "float control: val mIoU" if control else "QAT network: val mIoU of its int8 file"
-    say(f"{what} {result['val_miou_percent']:.2f} %, {result['seconds']:.0f} s")
+    say(f"{what} {result.val_miou_percent:.2f} %, {result.seconds:.0f} s")
     if not control:
         say(f"next: python cli.py convert --target cpu{f' --run {run.path}' if run_path else ''}")

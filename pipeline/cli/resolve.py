@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.artifact import Artifact, output_of
+from pipeline.core.artifact import Artifact
 from pipeline.core.compared import Other
-from pipeline.core.errors import BadSpec, RunError
+from pipeline.core.errors import ArtifactError, BadSpec, RunError
 from pipeline.core.files import sha256
 from pipeline.core.graph import Graph
-from pipeline.core.run import FILE, RUNS, Run, create, latest, new_path, open_run
+from pipeline.core.run import FILE, Run, create, latest, new_path, open_run, remove_if_empty
 from pipeline.core.say import Say
 from pipeline.core.spec import ModelSpec, parse_size
 from pipeline.data import open_dataset, source_of
@@ -60,22 +60,7 @@ def run_to_train(path: Path | None, wanted: Wanted, say: Say) -> Iterator[Run]:
         yield run
     finally:
         if new:
-            _remove_if_empty(run)
-
-
-def _remove_if_empty(run: Run) -> None:
-    """Removes a run that holds nothing but what it is to be, and the folders that were made for it."""
-    files = [file for file in run.path.rglob("*") if not file.is_dir()]
-    if any(file.name not in (FILE, "settings.json") for file in files):
-        return
-    for file in files:
-        file.unlink()
-    with contextlib.suppress(OSError):
-        for folder in sorted((f for f in run.path.rglob("*") if f.is_dir()), reverse=True):
-            folder.rmdir()
-        run.path.rmdir()
-        if run.path.parent.name == RUNS.name:
-            run.path.parent.rmdir()
+            remove_if_empty(run)
 
 
 def _found_or_made(path: Path | None, wanted: Wanted, say: Say) -> tuple[Run, bool]:
@@ -154,8 +139,8 @@ def newest_artifact(run: Run, target: str | None, say: Say) -> Artifact:
 
 
 def _level_of(artifact: Artifact) -> int | None:
-    level = artifact.recipe.get("level")
-    return targets()[artifact.recipe["target"]].default_level if level is None else int(level)
+    recipe = artifact.recipe
+    return targets()[recipe.target].default_level if recipe.level is None else recipe.level
 
 
 def _default_target(run: Run, there: set[str]) -> str:
@@ -170,10 +155,12 @@ def _default_target(run: Run, there: set[str]) -> str:
 
 def float_parent(run: Run, artifact: Artifact) -> Artifact | None:
     """The float parent as a file with the same output as ``artifact``; None where it has not been converted yet."""
-    checkpoint = sha256(run.float_dir / "best.weights.h5")
+    checkpoint, wanted = sha256(run.float_training.best), artifact.recipe.file
     for path in (run.path / "artifacts" / "float32").glob("*.tflite"):
         found = open_artifact(path)
-        if output_of(found.recipe) == output_of(artifact.recipe) and found.recipe["parent"]["sha256"] == checkpoint:
+        spec, origin = found.recipe.file, found.recipe.origin
+        same_weights = origin is not None and origin.parent.sha256 == checkpoint
+        if same_weights and (spec.output, spec.stride) == (wanted.output, wanted.stride):
             return found
     return None
 
@@ -183,14 +170,18 @@ def to_compare(path: Path, target: str | None, say: Say) -> Other:
     if (path / FILE).is_file():
         artifact = newest_artifact(open_run(path), target, say)
         shape = _image_shape(read(artifact.path.read_bytes(), str(artifact.path)))
-        return Other(artifact.path, artifact.sha256, artifact.recipe["target"], shape)
+        return Other(artifact.path, artifact.sha256, artifact.recipe.target, shape)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise RunError(f"--vs {path} cannot be read ({error.strerror}): name a .tflite file or a run.") from None
     graph = read(data, str(path))
-    recipe = graph.recipe() or {}
-    return Other(path, sha256(data), str(recipe.get("target", "cpu")), _image_shape(graph))
+    try:
+        recipe = graph.recipe()
+    except ArtifactError as error:
+        say(f"note: {path} is taken as a file of another program, for cpu: {error}")
+        recipe = None
+    return Other(path, sha256(data), recipe.target if recipe else "cpu", _image_shape(graph))
 
 
 def _image_shape(graph: Graph) -> tuple[int, ...]:

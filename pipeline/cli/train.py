@@ -21,8 +21,8 @@ def train_float_parent(run: Any, schedule: Any, encoder: str | None, force: bool
         run, schedule, Augmentation(defaults.scale, True, defaults.colour), say, encoder_weights=encoder, force=force
     )
     say(
-        f"float network: val mIoU {result['best_val_miou_percent']:.2f} % (best of {len(result['history'])}"
-        f" evaluations), last {result['last_val_miou_percent']:.2f} %, {result['seconds']:.0f} s"
+        f"float network: val mIoU {result.best_val_miou_percent:.2f} % (best of {len(result.history)}"
+        f" evaluations), last {result.last_val_miou_percent:.2f} %, {result.seconds:.0f} s"
     )
 
 

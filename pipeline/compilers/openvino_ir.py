@@ -64,6 +64,11 @@ def ask(file: Path, graph: Graph) -> Answer:
     return Answer(tuple(Verdict(op.index, "refused", refused, by(), by()) for op in graph.ops), by())
 
 
+def _recipe_of(graph: Graph) -> str:
+    recipe = graph.recipe()
+    return "null" if recipe is None else recipe.dumps()
+
+
 def compile_file(artifact: Path) -> Compiled:
     """Writes the IR beside the artifact, whose recipe goes into it; raises CompilerError with what OpenVINO said."""
     if command := missing():
@@ -71,7 +76,7 @@ def compile_file(artifact: Path) -> Compiled:
     graph = read(artifact.read_bytes(), str(artifact))
     result = graph.tensors[graph.outputs[0]]
     scale, zero_point = (result.scale[0], result.zero_point[0]) if result.scale else (0.0, 0)
-    kept = {"recipe": json.dumps(graph.recipe()), "output_scale": repr(scale), "output_zero_point": repr(zero_point)}
+    kept = {"recipe": _recipe_of(graph), "output_scale": repr(scale), "output_zero_point": repr(zero_point)}
     made = artifact.with_name(f"{artifact.stem}{SUFFIX}")
     with tempfile.TemporaryDirectory(prefix=".openvino-", dir=artifact.parent) as scratch:
         written = Path(scratch) / made.name

@@ -3,188 +3,113 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 from collections.abc import Callable
-from typing import Any
 
 import models
-from pipeline.convert.parent import Parent, choose_parent, load_float
+from pipeline.convert.parent import Parent, choose_parent
 from pipeline.core.artifact import Artifact
 from pipeline.core.calibration import Quantization
 from pipeline.core.errors import BadSpec, CompilerError, RunError
-from pipeline.core.files import sha256
+from pipeline.core.file_spec import FileSpec, Output, Stride
 from pipeline.core.graph import Graph
 from pipeline.core.preprocessing import InputType
-from pipeline.core.ranges import ranges_to_json
+from pipeline.core.recipe import Recipe
 from pipeline.core.rewrite import Applied
 from pipeline.core.run import Run
-from pipeline.core.target import Compiled, Target, Weights
-from pipeline.heads.shipping import EXACT, NEAREST, ship
+from pipeline.core.target import FLOAT, Compiled, Target
+from pipeline.heads.shipping import ship
 from pipeline.measure.approximate import effect
-from pipeline.quantize.fold import INPUT_RANGE, Output, Stride, fold
-from pipeline.quantize.to_tflite import tflite_bytes
-from pipeline.rewrites.apply import rewrite
+from pipeline.quantize.quantize import Quantized, finish, recipe_of
 from pipeline.tflite import artifact as artifacts
 from pipeline.tflite.by_rule import by_rule
 from pipeline.tflite.read import read
-from pipeline.tflite.verify import verify
 
 Say = Callable[[str], None]
-Graphs = dict[tuple[Weights, InputType, int], bytes]
-"""What TensorFlow's converter made, by what decides it for one parent, output and stride."""
-
-MASKS = {
-    "logits": "their argmax over the last axis, the lowest index on ties",
-    "scores": "their argmax over the last axis, the lowest index on ties",
-    "mask": "int32, as it is",
-}
-"""What the recipe says of how a file's output becomes a mask."""
-OUTCOMES = ("rewritten", "approximated")
-"""What a recipe says of the making, and nothing decides."""
-
-FLOAT = Target("float32", "float reference", "float32", ("float32",), source="")
-"""The float parent as a file: what every other artifact is compared with."""
 
 
-def versions() -> dict[str, str]:
-    names = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert", "numpy")
-    return {name: importlib.metadata.version(name) for name in names}
-
-
-def output_and_stride(
+def spec_for(
     run: Run, target: Target, output: Output, stride: Stride | None, io: InputType | None, say: Say
-) -> tuple[Output, Stride]:  # fmt: skip
-    """What the file is to give where the stride was left open: what was asked for, at full size, but for a mask.
+) -> FileSpec:  # fmt: skip
+    """What the file is to be where the stride was left open: what was asked for, at full size, but for a mask.
 
     That is made of stride-8 int8 logits, where the network has them and the target says so: segquant_mask.c needs less
-    time for it than a resize and argmax in the network, and rounds nothing.
+    time for it than a resize and argmax in the network, and rounds nothing. Raises BadSpec.
     """
     as_asked = stride is not None or output != "mask" or (io or target.io[0]) == "float32" or target.weights != "int8"
     if as_asked or not target.exact_mask or models.network(run.config.model.network).logits_stride != 8:
-        return output, stride or 1
+        return target.file_spec(output, stride or 1, io)
     say(
         "mask: the file gives logits at stride 8, and segquant_mask.c beside it makes the exact mask of them;"
         " --output-stride 1 puts resize and argmax into the file"
     )
-    return "logits", 8
+    return target.file_spec("logits", 8, io)
 
 
-def outside(target: Target, output: Output, io: InputType) -> str | None:
-    """What makes the mask of full size of an output that is smaller; None for float logits, which nothing ships for."""
-    return NEAREST if output == "mask" else EXACT if target.weights == "int8" and io != "float32" else None
-
-
-def recipe_of(
-    run: Run, target: Target, parent: Parent, output: Output, io: InputType, stride: Stride = 1
-) -> dict[str, Any]:  # fmt: skip
-    """All that decides what the file will be; what was rewritten comes to it once that is known."""
-    spec = run.config.model
-    strided = {} if stride == 1 else {"output_stride": stride, "postprocess": outside(target, output, io)}
-    return {
-        **strided,
-        "schema": 1,
-        "target": target.name,
-        "model": dataclasses.asdict(spec),
-        "size": spec.size,
-        "classes": list(run.config.classes),
-        "colours": [list(c) for c in run.config.colours],
-        "data": run.config.data.partition(":")[0],
-        "preprocessing": run.preprocessing.to_json(),
-        "output": output,
-        "mask": MASKS[output],
-        "io": io,
-        "weights": target.weights,
-        "per_tensor": parent.per_tensor,
-        "level": target.level,
-        "rewrites": [one.name for one in target.rewrites],
-        "method": parent.method,
-        "calibration": parent.calibration,
-        "ranges": ranges_to_json(parent.ranges) if parent.ranges else None,
-        "versions": versions(),
-        "parent": {
-            "checkpoint": f"{parent.checkpoint.parent.name}/{parent.checkpoint.name}",
-            "sha256": sha256(parent.checkpoint),
-        },
-    }
-
-
-def graph_for(
-    run: Run, target: Target, parent: Parent, output: Output, stride: Stride, io: InputType, graphs: Graphs
-) -> tuple[bytes, tuple[Applied, ...]]:  # fmt: skip
-    """The network as the target takes it, a .tflite file without a recipe yet, and what was rewritten in it.
-
-    ``graphs`` keeps what TensorFlow's converter makes of this parent, output and stride for other targets.
-    """
-    made_from = (target.weights, io, target.argmax_lanes if output == "mask" else 1)
-    if made_from not in graphs:
-        model = load_float(run, parent.checkpoint)
-        model = fold(model, parent.ranges, output, parent.per_tensor, target.argmax_lanes, stride)
-        graphs[made_from] = tflite_bytes(model, target.weights, io, parent.per_tensor)
-    return rewrite(graphs[made_from], target, parent.per_tensor)
-
-
-def convert(  # long: to be split
-    run: Run, target: Target, say: Say, *, output: Output = "logits", stride: Stride = 1, io: InputType | None = None,
-    asked: Quantization = Quantization(), force: bool = False, replace_stale: bool = False,
-    parent: Parent | None = None, graphs: Graphs | None = None,
+def convert(
+    run: Run, target: Target, say: Say, spec: FileSpec | None = None, *, source: Quantization | Parent = Quantization(),
+    force: bool = False, replace_stale: bool = False,
 ) -> Artifact:  # fmt: skip
     """Makes the artifact of one target in the run, or reuses the one that is there.
 
-    Beside a file with a larger ``stride`` lies the C code that makes the mask of its output, but for float logits (see
+    ``spec``: what it is to give and take, see ``Target.file_spec``; whether it is per tensor is for ``source`` to say:
+    how to quantize, or the parent that was chosen already, which spares choosing it again, and calibrating, and what
+    TensorFlow's converter made of it.
+    Beside a file with a larger stride lies the C code that makes the mask of its output, but for float logits (see
     ``heads.shipping``).
-
     Ops that the target does not take are rewritten where one of its rewrites does the same (see ``rewrite``).
-    ``parent`` spares choosing it again, and calibrating, where a target of the same weights has done so; ``graphs``
-    keeps what TensorFlow's converter made of that parent for ``output``, and spares its work for the next target.
     One that was made otherwise is replaced with ``force``, or with ``replace_stale`` where nobody asked for it by name.
-    Raises BadSpec for an --io the target does not take, RunError, and ContractViolation naming the op.
+    Raises BadSpec for a spec the target does not take, RunError, and ContractViolation naming the op.
     """
-    io = io or target.io[0]
-    if io not in target.io:
-        raise BadSpec(f"--io {io} does not fit target {target.name}: it takes {', '.join(target.io)}.")
-    parent = parent or choose_parent(run, target, asked, say)
-    recipe = recipe_of(run, target, parent, output, io, stride)
-    method = parent.method if target.weights == "int8" else target.weights
-    what = output if stride == 1 else f"{output}-stride{stride}"
-    path = run.artifacts(target.name) / f"{run.config.model.network}-{method}-{what}-{io}.tflite"
+    spec = target.file_spec() if spec is None else spec
+    target.check(spec)
+    parent = source if isinstance(source, Parent) else choose_parent(run, target, source, say)
+    spec = dataclasses.replace(spec, per_tensor=parent.per_tensor)
+    path = run.artifacts(target.name) / spec.file_name(run.config.model.network, parent.method)
+    wanted = recipe_of(target, spec, parent.ranges, parent.origin(run))
     if path.exists() and not force:
         there = artifacts.open_artifact(path)
-        if {k: v for k, v in there.recipe.items() if k not in OUTCOMES} == recipe:
+        changed = there.recipe.differences(wanted)
+        if not changed:
             say(f"{path} is there and made the same way: reused")
             ship(there)
             path.touch()  # so that it is the one converted last
             return there
-        changed = sorted(k for k in recipe if there.recipe.get(k) != recipe[k])
         if not replace_stale:
             raise RunError(f"{path} exists with another {', '.join(changed)}: pass --force to replace it.")
     say(f"converting {parent.method} weights for {target.title}")
-    graphs = {} if graphs is None else graphs
-    data, applied = graph_for(run, target, parent, output, stride, io, graphs)
-    nearly = [one for one in target.rewrites if not one.exact]
-    for wanted in nearly:
-        if wanted.name not in {one.rewrite for one in applied}:
-            raise BadSpec(
-                f"--approximate {wanted.name} does not fit: {target.title} refuses no op of this network that it could"
-                f" replace. It is for {wanted.needs}. Leave it out."
-            )
-    how = {one.name: one.how for one in target.rewrites}
-    for one in applied:
-        say(
-            f"rewritten: {one.op} {one.output.partition(';')[0].rpartition('/')[0]} into {how[one.rewrite]} ({one.why})"
-        )
-    pinned = [INPUT_RANGE, *parent.ranges.values()] if parent.ranges else []
-    graph = read(data)
-    verify(graph, target, pinned, parent.per_tensor)
-    say_who_makes_the_mask(graph, target, say)
-    approximated = None
-    if nearly:
-        exact = dataclasses.replace(target, rewrites=tuple(one for one in target.rewrites if one.exact))
-        approximated = effect(run, graph_for(run, exact, parent, output, stride, io, graphs)[0], data, say)
-    outcomes = {"rewritten": [dataclasses.asdict(one) for one in applied], "approximated": approximated}
-    artifact = artifacts.write(path, data, {**recipe, **outcomes})
+    made = _made(run, target, parent, wanted, say)
+    artifact = artifacts.write(path, made.data, made.recipe)
     for file in ship(artifact):
         say(f"to make the mask of its output: {file}")
     return artifact
+
+
+def _made(run: Run, target: Target, parent: Parent, wanted: Recipe, say: Say) -> Quantized:
+    """The file, and all that is worth saying of it; what a rewrite does that is not equal is measured."""
+    spec, origin = wanted.file, wanted.origin
+    graph = parent.graph(run, spec)
+    made = finish(graph, parent.ranges, target, spec, origin)
+    nearly = [one for one in target.rewrites if not one.exact]
+    for asked in nearly:
+        if asked.name not in {one.rewrite for one in made.applied}:
+            raise BadSpec(
+                f"--approximate {asked.name} does not fit: {target.title} refuses no op of this network that it could"
+                f" replace. It is for {asked.needs}. Leave it out."
+            )
+    for one in made.applied:
+        say(_rewritten(one, target))
+    say_who_makes_the_mask(read(made.data), target, say)
+    if not nearly:
+        return made
+    exact = dataclasses.replace(target, rewrites=tuple(one for one in target.rewrites if one.exact))
+    without = finish(graph, parent.ranges, exact, spec, origin)
+    approximated = effect(run, without.data, made.data, say)
+    return dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, approximated=approximated))
+
+
+def _rewritten(one: Applied, target: Target) -> str:
+    how = next(each.how for each in target.rewrites if each.name == one.rewrite)
+    return f"rewritten: {one.op} {one.output.partition(';')[0].rpartition('/')[0]} into {how} ({one.why})"
 
 
 def say_who_makes_the_mask(graph: Graph, target: Target, say: Say) -> None:
@@ -208,6 +133,6 @@ def compile_artifact(artifact: Artifact, target: Target, required: bool, say: Sa
     return artifacts.with_compiled(artifact, compiled.path, compiled.note), compiled
 
 
-def float_reference(run: Run, output: Output, stride: Stride, say: Say) -> Artifact:
-    """The float parent as a .tflite file with the same output, for comparison."""
-    return convert(run, FLOAT, say, output=output, stride=stride, replace_stale=True)
+def float_reference(run: Run, spec: FileSpec, say: Say) -> Artifact:
+    """The float parent as a .tflite file with the same output and stride, for comparison."""
+    return convert(run, FLOAT, say, FLOAT.file_spec(spec.output, spec.stride), replace_stale=True)

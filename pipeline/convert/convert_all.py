@@ -9,16 +9,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pipeline.convert.convert import Graphs, compile_artifact, convert, output_and_stride
+from pipeline.convert.convert import compile_artifact, convert, spec_for
 from pipeline.convert.parent import Parent, choose_parent
 from pipeline.core.artifact import Artifact
 from pipeline.core.calibration import Quantization
 from pipeline.core.errors import SegquantError
+from pipeline.core.file_spec import Output, Stride
 from pipeline.core.inspection import Coverage
 from pipeline.core.run import Run
 from pipeline.core.target import Target
 from pipeline.measure.inspect import inspect
-from pipeline.quantize.fold import Output, Stride
 
 Say = Callable[[str], None]
 COMPILER_BYTES = 3 << 30
@@ -57,7 +57,6 @@ def convert_all(  # long: to be split
     """
     begun: list[Made | Future[Made]] = []
     parents: dict[str, Parent] = {}
-    graphs: dict[tuple[Output, Stride], Graphs] = {}
     with ThreadPoolExecutor(at_once()) as compilers:
         for target in targets:
             say(f"{target.name}: {target.title}")
@@ -65,11 +64,9 @@ def convert_all(  # long: to be split
             try:
                 if target.weights not in parents:
                     parents[target.weights] = choose_parent(run, target, asked, say)
-                made = output_and_stride(run, target, output, stride, None, say)
-                artifact = convert(
-                    run, target, say, output=made[0], stride=made[1], asked=asked, force=force, replace_stale=True,
-                    parent=parents[target.weights], graphs=graphs.setdefault(made, {}),
-                )  # fmt: skip
+                spec = spec_for(run, target, output, stride, None, say)
+                source = parents[target.weights]
+                artifact = convert(run, target, say, spec, source=source, force=force, replace_stale=True)
             except SegquantError as error:
                 begun.append(_failed(target, error, say))
             else:

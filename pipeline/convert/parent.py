@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import tf_keras
 
 import models
-from pipeline.core.calibration import Calibration, Quantization
+from pipeline.core.artifact import Artifact
+from pipeline.core.calibration import Calibrated, Calibration, Quantization
 from pipeline.core.errors import BadSpec, RunError
+from pipeline.core.file_spec import FileSpec
+from pipeline.core.files import sha256
 from pipeline.core.ranges import Ranges
+from pipeline.core.recipe import Checkpoint, Method, Origin
 from pipeline.core.run import Run
 from pipeline.core.target import Target
 from pipeline.quantize.calibrate import calibrate, candidates_of, samples_for
+from pipeline.quantize.to_tflite import to_tflite
 from pipeline.weights import checkpoint as checkpoints
 
 Say = Callable[[str], None]
@@ -31,23 +34,51 @@ def load_float(run: Run, checkpoint: Path) -> tf_keras.Model:
 
 @dataclasses.dataclass(frozen=True)
 class Parent:
-    """What an artifact is made from: float weights, and for an int8 one the ranges that go with them."""
+    """What an artifact is made from: float weights, and for an int8 one the ranges that go with them.
 
-    method: str
+    Attributes:
+      graphs: what TensorFlow's converter made of it so far; spares its work for the next target of the same spec.
+    """
+
+    method: Method
     checkpoint: Path
     ranges: Ranges | None = None
-    calibration: dict[str, Any] | None = None
+    calibration: Calibrated | None = None
     per_tensor: bool = False
+    graphs: dict[FileSpec, bytes] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+
+    def graph(self, run: Run, spec: FileSpec) -> bytes:
+        """See ``to_tflite``; nothing in it is for one target yet."""
+        if spec not in self.graphs:
+            self.graphs[spec] = to_tflite(load_float(run, self.checkpoint), self.ranges, spec)
+        return self.graphs[spec]
+
+    def origin(self, run: Run) -> Origin:
+        """What the recipe says of it."""
+        config = run.config
+        name = f"{self.checkpoint.parent.name}/{self.checkpoint.name}"
+        return Origin(
+            config.model, config.classes, config.colours, config.data.partition(":")[0], self.method,
+            Checkpoint(name, sha256(self.checkpoint)), self.calibration,
+        )  # fmt: skip
+
+
+def parent_of(run: Run, artifact: Artifact) -> Parent:
+    """What an artifact was made from; raises RunError where the run has other weights by now."""
+    recipe, origin = artifact.recipe, artifact.recipe.made_of
+    checkpoint = run.path / origin.parent.checkpoint
+    if not checkpoint.is_file() or sha256(checkpoint) != origin.parent.sha256:
+        raise RunError(f"{checkpoint} is not what {artifact.path} was made from: `convert` again.")
+    return Parent(origin.method, checkpoint, recipe.ranges, origin.calibration, recipe.file.per_tensor)
 
 
 def choose_parent(run: Run, target: Target, asked: Quantization, say: Say) -> Parent:
     """The QAT network where there is one, else the float network, which is then quantized after training."""
-    best = run.float_dir / "best.weights.h5"
-    if not (run.float_dir / "result.json").is_file():
-        raise RunError(f"{run.path} has no trained network yet: run `python cli.py qat --run {run.path}` first.")
+    best = run.float_training.best
+    run.float_training.check_trained(run.path)
     if target.weights != "int8":
         return Parent("float", best)
-    trained = (run.qat_dir / "result.json").is_file()
+    trained = run.qat_training.trained
     if asked.method == "qat" and not trained:
         raise RunError(f"{run.path} has no QAT network: run `python cli.py qat --run {run.path}`, or --method ptq.")
     if trained and asked.method != "ptq":
@@ -62,13 +93,10 @@ def choose_parent(run: Run, target: Target, asked: Quantization, say: Say) -> Pa
 
 
 def _qat_parent(run: Run, asked: Quantization, say: Say) -> Parent:
-    checkpoint = run.qat_dir / "best.weights.h5"
-    try:
-        settings = json.loads((run.qat_dir / "settings.json").read_text())
-        calibration = json.loads((run.qat_dir / "ranges.json").read_text())["calibration"]
-        per_tensor = bool(settings["per_tensor"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RunError(f"{run.qat_dir} is broken: repeat `qat --force`, or `qat` in a new run.") from None
+    checkpoint, start, settings = run.qat_training.best, run.qat_training.start(), run.qat_training.settings()
+    if start is None or settings is None or "per_tensor" not in settings:
+        raise RunError(f"{run.qat_dir} is broken: repeat `qat --force`, or `qat` in a new run.")
+    per_tensor = bool(settings["per_tensor"])
     if asked.calibration is not None:
         say("note: the QAT network brings its ranges; calibration options are for --method ptq")
     if asked.per_tensor and not per_tensor:
@@ -76,4 +104,4 @@ def _qat_parent(run: Run, asked: Quantization, say: Say) -> Parent:
             "--per-tensor: the QAT network of this run was trained for per-channel weights; train with `qat"
             " --per-tensor` in a new run, or convert with --method ptq."
         )
-    return Parent("qat", checkpoint, checkpoints.ranges_in(checkpoint), calibration, per_tensor)
+    return Parent("qat", checkpoint, checkpoints.ranges_in(checkpoint), start.calibration, per_tensor)

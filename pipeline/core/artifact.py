@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+
+from pipeline.core.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,11 +17,6 @@ class Artifact:
     """
 
     path: Path
-    recipe: dict[str, Any]
+    recipe: Recipe
     sha256: str
     compiled: Path | None = None
-
-
-def output_of(recipe: dict[str, Any]) -> tuple[Any, Any]:
-    """'logits', 'scores' or 'mask', and how many pixels along each axis there are for one of its samples."""
-    return recipe["output"], recipe.get("output_stride", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,3 +36,39 @@ class Quantization:
     method: str | None = None
     calibration: Calibration | None = None
     per_tensor: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibrated:
+    """How ranges were found.
+
+    Attributes:
+      method, selection: see ``Calibration``; None where a file of an earlier version does not tell.
+      split: of the dataset; None for the images of a folder.
+      images: names of the images, in order; ``images_sha256`` is of them, joined by newlines.
+    """
+
+    method: str | None
+    selection: str | None
+    split: str | None
+    images: tuple[str, ...]
+    images_sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "images": list(self.images)}
+
+    @staticmethod
+    def from_json(data: Any) -> Calibrated:
+        """Raises TypeError and ValueError for what is none."""
+        if not isinstance(data, dict):
+            raise TypeError(f"calibration is {type(data).__name__}, not dict")
+        names = [field.name for field in dataclasses.fields(Calibrated)]
+        if unknown := sorted(set(data) - set(names)):
+            raise ValueError(f"calibration has the unknown key {', '.join(map(str, unknown))}")
+        images, said = data.get("images"), [data.get(name) for name in names if name != "images"]
+        if not isinstance(images, list) or not all(isinstance(name, str) for name in images):
+            raise TypeError("calibration.images is no list of names")
+        if not all(value is None or isinstance(value, str) for value in said) or said[-1] is None:
+            raise TypeError("calibration has a value that is no text")
+        method, selection, split, digest = said
+        return Calibrated(method, selection, split, tuple(images), str(digest))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.core.errors import ArtifactError
+from pipeline.core.recipe import Recipe
 
 RECIPE_KEY = "segquant.recipe"
 TYPE_BITS = {
@@ -184,14 +183,9 @@ class Graph:
         }  # fmt: skip
         return not self._border.isdisjoint(near)
 
-    def recipe(self) -> dict[str, Any] | None:
-        """What we wrote into the file when it was made; None for a file that is not ours."""
-        if RECIPE_KEY not in self.metadata:
-            return None
-        try:
-            found = json.loads(self.metadata[RECIPE_KEY])
-        except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
-            raise ArtifactError("the recipe inside the .tflite file is no JSON object: convert the network again.")
-        return found
+    def recipe(self) -> Recipe | None:
+        """What we wrote into the file when it was made; None for a file that is not ours.
+
+        Raises ArtifactError for what lies in its place and cannot be read.
+        """
+        return Recipe.loads(self.metadata[RECIPE_KEY]) if RECIPE_KEY in self.metadata else None

@@ -1,10 +1,9 @@
 """The run directory: everything that was made from one network on one dataset.
 
 run.json                     what it is: network, dataset, classes, preprocessing, seed
-float/                       best.weights.h5, last.weights.h5, history.jsonl, result.json
-qat/                         the same, and ranges.json: the calibrated ranges it started from; while it trains
-                             candidate.weights.h5: the best checkpoint so far
-control/                     the same as float/: the parent trained on in float for as long as QAT
+float/                       the float parent; its files: see core/training
+qat/                         the network after quantization-aware training
+control/                     the parent trained on in float for as long as QAT
 artifacts/<target>/          <name>.tflite, <name>.json beside it, compiled twins
 artifacts/named.json         the target that `convert` was last given by name
 measurements/                what bench and evaluate wrote
@@ -12,6 +11,7 @@ measurements/                what bench and evaluate wrote
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -22,6 +22,7 @@ from pipeline.core.errors import RunError
 from pipeline.core.files import write_atomically
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.spec import ModelSpec
+from pipeline.core.training import SETTINGS, Training
 
 RUNS = Path("runs")
 FILE = "run.json"
@@ -67,6 +68,18 @@ class Run:
         return self.path / "control"
 
     @property
+    def float_training(self) -> Training:
+        return Training(self.float_dir)
+
+    @property
+    def qat_training(self) -> Training:
+        return Training(self.qat_dir)
+
+    @property
+    def control_training(self) -> Training:
+        return Training(self.control_dir)
+
+    @property
     def measurements(self) -> Path:
         return self.path / "measurements"
 
@@ -83,6 +96,21 @@ class Run:
             return str(json.loads((self.path / NAMED).read_text())["target"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def remove_if_empty(run: Run) -> None:
+    """Removes a run that holds nothing but what it is to be, and the folders that were made for it."""
+    files = [file for file in run.path.rglob("*") if not file.is_dir()]
+    if any(file.name not in (FILE, SETTINGS) for file in files):
+        return
+    for file in files:
+        file.unlink()
+    with contextlib.suppress(OSError):
+        for folder in sorted((f for f in run.path.rglob("*") if f.is_dir()), reverse=True):
+            folder.rmdir()
+        run.path.rmdir()
+        if run.path.parent.name == RUNS.name:
+            run.path.parent.rmdir()
 
 
 def create(path: Path, model: ModelSpec, data: str, classes: Any, colours: Any, seed: int) -> Run:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.core.errors import BadSpec, UnknownName
+from pipeline.core.file_spec import FileSpec, Output, Stride, Weights
 from pipeline.core.graph import Graph
 from pipeline.core.preprocessing import InputType
 from pipeline.core.rewrite import Rewrite
 from pipeline.core.rules import Rules, Verdict
-
-Weights = Literal["int8", "float16", "float32"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +147,27 @@ class Target:
         compiled = self.compiled_suffix and file.name.endswith(self.compiled_suffix)
         return (file, *(file.with_suffix(suffix) for suffix in self.companions if compiled))
 
+    def file_spec(
+        self, output: Output = "logits", stride: Stride = 1, io: InputType | None = None, per_tensor: bool = False
+    ) -> FileSpec:  # fmt: skip
+        """What a file for this target is, ``io`` being its own where nobody says; raises BadSpec."""
+        lanes = self.argmax_lanes if output == "mask" else 1
+        self._check_input(io or self.io[0])
+        return FileSpec(output, stride, io or self.io[0], self.weights, per_tensor, lanes)
+
+    def check(self, spec: FileSpec) -> None:
+        """Raises BadSpec for a file that this target does not take."""
+        self._check_input(spec.io)
+        if spec != self.file_spec(spec.output, spec.stride, spec.io, spec.per_tensor):
+            raise BadSpec(
+                f"a file with {spec.weights} weights and an ARG_MAX of {spec.argmax_lanes} lanes is not for target"
+                f" {self.name}: make its spec with Target.file_spec."
+            )
+
+    def _check_input(self, io: InputType) -> None:
+        if io not in self.io:
+            raise BadSpec(f"--io {io} does not fit target {self.name}: it takes {', '.join(self.io)}.")
+
     def approximated(self, names: Sequence[str]) -> Target:
         """This target with what was asked for by name before its own rewrites; raises BadSpec and UnknownName."""
         if not names:
@@ -197,3 +217,7 @@ class Target:
             raise UnknownName(f"system on chip of target {self.name}", soc, self.socs)
         name = known[soc.lower()]
         return dataclasses.replace(self.socs[name], socs=self.socs, chosen=name)
+
+
+FLOAT = Target("float32", "float reference", "float32", ("float32",), source="")
+"""The float parent as a file: what every other artifact is compared with. It is in no list of targets."""

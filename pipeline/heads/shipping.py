@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.core.artifact import Artifact
+from pipeline.core.file_spec import EXACT, NEAREST
 from pipeline.core.files import write_atomically
 from pipeline.tflite.read import read
 
-EXACT = "exact mask of int8 samples: segquant_mask of segquant_mask.c"
-NEAREST = "nearest sample: segquant_expand of segquant_mask.c"
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("segquant_mask.c", "segquant_mask.h"))
 
 HEADER = """\
@@ -36,15 +35,15 @@ CALLS = {
 
 def ship(artifact: Artifact) -> list[Path]:
     """Writes the C code beside an artifact whose recipe asks for it, and a header of its sizes; returns the files."""
-    wanted = artifact.recipe.get("postprocess")
+    wanted = artifact.recipe.file.postprocess
     if wanted is None:
         return []
     graph = read(artifact.path.read_bytes(), str(artifact.path))
     rows, columns = graph.tensors[graph.outputs[0]].shape[1:3]
-    model = artifact.recipe["model"]
+    model = artifact.recipe.made_of.model
     header = HEADER.format(
-        file=artifact.path.name, call=CALLS[wanted], rows=rows, columns=columns, classes=model["num_classes"],
-        height=model["height"], width=model["width"], resize=f"SEGQUANT_{model['resize'].upper()}",
+        file=artifact.path.name, call=CALLS[wanted], rows=rows, columns=columns, classes=model.num_classes,
+        height=model.height, width=model.width, resize=f"SEGQUANT_{model.resize.upper()}",
     )  # fmt: skip
     contents = {source.name: source.read_bytes() for source in SOURCES}
     contents[artifact.path.with_suffix(".h").name] = header.encode()

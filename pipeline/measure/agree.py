@@ -10,14 +10,13 @@ import tensorflow as tf
 import tf_keras
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from pipeline.convert.parent import load_float
+from pipeline.convert.parent import load_float, parent_of
 from pipeline.core.agreement import CLOSE_STEPS, PARTS_PERCENT, Agreement, LayerAgreement
-from pipeline.core.artifact import Artifact, output_of
-from pipeline.core.errors import BadSpec, RunError
-from pipeline.core.files import sha256
+from pipeline.core.artifact import Artifact
+from pipeline.core.errors import BadSpec
 from pipeline.core.graph import Graph
 from pipeline.core.preprocessing import Preprocessing
-from pipeline.core.ranges import Range, Ranges, ranges_from_json
+from pipeline.core.ranges import Ranges
 from pipeline.core.run import Run
 from pipeline.core.say import Say
 from pipeline.data import dataset_of
@@ -62,17 +61,14 @@ class _Tally:
         )  # fmt: skip
 
 
-def parent_of(run: Run, artifact: Artifact) -> tuple[tf_keras.Model, dict[str, Range]]:
-    """The float weights and the ranges that an int8 artifact was made from; raises BadSpec and RunError."""
-    recipe = artifact.recipe
-    if not recipe["ranges"] or output_of(recipe) != ("logits", 1):
+def network_of(run: Run, artifact: Artifact) -> tuple[tf_keras.Model, Ranges]:
+    """The float network and the ranges that an int8 artifact was made from; raises BadSpec and RunError."""
+    spec, ranges = artifact.recipe.file, artifact.recipe.ranges
+    if not ranges or (spec.output, spec.stride) != ("logits", 1):
         raise BadSpec(
             f"{artifact.path} is not an int8 file that gives logits at full size: convert with --output logits for cpu."
         )
-    checkpoint = run.path / recipe["parent"]["checkpoint"]
-    if not checkpoint.is_file() or sha256(checkpoint) != recipe["parent"]["sha256"]:
-        raise RunError(f"{artifact.path} was made from another {checkpoint}: convert again.")
-    return load_float(run, checkpoint), ranges_from_json(recipe["ranges"])
+    return load_float(run, parent_of(run, artifact).checkpoint), ranges
 
 
 def names_in_file(model: tf_keras.Model, rounded: Iterable[str]) -> dict[str, str]:
@@ -129,7 +125,7 @@ def _layer_in(tensor: str, names: dict[str, str]) -> str | None:
 
 def agree(run: Run, artifact: Artifact, images: int, say: Say) -> Agreement:
     """Runs both on the first ``images`` validation images; the file on LiteRT's reference kernels."""
-    model, ranges = parent_of(run, artifact)
+    model, ranges = network_of(run, artifact)
     samples = dataset_of(run).splits["val"][:images]
     say(f"comparing every layer on {len(samples)} validation images, on reference kernels (slow)")
 
@@ -139,10 +135,10 @@ def agree(run: Run, artifact: Artifact, images: int, say: Say) -> Agreement:
             yield sample.image()
 
     name = str(artifact.path.relative_to(run.path))
-    if artifact.recipe.get("approximated"):
+    if artifact.recipe.approximated:
         say("note: a rewrite of this file is not equal, as it was asked for: the layer that it stands for will differ")
     data = artifact.path.read_bytes()
-    return compare(model, ranges, artifact.recipe["per_tensor"], data, name, run.preprocessing, shown())
+    return compare(model, ranges, artifact.recipe.file.per_tensor, data, name, run.preprocessing, shown())
 
 
 def compare(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from pipeline.core.recipe import Approximation
 from pipeline.core.run import Run
 from pipeline.core.say import Say
 from pipeline.core.score import Score
@@ -14,12 +13,8 @@ from pipeline.data.decoded import Decoded
 from pipeline.measure.score import confusion, deployed
 
 
-def effect(run: Run, exact: bytes, approximate: bytes, say: Say) -> dict[str, Any]:
-    """Runs both .tflite files on the run's validation images, on this machine.
-
-    Returns what the recipe keeps of it: images, agreement_percent (share of all pixels with the same class in both
-    masks), the mIoU of each, and the drop from the first to the second in percentage points.
-    """
+def effect(run: Run, exact: bytes, approximate: bytes, say: Say) -> Approximation:
+    """Runs both .tflite files on the run's validation images, on this machine; what the recipe keeps of it."""
     dataset = dataset_of(run)
     decoded = Decoded(dataset.splits["val"])
     say(f"measuring what that does to the masks, on {len(decoded)} val images of {run.config.data}")
@@ -35,8 +30,6 @@ def effect(run: Run, exact: bytes, approximate: bytes, say: Say) -> dict[str, An
     without, percent = (Score.from_confusion(t, dataset.classes, len(decoded)).miou_percent for t in totals)
     agreement = 100 * same / pixels
     say(f"the mask is the same on {agreement:.2f} % of pixels; mIoU {without:.2f} % without, {percent:.2f} % with it")
-    return {
-        "data": run.config.data.partition(":")[0], "split": "val", "images": len(decoded),
-        "agreement_percent": agreement, "exact_miou_percent": without, "miou_percent": percent,
-        "drop_points": without - percent,
-    }  # fmt: skip
+    return Approximation(
+        run.config.data.partition(":")[0], "val", len(decoded), agreement, without, percent, without - percent
+    )

@@ -183,7 +183,7 @@ def bench_on(plan: Plan, kind: Device, name: str, connection: Connection, say: S
             parent = load(plan.parent.path, called[0], plan.parent.sha256, "cpu", n)
             return [parent, load(file, called[1], digest, target, n)]
 
-        target = artifact.recipe["target"]
+        target = artifact.recipe.target
         loaded = pair(threads)
         machine = {**connection.describe(), "threads": threads}  # only now it may know what runs them
         here = None
@@ -236,12 +236,12 @@ def bench_on(plan: Plan, kind: Device, name: str, connection: Connection, say: S
 
 def path_on(kind: Device, artifact: Artifact) -> Path:
     """The compiled file where the device runs such; raises ArtifactError where it was not compiled."""
-    if artifact.recipe["target"] not in kind.runs_compiled:
+    if artifact.recipe.target not in kind.runs_compiled:
         return artifact.path
     if artifact.compiled is None:
         raise ArtifactError(
             f"{artifact.path} is not compiled, and {kind.name} runs compiled files: `python cli.py convert --target"
-            f" {artifact.recipe['target']} --require-compiled` says what is missing."
+            f" {artifact.recipe.target} --require-compiled` says what is missing."
         )
     return artifact.compiled
 
@@ -313,7 +313,7 @@ def _notes(
     plan: Plan, machine: dict[str, object], after: dict[str, object], loaded: Sequence[Loaded],
     on_host: OnHost | None, count: int,
 ) -> Iterator[str]:  # fmt: skip
-    artifact, target = plan.artifact, plan.artifact.recipe["target"]
+    artifact, target = plan.artifact, plan.artifact.recipe.target
     delegate = targets()[target].delegate if target in targets() else ""
     if loaded[1].runner.facts.runs_on == "XNNPACK" and delegate != XNNPACK:
         yield f"latency is of this device's CPU, not of {target}"
@@ -327,7 +327,7 @@ def _notes(
             f"{artifact.compiled.name} is not for this device: scored and timed through its uncompiled twin"
             f" {artifact.path.name}"
         )
-    if on_host and artifact.recipe["weights"] == "int8" and on_host.identical_outputs < count:
+    if on_host and artifact.recipe.file.weights == "int8" and on_host.identical_outputs < count:
         yield (
             f"the int8 output differs from LiteRT's on this machine's CPU on"
             f" {count - on_host.identical_outputs} of {count} images; masks agree on"

@@ -9,15 +9,16 @@ import tempfile
 from pathlib import Path
 
 import models
-from pipeline.convert.convert import graph_for, outside
-from pipeline.convert.parent import Parent
+from pipeline.convert.parent import load_float, parent_of
 from pipeline.core.artifact import Artifact
 from pipeline.core.device import How, Settings
-from pipeline.core.errors import BadSpec, CompilerError, RunError
+from pipeline.core.errors import BadSpec, CompilerError
+from pipeline.core.file_spec import FileSpec, Output, Stride
 from pipeline.core.files import sha256
 from pipeline.core.mask import Grid
 from pipeline.core.measurement import Head, HeadsMeasurement
-from pipeline.core.ranges import ranges_from_json
+from pipeline.core.preprocessing import InputType
+from pipeline.core.recipe import Recipe
 from pipeline.core.run import Run
 from pipeline.core.say import Say
 from pipeline.core.target import Target
@@ -27,7 +28,7 @@ from pipeline.devices import connect, device
 from pipeline.heads.native import compiler
 from pipeline.measure.bench import CHUNK, Loaded, alone_on, masks_on, notes_on_times
 from pipeline.measure.timing import Protocol, latency_of, measure, ratio_of
-from pipeline.quantize.fold import Output, Stride
+from pipeline.quantize.quantize import quantize
 from pipeline.targets import target as target_named
 
 STRIDES: tuple[Stride, ...] = (8, 4, 2, 1)
@@ -35,13 +36,24 @@ STRIDES: tuple[Stride, ...] = (8, 4, 2, 1)
 
 @dataclasses.dataclass(frozen=True)
 class Way:
-    """A file's output and stride, and what makes the full-size mask of it; None where that is the file's output."""
+    """A file, and what makes the full-size mask of its output.
 
-    output: Output
-    stride: Stride
+    Attributes:
+      outside: what makes it, in words; None where the output is that mask.
+      alone: only the file is timed; its mask is another way's.
+    """
+
+    spec: FileSpec
     outside: str | None
     alone: bool = False
-    """Only the file is timed; its mask is another way's."""
+
+    @property
+    def output(self) -> Output:
+        return self.spec.output
+
+    @property
+    def stride(self) -> Stride:
+        return self.spec.stride
 
     @property
     def name(self) -> str:
@@ -54,37 +66,22 @@ class Way:
         return f"argmax at stride {self.stride} in the file, nearest x{self.stride} in C"
 
 
-def ways(target: Target, io: str, coarsest: int) -> list[Way]:
+def ways(target: Target, io: InputType, coarsest: int, per_tensor: bool = False) -> list[Way]:
     """What there is for a network whose logits have ``coarsest`` pixels to a sample before their last resize."""
     first: Stride = next(stride for stride in STRIDES if stride <= coarsest)
-    exact = outside(target, "logits", io)  # type: ignore[arg-type]
-    found = [Way("logits", first, None, alone=True)]
-    if exact:
-        found.append(Way("logits", first, exact))
-    return found + [
-        Way("mask", s, None if s == 1 else outside(target, "mask", io))  # type: ignore[arg-type]
-        for s in reversed(STRIDES)
-        if s <= coarsest
-    ]
+    logits = target.file_spec("logits", first, io, per_tensor)
+    found = [Way(logits, None, alone=True)]
+    if logits.postprocess:
+        found.append(Way(logits, logits.postprocess))
+    masks = [target.file_spec("mask", s, io, per_tensor) for s in reversed(STRIDES) if s <= coarsest]
+    return found + [Way(spec, spec.postprocess) for spec in masks]
 
 
-def target_of(recipe: dict[str, object]) -> Target:
+def target_of(recipe: Recipe) -> Target:
     """The target that a recipe names, with the rewrites that it allowed."""
-    found = target_named(str(recipe["target"])).at_level(recipe["level"])  # type: ignore[arg-type]
-    found = found.with_weights(recipe["weights"])  # type: ignore[arg-type]
-    allowed = recipe["rewrites"]
+    found = target_named(recipe.target).at_level(recipe.level).with_weights(recipe.file.weights)
     known = {one.name: one for one in (*found.approximations, *found.rewrites)}
-    return dataclasses.replace(found, rewrites=tuple(known[name] for name in allowed if name in known))  # type: ignore[attr-defined]
-
-
-def parent_of(run: Run, artifact: Artifact) -> Parent:
-    """What the artifact was made from; raises RunError where the run has other weights by now."""
-    recipe = artifact.recipe
-    checkpoint = run.path / recipe["parent"]["checkpoint"]
-    if not checkpoint.is_file() or sha256(checkpoint) != recipe["parent"]["sha256"]:
-        raise RunError(f"{checkpoint} is not what {artifact.path} was made from: `convert` again.")
-    ranges = ranges_from_json(recipe["ranges"]) if recipe["ranges"] else None
-    return Parent(recipe["method"], checkpoint, ranges, recipe["calibration"], recipe["per_tensor"])
+    return dataclasses.replace(found, rewrites=tuple(known[name] for name in recipe.rewrites if name in known))
 
 
 def bench_heads(  # long: to be split
@@ -101,7 +98,8 @@ def bench_heads(  # long: to be split
     if coarsest == 1:
         raise BadSpec(f"--heads: the logits of {spec.network} are of full size: bench its artifact without --heads.")
     target, kind = target_of(recipe), device(name)[0]
-    wanted, parent = ways(target, recipe["io"], coarsest), parent_of(run, artifact)
+    wanted = ways(target, recipe.file.io, coarsest, recipe.file.per_tensor)
+    network = load_float(run, parent_of(run, artifact).checkpoint)
     makes_masks = kind.makes_masks and compiler() is not None
     dataset = dataset_of(run)
     decoded = Decoded(dataset.splits["val"])
@@ -109,20 +107,19 @@ def bench_heads(  # long: to be split
     grid = Grid(run.preprocessing.height, run.preprocessing.width, spec.resize)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="segquant-heads-")))
-        files: dict[tuple[Output, Stride], Path] = {}
+        files: dict[FileSpec, Path] = {}
         for way in wanted:
-            if (way.output, way.stride) not in files:
+            if way.spec not in files:
                 say(f"converting {way.output} at stride {way.stride}")
-                data, _ = graph_for(run, target, parent, way.output, way.stride, recipe["io"], {})
                 file = folder / f"{way.output}-stride{way.stride}.tflite"
-                file.write_bytes(data)
-                files[way.output, way.stride] = compiled(file, target) if target.name in kind.runs_compiled else file
+                file.write_bytes(quantize(network, recipe.ranges, target, way.spec).data)
+                files[way.spec] = compiled(file, target) if target.name in kind.runs_compiled else file
         connection = connect(name, settings)
         stack.callback(connection.close)
         stack.enter_context(alone_on(connection.identity, say))
         loaded = []
         for way in wanted:
-            file = files[way.output, way.stride]
+            file = files[way.spec]
             here = grid if makes_masks and way.outside else None
             runner = connection.open(file, How(threads, target.name, pinned=True, mask=here, delegate=target.delegate))
             stack.callback(runner.close)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.core.artifact import Artifact, output_of
+from pipeline.core.artifact import Artifact
+from pipeline.core.file_spec import EXACT
 from pipeline.core.mask import Grid
 from pipeline.heads.native import NativeMask, compiler
-from pipeline.heads.shipping import EXACT
 
 RUNS = 100
 
@@ -22,11 +22,13 @@ def mask_note(artifact: Artifact, output: np.ndarray, grid: Grid, here: bool) ->
     ``output``: one that the artifact gave; where that was ``here``, on this machine, and a C compiler is there too, the
     exact mask of it is timed.
     """
-    what, stride = output_of(artifact.recipe)
-    if stride == 1:
+    spec = artifact.recipe.file
+    if spec.stride == 1:
         return None
-    note = f"latency is up to the {what} at stride {stride}; the mask of full size is made outside the network"
-    if artifact.recipe["postprocess"] != EXACT or not here or compiler() is None:
+    note = (
+        f"latency is up to the {spec.output} at stride {spec.stride}; the mask of full size is made outside the network"
+    )
+    if spec.postprocess != EXACT or not here or compiler() is None:
         return note
     with tempfile.TemporaryDirectory() as folder:
         native, mask, spent = NativeMask(Path(folder)), np.empty(grid.size, np.uint8), []

@@ -121,12 +121,15 @@ def layer_of(op: Op, graph: Graph) -> str:
 
 def words_of(graph: Graph) -> Mapping[str, str]:
     """``Network.stages`` of the network that the file's recipe names, and OUTPUT; none for a file that is not ours."""
-    model = (graph.recipe() or {}).get("model")
-    if not isinstance(model, dict):
+    try:
+        recipe = graph.recipe()
+    except ArtifactError:
+        recipe = None
+    if recipe is None or recipe.origin is None:
         return {}
     from models import networks  # loads TensorFlow, which a file that is not ours does not need
 
-    named = networks().get(str(model.get("network")))
+    named = networks().get(recipe.origin.model.network)
     return {**OUTPUT, **(named.stages if named else {})}
 
 

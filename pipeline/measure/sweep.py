@@ -14,19 +14,18 @@ from calib.estimators import estimator
 from calib.images import selection
 from pipeline.convert.parent import load_float
 from pipeline.core.calibration import Calibration
+from pipeline.core.file_spec import FileSpec
 from pipeline.core.files import sha256, write_atomically
 from pipeline.core.run import Run
 from pipeline.core.say import Say
+from pipeline.core.target import FLOAT
 from pipeline.data import dataset_of
 from pipeline.data.decoded import Decoded
 from pipeline.devices import connect
 from pipeline.measure.score import deployed, score_masks
 from pipeline.quantize.calibrate import calibrate, candidates_of, samples_for
-from pipeline.quantize.fold import INPUT_RANGE, fold
-from pipeline.quantize.to_tflite import tflite_bytes
+from pipeline.quantize.quantize import quantize
 from pipeline.targets import target
-from pipeline.tflite.read import read
-from pipeline.tflite.verify import verify
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,11 +76,11 @@ def sweep(
         estimator(name)
     for name in selections:
         selection(name)
-    checkpoint = run.float_dir / "best.weights.h5"
+    checkpoint = run.float_training.best
     model = load_float(run, checkpoint)
     dataset = dataset_of(run)
     validation = Decoded(dataset.splits["val"])
-    cpu = target("cpu")
+    cpu, spec = target("cpu"), FileSpec(per_tensor=per_tensor)
 
     def miou(data: bytes) -> float:
         with deployed(data, run.preprocessing) as infer:
@@ -91,7 +90,7 @@ def sweep(
     file = run.measurements / f"calibration-{key[:12]}.json"
     known = _known(file)
     if "float" not in known:
-        known["float"] = miou(tflite_bytes(fold(model), "float32"))
+        known["float"] = miou(quantize(model, None, FLOAT).data)
     candidates = candidates_of(model, run, samples_for(run, folder, say), say)
     rows = []
     combinations = list(itertools.product(counts, selections, methods))
@@ -101,9 +100,7 @@ def sweep(
             began = time.monotonic()
             ranges, _ = calibrate(model, run, candidates, Calibration(method, how, images, folder), lambda _: None)
             seconds = time.monotonic() - began
-            data = tflite_bytes(fold(model, ranges, per_tensor=per_tensor), "int8", "uint8", per_tensor)
-            verify(read(data), cpu, [INPUT_RANGE, *ranges.values()], per_tensor)
-            known[name] = [miou(data), seconds]
+            known[name] = [miou(quantize(model, ranges, cpu, spec).data), seconds]
             write_atomically(file, json.dumps(known).encode())
         percent, seconds = known[name]
         rows.append(Row(method, how, images, percent, known["float"] - percent, seconds))

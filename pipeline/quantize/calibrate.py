@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import tf_keras
@@ -12,7 +11,7 @@ import tf_keras
 from calib.estimators import estimator
 from calib.images import Candidates, choose, pooled_features, selection
 from calib.ranges import measure
-from pipeline.core.calibration import Calibration
+from pipeline.core.calibration import Calibrated, Calibration
 from pipeline.core.dataset import IGNORE, Sample
 from pipeline.core.errors import BadSpec
 from pipeline.core.files import sha256
@@ -65,8 +64,8 @@ def tensors(run: Run, samples: Iterable[Sample]) -> Iterator[np.ndarray]:
 
 def calibrate(
     model: tf_keras.Model, run: Run, candidates: Candidates, asked: Calibration, say: Say
-) -> tuple[dict[str, Range], dict[str, Any]]:
-    """Ranges of every point of the network's plan, and the recipe of how they were found.
+) -> tuple[dict[str, Range], Calibrated]:
+    """Ranges of every point of the network's plan, and how they were found.
 
     Raises UnknownName, BadSpec and DataError.
     """
@@ -77,8 +76,6 @@ def calibrate(
     planned = planning.plan(model)
     ranges = planned.share(measure(model, planned.points, lambda: tensors(run, chosen), how))
     names = [sample.name for sample in chosen]
-    recipe = {
-        "method": asked.method, "selection": asked.selection, "split": None if asked.folder else "train",
-        "images": names, "images_sha256": sha256("\n".join(names).encode()),
-    }  # fmt: skip
-    return ranges, recipe
+    split = None if asked.folder else "train"
+    digest = sha256("\n".join(names).encode())
+    return ranges, Calibrated(asked.method, asked.selection, split, tuple(names), digest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +10,7 @@ import tf_keras
 
 from models.blocks import BilinearResize, last_resize_of
 from pipeline.core.errors import BadSpec
+from pipeline.core.file_spec import FileSpec, Stride
 from pipeline.core.preprocessing import SCALE
 from pipeline.core.ranges import Range, Ranges
 from pipeline.quantize.network import WeightRounding
@@ -17,9 +18,6 @@ from pipeline.quantize.plan import KERNELS, WEIGHTED, channel_axis, gain_of, inp
 
 layers = tf_keras.layers
 
-Output = Literal["logits", "scores", "mask"]
-Stride = Literal[1, 2, 4, 8]
-"""Pixels of the image, along each axis, for one sample of the output."""
 INPUT_RANGE = Range(0.0, 255 * SCALE)
 
 
@@ -51,27 +49,23 @@ class ArgMax(tf_keras.layers.Layer):
         return tf.argmax(inputs, axis=-1, output_type=tf.int32)
 
 
-def fold(
-    model: tf_keras.Model, ranges: Ranges | None = None, output: Output = "logits", per_tensor: bool = False,
-    lanes: int = 1, stride: Stride = 1,
-) -> tf_keras.Model:  # fmt: skip
+def fold(model: tf_keras.Model, ranges: Ranges | None = None, spec: FileSpec = FileSpec()) -> tf_keras.Model:
     """The same function at inference, without batch norm and dropout; with ``ranges``, fake-quantized where they say.
 
-    Kernels are then rounded to one scale per output channel, or with ``per_tensor`` to one in all (see
-    ``tflite.read.with_per_tensor_kernels``).
-
-    ``lanes``: see ``ArgMax``.
+    Kernels are then rounded to one scale per output channel, or where ``spec`` says so to one in all (see
+    ``tflite.read.with_per_tensor_kernels``). Its input type and its weights are the converter's business.
 
     Input float32 [1, h, w, 3]; output logits or scores float32 [1, ⌈h/stride⌉, ⌈w/stride⌉, classes], or the mask int32
     [1, ⌈h/stride⌉, ⌈w/stride⌉]. Raises BadSpec for a stride that the network does not have.
     """
+    stride = spec.stride
     shortened = last_resize(model, stride) if stride > 1 else None
     readers = readers_of(model)
     made: dict[str, tf.Tensor] = {}
     for layer in model.layers:
         if isinstance(layer, layers.InputLayer):
             image = layers.Input(layer.input_shape[0][1:], batch_size=1, name="image")
-            made[layer.name] = FakeQuantize(INPUT_RANGE)(image) if ranges else image
+            made[layer.name] = FakeQuantize(INPUT_RANGE, name="image_range")(image) if ranges else image
             continue
         sources = [made[source.name] for source in inputs_of(layer)]
         x = sources if len(sources) > 1 else sources[0]
@@ -79,7 +73,7 @@ def fold(
         if isinstance(layer, layers.BatchNormalization | layers.Dropout):
             y = x
         elif isinstance(layer, WEIGHTED):
-            y = _folded(layer, norm, x, input_range(layer, ranges) if ranges else None, per_tensor)
+            y = _folded(layer, norm, x, input_range(layer, ranges) if ranges else None, spec.per_tensor)
         elif layer.name == shortened:
             height, width = size_at(stride, *model.input_shape[1:3])
             twin = BilinearResize(height, width, layer.convention, name=layer.name)
@@ -90,10 +84,10 @@ def fold(
             y = FakeQuantize(ranges[layer.name], name=f"{layer.name}_range")(y)
         made[layer.name] = y
     result = made[model.output_names[0]]
-    if output == "scores":
+    if spec.output == "scores":
         result = layers.Softmax(name="scores")(result)
-    elif output == "mask":
-        result = ArgMax(lanes, name="mask")(result)
+    elif spec.output == "mask":
+        result = ArgMax(spec.argmax_lanes, name="mask")(result)
     return tf_keras.Model(image, result, name=model.name)
 
 

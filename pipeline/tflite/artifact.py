@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.core.artifact import Artifact
 from pipeline.core.errors import ArtifactError
 from pipeline.core.files import sha256, write_atomically
+from pipeline.core.recipe import Recipe
 from pipeline.tflite.read import read, with_recipe
 
 
@@ -17,7 +18,7 @@ def beside(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def write(path: Path, data: bytes, recipe: dict[str, Any]) -> Artifact:
+def write(path: Path, data: bytes, recipe: Recipe) -> Artifact:
     """Writes the file with its recipe inside, then the JSON beside it."""
     data = with_recipe(data, recipe)
     write_atomically(path, data)
@@ -33,7 +34,8 @@ def with_compiled(artifact: Artifact, compiled: Path, note: str) -> Artifact:
 
 
 def _write_json(artifact: Artifact, compiled: dict[str, Any] | None = None) -> None:
-    data = {"file": artifact.path.name, "sha256": artifact.sha256, "recipe": artifact.recipe, "compiled": compiled}
+    recipe = artifact.recipe.to_json()
+    data = {"file": artifact.path.name, "sha256": artifact.sha256, "recipe": recipe, "compiled": compiled}
     write_atomically(beside(artifact.path), (json.dumps(data, indent=2, sort_keys=True) + "\n").encode())
 
 
@@ -43,8 +45,10 @@ def open_artifact(path: Path) -> Artifact:
         data = path.read_bytes()
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read ({error.strerror}): run `convert` first.") from None
-    graph = read(data, str(path))
-    recipe = graph.recipe()
+    try:
+        recipe = read(data, str(path)).recipe()
+    except ArtifactError as error:
+        raise error if str(path) in str(error) else ArtifactError(f"{path}: {error}") from None
     if recipe is None:
         raise ArtifactError(f"{path} holds no recipe of ours: give a file that `convert` wrote.")
     compiled = None

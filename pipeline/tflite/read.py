@@ -5,7 +5,6 @@ Reading never hands the bytes to a runtime: a broken file can end the process th
 
 from __future__ import annotations
 
-import json
 import struct
 from typing import Any
 
@@ -20,6 +19,7 @@ from pipeline.core.graph import TYPE_BITS as TYPE_BITS
 from pipeline.core.graph import Graph as Graph
 from pipeline.core.graph import Op as Op
 from pipeline.core.graph import Tensor as Tensor
+from pipeline.core.recipe import Recipe
 
 IDENTIFIER = b"TFL3"
 WEIGHTED = {"CONV_2D": (0, 1, 2, 0), "DEPTHWISE_CONV_2D": (0, 1, 2, 3), "TRANSPOSE_CONV": (2, 1, 3, 0)}
@@ -285,11 +285,11 @@ def packed(model: Any, about_bytes: int) -> bytes:
     return bytes(builder.Output())
 
 
-def with_recipe(data: bytes, recipe: dict[str, Any]) -> bytes:
+def with_recipe(data: bytes, recipe: Recipe) -> bytes:
     """The same file with the recipe as metadata; what it held under our key before is replaced."""
     model = unpacked_model(data)
     buffer = schema.BufferT()
-    buffer.data = np.frombuffer(json.dumps(recipe, sort_keys=True).encode(), np.uint8)
+    buffer.data = np.frombuffer(recipe.dumps().encode(), np.uint8)
     entry = schema.MetadataT()
     entry.name, entry.buffer = RECIPE_KEY, len(model.buffers)
     model.buffers.append(buffer)

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 import tf_keras
@@ -18,10 +17,11 @@ from pipeline.core.errors import WeightsError
 from pipeline.core.files import sha256, unreadable
 from pipeline.core.run import FILE, Run
 from pipeline.core.say import Say
+from pipeline.core.training import FloatResult, Training
 from pipeline.data import dataset_of
 from pipeline.data.decoded import Decoded
 from pipeline.measure.score import score_masks
-from pipeline.train.train import BEST, keras_infer, settle, write_json
+from pipeline.train.train import keras_infer
 from pipeline.weights import checkpoint
 from pipeline.weights import layers as weights
 from pipeline.weights.layers import Source
@@ -33,7 +33,7 @@ ALLOWED = (
 )
 
 
-def adopt(run: Run, path: Path, say: Say) -> dict[str, Any]:
+def adopt(run: Run, path: Path, say: Say) -> FloatResult:
     """Makes trained weights the run's float parent, scored on its validation images.
 
     What is stored is a checkpoint of our own with the file's weights, and its class weights where it has them.
@@ -44,15 +44,17 @@ def adopt(run: Run, path: Path, say: Say) -> dict[str, Any]:
         leaning, digest = _load(model, path)
     except WeightsError as error:
         raise WeightsError(f"--parent {path}: {error}. {ALLOWED} ({_described(run)}).") from None
-    folder = run.float_dir
-    result = settle(folder, {"parent_sha256": digest}, False)
-    if result is None:
+    there, settings = run.float_training, {"parent_sha256": digest}
+    if there.finished(settings):
+        result = there.float_result()
+    else:
+        there.begin(settings)
         dataset = dataset_of(run)
         percent = score_masks(Decoded(dataset.splits["val"]), keras_infer(model), dataset.classes).miou_percent
-        checkpoint.write(model, folder / BEST, class_weights=leaning)
-        result = {"best_val_miou_percent": percent, "parent": path.name, "parent_sha256": digest}
-        write_json(folder / "result.json", result)
-    say(f"float network: {path}, val mIoU {result['best_val_miou_percent']:.2f} %")
+        checkpoint.write(model, there.best, class_weights=leaning)
+        result = FloatResult(percent, parent=path.name, parent_sha256=digest)
+        there.finish(result)
+    say(f"float network: {path}, val mIoU {result.best_val_miou_percent:.2f} %")
     return result
 
 
@@ -102,7 +104,7 @@ def checkpoint_prefix(path: Path) -> Path | None:
     if last is not None:
         return Path(last)
     if (path / FILE).is_file():
-        raise WeightsError(f"it is a run, not weights: give its weights, {path / 'float' / BEST}")
+        raise WeightsError(f"it is a run, not weights: give its weights, {Training(path / 'float').best}")
     what = "a SavedModel without variables" if (path / "saved_model.pb").is_file() else "a folder without weights in it"
     raise WeightsError(f"it is {what}")
 

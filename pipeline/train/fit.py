@@ -23,6 +23,7 @@ import tf_keras
 from models.blocks import last_resize_of
 from pipeline.core.errors import DataError, RunError, TrainingDiverged
 from pipeline.core.say import Say
+from pipeline.core.training import Scored, Training
 from pipeline.data.decoded import Decoded
 from pipeline.train.feed import Augmentation, training_batches
 from pipeline.train.loss import distillation_loss, segmentation_loss
@@ -151,7 +152,7 @@ class Fitted:
     seconds: float
     step_seconds: float
     judge_seconds: float
-    history: tuple[dict[str, Any], ...]
+    history: tuple[Scored, ...]
 
 
 def draw_by_step(network: tf_keras.Model, seed: int, step: tf.Variable) -> None:
@@ -234,9 +235,10 @@ def fit(  # long: to be split
         raise
     step_seconds, judge_seconds = (float(np.median(x)) if x else 0.0 for x in (step_times, scoring_times))
     history = progress.history
-    best = max((e for e in history if e["miou_percent"] is not None), key=lambda e: e["miou_percent"], default=None)
+    judged = [one for one in history if one.miou_percent is not None]
+    best = max(judged, key=lambda one: one.miou_percent or 0.0, default=None)
     return Fitted(
-        float(progress.best) if best else None, best["step"] if best else None, history[-1]["miou_percent"],
+        float(progress.best) if best else None, best.step if best else None, history[-1].miou_percent,
         progress.seconds, step_seconds, judge_seconds, tuple(history),
     )  # fmt: skip
 
@@ -336,13 +338,13 @@ def _go_through(
 
 def _score(progress: Progress, schedule: Schedule, judge: Judge, folder: Path, say: Say) -> float:
     """Scores the averaged weights, keeps them as the last and maybe the best, and saves; returns the seconds."""
-    began = time.monotonic()
+    began, there = time.monotonic(), Training(folder)
     with progress.averaged():
         percent = judge.score()
         if percent is not None and percent > float(progress.best):
-            judge.keep(folder / "best.weights.h5")
+            judge.keep(there.best)
             progress.best.assign(percent)  # after the file: of an interruption between the two it is written again
-        judge.keep(folder / "last.weights.h5")
+        judge.keep(there.last)
     spent = time.monotonic() - began
     loss = progress.enter(percent)
     shown_loss = "" if loss is None else f"  loss {loss:.3f}"

@@ -7,7 +7,6 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tf_keras
@@ -17,10 +16,12 @@ from pipeline.convert.parent import load_float
 from pipeline.core.calibration import Calibration
 from pipeline.core.dataset import Sample
 from pipeline.core.files import sha256, write_atomically
-from pipeline.core.ranges import Ranges, ranges_from_json, ranges_to_json
+from pipeline.core.ranges import Ranges
 from pipeline.core.run import Run
 from pipeline.core.say import Say
 from pipeline.core.score import mean_iou_percent
+from pipeline.core.target import FLOAT
+from pipeline.core.training import QatResult, Start, Training, plain
 from pipeline.data import dataset_of
 from pipeline.data.census import check_labelled, count_pixels
 from pipeline.data.decoded import Decoded
@@ -35,21 +36,18 @@ from pipeline.measure.score import (
     masks_of,
     score_masks,
 )
-from pipeline.quantize import network as quantize
 from pipeline.quantize import plan as planning
 from pipeline.quantize.calibrate import calibrate, candidates_of, samples_for
-from pipeline.quantize.fold import fold
-from pipeline.quantize.to_tflite import tflite_bytes
+from pipeline.quantize.network import LearnedRanges, copy_weights, quantization_aware
+from pipeline.quantize.quantize import quantize
+from pipeline.targets import target
 from pipeline.train.feed import Augmentation, class_weights, frequencies_of
 from pipeline.train.fit import Judge, Lesson, Schedule, fit
 from pipeline.train.judge import Verdict, judge_gain, too_few
-from pipeline.train.train import BEST, begin, finished, keras_logits, pixels_to_learn, plain, read_json, write_json
+from pipeline.train.train import keras_logits, pixels_to_learn
 from pipeline.weights import checkpoint
 
 HELD_OUT = 40
-CANDIDATE = "candidate.weights.h5"
-"""The best checkpoint so far, until it is known whether it becomes BEST or the start does: a training that is cut off
-between the two must find it again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +79,7 @@ def hold_out(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tuple[Sampl
 
 
 # long: to be split
-def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = False) -> dict[str, Any]:
+def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = False) -> QatResult:
     """Trains the run's quantized network, or reuses or resumes the training that is there; returns its result.
 
     Checkpoints are chosen by the mIoU of the int8 file that the weights convert to, on images held out of the training
@@ -90,13 +88,13 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
     kept; so it is where too few images are held out to tell. The validation images are scored once, at the end, and
     choose nothing.
     """
-    folder = run.control_dir if how.control else run.qat_dir
-    parent = run.float_dir / BEST
+    there = run.control_training if how.control else run.qat_training
+    parent = run.float_training.best
     settings = {"schedule": plain(schedule), **plain(how), "parent_sha256": sha256(parent)}
     name = "control (float)" if how.control else "QAT network"
-    result = finished(folder, settings, force)
-    if result is not None:
-        say(f"{name}: trained already, val mIoU of its file {result['val_miou_percent']:.2f} %: reused")
+    if there.finished(settings, force):
+        result = there.qat_result()
+        say(f"{name}: trained already, val mIoU of its file {result.val_miou_percent:.2f} %: reused")
         return result
     dataset = dataset_of(run)
     kept, held_out = hold_out(samples_for(run, how.calibration.folder if not schedule.labels else None, say))
@@ -110,29 +108,30 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
     else:
         weights = np.ones(spec.num_classes, np.float32)
         check_labelled(count_pixels(validation, spec.num_classes, "val", say), "val", dataset.text)
-    begin(folder, settings, force)
+    there.begin(settings, force)
     tf_keras.utils.set_random_seed(run.config.seed)
     model = load_float(run, parent)
     ranges: Ranges | None = None
     learned = None
     student = model
     if not how.control:
-        ranges = _start(model, run, how, kept, folder / "ranges.json", say)
-        learned = quantize.LearnedRanges(planning.plan(model), ranges) if how.learned_ranges else None
-        student = quantize.quantization_aware(model, ranges, per_tensor=how.per_tensor, learned=learned)
+        ranges = _start(model, run, how, kept, there, say)
+        learned = LearnedRanges(planning.plan(model), ranges) if how.learned_ranges else None
+        student = quantization_aware(model, ranges, per_tensor=how.per_tensor, learned=learned)
+
+    judged_for = FLOAT if how.control else target("cpu")
+    judged_as = judged_for.file_spec(per_tensor=how.per_tensor and not how.control)
 
     def now() -> Ranges | None:
         return learned.now() if learned is not None else ranges
 
     def tflite(chosen: Ranges | None) -> bytes:
         """What ``model`` and these ranges convert to."""
-        if how.control:
-            return tflite_bytes(fold(model), "float32")
-        return tflite_bytes(fold(model, chosen, per_tensor=how.per_tensor), "int8", "uint8", how.per_tensor)
+        return quantize(model, chosen, judged_for, judged_as).data
 
     def take_over() -> None:
         if student is not model:
-            quantize.copy_weights(model, student)
+            copy_weights(model, student)
 
     teacher = load_float(run, parent) if schedule.distil else None
     scores: Callable[[Infer], np.ndarray] | None = None
@@ -165,8 +164,8 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
     def keep(path: Path) -> None:
         nonlocal best
         take_over()
-        if path.name == BEST:
-            best, path = scored, folder / CANDIDATE
+        if path == there.best:
+            best, path = scored, there.candidate
         checkpoint.write(model, path, now())
 
     family = models.network(spec.network)
@@ -180,36 +179,37 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
     before = judged(start)
     if before is not None:
         say(f"start  mIoU {_percent(before):.2f} % on the images held out")
-    fitted = fit(student, (), spec.resize, lesson, schedule, Judge(percent, keep), folder, run.config.seed + 1, say)
+    judge, seed = Judge(percent, keep), run.config.seed + 1
+    fitted = fit(student, (), spec.resize, lesson, schedule, judge, there.folder, seed, say)
     verdict = Verdict(why_not=hopeless)
     if before is not None and not hopeless:
         if not best:  # it was found before an interruption
-            checkpoint.load(model, folder / CANDIDATE)
-            best = tflite(None if how.control else checkpoint.ranges_in(folder / CANDIDATE))
+            checkpoint.load(model, there.candidate)
+            best = tflite(None if how.control else checkpoint.ranges_in(there.candidate))
         after = judged(best)
         assert after is not None
         verdict = judge_gain(before, after, evaluations, images)
     say(str(verdict))
     if verdict.gained:
-        write_atomically(folder / BEST, (folder / CANDIDATE).read_bytes())
+        write_atomically(there.best, there.candidate.read_bytes())
     else:
         checkpoint.load(model, parent)
-        checkpoint.write(model, folder / BEST, ranges)
+        checkpoint.write(model, there.best, ranges)
         best = start
     with deployed(best, run.preprocessing) as infer:
         final = score_masks(validation, infer, dataset.classes)
-    result = {
-        "val_miou_percent": final.miou_percent, "kept_step": fitted.best_step if verdict.gained else 0,
-        "held_out_start_percent": _percent(before), "held_out_best_percent": fitted.best_percent,
-        "best_step": fitted.best_step, "gain_points": verdict.points, "gain_standard_error_points": verdict.error,
-        "gain_needed_points": verdict.needed, "gain_not_judged": verdict.why_not,
-        "held_out_against": "labels" if schedule.labels else "class probabilities of the float parent",
-        "held_out_images": len(held_out), "seconds": fitted.seconds, "step_seconds": fitted.step_seconds,
-        "judge_seconds": fitted.judge_seconds, "steps_per_epoch": math.ceil(len(kept) / schedule.batch),
-        "history": list(fitted.history), "machine": connect("host").describe(),
-    }  # fmt: skip
-    write_json(folder / "result.json", result)
-    (folder / CANDIDATE).unlink(missing_ok=True)
+    result = QatResult(
+        val_miou_percent=final.miou_percent, kept_step=fitted.best_step if verdict.gained else 0,
+        held_out_start_percent=_percent(before), held_out_best_percent=fitted.best_percent,
+        best_step=fitted.best_step, gain_points=verdict.points, gain_standard_error_points=verdict.error,
+        gain_needed_points=verdict.needed, gain_not_judged=verdict.why_not,
+        held_out_against="labels" if schedule.labels else "class probabilities of the float parent",
+        held_out_images=len(held_out), seconds=fitted.seconds, step_seconds=fitted.step_seconds,
+        judge_seconds=fitted.judge_seconds, steps_per_epoch=math.ceil(len(kept) / schedule.batch),
+        history=fitted.history, machine=connect("host").describe(),
+    )  # fmt: skip
+    there.finish(result)
+    there.candidate.unlink(missing_ok=True)
     return result
 
 
@@ -233,12 +233,12 @@ def _beliefs(teacher: tf_keras.Model, judged_on: Decoded, weights: Sequence[floa
 
 
 def _start(
-    model: tf_keras.Model, run: Run, how: Settings, kept: Sequence[Sample], file: Path, say: Say
+    model: tf_keras.Model, run: Run, how: Settings, kept: Sequence[Sample], there: Training, say: Say
 ) -> Ranges:  # fmt: skip
     """The calibrated ranges that training starts from: measured now, or those of the training that is resumed."""
-    if file.is_file():
-        return ranges_from_json(read_json(file)["ranges"])
+    if (begun := there.start()) is not None:
+        return begun.ranges
     samples = samples_for(run, how.calibration.folder, say) if how.calibration.folder else kept
-    ranges, recipe = calibrate(model, run, candidates_of(model, run, samples, say), how.calibration, say)
-    write_json(file, {"ranges": ranges_to_json(ranges), "calibration": recipe})
+    ranges, calibrated = calibrate(model, run, candidates_of(model, run, samples, say), how.calibration, say)
+    there.write_start(Start(ranges, calibrated))
     return ranges

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from pipeline.core.errors import RunError, TrainingDiverged
-from pipeline.core.files import write_atomically
+from pipeline.core.training import Scored, Training
 
 
 class Progress:
@@ -41,8 +40,8 @@ class Progress:
             loss_sum=self.loss_sum, loss_steps=self.loss_steps, seconds=self._seconds_before,
         )  # fmt: skip
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder / "resume"), max_to_keep=1)
-        self._history_file = folder / "history.jsonl"
-        self.history: list[dict[str, Any]] = []
+        self._training = Training(folder)
+        self.history: list[Scored] = []
 
     @property
     def step(self) -> int:
@@ -57,7 +56,7 @@ class Progress:
     @property
     def scored(self) -> bool:
         """Whether the step that was done last is in the history."""
-        return any(entry["step"] == self.step for entry in self.history)
+        return any(one.step == self.step for one in self.history)
 
     def restore(self) -> bool:
         """Takes up what was saved last; False where nothing was. Raises RunError where it cannot be read."""
@@ -76,7 +75,7 @@ class Progress:
                 f"checkpoint {last} cannot be read ({str(error).splitlines()[0]}): delete"
                 f" {Path(last).parent} to start this training again."
             ) from None
-        self.history = [entry for entry in _read_history(self._history_file) if entry["step"] <= self.step]
+        self.history = [one for one in self._training.history() if one.step <= self.step]
         if self.scored:  # saved before the sums were set back
             self._forget_losses()
         return True
@@ -117,9 +116,8 @@ class Progress:
         """Adds a scoring of the last step to the history and saves; returns the mean loss since the one before."""
         steps = int(self.loss_steps)
         loss = float(self.loss_sum) / steps if steps else None
-        entry = {"step": self.step, "loss": loss, "miou_percent": percent, "seconds": self.seconds}
-        self.history.append(entry)
-        write_atomically(self._history_file, "".join(json.dumps(e) + "\n" for e in self.history).encode())
+        self.history.append(Scored(self.step, loss, percent, self.seconds))
+        self._training.write_history(self.history)
         self._forget_losses()
         self.save()
         return loss
@@ -127,10 +125,3 @@ class Progress:
     def _forget_losses(self) -> None:
         self.loss_sum.assign(0.0)
         self.loss_steps.assign(0)
-
-
-def _read_history(file: Path) -> list[dict[str, Any]]:
-    try:
-        return [json.loads(line) for line in file.read_text().splitlines()]
-    except (OSError, ValueError):
-        return []  # the scores on the way are lost, the training is not

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import threading
-import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,10 +14,10 @@ import tf_keras
 import models
 from pipeline.core.dataset import Dataset, TrainingDefaults
 from pipeline.core.errors import BadSpec, RunError
-from pipeline.core.files import write_atomically
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.run import Run
 from pipeline.core.say import Say
+from pipeline.core.training import FloatResult, plain
 from pipeline.data import dataset_of, source_of
 from pipeline.data.census import check_labels, count_pixels
 from pipeline.data.decoded import Decoded
@@ -29,8 +25,6 @@ from pipeline.measure.score import Infer, mask_of, score_masks
 from pipeline.train.feed import Augmentation, class_weights, frequencies_of
 from pipeline.train.fit import Judge, Lesson, Schedule, fit
 from pipeline.weights import checkpoint
-
-BEST = "best.weights.h5"
 
 
 def keras_logits(model: tf_keras.Model) -> Callable[[np.ndarray], np.ndarray]:
@@ -87,10 +81,9 @@ def float_training(run: Run, steps: int | None, batch: int, encoder_weights: str
     One that was begun goes on as it was begun, unless ``steps`` says otherwise. Raises RunError where the parent that
     is there had another number of steps than ``steps``.
     """
-    file = run.float_dir / "settings.json"
-    before = read_json(file) if file.is_file() else {}
+    before = run.float_training.settings() or {}
     schedule = before.get("schedule")
-    if (run.float_dir / "result.json").is_file():
+    if run.float_training.trained:
         had = schedule["steps"] if isinstance(schedule, dict) and "steps" in schedule else None
         if steps is not None and steps != had:
             what = "was given with --parent" if had is None else f"was trained for {had} steps"
@@ -100,72 +93,9 @@ def float_training(run: Run, steps: int | None, batch: int, encoder_weights: str
             )
         return None
     if steps is None and isinstance(schedule, dict):
-        with contextlib.suppress(TypeError):  # of another version: settle says so
+        with contextlib.suppress(TypeError):  # of another version: finished says so
             return FloatTraining(Schedule(**schedule), before.get("encoder_weights"))
     return FloatTraining(float_schedule(run, steps, batch, None), encoder_weights)
-
-
-def plain(noun: Any) -> dict[str, Any]:
-    """A dataclass as JSON gives it back, so that settings can be compared with those on disk."""
-    return dict(json.loads(json.dumps(dataclasses.asdict(noun))))
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"{file} is broken ({error}): restore it, or pass --force to train again.") from None
-
-
-def settle(folder: Path, settings: dict[str, Any], force: bool) -> dict[str, Any] | None:
-    """Writes what a training is to be; returns its result when that very training is finished.
-
-    Raises RunError when another one was begun there; ``force`` sets that one aside under another name.
-    """
-    result = finished(folder, settings, force)
-    if result is None:
-        begin(folder, settings, force)
-    return result
-
-
-def finished(folder: Path, settings: dict[str, Any], force: bool) -> dict[str, Any] | None:
-    """The result of that very training where it is finished; raises RunError when another one was begun there."""
-    file = folder / "settings.json"
-    if force or not file.is_file():
-        return None
-    if changed := changes(read_json(file), settings):
-        raise RunError(
-            f"{folder} was trained with other settings, listed below: pass --force to train again (the old training is"
-            " set aside), or --run with a new directory.", changed,
-        )  # fmt: skip
-    return read_json(folder / "result.json") if (folder / "result.json").is_file() else None
-
-
-def begin(folder: Path, settings: dict[str, Any], force: bool) -> None:
-    """Writes what a training is to be; ``force`` sets another one aside."""
-    file = folder / "settings.json"
-    if file.is_file() and not force:
-        return
-    if folder.is_dir():
-        retired = folder.with_name(f"{folder.name}.replaced-{time.strftime('%Y%m%d-%H%M%S')}")
-        folder.rename(retired)
-    write_json(file, settings)
-
-
-def changes(before: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:
-    """'schedule.steps: 4000, now 100' for each setting of ``now`` that is another one than before."""
-    found = []
-    for key, value in now.items():
-        was = before.get(key)
-        if isinstance(was, dict) and isinstance(value, dict):
-            found += changes(was, value, f"{above}{key}.")
-        elif was != value:
-            found.append(f"{above}{key}: {was}, now {value}")
-    return found
-
-
-def write_json(file: Path, data: dict[str, Any]) -> None:
-    write_atomically(file, (json.dumps(data, indent=2) + "\n").encode())
 
 
 def pixels_to_learn(dataset: Dataset, training: Decoded, validation: Decoded, say: Say) -> np.ndarray:
@@ -186,22 +116,22 @@ def pixels_to_learn(dataset: Dataset, training: Decoded, validation: Decoded, sa
 def train(
     run: Run, schedule: Schedule, augmentation: Augmentation, say: Say, *, encoder_weights: str | None = None,
     force: bool = False,
-) -> dict[str, Any]:  # fmt: skip
+) -> FloatResult:  # fmt: skip
     """Trains the run's float network, or reuses or resumes the training that is there; returns its result."""
-    folder = run.float_dir
+    there = run.float_training
     settings = {
         "schedule": plain(schedule), "augmentation": plain(augmentation),
         "encoder_weights": encoder_weights,
     }  # fmt: skip
-    result = finished(folder, settings, force)
-    if result is not None:
-        say(f"float network: trained already, val mIoU {result['best_val_miou_percent']:.2f} % ({folder}): reused")
+    if there.finished(settings, force):
+        result = there.float_result()
+        say(f"float network: trained already, val mIoU {result.best_val_miou_percent:.2f} % ({there.folder}): reused")
         return result
     dataset = dataset_of(run)
     training, validation = Decoded(dataset.splits["train"]), Decoded(dataset.splits["val"])
     spec = run.config.model
     pixels = pixels_to_learn(dataset, training, validation, say)
-    begin(folder, settings, force)
+    there.begin(settings, force)
     family = models.network(spec.network)
     tf_keras.utils.set_random_seed(run.config.seed)
     model = models.build(spec)
@@ -217,10 +147,10 @@ def train(
         keep=lambda path: checkpoint.write(model, path, class_weights=weights.tolist()),
     )
     lesson = Lesson(training, weights, augmentation)
-    fitted = fit(model, family.auxiliary, spec.resize, lesson, schedule, judge, folder, run.config.seed, say)
-    result = {
-        "best_val_miou_percent": fitted.best_percent, "last_val_miou_percent": fitted.last_percent,
-        "seconds": fitted.seconds, "step_seconds": fitted.step_seconds, "history": list(fitted.history),
-    }  # fmt: skip
-    write_json(folder / "result.json", result)
+    fitted = fit(model, family.auxiliary, spec.resize, lesson, schedule, judge, there.folder, run.config.seed, say)
+    assert fitted.best_percent is not None  # the judge scores whenever it is asked
+    result = FloatResult(
+        fitted.best_percent, fitted.last_percent, fitted.seconds, fitted.step_seconds, tuple(fitted.history)
+    )
+    there.finish(result)
     return result

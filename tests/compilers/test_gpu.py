@@ -196,19 +196,17 @@ def balanced(name):
 @pytest.fixture(scope="session")
 def small_files(tmp_path_factory):
     """(network, output) → a float16 file of a small random network; made when asked for."""
-    from pipeline.quantize.fold import fold
-    from pipeline.quantize.to_tflite import tflite_bytes
+    from pipeline.quantize.to_tflite import to_tflite
 
     home, networks = tmp_path_factory.mktemp("gpu"), {}
 
     class Files(dict):
         def __missing__(self, key):
             name, output = key
-            lanes = target("gpu").argmax_lanes
             if name not in networks:
                 networks[name] = balanced(name)
             self[key] = home / f"{name}-{output}.tflite"
-            self[key].write_bytes(tflite_bytes(fold(networks[name], None, output, lanes=lanes), "float16"))
+            self[key].write_bytes(to_tflite(networks[name], None, target("gpu").file_spec(output)))
             return self[key]
 
     return Files()

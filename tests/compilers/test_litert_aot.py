@@ -30,6 +30,7 @@ from tests.compilers.test_edgetpu import two_ops
 from tests.conftest import small_size
 from tests.support.int8_networks import int8_network
 from tests.support.npu_ops import more_cases
+from tests.support.recipes import recipe
 from tests.support.single_ops import cases, model
 
 VENDORS = {
@@ -243,7 +244,7 @@ def test_a_failure_says_what_the_tool_said_and_leaves_nothing(artifact, vendor, 
 def test_a_compiled_file_is_not_the_artifact_converted_last(tmp_path):
     folder = tmp_path / "artifacts" / "qualcomm"
     folder.mkdir(parents=True)
-    made = artifacts.write(folder / "net.tflite", model(cases()[0]), {"target": "qualcomm"})
+    made = artifacts.write(folder / "net.tflite", model(cases()[0]), recipe("qualcomm"))
     for place, name in enumerate(("net_SM8650_qualcomm.tflite", "net_vela.tflite", "net_edgetpu.tflite")):
         (folder / name).write_bytes(b"x")
         os.utime(folder / name, (4e9 + place, 4e9 + place))

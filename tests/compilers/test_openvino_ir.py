@@ -26,6 +26,7 @@ from tests.compilers.test_litert_aot import smooth_image
 from tests.conftest import small_size
 from tests.support.int8_networks import int8_network
 from tests.support.npu_ops import more_cases
+from tests.support.recipes import recipe
 from tests.support.single_ops import cases, model
 
 IR = target("openvino-ir")
@@ -33,7 +34,7 @@ needs_openvino = pytest.mark.skipif(installed("openvino") is None, reason=f"no O
 
 
 def written(tmp_path, data):
-    return artifacts.write(tmp_path / "net.tflite", data, {"target": "openvino-ir", "method": "ptq"})
+    return artifacts.write(tmp_path / "net.tflite", data, recipe("openvino-ir"))
 
 
 def test_without_openvino_it_is_said_what_to_install(tmp_path, monkeypatch):
@@ -151,7 +152,7 @@ def test_our_networks_compute_nearly_what_litert_does(network, output, tmp_path)
 def test_the_recipe_travels_in_openvino_s_file_and_a_broken_one_is_a_sentence(tmp_path):
     artifact = written(tmp_path, int8_network("fcn8", (72, 104), "logits"))
     made = IR.compile(artifact.path).path
-    assert json.dumps(artifact.recipe)[1:20] in made.read_text().replace("&quot;", '"')
+    assert artifact.recipe.dumps()[1:20] in made.read_text().replace("&quot;", '"')
     made.write_text(made.read_text()[:5000])
     with pytest.raises(ArtifactError, match=r"OpenVINO does not run .*net_openvino\.xml \("):
         connect("host-openvino").open(made, How())

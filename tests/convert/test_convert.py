@@ -7,18 +7,20 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 import models
-from pipeline.convert.convert import FLOAT
 from pipeline.core.errors import ArtifactError, ContractViolation
+from pipeline.core.file_spec import FLOAT32, FileSpec
 from pipeline.core.ranges import Range
+from pipeline.core.target import FLOAT
 from pipeline.measure.inspect import inspect
 from pipeline.quantize import network as quantize
 from pipeline.quantize import plan as planning
 from pipeline.quantize.fold import INPUT_RANGE, fold
-from pipeline.quantize.to_tflite import tflite_bytes
+from pipeline.quantize.to_tflite import to_tflite
 from pipeline.targets import target, targets
 from pipeline.tflite.read import read, with_recipe
 from pipeline.tflite.verify import verify
 from tests.conftest import noise_images, ranges_of, still
+from tests.support.recipes import recipe
 from tests.support.single_ops import RELU, transposed
 from tests.support.single_ops import model as single_op
 
@@ -47,7 +49,7 @@ def test_folding_keeps_the_function(name, batch_norm):
 def test_the_float_file_agrees_with_keras(name):
     model = still(name)
     image = noise_images(model)[:1]
-    got, _ = run(tflite_bytes(fold(model), "float32"), image)
+    got, _ = run(to_tflite(model, None, FLOAT32), image)
     expected = model(image).numpy()
     assert np.abs(got - expected).max() < 1e-4 * max(1, np.abs(expected).max())
 
@@ -56,7 +58,7 @@ def test_the_float_file_agrees_with_keras(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_int8_file_keeps_its_contract_and_its_function(name, batch_norm, tmp_path):
     model, ranges = still(name, batch_norm=batch_norm), ranges_of(name, batch_norm=batch_norm)
-    data = tflite_bytes(fold(model, ranges), "int8", "int8")
+    data = to_tflite(model, ranges, FileSpec(io="int8"))
     graph = read(data)
     for each in ("cpu", "nnapi", "edgetpu"):
         verify(graph, target(each), [INPUT_RANGE, *ranges.values()])
@@ -103,8 +105,7 @@ def test_every_target_has_a_case():
 @pytest.mark.parametrize(("name", "output", "io"), CASES)
 def test_every_output(name, output, io):
     model, ranges, chosen = still("fcn8"), ranges_of("fcn8"), target(name)
-    folded = fold(model, ranges if chosen.weights == "int8" else None, output)
-    data = tflite_bytes(folded, chosen.weights, io)
+    data = to_tflite(model, ranges, FileSpec(output, io=io, weights=chosen.weights))
     graph = read(data)
     verify(graph, chosen, [INPUT_RANGE, *ranges.values()])
     source, result = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
@@ -135,12 +136,12 @@ def test_an_op_newer_than_the_edge_tpus_compiler_is_refused_and_a_half_pixel_res
     with pytest.raises(ContractViolation, match="TRANSPOSE_CONV.*version 4.* at most"):
         verify(graph, target("edgetpu"), [])
     model, ranges = still("fcn8", resize="half_pixel"), ranges_of("fcn8", resize="half_pixel")
-    verify(read(tflite_bytes(fold(model, ranges), "int8", "int8")), target("edgetpu"), [INPUT_RANGE, *ranges.values()])
+    verify(read(to_tflite(model, ranges, FileSpec(io="int8"))), target("edgetpu"), [INPUT_RANGE, *ranges.values()])
 
 
 def test_a_range_by_accident_is_found():
     model, ranges = still("fcn8"), ranges_of("fcn8")
-    graph = read(tflite_bytes(fold(model, ranges), "int8", "int8"))
+    graph = read(to_tflite(model, ranges, FileSpec(io="int8")))
     others = {**ranges, "fuse16": Range(-1.0, 777.0)}
     with pytest.raises(ContractViolation, match=r"ADD.*no calibrated range"):
         verify(graph, target("cpu"), [INPUT_RANGE, *others.values()])
@@ -150,7 +151,7 @@ def test_a_layer_left_without_a_range_is_found():
     model, ranges = still("fcn8"), ranges_of("fcn8")
     kept = {name: r for name, r in ranges.items() if name != "block2_conv1_relu"}
     with pytest.raises(ContractViolation, match="CONV_2D .*block2_conv1_relu.* is a float op"):
-        verify(read(tflite_bytes(fold(model, kept), "int8", "int8")), target("cpu"), [INPUT_RANGE, *kept.values()])
+        verify(read(to_tflite(model, kept, FileSpec(io="int8"))), target("cpu"), [INPUT_RANGE, *kept.values()])
 
 
 def keras_file(build, batch=1):
@@ -190,17 +191,17 @@ def test_each_leftover_is_named():
 
 def test_the_recipe_travels_inside_and_changes_nothing_else():
     model = still("fcn8")
-    data = tflite_bytes(fold(model), "float32")
-    marked = with_recipe(with_recipe(data, {"a": 1}), {"b": [2]})
+    data = to_tflite(model, None, FLOAT32)
+    marked = with_recipe(with_recipe(data, recipe("edgetpu")), recipe())
     before, after = read(data), read(marked)
-    assert before.recipe() is None and after.recipe() == {"b": [2]}
+    assert before.recipe() is None and after.recipe() == recipe()
     assert (after.ops, after.inputs, after.outputs) == (before.ops, before.inputs, before.outputs)
     image = noise_images(model)[:1]
     assert np.array_equal(run(data, image)[0], run(marked, image)[0])
 
 
 def test_a_broken_file_is_an_error_and_never_a_crash():
-    data = tflite_bytes(fold(still("fcn8")), "float32")
+    data = to_tflite(still("fcn8"), None, FLOAT32)
     for size in (0, 4, 8, 9, 100, 1000, len(data) // 3, len(data) // 2):
         with pytest.raises(ArtifactError, match="x.tflite"):
             read(data[:size], "x.tflite")

@@ -6,10 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.convert.convert import MASKS, convert
+from pipeline.convert.convert import convert
 from pipeline.convert.parent import Parent
 from pipeline.core import run as runs
 from pipeline.core.errors import BadSpec, RunError, UnknownName
+from pipeline.core.file_spec import MASKS, FileSpec
 from pipeline.core.ranges import Range
 from pipeline.core.spec import ModelSpec
 from pipeline.data import open_dataset
@@ -66,16 +67,15 @@ class Made:
         self.run.float_dir.mkdir()
         weights = self.run.float_dir / "best.weights.h5"
         weights.write_bytes(b"weights")
-        self.parent = Parent("ptq", weights, {"logits": LOGITS}, {})
-        self.graphs = {output: {("int8", "int8", 1): network(resize, output)} for output in ("logits", "mask")}
+        graphs = {FileSpec(output, io="int8"): network(resize, output) for output in ("logits", "mask")}
+        self.parent = Parent("ptq", weights, {"logits": LOGITS}, graphs=graphs)
 
     def convert(self, chosen, output="logits", **options):
         """(the artifact, what was said)."""
         said = []
         made = convert(
-            self.run, chosen, said.append, output=output, io="int8", parent=self.parent, graphs=self.graphs[output],
-            **options,
-        )  # fmt: skip
+            self.run, chosen, said.append, chosen.file_spec(output, io="int8"), source=self.parent, **options
+        )
         return made, " ".join(said)
 
 
@@ -96,7 +96,7 @@ def half_pixel(tmp_path, monkeypatch):
 def test_a_file_of_another_feature_level_is_another_file(aligned):
     nnapi = target("nnapi")
     first, _ = aligned.convert(nnapi.at_level(29))
-    assert first.recipe["level"] == 29 and read(first.path.read_bytes()).recipe()["level"] == 29
+    assert first.recipe.level == 29 and read(first.path.read_bytes()).recipe().level == 29
     again, said = aligned.convert(nnapi.at_level(29))
     assert "reused" in said and again.sha256 == first.sha256
     with pytest.raises(RunError, match="exists with another level: pass --force"):
@@ -104,7 +104,7 @@ def test_a_file_of_another_feature_level_is_another_file(aligned):
     with pytest.raises(RunError, match="another level"):
         aligned.convert(nnapi)  # the default level is one that was not asked for by number
     other, said = aligned.convert(nnapi.at_level(30), force=True)
-    assert other.path == first.path and other.recipe["level"] == 30 and "reused" not in said
+    assert other.path == first.path and other.recipe.level == 30 and "reused" not in said
     beside = json.loads(other.path.with_suffix(".json").read_text())
     assert beside["recipe"]["level"] == 30
 
@@ -113,14 +113,14 @@ def test_a_chain_is_measured_and_in_the_recipe(half_pixel):
     plain = target("ethos-u55")
     exact, said = half_pixel.convert(plain)
     files = [exact.path.read_bytes()]
-    assert exact.recipe["approximated"] is None and "mIoU" not in said
-    assert [one["rewrite"] for one in exact.recipe["rewritten"]] == ["products"]
+    assert exact.recipe.approximated is None and "mIoU" not in said
+    assert [one.rewrite for one in exact.recipe.rewritten] == ["products"]
     asked = plain.approximated(["resize-chain"])
     with pytest.raises(RunError, match="exists with another rewrites"):
         half_pixel.convert(asked)
     made, said = half_pixel.convert(asked, force=True)
-    assert [one["rewrite"] for one in made.recipe["rewritten"]] == ["resize-chain"]
-    effect = made.recipe["approximated"]
+    assert [one.rewrite for one in made.recipe.rewritten] == ["resize-chain"]
+    effect = dataclasses.asdict(made.recipe.approximated)
     assert effect["images"] == 3 and effect["split"] == "val" and f"{effect['agreement_percent']:.2f} %" in said
     # Independent: the two files themselves, on the same images.
     masks, labels = [], []
@@ -140,7 +140,7 @@ def test_a_chain_is_measured_and_in_the_recipe(half_pixel):
         assert effect[key] == pytest.approx(np.mean(ious))
     assert effect["drop_points"] == pytest.approx(effect["exact_miou_percent"] - effect["miou_percent"])
     again, said = half_pixel.convert(asked)
-    assert "reused" in said and again.recipe["approximated"] == effect
+    assert "reused" in said and dataclasses.asdict(again.recipe.approximated) == effect
 
 
 def test_a_network_that_aligns_corners_has_no_chain(aligned):
@@ -178,7 +178,7 @@ def test_a_mask_that_the_cpu_makes_is_said_and_so_is_what_can_be_had_in_its_plac
 def test_the_mask_of_logits_is_the_argmax_that_the_recipe_says(aligned):
     logits, _ = aligned.convert(target("edgetpu"))
     mask, _ = aligned.convert(target("edgetpu"), "mask")
-    assert logits.recipe["mask"] == MASKS["logits"] != mask.recipe["mask"] == MASKS["mask"]
+    assert logits.recipe.to_json()["mask"] == MASKS["logits"] != mask.recipe.to_json()["mask"] == MASKS["mask"]
     image = np.ascontiguousarray(open_dataset("synthetic").splits["val"][0].image()[:HEIGHT, :WIDTH])
     masks = []
     for one in (logits, mask):

@@ -8,19 +8,20 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 import models
-from pipeline.convert.convert import FLOAT, convert, float_reference, output_and_stride
+from pipeline.convert.convert import convert, float_reference, spec_for
 from pipeline.convert.parent import choose_parent
-from pipeline.core.artifact import output_of
 from pipeline.core.calibration import Calibration, Quantization
 from pipeline.core.errors import ArtifactError, BadSpec
+from pipeline.core.file_spec import FileSpec
 from pipeline.core.mask import Grid
 from pipeline.core.run import create
 from pipeline.core.spec import ModelSpec
-from pipeline.data.synthetic import CLASSES, COLOURS
+from pipeline.core.target import FLOAT
+from pipeline.data import open_dataset
 from pipeline.heads.exact import exact_mask
 from pipeline.measure.score import mask_of, runner_infer
 from pipeline.quantize.fold import fold
-from pipeline.quantize.to_tflite import tflite_bytes
+from pipeline.quantize.to_tflite import to_tflite
 from pipeline.targets import target
 from pipeline.tflite.artifact import open_artifact
 from pipeline.weights import checkpoint
@@ -51,7 +52,7 @@ def test_small_logits_expanded_are_the_networks_own(name, resize):
         )
 
     other = "half_pixel" if resize == "align_corners" else "align_corners"
-    few, more = (fold(model, stride=stride)(image).numpy() for stride in (8, 4))
+    few, more = (fold(model, spec=FileSpec(stride=stride))(image).numpy() for stride in (8, 4))
     for logits, stride in ((few, 8), (more, 4)):
         assert logits.shape[1:3] == (-(-height // stride), -(-width // stride))
     assert right_percent(few, resize) > max(99.9, right_percent(few, other))
@@ -75,21 +76,22 @@ def test_a_network_that_resizes_nothing_has_no_other_stride():
 
     flat = tf_keras.Model(model.input, model.layers[-1].input, name="flat")
     with pytest.raises(BadSpec, match="--output-stride 8: flat does not end in a resize"):
-        fold(flat, stride=8)
+        fold(flat, spec=FileSpec(stride=8))
     coarse = model.layers[-1].input
     resized = models.blocks.BilinearResize(72, 104, name="logits_resize")
     finer = tf_keras.Model(
         model.input, resized(models.blocks.BilinearResize(36, 52, name="half")(coarse)), name="finer"
     )
     with pytest.raises(BadSpec, match="the logits of finer are 36x52 .* choose one of 1, 2"):
-        fold(finer, stride=4)
+        fold(finer, spec=FileSpec(stride=4))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run whose float network was never trained."""
     spec = ModelSpec("fcn8", 72, 104, 9, alpha=0.125)
-    made = create(tmp_path_factory.mktemp("strides") / "run", spec, "synthetic", CLASSES, COLOURS, 0)
+    home, dataset = tmp_path_factory.mktemp("strides") / "run", open_dataset("synthetic")
+    made = create(home, spec, "synthetic", dataset.classes, dataset.colours, 0)
     made.float_dir.mkdir(parents=True)
     checkpoint.write(models.build(spec), made.float_dir / "best.weights.h5")
     (made.float_dir / "result.json").write_text("{}")
@@ -110,21 +112,16 @@ ASKED = Quantization("ptq", Calibration(images=2))
 def test_what_ships_with_small_logits(run, tmp_path):
     said = []
     parent = choose_parent(run, target("cpu"), ASKED, said.append)
-    whole = convert(run, target("cpu"), said.append, parent=parent)
-    assert "output_stride" not in whole.recipe and output_of(whole.recipe) == ("logits", 1)
+    whole = convert(run, target("cpu"), said.append, source=parent)
+    assert "output_stride" not in whole.recipe.to_json() and whole.recipe.file == FileSpec()
     assert not list(whole.path.parent.glob("*.h"))
-    small = convert(run, target("cpu"), said.append, stride=8, parent=parent)
-    assert (
-        small.path.name == "fcn8-ptq-logits-stride8-uint8.tflite" and "segquant_mask.c" in small.recipe["postprocess"]
-    )
-    assert open_artifact(small.path).recipe["output_stride"] == 8
-    assert {k: v for k, v in small.recipe.items() if k not in ("output_stride", "postprocess", "rewritten")} == {
-        k: v
-        for k, v in whole.recipe.items()
-        if k != "rewritten"  # there the tensor has another name
-    }
+    small = convert(run, target("cpu"), said.append, FileSpec(stride=8), source=parent)
+    assert small.path.name == "fcn8-ptq-logits-stride8-uint8.tflite"
+    assert "segquant_mask.c" in small.recipe.to_json()["postprocess"]
+    assert open_artifact(small.path).recipe.file.stride == small.recipe.to_json()["output_stride"] == 8
+    assert whole.recipe.differences(small.recipe) == ["output_stride", "postprocess"]
     (small.path.parent / "segquant_mask.c").unlink()
-    again = convert(run, target("cpu"), said.append, stride=8, parent=parent)
+    again = convert(run, target("cpu"), said.append, FileSpec(stride=8), source=parent)
     assert "reused" in said[-1] and again.sha256 == small.sha256
 
     image = np.rint(noise_images(still("fcn8"))[:1] * 255).astype(np.uint8)
@@ -164,7 +161,8 @@ int main(void) {{
 def test_a_mask_on_cpu_is_made_of_small_logits_unless_asked_otherwise(run):
     def chosen(name, output, stride=None, io=None):
         said = []
-        return *output_and_stride(run, target(name), output, stride, io, said.append), bool(said)
+        spec = spec_for(run, target(name), output, stride, io, said.append)
+        return spec.output, spec.stride, bool(said)
 
     assert chosen("cpu", "mask") == ("logits", 8, True)
     assert chosen("cpu", "mask", 1) == ("mask", 1, False)
@@ -176,11 +174,11 @@ def test_a_mask_on_cpu_is_made_of_small_logits_unless_asked_otherwise(run):
 
 
 def test_the_float_parent_of_small_logits_has_small_logits_too(run):
-    parent = float_reference(run, "logits", 8, lambda _: None)
-    assert parent.recipe["target"] == FLOAT.name and output_of(parent.recipe) == ("logits", 8)
-    assert parent.recipe["postprocess"] is None and not list(parent.path.parent.glob("*.c"))
-    mask = convert(run, FLOAT, lambda _: None, output="mask", stride=4)
-    assert "segquant_expand" in mask.recipe["postprocess"]
+    parent = float_reference(run, FileSpec(stride=8), lambda _: None)
+    assert parent.recipe.target == FLOAT.name and parent.recipe.file == FLOAT.file_spec("logits", 8)
+    assert parent.recipe.to_json()["postprocess"] is None and not list(parent.path.parent.glob("*.c"))
+    mask = convert(run, FLOAT, lambda _: None, FLOAT.file_spec("mask", 4))
+    assert "segquant_expand" in mask.recipe.file.postprocess
     assert "segquant_expand(output, SEGQUANT_OUTPUT_HEIGHT" in mask.path.with_suffix(".h").read_text()
 
 
@@ -204,7 +202,6 @@ def test_the_trained_network_on_real_images(real_data, tmp_path):
     """Logits of the trained CamVid network, as int8 at stride 8: C, NumPy and the definition agree on every pixel."""
     from calib.ranges import measure
     from pipeline.core.preprocessing import Preprocessing
-    from pipeline.data import open_dataset
     from pipeline.heads.native import NativeMask, compiler
     from pipeline.quantize.plan import plan
     from tests.heads.test_mask import dense
@@ -215,7 +212,7 @@ def test_the_trained_network_on_real_images(real_data, tmp_path):
     planned = plan(model)
     images = [preprocessing.tensor(sample.image(), "float32") for sample in splits["train"][:4]]
     ranges = planned.share(measure(model, planned.points, lambda: iter(images)))
-    interpreter = Interpreter(model_content=tflite_bytes(fold(model, ranges, stride=8), "int8", "uint8"))
+    interpreter = Interpreter(model_content=to_tflite(model, ranges, FileSpec(stride=8)))
     interpreter.allocate_tensors()
     native = NativeMask(tmp_path) if compiler() else None
     boundary = 0.0

@@ -12,6 +12,7 @@ from pipeline.core.registry import find
 from pipeline.core.run import create, latest, new_path, open_run
 from pipeline.core.spec import ModelSpec, parse_size
 from pipeline.tflite import artifact as artifacts
+from tests.support.recipes import recipe
 
 SPEC = ModelSpec("fast-scnn", 192, 256, 2)
 
@@ -120,10 +121,10 @@ def tiny_file():
 
 def test_an_artifact_is_checked_against_its_sha256(tmp_path):
     path = tmp_path / "net.tflite"
-    written = artifacts.write(path, tiny_file(), {"target": "cpu"})
+    written = artifacts.write(path, tiny_file(), recipe("cpu"))
     assert artifacts.open_artifact(path) == written
     beside = json.loads((tmp_path / "net.json").read_text())
-    assert beside["sha256"] == sha256(path) and beside["recipe"] == {"target": "cpu"}
+    assert beside["sha256"] == sha256(path) and beside["recipe"] == recipe("cpu").to_json()
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(ArtifactError, match="sha256 differs"):
         artifacts.open_artifact(path)
@@ -137,7 +138,7 @@ def test_an_artifact_is_checked_against_its_sha256(tmp_path):
 
 def test_a_compiled_twin_is_found_again(tmp_path):
     path = tmp_path / "net.tflite"
-    written = artifacts.write(path, tiny_file(), {"target": "edgetpu"})
+    written = artifacts.write(path, tiny_file(), recipe("edgetpu"))
     twin = tmp_path / "net_edgetpu.tflite"
     twin.write_bytes(b"compiled")
     assert artifacts.with_compiled(written, twin, "by hand").compiled == twin
@@ -150,12 +151,12 @@ def test_without_a_name_it_is_the_target_named_last_else_cpu_and_said(tmp_path):
     run = create(tmp_path / "run", SPEC, "synthetic", "ab", [(0, 0, 0)] * 2, 0)
     data = model(cases()[0])
     for i, target in enumerate(("cpu", "edgetpu", "float32", "web")):
-        made = artifacts.write(run.artifacts(target) / "x.tflite", data, {"target": target})
+        made = artifacts.write(run.artifacts(target) / "x.tflite", data, recipe(target))
         os.utime(made.path, ns=(10**18 + i, 10**18 + i))
     said = []
 
     def chosen(target=None):
-        return newest_artifact(run, target, said.append).recipe["target"]
+        return newest_artifact(run, target, said.append).recipe.target
 
     assert (
         chosen() == "cpu"

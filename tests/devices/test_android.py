@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.core.device import How, Settings
 from pipeline.core.errors import ArtifactError, DeviceError
+from pipeline.core.file_spec import FileSpec
 from pipeline.devices import android, connect
 from pipeline.drivers import adb, benchmark_model
 from pipeline.targets import targets
@@ -48,13 +49,12 @@ def noise(count):
 
 def test_a_network_runs_there_as_it_runs_here(attached, tmp_path):
     """Every bit of an int8 Fast-SCNN's logits, and timings of the newest and of an old build."""
-    from pipeline.quantize.fold import fold
-    from pipeline.quantize.to_tflite import tflite_bytes
+    from pipeline.quantize.to_tflite import to_tflite
     from tests.conftest import noise_images, ranges_of, still
 
     network = still("fast-scnn")
     file = tmp_path / "net $(touch pwned).tflite"
-    file.write_bytes(tflite_bytes(fold(network, ranges_of("fast-scnn")), "int8", "uint8"))
+    file.write_bytes(to_tflite(network, ranges_of("fast-scnn"), FileSpec()))
     images = [np.rint(image * 255).astype(np.uint8)[None] for image in noise_images(network, 5)]
     host = connect("host").open(file, How())
     expected = [host.infer(image) for image in images]

@@ -8,19 +8,19 @@ from ai_edge_litert.interpreter import Interpreter
 
 from pipeline.core.device import Block
 from pipeline.core.errors import ArtifactError, BadSpec, UnknownName
+from pipeline.core.file_spec import FLOAT32
 from pipeline.core.measurement import Ratio
 from pipeline.devices import connect, device, devices
 from pipeline.devices.host import HostRunner
 from pipeline.measure.timing import Protocol, measure, ratio_of
-from pipeline.quantize.fold import fold
-from pipeline.quantize.to_tflite import tflite_bytes
+from pipeline.quantize.to_tflite import to_tflite
 from tests.conftest import noise_images, scrambled
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("host") / "net with space.tflite"
-    path.write_bytes(tflite_bytes(fold(scrambled("fcn8")), "float32"))
+    path.write_bytes(to_tflite(scrambled("fcn8"), None, FLOAT32))
     return path
 
 

@@ -44,12 +44,12 @@ def arm64():
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     """A small int8 Fast-SCNN with drawn weights, images that fill its range, and what it gives on this machine."""
-    from pipeline.quantize.fold import fold
-    from pipeline.quantize.to_tflite import tflite_bytes
+    from pipeline.core.file_spec import FileSpec
+    from pipeline.quantize.to_tflite import to_tflite
 
     home = tmp_path_factory.mktemp("network")
     model = still("fast-scnn")
-    (home / "net.tflite").write_bytes(tflite_bytes(fold(model, ranges_of("fast-scnn")), "int8", "uint8"))
+    (home / "net.tflite").write_bytes(to_tflite(model, ranges_of("fast-scnn"), FileSpec()))
     noise = np.random.default_rng(3).integers(0, 256, (1, *model.input_shape[1:3], 3))
     images = np.concatenate([np.rint(noise_images(model) * 255), noise]).astype(np.uint8)
     np.save(home / "images.npy", images)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import models
+from pipeline.core.file_spec import FileSpec
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.measure.agree import compare, tallies_of
-from pipeline.quantize.fold import fold
 from pipeline.quantize.plan import rounded_at
-from pipeline.quantize.to_tflite import tflite_bytes
+from pipeline.quantize.to_tflite import to_tflite
 from pipeline.rewrites.apply import rewrite
 from pipeline.targets import targets
 from tests.conftest import noise_images, ranges_of, scrambled, still
@@ -27,7 +27,7 @@ from tests.conftest import noise_images, ranges_of, scrambled, still
 )
 def test_the_layer_that_differs_is_found_and_those_before_it_are_not(name, changed, layer, per_tensor):
     model, ranges = scrambled(name), ranges_of(name)
-    data = tflite_bytes(fold(model, ranges, per_tensor=per_tensor), "int8", "uint8", per_tensor)
+    data = to_tflite(model, ranges, FileSpec(per_tensor=per_tensor))
     images = np.rint(noise_images(model, 1) * 255).astype(np.uint8)
     where = Preprocessing(*model.input_shape[1:3])
     before = compare(model, ranges, per_tensor, data, "x.tflite", where, images)
@@ -50,7 +50,7 @@ MOST_APART = {"mean": 1, "depthwise": 1, "products": 2}
 
 @functools.cache
 def converted(name):
-    return tflite_bytes(fold(still(name), ranges_of(name)), "int8", "uint8")
+    return to_tflite(still(name), ranges_of(name), FileSpec())
 
 
 @functools.cache

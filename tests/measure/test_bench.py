@@ -19,7 +19,9 @@ from pipeline.devices.host import HostRunner
 from pipeline.measure import bench as benching
 from pipeline.measure.bench import alone_on, bench, bench_on, check_gates, path_on, save
 from pipeline.targets import targets
+from pipeline.tflite.artifact import open_artifact
 from tests.conftest import ROOT
+from tests.support.recipes import with_metadata
 from tests.support.single_ops import small_file
 from tests.support.small_run import IMAGES, small_run
 
@@ -217,7 +219,7 @@ def test_what_a_target_says_of_itself_is_asked_of_it_and_not_of_its_name(plan, m
         targets()["cpu"], name="no-cpu", delegate=delegate, compiled_suffix=".tflite", companions=(".crumbs",)
     )
     monkeypatch.setattr("pipeline.measure.bench.targets", lambda: {**targets(), "no-cpu": new})
-    renamed = dataclasses.replace(plan.artifact, recipe={**plan.artifact.recipe, "target": "no-cpu"})
+    renamed = dataclasses.replace(plan.artifact, recipe=dataclasses.replace(plan.artifact.recipe, target="no-cpu"))
     plan.artifact.path.with_suffix(".crumbs").write_bytes(bytes(1000))
     plan.artifact.path.with_suffix(".bin").write_bytes(bytes(100))  # of somebody else
     device = Cautious()
@@ -243,6 +245,13 @@ def test_what_vs_names(plan, tmp_path):
     measured = on_host(dataclasses.replace(plan, against=smaller, images=1))
     (note,) = (note for note in measured.notes if "same work" in note)
     assert "[1, 9, 8, 3], the artifact [1, 161, 193, 3]" in note
+    for number, foreign in enumerate(('{"target": "edgetpu"}', '{"target": 5, "schema": 1}', "[1]", "{", '"x"')):
+        file = tmp_path / f"foreign{number}.tflite"
+        file.write_bytes(with_metadata(small_file(tmp_path).read_bytes(), foreign.encode()))
+        said = []
+        assert to_compare(file, None, said.append).target == "cpu" and "of another program" in said[0]
+        with pytest.raises(ArtifactError, match=f"foreign{number}.tflite.*recipe"):
+            open_artifact(file)
     with pytest.raises(RunError, match="--vs .*none.tflite cannot be read"):
         to_compare(tmp_path / "none.tflite", None, print)
     with pytest.raises(BadSpec, match="--threads 0,2: give numbers"):

@@ -8,11 +8,13 @@ import pytest
 
 import models
 from calib.ranges import measure
-from pipeline.convert.convert import convert, graph_for
+from pipeline.convert.convert import convert
 from pipeline.convert.parent import Parent, load_float
 from pipeline.core.device import How, Settings
 from pipeline.core.errors import BadSpec, CompilerError, RunError
+from pipeline.core.file_spec import FileSpec
 from pipeline.core.mask import Grid
+from pipeline.core.recipe import Checkpoint
 from pipeline.core.target import Compiled
 from pipeline.data import open_dataset
 from pipeline.devices import devices
@@ -22,6 +24,7 @@ from pipeline.measure.bench import save
 from pipeline.measure.heads import bench_heads, ways
 from pipeline.measure.score import score
 from pipeline.quantize.plan import plan
+from pipeline.quantize.quantize import quantize
 from pipeline.targets import target
 from pipeline.weights import checkpoint
 from tests.conftest import scrambled
@@ -50,7 +53,7 @@ def made(tmp_path_factory):
     checkpoint.write(model, best)
     planned = plan(model)
     parent = Parent("ptq", best, planned.share(measure(model, planned.points, lambda: images)))
-    return run, convert(run, target("cpu"), quiet, output="logits", stride=8, parent=parent)
+    return run, convert(run, target("cpu"), quiet, FileSpec(stride=8), source=parent)
 
 
 GRAPHS = {}
@@ -60,12 +63,12 @@ GRAPHS = {}
 def few(monkeypatch):
     """The coarsest and the finest stride alone, each converted once."""
 
-    def graph(run, aim, parent, *what):
-        if what[:3] not in GRAPHS:
-            GRAPHS[what[:3]] = graph_for(run, aim, parent, *what)
-        return GRAPHS[what[:3]]
+    def once(network, ranges, aim, spec):
+        if spec not in GRAPHS:
+            GRAPHS[spec] = quantize(network, ranges, aim, spec)
+        return GRAPHS[spec]
 
-    monkeypatch.setattr("pipeline.measure.heads.graph_for", graph)
+    monkeypatch.setattr("pipeline.measure.heads.quantize", once)
     monkeypatch.setattr("pipeline.measure.heads.STRIDES", (8, 1))
 
 
@@ -87,7 +90,7 @@ def test_every_head_is_scored_by_the_mask_that_it_gives(made, few, tmp_path):
 
     height, width = run.preprocessing.height, run.preprocessing.width
     in_graph = tmp_path / "mask.tflite"
-    in_graph.write_bytes(GRAPHS["mask", 1, "uint8"][0])
+    in_graph.write_bytes(GRAPHS[FileSpec("mask")].data)
     samples = open_dataset(run.config.data).splits["val"]
     with HostRunner(artifact.path, 1) as logits, HostRunner(in_graph, 1) as mask:
         by_definition, by_file = [], []
@@ -117,7 +120,7 @@ def test_a_timed_inference_holds_the_mask_that_is_made_outside(made):
 
 
 def load_size(artifact):
-    return artifact.recipe["model"]["height"], artifact.recipe["model"]["width"]
+    return artifact.recipe.origin.model.height, artifact.recipe.origin.model.width
 
 
 def test_without_a_c_compiler_times_end_with_the_file(made, few, monkeypatch):
@@ -153,8 +156,9 @@ def test_what_cannot_be_compared_is_said(made, few, monkeypatch):
     model.layers[-2].set_weights([w + 1 for w in model.layers[-2].get_weights()])
     other = run.float_dir / "other.weights.h5"
     checkpoint.write(model, other)
-    moved = dataclasses.replace(artifact, recipe={**artifact.recipe, "parent": {
-        **artifact.recipe["parent"], "checkpoint": "float/other.weights.h5"}})  # fmt: skip
+    origin = artifact.recipe.origin
+    origin = dataclasses.replace(origin, parent=Checkpoint("float/other.weights.h5", origin.parent.sha256))
+    moved = dataclasses.replace(artifact, recipe=dataclasses.replace(artifact.recipe, origin=origin))
     with pytest.raises(RunError, match=r"other\.weights\.h5 is not what .* was made from: `convert` again"):
         heads_of((run, moved))
 

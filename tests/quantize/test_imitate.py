@@ -10,12 +10,12 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 import models
 from models.blocks import BilinearResize
+from pipeline.core.file_spec import FileSpec
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.ranges import Range
 from pipeline.measure.agree import compare
 from pipeline.quantize import imitate
-from pipeline.quantize.fold import fold
-from pipeline.quantize.to_tflite import tflite_bytes
+from pipeline.quantize.to_tflite import tflite_bytes, to_tflite
 from pipeline.rewrites.apply import rewrite
 from pipeline.targets import target
 from tests.conftest import noise_images, ranges_of, scrambled
@@ -46,7 +46,7 @@ def on_reference_kernels(layer: tf_keras.layers.Layer, shape: tuple[int, int, in
     """What the int8 op that ``layer`` converts to gives for int8 codes [1, h, w, c]."""
     image = tf_keras.layers.Input(shape, batch_size=1)
     pin = lambda x: tf.quantization.fake_quant_with_min_max_args(x, given.low, given.high)  # noqa: E731
-    data = tflite_bytes(tf_keras.Model(image, pin(layer(pin(image)))), "int8", "int8")
+    data = tflite_bytes(tf_keras.Model(image, pin(layer(pin(image)))), FileSpec(io="int8"))
     run = Interpreter(model_content=data, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
     run.allocate_tensors()
     run.set_tensor(run.get_input_details()[0]["index"], codes)
@@ -89,7 +89,7 @@ VARIANTS = [(name, i % 2 == 0, i % 2 == 0) for i, name in enumerate(sorted(model
 )
 def test_every_layer_is_the_files_bit_by_bit(name, batch_norm, per_tensor):
     model, ranges = scrambled(name, batch_norm=batch_norm), ranges_of(name, batch_norm=batch_norm)
-    data = tflite_bytes(fold(model, ranges, per_tensor=per_tensor), "int8", "uint8", per_tensor)
+    data = to_tflite(model, ranges, FileSpec(per_tensor=per_tensor))
     if name == "fast-scnn" and not per_tensor:
         data, applied = rewrite(data, dataclasses.replace(target("nnapi"), rules=target("cpu").rules))
         assert {a.rewrite for a in applied} == {"mean", "depthwise"}

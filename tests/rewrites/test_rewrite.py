@@ -8,6 +8,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from pipeline.core.errors import ContractViolation
+from pipeline.core.file_spec import FileSpec
 from pipeline.core.ranges import Range
 from pipeline.rewrites.apply import rewrite
 from pipeline.rewrites.camera import BYTES_THROUGH_FLOAT, PIXELS_AS_CHANNELS
@@ -173,11 +174,10 @@ NETWORKS = [
 
 @functools.lru_cache
 def converted(network):
-    from pipeline.quantize.fold import fold
-    from pipeline.quantize.to_tflite import tflite_bytes
+    from pipeline.quantize.to_tflite import to_tflite
     from tests.conftest import ranges_of, still
 
-    return tflite_bytes(fold(still(network), ranges_of(network)), "int8", "int8")
+    return to_tflite(still(network), ranges_of(network), FileSpec(io="int8"))
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from tests import conftest
 
 @functools.lru_cache
 def int8_network(name: str, size: tuple[int, int], output: str) -> bytes:
-    from pipeline.quantize.fold import fold
-    from pipeline.quantize.to_tflite import tflite_bytes
+    from pipeline.core.file_spec import FileSpec
+    from pipeline.quantize.to_tflite import to_tflite
 
     model, ranges = _network(name, size)
-    return tflite_bytes(fold(model, ranges, output), "int8", "int8")
+    return to_tflite(model, ranges, FileSpec(output, io="int8"))
 
 
 @functools.lru_cache

@@ -3,12 +3,13 @@
 import numpy as np
 from PIL import Image
 
+from pipeline.core.file_spec import FLOAT32, FileSpec
+from pipeline.core.recipe import Recipe
 from pipeline.core.run import create
 from pipeline.core.spec import ModelSpec
 from pipeline.measure.bench import Plan
 from pipeline.measure.timing import Protocol
-from pipeline.quantize.fold import fold
-from pipeline.quantize.to_tflite import tflite_bytes
+from pipeline.quantize.to_tflite import to_tflite
 from pipeline.tflite import artifact as artifacts
 from tests.conftest import ranges_of, still
 
@@ -45,11 +46,11 @@ def small_run(home):
     made = [
         artifacts.write(
             run.artifacts(target) / f"fast-scnn-{name}.tflite", data,
-            {"target": target, "weights": name, "output": "logits", "classes": list("abcde")},
+            Recipe(target, spec),
         )
-        for target, name, data in (
-            ("float32", "float32", tflite_bytes(fold(model), "float32")),
-            ("cpu", "int8", tflite_bytes(fold(model, ranges_of("fast-scnn")), "int8", "uint8")),
+        for target, name, spec, data in (
+            ("float32", "float32", FLOAT32, to_tflite(model, None, FLOAT32)),
+            ("cpu", "int8", FileSpec(), to_tflite(model, ranges_of("fast-scnn"), FileSpec())),
         )
     ]  # fmt: skip
     return Plan(run, made[1], made[0], protocol=QUICK)

@@ -13,6 +13,7 @@ import pytest
 import models
 from pipeline.compilers.vela import INSTALL, program
 from pipeline.compilers.xnnpack import WORKER, in_pieces
+from pipeline.core.file_spec import FileSpec
 from pipeline.measure.inspect import inspect
 from pipeline.targets import target, targets
 from pipeline.tflite.by_rule import by_rule
@@ -86,12 +87,11 @@ def test_vela_does_what_its_rules_say(name, tmp_path):
 
 @pytest.fixture(scope="module", params=sorted(models.networks()))
 def network_file(request, tmp_path_factory):
-    from pipeline.quantize.fold import fold
-    from pipeline.quantize.to_tflite import tflite_bytes
+    from pipeline.quantize.to_tflite import to_tflite
     from tests.conftest import ranges_of, still
 
     file = tmp_path_factory.mktemp("network") / "net.tflite"
-    file.write_bytes(tflite_bytes(fold(still(request.param), ranges_of(request.param)), "int8", "int8"))
+    file.write_bytes(to_tflite(still(request.param), ranges_of(request.param), FileSpec(io="int8")))
     return file
 
 

@@ -57,9 +57,8 @@ def masks(tmp_path_factory):
     """'float32' and 'int8' inside → a file of one random network that gives masks, its ends float32; 'int8 as it is'
     without rewrites."""
     from calib.ranges import measure
-    from pipeline.quantize.fold import fold
     from pipeline.quantize.plan import plan
-    from pipeline.quantize.to_tflite import tflite_bytes
+    from pipeline.quantize.to_tflite import to_tflite
     from pipeline.rewrites.apply import rewrite
     from tests.compilers.test_gpu import balanced
     from tests.conftest import noise_images
@@ -67,10 +66,9 @@ def masks(tmp_path_factory):
     network, home, made = balanced("fast-scnn"), tmp_path_factory.mktemp("web"), {}
     planned = plan(network)
     ranges = planned.share(measure(network, planned.points, lambda: (x[None] for x in noise_images(network))))
-    for weights, chosen in (("float32", None), ("int8", ranges)):
-        folded = fold(network, chosen, "mask", lanes=target("web").argmax_lanes)
+    for weights in ("float32", "int8"):
         made[weights] = home / f"{weights}.tflite"
-        data = tflite_bytes(folded, weights)
+        data = to_tflite(network, ranges, target("web").with_weights(weights).file_spec("mask"))
         made[weights].write_bytes(rewrite(data, target("web"))[0])
         made[f"{weights} as it is"] = home / f"{weights} as it is.tflite"
         made[f"{weights} as it is"].write_bytes(data)

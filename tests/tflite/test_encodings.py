@@ -13,6 +13,7 @@ from pipeline.targets import target, targets
 from pipeline.tflite.by_rule import by_rule
 from pipeline.tflite.excerpt import excerpts
 from pipeline.tflite.read import packed, read, with_recipe, with_stored_sizes
+from tests.support.recipes import recipe
 from tests.support.single_ops import Case, Data, axes, cases, conv, mean, model
 
 RULED = sorted(name for name, one in targets().items() if one.rules is not None)
@@ -143,8 +144,8 @@ def test_constants_behind_the_flatbuffer_are_read():
         # What is cut out of it, or written again, has them inside.
         (cut,) = excerpts(far, other, [0]).values()
         assert sorted(t.size_bytes for t in read(cut).tensors) == sorted(t.size_bytes for t in near.tensors)
-        again = read(with_recipe(far, {"a": 1}))
-        assert again.tensors == near.tensors and again.recipe() == {"a": 1}
+        again = read(with_recipe(far, recipe("web")))
+        assert again.tensors == near.tensors and again.recipe() == recipe("web")
 
 
 def test_a_constant_whose_place_is_beyond_the_file_is_no_network():

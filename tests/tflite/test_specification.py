@@ -6,9 +6,10 @@ import pytest
 
 import models
 from pipeline.core.errors import ContractViolation
+from pipeline.core.file_spec import FileSpec
 from pipeline.core.graph import Graph
-from pipeline.quantize.fold import INPUT_RANGE, fold
-from pipeline.quantize.to_tflite import tflite_bytes
+from pipeline.quantize.fold import INPUT_RANGE
+from pipeline.quantize.to_tflite import to_tflite
 from pipeline.targets import target
 from pipeline.tflite.read import WEIGHTED, read
 from pipeline.tflite.verify import specification, verify
@@ -17,7 +18,7 @@ from tests.conftest import ranges_of, still
 
 @pytest.fixture(scope="module")
 def good() -> Graph:
-    return read(tflite_bytes(fold(still("fast-scnn"), ranges_of("fast-scnn"), "scores"), "int8", "int8"))
+    return read(to_tflite(still("fast-scnn"), ranges_of("fast-scnn"), FileSpec("scores", io="int8")))
 
 
 def broken(graph: Graph, op_name: str, place: int, output: bool = False, **change: object) -> Graph:
@@ -59,7 +60,7 @@ def test_per_tensor_kernels_have_one_scale_and_per_channel_ones_many(name):
     ranges = ranges_of(name)
     pinned = [INPUT_RANGE, *ranges.values()]
     graphs = {
-        per_tensor: read(tflite_bytes(fold(still(name), ranges, per_tensor=per_tensor), "int8", "int8", per_tensor))
+        per_tensor: read(to_tflite(still(name), ranges, FileSpec(io="int8", per_tensor=per_tensor)))
         for per_tensor in (False, True)
     }
     for per_tensor, graph in graphs.items():

@@ -130,7 +130,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
     resumed, again = do_fit(tmp_path / "parts", schedule)
     for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         assert np.array_equal(a, b)
-    assert [e["step"] for e in again.history] == [e["step"] for e in fitted.history] == [4, 8, 12]
+    assert [e.step for e in again.history] == [e.step for e in fitted.history] == [4, 8, 12]
     assert (tmp_path / "parts" / "last.weights.h5").is_file()
 
 
@@ -146,7 +146,7 @@ def test_best_and_last_are_kept_apart(tmp_path):
 
 def test_training_lowers_the_loss(tmp_path):
     _, fitted = do_fit(tmp_path, Schedule(60, 4, 0.02, evaluations=3), how=NO_AUGMENTATION)
-    losses = [e["loss"] for e in fitted.history]
+    losses = [e.loss for e in fitted.history]
     assert losses[-1] < 0.8 * losses[0]
 
 

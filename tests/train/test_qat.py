@@ -10,10 +10,12 @@ from PIL import Image
 
 import models
 from pipeline.core.ranges import ranges_from_json
-from pipeline.core.run import open_run
+from pipeline.core.recipe import Recipe
+from pipeline.core.run import create, open_run
+from pipeline.core.training import plain
 from pipeline.train.judge import fewest_held_out, judge_gain
 from pipeline.train.qat import hold_out
-from pipeline.train.train import float_schedule, float_training, plain, settle
+from pipeline.train.train import float_schedule, float_training
 from pipeline.weights import checkpoint
 
 COMMON = ("--steps", "3", "--batch", "2", "--images", "3", "--evaluations", "1")
@@ -102,9 +104,9 @@ def test_learned_ranges_move_and_travel_with_the_weights(parent, cli):
     done = cli("convert", "--run", "runs/learned", "--target", "cpu", cwd=home)
     assert done.returncode == 0, done.stderr
     (beside,) = run.artifacts("cpu").glob("*-qat-*.json")
-    recipe = json.loads(beside.read_text())["recipe"]
+    recipe = Recipe.from_json(json.loads(beside.read_text())["recipe"])
     kept = ranges_of_checkpoint(run.qat_dir / "best.weights.h5")
-    assert ranges_from_json(recipe["ranges"]) == kept and recipe["per_tensor"] is False
+    assert recipe.ranges == kept and recipe.file.per_tensor is False
     done = cli("convert", "--run", "runs/learned", "--target", "cpu", "--per-tensor", cwd=home)
     assert done.returncode == 2 and "trained for per-channel" in done.stderr
     done = cli(
@@ -113,9 +115,9 @@ def test_learned_ranges_move_and_travel_with_the_weights(parent, cli):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (beside,) = run.artifacts("cpu").glob("*-ptq-*.json")
-    recipe = json.loads(beside.read_text())["recipe"]
-    assert recipe["per_tensor"] and recipe["calibration"]["method"] == "percentile"
-    assert recipe["calibration"]["selection"] == "coverage" and len(recipe["calibration"]["images"]) == 4
+    recipe = Recipe.from_json(json.loads(beside.read_text())["recipe"])
+    assert recipe.file.per_tensor and recipe.origin.calibration.method == "percentile"
+    assert recipe.origin.calibration.selection == "coverage" and len(recipe.origin.calibration.images) == 4
 
 
 @pytest.mark.parametrize(("rate", "steps", "gains"), [("1e-9", "1", False), ("0.001", "30", True)])
@@ -223,13 +225,14 @@ def test_the_float_steps_are_said_and_can_be_set(parent, cli):
     done = cli(*run, "--parent", weights, "--float-steps", "5", cwd=home)
     assert done.returncode == 2 and "--parent gives one" in done.stderr and not (home / "runs/steps").exists()
     done = cli(*run, "--float-steps", "5", "--no-labels", "--distil", "0", cwd=home)  # before the float training
-    assert done.returncode == 2 and not (home / "runs/steps/float").exists()
+    assert done.returncode == 2 and not (home / "runs/steps").exists()
     done = cli("qat", "--run", "runs/parent", "--float-steps", "5", cwd=home)
     assert done.returncode == 2 and "was trained for 4 steps. Leave --float-steps out" in done.stderr
-    steps = open_run(home / "runs" / "steps")
+    has = open_run(home / "runs" / "parent").config
+    steps = create(home / "runs" / "steps", has.model, has.data, has.classes, has.colours, has.seed)
     assert float_training(steps, 5, 2, None).schedule.steps == 5
     assert float_training(steps, None, 2, None).schedule.steps == 4000
     begun = float_schedule(steps, 7, 3, 0.01)  # it was cut off, and goes on as it was begun
-    settle(steps.float_dir, {"schedule": plain(begun), "encoder_weights": None}, False)
+    steps.float_training.begin({"schedule": plain(begun), "encoder_weights": None})
     assert float_training(steps, None, 2, None).schedule == begun
     assert float_training(open_run(home / "runs" / "parent"), 4, 2, None) is None

@@ -83,8 +83,8 @@ CUTS = [
     ("train", "after", "pipeline.train.fit.Pace.step", 14),  # between an update and the next saving
     ("train", "before", "pipeline.train.train.score_masks", 1),  # while the averaged weights are in the network
     ("qat", "before", "pipeline.train.resume.Progress.enter", 2),  # weights are written, the history is not
-    ("qat", "before", "pipeline.train.qat.write_json", 2),  # the start is kept and written, the result not
-    ("control", "after", "pipeline.train.resume.write_atomically", 1),  # the history is written, the progress not saved
+    ("qat", "before", "pipeline.core.training.Training.finish", 1),  # the start is kept and written, the result not
+    ("control", "after", "pipeline.core.training.Training.write_history", 1),  # written, the progress not saved
 ]
 
 
@@ -153,7 +153,7 @@ def test_a_second_ctrl_c_while_weights_are_swapped_loses_none(tmp_path):
     assert interrupted == [1, 2]
     resumed, again = do_fit(tmp_path / "parts", schedule)
     assert all(np.array_equal(a, b) for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True))
-    assert [e["loss"] for e in again.history] == [e["loss"] for e in fitted.history]
+    assert [e.loss for e in again.history] == [e.loss for e in fitted.history]
 
 
 def test_the_draws_of_a_step_depend_on_seed_layer_and_step_alone():

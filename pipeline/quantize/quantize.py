@@ -1,0 +1,80 @@
+"""From a float network to the file that a target takes, checked: the heart of the program, without a run or a word."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.metadata
+
+import tf_keras
+
+from pipeline.core.file_spec import FileSpec
+from pipeline.core.ranges import Ranges
+from pipeline.core.recipe import Origin, Recipe
+from pipeline.core.rewrite import Applied
+from pipeline.core.target import Target
+from pipeline.quantize.fold import INPUT_RANGE
+from pipeline.quantize.to_tflite import to_tflite
+from pipeline.rewrites.apply import rewrite
+from pipeline.tflite.read import read
+from pipeline.tflite.verify import verify
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantized:
+    """A .tflite file that keeps its target's contract.
+
+    Attributes:
+      data: the file, without its recipe inside; ``tflite.artifact.write`` puts it there.
+      recipe: how it was made.
+    """
+
+    data: bytes
+    recipe: Recipe
+
+    @property
+    def applied(self) -> tuple[Applied, ...]:
+        """The rewrites that were made for the target, in the order of the graph."""
+        return self.recipe.rewritten
+
+
+def quantize(
+    network: tf_keras.Model, ranges: Ranges | None, target: Target, spec: FileSpec | None = None,
+    origin: Origin | None = None,
+) -> Quantized:  # fmt: skip
+    """Folds, converts, rewrites for the target, and checks against its contract. ``network`` stays as it is.
+
+    ``network``: float32 [batch, h, w, 3] in [0, 1] → float32 logits [batch, h, w, classes], of layers that ``plan`` has
+    rules for. ``ranges``: of every point of its plan; a float file has no use for them. ``spec``: what the file is to
+    give and take; None for the target's own input type and logits of full size. ``origin`` goes into the recipe.
+    Raises BadSpec for a spec that the target does not take or the network does not have, and ContractViolation naming
+    the op.
+    """
+    spec = target.file_spec() if spec is None else spec
+    target.check(spec)
+    return finish(to_tflite(network, ranges, spec), ranges, target, spec, origin)
+
+
+def finish(
+    data: bytes, ranges: Ranges | None, target: Target, spec: FileSpec, origin: Origin | None = None
+) -> Quantized:  # fmt: skip
+    """The second half of ``quantize``, for ``data`` that ``to_tflite`` made of the same network, ranges and spec."""
+    ranges = ranges if spec.weights == "int8" else None
+    data, applied = rewrite(data, target, spec.per_tensor)
+    verify(read(data), target, [INPUT_RANGE, *ranges.values()] if ranges else [], spec.per_tensor)
+    return Quantized(data, dataclasses.replace(recipe_of(target, spec, ranges, origin), rewritten=applied))
+
+
+def recipe_of(target: Target, spec: FileSpec, ranges: Ranges | None, origin: Origin | None = None) -> Recipe:
+    """All that decides what the file will be, before it is made."""
+    return Recipe(
+        target.name, spec, target.level, tuple(one.name for one in target.rewrites),
+        ranges if spec.weights == "int8" else None, versions(), origin,
+    )  # fmt: skip
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Of the libraries that make the file."""
+    names = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert", "numpy")
+    return {name: importlib.metadata.version(name) for name in names}

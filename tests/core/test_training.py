@@ -1,0 +1,98 @@
+"""The folder of a training: what finished means, what is compared, and files of earlier versions and broken ones."""
+
+import ast
+import json
+
+import pytest
+
+from pipeline.core.calibration import Calibrated
+from pipeline.core.errors import RunError
+from pipeline.core.ranges import Range
+from pipeline.core.training import FloatResult, QatResult, Scored, Start, Training
+from tests.conftest import ROOT
+
+SETTINGS = {"schedule": {"steps": 4, "batch": 2}, "per_tensor": False}
+
+
+@pytest.fixture
+def there(tmp_path):
+    return Training(tmp_path / "float")
+
+
+def test_a_training_is_finished_when_its_result_is_there(there):
+    assert not there.trained and there.settings() is None and not there.finished(SETTINGS)
+    there.begin(SETTINGS)
+    assert there.settings() == SETTINGS and not there.finished(SETTINGS) and not there.trained
+    result = FloatResult(50.0, 49.0, 3.0, 0.5, (Scored(4, 1.5, 50.0, 3.0),))
+    there.finish(result)
+    assert there.trained and there.finished(SETTINGS) and there.float_result() == result
+    with pytest.raises(RunError, match=r"other settings:\n  schedule.steps: 4, now 9\nPass --force"):
+        there.finished({**SETTINGS, "schedule": {"steps": 9, "batch": 2}})
+    assert not there.finished({"schedule": 1}, force=True)
+    there.begin({"schedule": 1}, force=True)
+    assert not there.trained and there.settings() == {"schedule": 1}
+    (aside,) = there.folder.parent.glob("float.replaced-*")
+    assert Training(aside).float_result() == result
+
+
+def test_results_are_written_as_they_always_were(there):
+    there.finish(FloatResult(50.0, 49.0, 3.0, 0.5))
+    keys = ["best_val_miou_percent", "last_val_miou_percent", "seconds", "step_seconds", "history"]
+    assert list(json.loads((there.folder / "result.json").read_text())) == keys
+    there.finish(FloatResult(50.0, parent="x.h5", parent_sha256="ff"))
+    assert json.loads((there.folder / "result.json").read_text()) == {
+        "best_val_miou_percent": 50.0, "parent": "x.h5", "parent_sha256": "ff",
+    }  # fmt: skip
+    there.finish(QatResult(60.0, 5.0, history=(Scored(1, None, None, 2.0),)))
+    data = json.loads((there.folder / "result.json").read_text())
+    assert data["gain_points"] is None and data["history"] == [
+        {"step": 1, "loss": None, "miou_percent": None, "seconds": 2.0}
+    ]
+    assert there.qat_result() == QatResult(60.0, 5.0, history=(Scored(1, None, None, 2.0),))
+
+
+NOUNS = {"val_miou_percent": "qat_result", "best_val_miou_percent": "float_result"}
+PUBLISHED = [file for file in sorted((ROOT / "results" / "camvid").glob("*.json")) if "history" in file.read_text()]
+
+
+@pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.stem)
+def test_what_earlier_versions_wrote_is_read(there, file):
+    data = json.loads(file.read_text())
+    there.begin(SETTINGS)
+    (there.folder / "result.json").write_text(file.read_text())
+    (key,) = set(data) & set(NOUNS)
+    read = getattr(there, NOUNS[key])()
+    assert getattr(read, key) == data[key] and len(read.history) == len(data["history"]) > 0
+
+
+def test_ranges_and_history_come_back(there):
+    assert there.start() is None and there.history() == []
+    start = Start({"conv": Range(-1.0, 2.5)}, Calibrated("min-max", "random", None, ("a", "b"), "00"))
+    there.write_start(start)
+    assert there.start() == start
+    there.write_history([Scored(1, 0.5, 10.0, 1.0), Scored(2, None, None, 2.0)])
+    assert [one.step for one in there.history()] == [1, 2]
+    (there.folder / "history.jsonl").write_text('{"step": 1}\n')
+    assert there.history() == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "5", "{}", '{"best_val_miou_percent": null}', '{"history": 5}',
+                                  '{"best_val_miou_percent": 1, "history": [1]}'])  # fmt: skip
+def test_a_broken_file_is_one_sentence(there, text):
+    there.begin(SETTINGS)
+    for name, read in (("result.json", there.float_result), ("result.json", there.qat_result)):
+        (there.folder / name).write_text(text)
+        with pytest.raises(RunError, match=f"{name} is broken .*: restore it, or pass --force"):
+            read()
+    (there.folder / "ranges.json").write_text(text)
+    with pytest.raises(RunError, match="ranges.json is broken"):
+        there.start()
+
+
+def test_one_module_alone_knows_the_files_of_a_training():
+    names = ("result.json", "settings.json", "ranges.json", "history.jsonl", "best.weights.h5", "last.weights.h5")
+    knowing = {
+        file.name for file in (ROOT / "pipeline").rglob("*.py") for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and node.value in names
+    }  # fmt: skip
+    assert knowing == {"training.py"}

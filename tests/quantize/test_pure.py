@@ -1,0 +1,65 @@
+"""The heart in one function: it is what its stages are one after the other, and touches nothing else."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from pipeline.core.errors import BadSpec, ContractViolation
+from pipeline.core.file_spec import FLOAT32, FileSpec
+from pipeline.core.recipe import Recipe
+from pipeline.core.target import FLOAT
+from pipeline.quantize.fold import fold
+from pipeline.quantize.quantize import finish, quantize
+from pipeline.quantize.to_tflite import tflite_bytes, to_tflite
+from pipeline.rewrites.apply import rewrite
+from pipeline.targets import target
+from pipeline.tflite.read import read
+from tests.conftest import ranges_of, still
+from tests.support.recipes import origin
+
+
+def test_it_is_its_stages_one_after_the_other_and_says_nothing(capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model, ranges, chosen = still("fcn8"), ranges_of("fcn8"), target("qualcomm")
+    before = [weight.copy() for weight in model.get_weights()]
+    spec = chosen.file_spec("mask", 8, "uint8")
+    made = quantize(model, ranges, chosen, spec)
+    data, applied = rewrite(tflite_bytes(fold(model, ranges, spec), spec), chosen)
+    assert (made.data, made.applied) == (data, applied) and applied
+    assert made.recipe == Recipe.loads(made.recipe.dumps()) and made.recipe.target == "qualcomm"
+    assert made.recipe.file == spec and made.recipe.ranges == ranges and made.recipe.origin is None
+    assert made.recipe.versions["tensorflow"] and made.recipe.rewrites
+    graph = read(made.data)
+    assert graph.recipe() is None and graph.tensors[graph.inputs[0]].dtype == "uint8"
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    again = finish(to_tflite(model, ranges, spec), ranges, chosen, spec, origin())
+    assert again.data == made.data and again.recipe.origin == origin()
+    assert again.recipe.differences(dataclasses.replace(made.recipe, origin=origin())) == []
+    assert capfd.readouterr().out == "" and not list(tmp_path.iterdir())
+
+
+def test_the_float_path_is_the_same_and_has_no_use_for_ranges():
+    model = still("fcn8")
+    plain = quantize(model, None, FLOAT)
+    assert plain.data == to_tflite(model, ranges_of("fcn8"), FLOAT32) and plain.recipe.file == FLOAT32
+    half = quantize(model, ranges_of("fcn8"), target("gpu"))
+    assert half.recipe.file.weights == "float16" and half.recipe.ranges is None
+    assert len(half.data) < 0.6 * len(plain.data)
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_converted(monkeypatch):
+    monkeypatch.setattr("pipeline.quantize.to_tflite.fold", None)
+    model, ranges = still("fcn8"), ranges_of("fcn8")
+    with pytest.raises(BadSpec, match="--io float32 does not fit target edgetpu"):
+        quantize(model, ranges, target("edgetpu"), FileSpec(io="float32"))
+    with pytest.raises(BadSpec, match="is not for target cpu"):
+        quantize(model, ranges, target("cpu"), FLOAT32)
+    with pytest.raises(BadSpec, match="needs the range of each activation"):
+        quantize(model, None, target("cpu"))
+
+
+def test_a_file_that_breaks_the_contract_does_not_come_out():
+    ranges = {name: each for name, each in ranges_of("fcn8").items() if name != "block2_conv1_relu"}
+    with pytest.raises(ContractViolation):
+        quantize(still("fcn8"), ranges, target("cpu"))
