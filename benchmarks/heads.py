@@ -199,7 +199,8 @@ def scored(made: Files, dataset: Any, grid: Grid, count: int | None) -> dict[str
     from pipeline.core.preprocessing import Preprocessing
     from pipeline.core.score import mean_iou_percent
     from pipeline.data.decoded import Decoded
-    from pipeline.measure.score import confusion, mask_of
+    from pipeline.heads.full_size import mask_of
+    from pipeline.measure.confusion import confusion
 
     decoded, preprocessing = Decoded(dataset.splits["val"]), Preprocessing(*grid.size)
     running = {key: Running(data, 1) for key, data in made.items()}

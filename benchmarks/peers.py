@@ -249,7 +249,7 @@ def checked(entries: Sequence[Entry], net: Any, cores: Sequence[int]) -> dict[st
 
 
 def at_size(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    from pipeline.measure.score import mask_of as resized
+    from pipeline.heads.full_size import mask_of as resized
 
     return mask if mask.shape == shape else resized(mask[None].astype(np.int32), *shape)
 

@@ -73,7 +73,8 @@ def scoring(model: Any, dataset: Any, repeats: int) -> dict[str, Any]:
     from pipeline.core.preprocessing import Preprocessing
     from pipeline.data.decoded import Decoded
     from pipeline.devices import connect
-    from pipeline.measure.score import confusions, on_this_machine, runner_infer, score_masks
+    from pipeline.measure.confusion import confusions
+    from pipeline.measure.score import on_this_machine, runner_infer, score_masks
     from pipeline.quantize.plan import plan
     from pipeline.quantize.quantize import quantize
     from pipeline.targets import target

@@ -27,6 +27,9 @@ from pipeline.core.device import Settings
 from pipeline.core.errors import BadSpec
 from pipeline.devices import device
 from pipeline.measure import bench as benching
+from pipeline.measure import gates
+from pipeline.measure import plan as plans
+from pipeline.measure import saved as saving
 from pipeline.measure.timing import PROTOCOLS
 from pipeline.report.measurement import show_heads, show_measurement
 from pipeline.targets import target as find_target
@@ -103,7 +106,7 @@ def bench(
         compared = bench_heads(
             run, artifact, device_names[0], Settings(**said), how, threads_of(threads)[0], images, say
         )
-        saved = benching.save(run, compared, device_names[0] if device_names[0] != "best" else "host")
+        saved = saving.save(run, compared, device_names[0] if device_names[0] != "best" else "host")
         show_heads(compared)
         say(f"written: {saved}")
         write_numbers(json_path, compared.to_json())
@@ -115,12 +118,12 @@ def bench(
 
         parent = float_reference(run, artifact.recipe.file, say)
     against = to_compare(other, target_name, say) if other else None
-    plan = benching.Plan(run, artifact, parent, against, how, threads_of(threads), images=images)
+    plan = plans.Plan(run, artifact, parent, against, how, threads_of(threads), images=images)
     measurements = []
     try:
         for measurement in benching.bench(plan, device_names, Settings(**said), say):
             measurements.append(measurement)
-            saved = benching.save(run, measurement)
+            saved = saving.save(run, measurement)
             show_measurement(measurement)
             say(f"written: {saved}")
     finally:
@@ -128,4 +131,4 @@ def bench(
             numbers = [measurement.to_json() for measurement in measurements]
             write_numbers(json_path, numbers[0] if len(device_names) == 1 else {"measurements": numbers})
     for measurement in measurements:
-        benching.check_gates(measurement, max_drop, max_latency_ms)
+        gates.check_gates(measurement, max_drop, max_latency_ms)

@@ -10,7 +10,8 @@ from pipeline.core.say import Say
 from pipeline.core.score import Score
 from pipeline.data import dataset_of
 from pipeline.data.decoded import Decoded
-from pipeline.measure.score import confusion, deployed
+from pipeline.measure.confusion import confusion
+from pipeline.measure.score import deployed
 
 
 def effect(run: Run, exact: bytes, approximate: bytes, say: Say) -> Approximation:

@@ -26,7 +26,10 @@ from pipeline.data import dataset_of
 from pipeline.data.decoded import Decoded
 from pipeline.devices import connect, device
 from pipeline.heads.native import compiler
-from pipeline.measure.bench import CHUNK, Loaded, alone_on, masks_on, notes_on_times
+from pipeline.measure.alone import alone_on
+from pipeline.measure.loaded import Loaded
+from pipeline.measure.notes import notes_on_times
+from pipeline.measure.on_device import CHUNK, masks_on
 from pipeline.measure.timing import Protocol, latency_of, measure, ratio_of
 from pipeline.quantize.quantize import quantize
 from pipeline.targets import target as target_named

@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from pipeline.measure.score import gain
+from pipeline.measure.confusion import gain
 
 LUCK = 0.05
 """Chance that the start is given up though no checkpoint is better: one-sided, normal, with Bonferroni's correction, as

@@ -26,16 +26,9 @@ from pipeline.data import dataset_of
 from pipeline.data.census import check_labelled, count_pixels
 from pipeline.data.decoded import Decoded
 from pipeline.devices import connect
-from pipeline.measure.score import (
-    Infer,
-    believed,
-    confusions,
-    deployed,
-    expected_confusion,
-    in_threads,
-    masks_of,
-    score_masks,
-)
+from pipeline.measure.confusion import believed, confusions, expected_confusion
+from pipeline.measure.score import Infer, deployed, masks_of, score_masks
+from pipeline.measure.threads import in_threads
 from pipeline.quantize import plan as planning
 from pipeline.quantize.calibrate import calibrate, candidates_of, samples_for
 from pipeline.quantize.network import LearnedRanges, copy_weights, quantization_aware

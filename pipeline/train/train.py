@@ -21,7 +21,8 @@ from pipeline.core.training import FloatResult, plain
 from pipeline.data import dataset_of, source_of
 from pipeline.data.census import check_labels, count_pixels
 from pipeline.data.decoded import Decoded
-from pipeline.measure.score import Infer, mask_of, score_masks
+from pipeline.heads.full_size import mask_of
+from pipeline.measure.score import Infer, score_masks
 from pipeline.train.feed import Augmentation, class_weights, frequencies_of
 from pipeline.train.fit import Judge, Lesson, Schedule, fit
 from pipeline.weights import checkpoint

@@ -14,7 +14,8 @@ from pipeline.core.file_spec import MASKS, FileSpec
 from pipeline.core.ranges import Range
 from pipeline.core.spec import ModelSpec
 from pipeline.data import open_dataset
-from pipeline.measure.score import deployed, mask_of
+from pipeline.heads.full_size import mask_of
+from pipeline.measure.score import deployed
 from pipeline.targets import target, targets
 from pipeline.tflite.edit import GraphEdit
 from pipeline.tflite.read import read

@@ -19,7 +19,8 @@ from pipeline.core.spec import ModelSpec
 from pipeline.core.target import FLOAT
 from pipeline.data import open_dataset
 from pipeline.heads.exact import exact_mask
-from pipeline.measure.score import mask_of, runner_infer
+from pipeline.heads.full_size import mask_of
+from pipeline.measure.score import runner_infer
 from pipeline.quantize.fold import fold
 from pipeline.quantize.to_tflite import to_tflite
 from pipeline.targets import target

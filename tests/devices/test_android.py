@@ -237,7 +237,7 @@ def test_a_closed_port_is_a_sentence_and_no_server_stays(attached):
 
 def test_bench_scores_and_times_on_the_phone(attached, tmp_path):
     from pipeline.devices import devices
-    from pipeline.measure.bench import bench_on
+    from pipeline.measure.on_device import bench_on
     from tests.support.small_run import IMAGES, QUICK, small_run
 
     plan, one, said = small_run(tmp_path / "bench"), attached(), []

@@ -17,7 +17,11 @@ from pipeline.data import open_dataset
 from pipeline.devices import devices
 from pipeline.devices.host import HostRunner
 from pipeline.measure import bench as benching
-from pipeline.measure.bench import alone_on, bench, bench_on, check_gates, path_on, save
+from pipeline.measure.alone import alone_on
+from pipeline.measure.bench import bench
+from pipeline.measure.gates import check_gates
+from pipeline.measure.on_device import bench_on, path_on
+from pipeline.measure.saved import save
 from pipeline.targets import targets
 from pipeline.tflite.artifact import open_artifact
 from tests.conftest import ROOT
@@ -218,7 +222,8 @@ def test_what_a_target_says_of_itself_is_asked_of_it_and_not_of_its_name(plan, m
     new = dataclasses.replace(
         targets()["cpu"], name="no-cpu", delegate=delegate, compiled_suffix=".tflite", companions=(".crumbs",)
     )
-    monkeypatch.setattr("pipeline.measure.bench.targets", lambda: {**targets(), "no-cpu": new})
+    for module in ("notes", "on_device"):
+        monkeypatch.setattr(f"pipeline.measure.{module}.targets", lambda: {**targets(), "no-cpu": new})
     renamed = dataclasses.replace(plan.artifact, recipe=dataclasses.replace(plan.artifact.recipe, target="no-cpu"))
     plan.artifact.path.with_suffix(".crumbs").write_bytes(bytes(1000))
     plan.artifact.path.with_suffix(".bin").write_bytes(bytes(100))  # of somebody else

@@ -20,8 +20,8 @@ from pipeline.data import open_dataset
 from pipeline.devices import devices
 from pipeline.devices.host import HostRunner
 from pipeline.heads import native
-from pipeline.measure.bench import save
 from pipeline.measure.heads import bench_heads, ways
+from pipeline.measure.saved import save
 from pipeline.measure.score import score
 from pipeline.quantize.plan import plan
 from pipeline.quantize.quantize import quantize

@@ -12,7 +12,8 @@ from pipeline.core.errors import ArtifactError, DataError
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.data.decoded import Decoded
 from pipeline.drivers.litert_worker import cores
-from pipeline.measure.score import in_threads, masks_of, runner_infer, score_masks
+from pipeline.measure.score import masks_of, runner_infer, score_masks
+from pipeline.measure.threads import in_threads
 
 CLASSES = ("a", "b", "c")
 

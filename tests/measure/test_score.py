@@ -4,16 +4,9 @@ import numpy as np
 import pytest
 
 from pipeline.core.dataset import IGNORE
-from pipeline.measure.score import (
-    agreement_percent,
-    believed,
-    confusion,
-    confusions,
-    expected_confusion,
-    gain,
-    mask_of,
-    score,
-)
+from pipeline.heads.full_size import mask_of
+from pipeline.measure.confusion import agreement_percent, believed, confusion, confusions, expected_confusion, gain
+from pipeline.measure.score import score
 
 CLASSES = ("a", "b", "c", "d")
 

@@ -7,7 +7,7 @@ from pipeline.core.file_spec import FLOAT32, FileSpec
 from pipeline.core.recipe import Recipe
 from pipeline.core.run import create
 from pipeline.core.spec import ModelSpec
-from pipeline.measure.bench import Plan
+from pipeline.measure.plan import Plan
 from pipeline.measure.timing import Protocol
 from pipeline.quantize.to_tflite import to_tflite
 from pipeline.tflite import artifact as artifacts

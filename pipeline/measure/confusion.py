@@ -1,0 +1,66 @@
+"""Counts of what was labelled and what was predicted, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from pipeline.core.dataset import IGNORE
+from pipeline.core.score import mean_iou_percent
+from pipeline.heads.full_size import interpolate
+
+
+def confusion(label: np.ndarray, mask: np.ndarray, num_classes: int) -> np.ndarray:
+    """int64 [classes, classes]: row = label, column = predicted; IGNORE in the label does not count."""
+    counted = label != IGNORE
+    index = label[counted].astype(np.int64) * num_classes + mask[counted]
+    return np.bincount(index, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def expected_confusion(shares: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """float64 [classes, classes] like ``confusion``: each pixel counts for every class by its probability.
+
+    ``shares``: float [h, w, classes], summing to 1; ``mask``: uint8 [h, w].
+    """
+    each = shares.reshape(-1, shares.shape[-1]).astype(np.float64)
+    return np.stack([np.bincount(mask.ravel(), share, len(each[0])) for share in each.T])
+
+
+def believed(logits: np.ndarray, height: int, width: int, weights: Sequence[float] | None) -> np.ndarray:
+    """What a network takes each pixel's class probabilities to be: float16 [height, width, classes].
+
+    A loss that weights classes makes softmax(logits) proportional to weight · probability; dividing them out gives
+    the probability itself (Elkan, The Foundations of Cost-Sensitive Learning, 2001, theorem 2, for many classes).
+    """
+    resized = interpolate(interpolate(logits[0], 0, height), 1, width)
+    if weights is not None:
+        resized = resized - np.log(np.asarray(weights, np.float32))
+    odds = np.exp(resized - resized.max(-1, keepdims=True))
+    return (odds / odds.sum(-1, keepdims=True)).astype(np.float16)
+
+
+def confusions(pairs: Iterable[tuple[np.ndarray, np.ndarray]], num_classes: int) -> np.ndarray:
+    """int64 [images, classes, classes]: the ``confusion`` of each (label, mask) pair."""
+    return np.stack([confusion(label, mask, num_classes) for label, mask in pairs])
+
+
+def gain(before: np.ndarray, after: np.ndarray, resamples: int = 2000) -> tuple[float, float]:
+    """(points of mIoU that ``after`` has more than ``before``, the standard error of that difference).
+
+    Both are ``confusions`` of the same images in the same order. The error is a paired bootstrap over images (Efron and
+    Tibshirani, An Introduction to the Bootstrap, 1993): each resample draws as many images, with replacement, for both.
+    """
+    drawn = np.random.default_rng(0).integers(0, len(before), (resamples, len(before)))
+    times = np.stack([np.bincount(row, minlength=len(before)) for row in drawn])
+    first, second = (mean_iou_percent(np.tensordot(times, each, 1)) for each in (before, after))
+    return float(mean_iou_percent(after.sum(0)) - mean_iou_percent(before.sum(0))), float(np.std(second - first))
+
+
+def agreement_percent(pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Share of pixels on which two masks agree, over all pairs."""
+    same = total = 0
+    for a, b in pairs:
+        same += int((a == b).sum())
+        total += a.size
+    return 100 * same / max(1, total)

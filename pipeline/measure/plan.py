@@ -1,0 +1,30 @@
+"""What to measure."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pipeline.core.artifact import Artifact
+from pipeline.core.compared import Other
+from pipeline.core.run import Run
+from pipeline.measure.timing import DEFAULT, Protocol
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What to measure, the same on every device.
+
+    Attributes:
+      against: another file to time in the same turns.
+      threads: the first is that of the measurement, the others are swept after it.
+      images: the first so many of the split, None: all.
+    """
+
+    run: Run
+    artifact: Artifact
+    parent: Artifact
+    against: Other | None = None
+    protocol: Protocol = DEFAULT
+    threads: tuple[int, ...] = (1,)
+    split: str = "val"
+    images: int | None = None
