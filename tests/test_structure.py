@@ -33,6 +33,7 @@ quantize
 compilers
 targets devices
 convert train measure report
+api
 cli
 """
 """A room may import from itself, from its own floor where BESIDE says so, and from every floor above its line."""

@@ -1,0 +1,125 @@
+"""From a network to a scored file, all in memory: build, calibrate, quantize, inspect, score."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import tf_keras
+
+import models
+from calib.estimators import estimator
+from calib.ranges import measure as measure_ranges
+from pipeline.core.artifact import Artifact
+from pipeline.core.dataset import Dataset
+from pipeline.core.errors import BadSpec
+from pipeline.core.file_spec import FileSpec
+from pipeline.core.inspection import Inspection
+from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.ranges import Range, Ranges
+from pipeline.core.score import Score
+from pipeline.core.spec import ModelSpec, Resize, parse_size
+from pipeline.core.target import Target
+from pipeline.data import open_dataset
+from pipeline.data.decoded import Decoded
+from pipeline.measure.inspect import inspect as inspect_file
+from pipeline.measure.score import Infer, on_this_machine, score_masks
+from pipeline.quantize import plan as planning
+from pipeline.quantize.quantize import Quantized
+from pipeline.quantize.quantize import quantize as quantize_network
+from pipeline.targets import target as find_target
+from pipeline.tflite.read import read
+from pipeline.train.train import keras_infer
+
+File = Quantized | Artifact | Path | bytes
+"""A .tflite file, wherever it is."""
+
+
+def target_of(target: Target | str) -> Target:
+    """A target by its name, or itself; raises UnknownName."""
+    return find_target(target) if isinstance(target, str) else target
+
+
+def build(spec: ModelSpec | str, size: str = "360x480", num_classes: int = 19, alpha: float = 1.0) -> tf_keras.Model:
+    """A network with fresh weights: float32 [batch, h, w, 3] in [0, 1] → float32 logits [batch, h, w, classes].
+
+    ``spec``: all of it, or a name from `list`, which ``size`` (HEIGHTxWIDTH in pixels), ``num_classes`` and ``alpha``
+    then go with. Raises UnknownName and BadSpec.
+    """
+    if isinstance(spec, str):
+        models.network(spec)  # a wrong name is said before a wrong size
+        spec = ModelSpec(spec, *parse_size(size), num_classes, alpha)
+    return models.build(spec)
+
+
+def calibrate(network: tf_keras.Model, images: Iterable[np.ndarray], method: str = "min-max") -> dict[str, Range]:
+    """The range of every activation that the quantized network keeps in 8 bits, by layer.
+
+    ``images``: uint8 [h, w, 3] RGB of any size. ``method``: an estimator, see ``calib.estimators``. Raises UnknownName,
+    and BadSpec without an image or for a layer that has no quantization rule.
+    """
+    how, planned = estimator(method), planning.plan(network)
+    preprocessing = Preprocessing(*network.input_shape[1:3])
+    tensors = [preprocessing.tensor(image, "float32") for image in images]
+    if not tensors:
+        raise BadSpec("calibrate: there is no image. Give some, uint8 [height, width, 3]; 100 are plenty.")
+    return planned.share(measure_ranges(network, planned.points, lambda: iter(tensors), how))
+
+
+def quantize(
+    network: tf_keras.Model, ranges: Ranges | None, target: Target | str = "cpu", spec: FileSpec | None = None
+) -> Quantized:  # fmt: skip
+    """The checked .tflite file of a network for a target, by default with logits of full size.
+
+    ``ranges``: what ``calibrate`` found; None for a target of float files. The network stays as it is. Raises
+    UnknownName, BadSpec, and ContractViolation naming the op.
+    """
+    return quantize_network(network, ranges, target_of(target), spec)
+
+
+def inspect(file: File, target: Target | str, *, compiler: bool = True) -> Inspection:
+    """What a target makes of a .tflite file, ours or not, op by op; ``compiler``: asked too, where it is here."""
+    with on_disk(file) as path:
+        return inspect_file(path, target_of(target), compiler)
+
+
+def score(
+    what: tf_keras.Model | File, data: Dataset | str, *, split: str = "val", images: int | None = None,
+    resize: Resize | None = None,
+) -> Score:  # fmt: skip
+    """mIoU of a network in Keras, or of a .tflite file in LiteRT on this machine, on labelled images.
+
+    ``data``: a dataset, or its name such as 'synthetic' or 'camvid:DIR'. ``images``: the first so many, None: all.
+    ``resize``: the convention of the network's resizes, for a file whose output is smaller than the image.
+    """
+    dataset = open_dataset(data) if isinstance(data, str) else data
+    if split not in dataset.splits:
+        raise BadSpec(f"{dataset.text} has no split {split!r}: choose one of {', '.join(dataset.splits)}.")
+    decoded = Decoded(dataset.splits[split])
+    if isinstance(what, tf_keras.Model):
+        return score_masks(decoded, keras_infer(what), dataset.classes, images)
+    with on_disk(what) as path, _infer(path, resize) as infer:
+        return score_masks(decoded, infer, dataset.classes, images)
+
+
+def _infer(path: Path, resize: Resize | None) -> contextlib.AbstractContextManager[Infer]:
+    graph = read(path.read_bytes(), str(path))
+    shape = graph.tensors[graph.inputs[0]].shape if graph.inputs else ()
+    if len(shape) != 4 or shape[3] != 3:
+        raise BadSpec(f"{path.name} takes an input of shape {list(shape)}: a file is scored that takes [1, h, w, 3].")
+    return on_this_machine(path, Preprocessing(*shape[1:3]), resize)
+
+
+@contextlib.contextmanager
+def on_disk(file: File) -> Iterator[Path]:
+    """Where the file lies; one in memory is written to a temporary folder meanwhile."""
+    if isinstance(file, Artifact | Path):
+        yield file.path if isinstance(file, Artifact) else file
+        return
+    with tempfile.TemporaryDirectory(prefix="segquant-") as folder:
+        path = Path(folder) / "network.tflite"
+        path.write_bytes(file.data if isinstance(file, Quantized) else file)
+        yield path

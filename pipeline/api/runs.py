@@ -1,0 +1,109 @@
+"""The verbs that keep what they make in a run's folder: train, quantize_aware_train, convert, measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import models
+from pipeline.api.memory import target_of
+from pipeline.convert.convert import convert as convert_network
+from pipeline.convert.convert import float_reference
+from pipeline.core import run as runs
+from pipeline.core.artifact import Artifact
+from pipeline.core.calibration import Quantization
+from pipeline.core.device import Settings
+from pipeline.core.file_spec import FileSpec
+from pipeline.core.measurement import Measurement
+from pipeline.core.run import Run
+from pipeline.core.spec import ModelSpec
+from pipeline.core.target import Target
+from pipeline.core.training import FloatResult, QatResult
+from pipeline.data import open_dataset
+from pipeline.measure.bench import Plan, bench
+from pipeline.measure.timing import DEFAULT, Protocol
+from pipeline.train.feed import Augmentation
+from pipeline.train.fit import Schedule
+from pipeline.train.qat import Settings as QatSettings
+from pipeline.train.qat import qat
+from pipeline.train.train import defaults_of, float_schedule
+from pipeline.train.train import train as train_float
+
+Say = Callable[[str], None]
+DISTIL = 10.0
+"""Weight of the float parent's say in quantization-aware training, where nobody says otherwise; as the command's."""
+
+
+def quiet(text: str) -> None:
+    """Says nothing of the progress; pass ``print`` to see it."""
+
+
+def create_run(path: Path | str, spec: ModelSpec, data: str, *, seed: int = 0) -> Run:
+    """A new run directory for a network on a dataset, such as 'synthetic'; raises RunError where something is there."""
+    models.check_size(spec)
+    dataset = open_dataset(data)
+    return runs.create(Path(path), spec, data, dataset.classes, dataset.colours, seed)
+
+
+def train(
+    run: Run, schedule: Schedule | None = None, *, encoder_weights: str | None = None, force: bool = False,
+    say: Say = quiet,
+) -> FloatResult:  # fmt: skip
+    """Trains the run's float network, or reuses or resumes the training that is there.
+
+    ``schedule``: None for what suits the dataset. Raises RunError where the run was trained otherwise; ``force`` then
+    sets that aside.
+    """
+    schedule = schedule or float_schedule(run, None, 8, None)
+    return train_float(run, schedule, _augmentation(run), say, encoder_weights=encoder_weights, force=force)
+
+
+def quantize_aware_train(
+    run: Run, schedule: Schedule | None = None, how: QatSettings | None = None, *, force: bool = False,
+    say: Say = quiet,
+) -> QatResult:  # fmt: skip
+    """Trains the run's quantized network from its float one, or reuses or resumes the training that is there.
+
+    Raises RunError where the float network is not trained yet, and as ``train`` does.
+    """
+    run.float_training.check_trained(run.path)
+    return qat(run, schedule or qat_schedule(run), how or QatSettings(_augmentation(run)), say, force=force)
+
+
+def qat_schedule(run: Run, steps: int | None = None) -> Schedule:
+    """What suits the run's dataset: a checkpoint to choose from in every 50 steps."""
+    defaults = defaults_of(run)
+    steps = steps or defaults.qat_steps
+    rate, evaluations = defaults.qat_learning_rate, max(1, steps // 50)
+    return Schedule(steps, 8, rate, evaluations=evaluations, distil=DISTIL, statistics_until=0.0)
+
+
+def convert(
+    run: Run, target: Target | str = "cpu", spec: FileSpec | None = None, *, how: Quantization = Quantization(),
+    force: bool = False, say: Say = quiet,
+) -> Artifact:  # fmt: skip
+    """Makes the checked .tflite file of a run for a target, or reuses the one that is there.
+
+    ``spec``: None for logits of full size and the target's own input type, see ``Target.file_spec``. ``how``: the QAT
+    network where there is one, else the float one quantized after training.
+    """
+    return convert_network(run, target_of(target), say, spec, source=how, force=force)
+
+
+def measure(
+    run: Run, artifact: Artifact, device: str = "host", *, protocol: Protocol = DEFAULT, threads: int = 1,
+    images: int | None = None, say: Say = quiet,
+) -> Measurement:  # fmt: skip
+    """Accuracy and latency of an artifact beside its float parent, on one device: 'host', 'android:SERIAL', ...
+
+    ``images``: the first so many validation images are scored, None: all. Raises DeviceError.
+    """
+    parent = float_reference(run, artifact.recipe.file, say)
+    plan = Plan(run, artifact, parent, protocol=protocol, threads=(threads,), images=images)
+    (measured,) = bench(plan, [device], Settings(), say)
+    return measured
+
+
+def _augmentation(run: Run) -> Augmentation:
+    defaults = defaults_of(run)
+    return Augmentation(defaults.scale, True, defaults.colour)

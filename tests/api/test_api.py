@@ -1,0 +1,109 @@
+"""The Python API: loaded when it is used, the same names for people and for mypy, and the verbs do what commands do."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import pipeline
+from pipeline import Quantization, Schedule, create_run, open_dataset
+from pipeline.core.calibration import Calibration
+from pipeline.core.errors import BadSpec, RunError, UnknownName
+from pipeline.core.spec import ModelSpec
+from pipeline.data.decoded import Decoded
+from pipeline.measure.score import on_this_machine, score_masks
+from tests.conftest import ROOT, noise_images, ranges_of, still
+from tests.support.small_run import QUICK, small_data
+
+VERBS = ("build", "calibrate", "convert", "inspect", "measure", "quantize", "quantize_aware_train", "score", "train")
+
+
+def test_the_example_of_the_docstring():
+    assert pipeline.__doc__.count(">>> ") == 9
+    failed, tried = doctest.testmod(pipeline)
+    assert failed == 0 and tried == 9
+
+
+@pytest.mark.parametrize("before", ["", "import pipeline.quantize, pipeline.train, pipeline.convert, pipeline.measure"])
+def test_importing_a_verb_loads_no_framework(before):
+    lazy = f"""
+{before}
+from pipeline import quantize, train, convert, measure, FileSpec, Recipe, Range, ModelSpec, open_run, SegquantError
+import sys, pipeline
+assert set({VERBS}) <= set(dir(pipeline)) and callable(quantize) and callable(train)
+print([n for n in ("tensorflow", "tf_keras", "ai_edge_litert") if n in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", lazy], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_name_is_there_for_people_and_for_mypy():
+    tree = ast.parse((ROOT / "pipeline" / "__init__.py").read_text())
+    (typed,) = (node for node in tree.body if isinstance(node, ast.If))
+    said = {alias.asname for node in typed.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert {name for name in said if name} | {"QatSettings"} == set(pipeline._PLACES)
+    for name, (module, there) in pipeline._PLACES.items():
+        value, loaded = getattr(pipeline, name), importlib.import_module(f"pipeline.{module}")
+        assert name in dir(pipeline) and (value is getattr(loaded, there) or name in VERBS)
+    with pytest.raises(AttributeError, match="no attribute 'quantise'"):
+        _ = pipeline.quantise
+    with pytest.raises(ImportError):
+        importlib.import_module("pipeline.quantise")
+
+
+def test_a_verb_that_is_a_package_stays_both():
+    from pipeline.quantize import plan
+
+    assert pipeline.quantize.plan is plan and "ranges" in inspect.signature(pipeline.quantize).parameters
+    assert "encoder_weights" in inspect.signature(pipeline.train).parameters
+
+
+def test_quantize_and_score_do_what_the_stages_do(tmp_path):
+    from pipeline.quantize.quantize import quantize
+
+    model, data = still("fcn8"), open_dataset("synthetic")
+    images = [np.rint(image * 255).astype(np.uint8) for image in noise_images(model)]
+    ranges = pipeline.calibrate(model, images)
+    assert ranges.keys() == ranges_of("fcn8").keys()
+    assert all(abs(ranges[k].high - r.high) < 1e-4 * (r.high - r.low) for k, r in ranges_of("fcn8").items())
+    made = pipeline.quantize(model, ranges, "edgetpu")
+    assert made.data == quantize(model, ranges, pipeline.target("edgetpu")).data
+    file = tmp_path / "net.tflite"
+    file.write_bytes(made.data)
+    seen = pipeline.inspect(made, "edgetpu", compiler=False)
+    assert seen == pipeline.inspect(file, "edgetpu", compiler=False) and seen.coverage.ops > 20
+    with pytest.raises(UnknownName, match="did you mean 'edgetpu'"):
+        pipeline.quantize(model, ranges, "edgetp")
+    with pytest.raises(BadSpec, match="there is no image"):
+        pipeline.calibrate(model, [])
+    with pytest.raises(BadSpec, match="no split 'test'"):
+        pipeline.score(made, data, split="test")
+
+
+def test_a_run_goes_through_all_verbs(tmp_path):
+    """Trained for two steps on five images; what the commands reuse is reused."""
+    data = small_data(tmp_path, 72, 104)
+    run = create_run(tmp_path / "run", ModelSpec("fcn8", 72, 104, 5, alpha=0.125), data)
+    with pytest.raises(RunError, match="no trained network yet"):
+        pipeline.quantize_aware_train(run)
+    schedule = Schedule(2, 2, 0.01, evaluations=1)
+    trained = pipeline.train(run, schedule)
+    assert [one.step for one in trained.history] == [2] and trained.seconds > 0
+    assert pipeline.train(run, schedule) == trained == run.float_training.float_result()
+    how = Quantization("ptq", Calibration(images=2))
+    said = []
+    artifact = pipeline.convert(run, "cpu", how=how)
+    again = pipeline.convert(run, "cpu", how=how, say=said.append)
+    assert again == artifact == pipeline.open_artifact(artifact.path) and "reused" in said[-1]
+    network = pipeline.build(run.config.model)
+    assert network.output_shape == (None, 72, 104, 5)
+    measured = pipeline.measure(run, artifact, protocol=QUICK, images=2)
+    dataset = open_dataset(data)
+    with on_this_machine(artifact.path, run.preprocessing) as infer:
+        expected = score_masks(Decoded(dataset.splits["val"]), infer, dataset.classes, 2)
+    assert measured.artifact.score == pipeline.score(artifact, data, images=2) == expected
