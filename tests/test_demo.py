@@ -80,7 +80,7 @@ def test_the_int8_file_is_what_it_says(run, measured):
     assert len(recipe.origin.calibration.images) == 100 and recipe.to_json()["preprocessing"]["scale"] == 1 / 255
     assert {op.name for op in graph.ops} == {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "RESIZE_BILINEAR", "RESHAPE"}  # fmt: skip  # noqa: E501
     (one,) = recipe.rewritten  # the pyramid's pool to one bin
-    assert one["rewrite"] == "repeats" and "ppm_resize1" in one["output"] and "one pixel" in one["why"]
+    assert one.rewrite == "repeats" and "ppm_resize1" in one.output and "one pixel" in one.why
     assert [graph.tensors[i].dtype for i in (*graph.inputs, *graph.outputs)] == ["int8", "int8"]
 
 
