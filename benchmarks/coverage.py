@@ -26,9 +26,12 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 CASES = [
-    ("fast-scnn", "360x480", 1.0), ("fastfcn8", "360x480", 1.0), ("fcn8", "360x480", 1.0),
-    ("fast-scnn", "512x1024", 1.0), ("fast-scnn", "1024x2048", 1.0),
-]  # fmt: skip
+    ("fast-scnn", "360x480", 1.0),
+    ("fastfcn8", "360x480", 1.0),
+    ("fcn8", "360x480", 1.0),
+    ("fast-scnn", "512x1024", 1.0),
+    ("fast-scnn", "1024x2048", 1.0),
+]
 """Network, size, width multiplier."""
 CLASSES = {"360x480": 11, "512x1024": 19, "1024x2048": 19}
 """CamVid's and Cityscapes'."""
@@ -77,14 +80,15 @@ def row(data: bytes, target: Any, ask: bool) -> dict[str, Any]:
         "rewritten": [f"{a.op} {a.output.split('/')[-2]}: {a.rewrite}" for a in applied],
         "left": [
             {"op": seen.ops[v.op][0], "tensor": seen.ops[v.op][1], "why": v.reason or reasons[v.op]}
-            for v in verdicts if v.outcome != "accelerated"
+            for v in verdicts
+            if v.outcome != "accelerated"
         ],
-    }  # fmt: skip
+    }
 
 
 def measured(
     name: str, size: str, output: str, alpha: float, ask: bool, known: Collection[str] = ()
-) -> Iterator[tuple[str, dict[str, Any]]]:  # fmt: skip
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each target and its row for one network, but for those that are ``known``."""
     from pipeline.core.file_spec import FileSpec
     from pipeline.quantize.to_tflite import to_tflite

@@ -175,23 +175,26 @@ def measured(made: Files, images: list[np.ndarray], grid: Grid, rounds: int, cla
     for start in range(STARTS):
         with multiprocessing.get_context("spawn").Pool(1) as pool:  # which inherits the core that this one is bound to
             found.append(pool.apply(timed, (made, images, grid, range(start * each, (start + 1) * each))))
-    times, alone = (
-        {name: [ms for one in found for ms in one[i][name]] for name in found[0][i]} for i in (0, 1)
-    )  # fmt: skip
+    times, alone = ({name: [ms for one in found for ms in one[i][name]] for name in found[0][i]} for i in (0, 1))
     base = Timed.of(times[BASELINE], STARTS)
     rows = {
         name: {
-            "median_ms": float(np.median(spent)), "min_ms": min(spent),
+            "median_ms": float(np.median(spent)),
+            "min_ms": min(spent),
             "ratio": dataclasses.asdict(ratio_of(Timed.of(spent, STARTS), base)),
         }
         for name, spent in times.items()
-    }  # fmt: skip
+    }
     return {
-        "classes": classes, "rounds": each * STARTS, "starts": STARTS, "threads": 1, "heads": rows,
+        "classes": classes,
+        "rounds": each * STARTS,
+        "starts": STARTS,
+        "threads": 1,
+        "heads": rows,
         "mask_alone_median_ms": {name: float(np.median(spent)) for name, spent in alone.items()},
         "mask_alone_min_ms": {name: min(spent) for name, spent in alone.items()},
         "worst_case_ratio": 1 + float(np.median(alone["C, random logits"]) / np.median(times[BASELINE])),
-    }  # fmt: skip
+    }
 
 
 def scored(made: Files, dataset: Any, grid: Grid, count: int | None) -> dict[str, float]:

@@ -73,11 +73,18 @@ class Form:
         for name, numbers, steps, zero in [
             (f"kernel{op.index}", np.ascontiguousarray(values), scale, zeros),
             *(
-                [(f"bias{op.index}", self.values(op.inputs[bias_place]),
-                  scale * np.float32(self.graph.tensors[data].scale[0]), zeros.astype(np.int32))]
-                if len(op.inputs) > bias_place and op.inputs[bias_place] >= 0 else []
+                [
+                    (
+                        f"bias{op.index}",
+                        self.values(op.inputs[bias_place]),
+                        scale * np.float32(self.graph.tensors[data].scale[0]),
+                        zeros.astype(np.int32),
+                    )
+                ]
+                if len(op.inputs) > bias_place and op.inputs[bias_place] >= 0
+                else []
             ),
-        ]:  # fmt: skip
+        ]:
             along = axis if name.startswith("kernel") else {"axis": 0} if len(scale) > 1 else {}
             reads = [
                 self.constant(name, numbers),
@@ -98,15 +105,25 @@ class Form:
             reach = [(k - 1) * d + 1 for k, d in zip(shape, dilations, strict=True)]
             pads = padding(old, new, reach, strides) if options["padding"] == "SAME" else [0] * 4
             self.node(
-                "Conv", [self.real(data, op), *self.kernel(op, 1, 2, data)], real, kernel_shape=shape, strides=strides,
-                dilations=dilations, pads=pads, group=tensors[data].shape[3] if op.name != "CONV_2D" else 1,
-            )  # fmt: skip
+                "Conv",
+                [self.real(data, op), *self.kernel(op, 1, 2, data)],
+                real,
+                kernel_shape=shape,
+                strides=strides,
+                dilations=dilations,
+                pads=pads,
+                group=tensors[data].shape[3] if op.name != "CONV_2D" else 1,
+            )
         elif op.name == "TRANSPOSE_CONV":
             shape, strides = tensors[op.inputs[1]].shape[1:3], sizes_of(options, "stride")
             self.node(
-                "ConvTranspose", [self.real(data, op), *self.kernel(op, 1, 3, data)], real, kernel_shape=shape,
-                strides=strides, pads=padding(new, old, shape, strides),
-            )  # fmt: skip
+                "ConvTranspose",
+                [self.real(data, op), *self.kernel(op, 1, 3, data)],
+                real,
+                kernel_shape=shape,
+                strides=strides,
+                pads=padding(new, old, shape, strides),
+            )
         elif op.name == "ADD":
             self.node("Add", [self.real(i, op) for i in op.inputs], real)
         elif op.name == "CONCATENATION":
@@ -131,13 +148,15 @@ class Form:
 
     def resize(self, source: str, shape: Sequence[int], options: Any, made: str) -> str:
         """``shape``: channels, height, width."""
-        mode = "align_corners" if options["alignCorners"] else "half_pixel" if options["halfPixelCenters"] else (
-            "asymmetric"
-        )  # fmt: skip
+        mode = (
+            "align_corners"
+            if options["alignCorners"]
+            else "half_pixel"
+            if options["halfPixelCenters"]
+            else ("asymmetric")
+        )
         size = self.constant(f"{made}.size", np.asarray([1, *shape], np.int64))
-        return self.node(
-            "Resize", [source, "", "", size], made, mode="linear", coordinate_transformation_mode=mode
-        )  # fmt: skip
+        return self.node("Resize", [source, "", "", size], made, mode="linear", coordinate_transformation_mode=mode)
 
     def give(self, op: Op, real: str) -> None:
         """The result as int8 again; a fused ReLU is mostly done by the range, which begins at 0."""

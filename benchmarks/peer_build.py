@@ -73,13 +73,19 @@ def for_onnxruntime(form: Path, head: str, images: np.ndarray, folder: Path) -> 
     prepared = folder / "prepared.onnx"
     quant_pre_process(str(form), str(prepared), skip_symbolic_shape=True)
     for way, kind, code, zero in (
-        ("u8s8", QuantType.QUInt8, onnx.TensorProto.UINT8, 0), ("s8s8", QuantType.QInt8, onnx.TensorProto.INT8, -128),
-    ):  # fmt: skip
+        ("u8s8", QuantType.QUInt8, onnx.TensorProto.UINT8, 0),
+        ("s8s8", QuantType.QInt8, onnx.TensorProto.INT8, -128),
+    ):
         path = folder / f"onnxruntime-{head}-{way}.onnx"
         quantize_static(
-            str(prepared), str(path), Reader(images), quant_format=QuantFormat.QDQ, per_channel=True,
-            activation_type=kind, weight_type=QuantType.QInt8,
-        )  # fmt: skip
+            str(prepared),
+            str(path),
+            Reader(images),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=kind,
+            weight_type=QuantType.QInt8,
+        )
         model = onnx.load(str(path))
         whole_numbers_at_the_ends(model, code, zero)
         onnx.save(model, str(path))
@@ -93,9 +99,12 @@ def for_openvino(form: Path, head: str, images: np.ndarray, folder: Path) -> Non
 
     for preset in (nncf.QuantizationPreset.PERFORMANCE, nncf.QuantizationPreset.MIXED):
         quantized = nncf.quantize(
-            ov.convert_model(str(form)), nncf.Dataset([x["image"] for x in reals(images)]), preset=preset,
-            subset_size=len(images), target_device=nncf.TargetDevice.CPU,
-        )  # fmt: skip
+            ov.convert_model(str(form)),
+            nncf.Dataset([x["image"] for x in reals(images)]),
+            preset=preset,
+            subset_size=len(images),
+            target_device=nncf.TargetDevice.CPU,
+        )
         for layout in ("NCHW", "NHWC"):
             steps = PrePostProcessor(quantized.clone())
             steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout(layout))

@@ -87,9 +87,13 @@ def litert(said: dict[str, Any]) -> Loaded:
 
     def give(given: np.ndarray) -> None:
         kind = source["dtype"]
-        raw = given if kind == np.uint8 else given * np.float32(1 / 255) if kind == np.float32 else (
-            given.astype(np.int16) - 128
-        ).astype(np.int8)  # fmt: skip
+        raw = (
+            given
+            if kind == np.uint8
+            else given * np.float32(1 / 255)
+            if kind == np.float32
+            else (given.astype(np.int16) - 128).astype(np.int8)
+        )
         interpreter.set_tensor(source["index"], raw)
 
     if "exact" not in said:
@@ -136,8 +140,10 @@ class Int8:
 
 
 RUNTIMES: dict[str, Callable[[dict[str, Any]], Loaded]] = {
-    "litert": litert, "onnxruntime": onnxruntime, "openvino": openvino,
-}  # fmt: skip
+    "litert": litert,
+    "onnxruntime": onnxruntime,
+    "openvino": openvino,
+}
 
 
 def main(said: dict[str, Any]) -> None:

@@ -35,9 +35,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from pipeline.measure.timing import Timed, ratio_of  # noqa: E402
 
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
-INSTALL = (
-    "python3.11 -m venv .venv-peers && .venv-peers/bin/pip install --require-hashes -r requirements-peers.txt"
-)  # fmt: skip
+INSTALL = "python3.11 -m venv .venv-peers && .venv-peers/bin/pip install --require-hashes -r requirements-peers.txt"
 OURS = ("int8", "float32")
 RUNS = 5
 """Timed inferences of each network in a round, after two that are not."""
@@ -154,9 +152,11 @@ def heads_of(net: Any, size: str) -> dict[str, list[Entry]]:
     graph = read((net.folder / "int8-stride8.tflite").read_bytes())
     out = graph.tensors[graph.outputs[0]]
     exact = {
-        "size": list(map(int, size.split("x"))), "resize": "align_corners",
-        "scale": out.scale[0], "zero_point": out.zero_point[0],
-    }  # fmt: skip
+        "size": list(map(int, size.split("x"))),
+        "resize": "align_corners",
+        "scale": out.scale[0],
+        "zero_point": out.zero_point[0],
+    }
 
     def entry(name: str, head: str, file: str, **more: Any) -> Entry:
         return Entry(name, head, {"runtime": "litert", "model": str(net.folder / f"{file}.tflite"), **more})
@@ -175,12 +175,13 @@ def heads_of(net: Any, size: str) -> dict[str, list[Entry]]:
         ],
         **{
             head: [
-                openvino("openvino-ir", head, head), entry("LiteRT int8", head, f"int8-{head}"),
+                openvino("openvino-ir", head, head),
+                entry("LiteRT int8", head, f"int8-{head}"),
                 entry("LiteRT float", head, f"float32-{head}"),
             ]
             for head in ("stride8", "logits")
         },
-    }  # fmt: skip
+    }
 
 
 def candidates(folder: Path, runtime: str, head: str, threads: int) -> list[Entry]:
@@ -269,12 +270,15 @@ def measured(net: Any, size: str, threads: int, rounds: int, cores: Sequence[int
         times = of_starts(entries, images, rounds, threads, cores)
         rows = [
             {
-                "name": e.name, "median_ms": float(np.median(t.typical_ms)),
-                "p10_ms": float(np.percentile(t.typical_ms, 10)), "p90_ms": float(np.percentile(t.typical_ms, 90)),
-                "settings": e.settings, "times_slower_than_the_first": dataclasses.asdict(ratio_of(t, times[0])),
+                "name": e.name,
+                "median_ms": float(np.median(t.typical_ms)),
+                "p10_ms": float(np.percentile(t.typical_ms, 10)),
+                "p90_ms": float(np.percentile(t.typical_ms, 90)),
+                "settings": e.settings,
+                "times_slower_than_the_first": dataclasses.asdict(ratio_of(t, times[0])),
             }
             for e, t in zip(entries, times, strict=True)
-        ]  # fmt: skip
+        ]
         peers = rows[-2:]
         best = min(peers, key=lambda row: row["median_ms"])
         found[head] = {"rows": rows, "tried": tried, "best_peer": best["name"]}
@@ -340,11 +344,14 @@ def main(
         "network": f"fast-scnn {size}, {len(net.classes)} classes, " + (parent.name if parent else "random weights"),
         "data": f"{name} val, {len(net.images)} images" if data else "one image of noise",
         "protocol": {
-            "rounds": -(-rounds // STARTS) * STARTS, "starts": STARTS, "runs_per_round": RUNS,
-            "sample": "median of a round", "interval": "trimmed mean over starts",
+            "rounds": -(-rounds // STARTS) * STARTS,
+            "starts": STARTS,
+            "runs_per_round": RUNS,
+            "sample": "median of a round",
+            "interval": "trimmed mean over starts",
         },
         "threads": {str(n): measured(net, size, n, rounds, cores[-n:]) for n in threads},
-    }  # fmt: skip
+    }
     all_found = json.loads(out.read_text()) if out.is_file() else {}
     write_atomically(out, (json.dumps({**all_found, f"{name}-{size}": found}, indent=1) + "\n").encode())
     click.echo(table(found))

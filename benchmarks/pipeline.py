@@ -110,9 +110,10 @@ def scoring(model: Any, dataset: Any, repeats: int) -> dict[str, Any]:
     median = {name: float(np.median(each)) for name, each in found.items()}
     largest = max(median[name] for name in ("decoding", "inference", "metric"))
     return {
-        "images": len(samples), "seconds": median,
+        "images": len(samples),
+        "seconds": median,
         "times_largest": {name: median[name] / largest for name in ("scoring", "scoring_cached")},
-    }  # fmt: skip
+    }
 
 
 def calibration(model: Any, dataset: Any, count: int, repeats: int) -> dict[str, Any]:
@@ -147,8 +148,10 @@ def calibration(model: Any, dataset: Any, count: int, repeats: int) -> dict[str,
             times.append(seconds(lambda how=how: measure(model, points, lambda: tensors, how)))  # type: ignore[misc]
             ratios.append(times[-1] / plain)
         found[name] = {
-            "forward_passes": n, "seconds": float(np.median(times)), "times_forward": float(np.median(ratios)),
-        }  # fmt: skip
+            "forward_passes": n,
+            "seconds": float(np.median(times)),
+            "times_forward": float(np.median(ratios)),
+        }
     return {"images": len(tensors), "estimators": found}
 
 
@@ -166,9 +169,13 @@ print(time.perf_counter() - began, time.process_time(), peak, size_bytes)
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     took, of_cpu, gib, size_bytes = map(float, done.stdout.split()[-4:])
     return {
-        "network": name, "size": size, "seconds": took, "cpu_seconds": of_cpu, "peak_memory_gib": gib,
+        "network": name,
+        "size": size,
+        "seconds": took,
+        "cpu_seconds": of_cpu,
+        "peak_memory_gib": gib,
         "file_bytes": int(size_bytes),
-    }  # fmt: skip
+    }
 
 
 def int8_file(name: str, size: str, classes: int, calibrated: bool) -> int:
@@ -205,17 +212,24 @@ PARTS = ("scoring", "calibration", "fast-scnn", "fcn8")
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "results" / "pipeline.json", show_default=True)
 def main(
-    parent: Path | None, data: str, size: str | None, parts: tuple[str, ...], calibration_images: int, repeats: int,
+    parent: Path | None,
+    data: str,
+    size: str | None,
+    parts: tuple[str, ...],
+    calibration_images: int,
+    repeats: int,
     out: Path,
-) -> None:  # fmt: skip
+) -> None:
     from pipeline.core.files import write_atomically
     from pipeline.devices import connect
 
     found = json.loads(out.read_text()) if out.is_file() else {}
     found |= {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": connect("host").describe(), "data": data.partition(":")[0], "goals": GOALS,
-    }  # fmt: skip
+        "machine": connect("host").describe(),
+        "data": data.partition(":")[0],
+        "goals": GOALS,
+    }
     model, dataset = trained(parent, data, size) if {"scoring", "calibration"} & set(parts) else (None, None)
     for part in parts:
         if part == "scoring":
@@ -223,8 +237,9 @@ def main(
             click.echo(
                 f"scoring {now['images']} images: {now['times_largest']['scoring']:.2f} times the largest part, from"
                 f" the cache {now['times_largest']['scoring_cached']:.2f}  ("
-                + ", ".join(f"{k} {v:.2f} s" for k, v in now["seconds"].items()) + ")"
-            )  # fmt: skip
+                + ", ".join(f"{k} {v:.2f} s" for k, v in now["seconds"].items())
+                + ")"
+            )
         elif part == "calibration":
             found[part] = now = calibration(model, dataset, calibration_images, repeats)
             for name, one in now["estimators"].items():

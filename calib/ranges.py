@@ -37,10 +37,12 @@ def measure(
     @tf.function
     def extremes_of(image: tf.Tensor) -> tf.Tensor:
         # A value that is NaN makes the maximum NaN; the least value after a ReLU need not be looked for.
-        return tf.stack([
-            [0.0 if isinstance(layer, tf_keras.layers.ReLU) else tf.reduce_min(x), tf.reduce_max(x)]
-            for layer, x in zip(tapped, outputs_of(image), strict=True)
-        ])  # fmt: skip
+        return tf.stack(
+            [
+                [0.0 if isinstance(layer, tf_keras.layers.ReLU) else tf.reduce_min(x), tf.reduce_max(x)]
+                for layer, x in zip(tapped, outputs_of(image), strict=True)
+            ]
+        )
 
     @tf.function
     def counts_of(image: tf.Tensor, edges: tf.Tensor) -> tf.Tensor:

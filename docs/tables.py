@@ -94,9 +94,10 @@ def quantized(title: str, before: float, after: float) -> list[str]:
 def accuracy_rows() -> list[list[str]]:
     calibration, fastfcn8 = load("camvid/calibration.json"), load("camvid/fastfcn8-ptq.json")
     (default,) = (
-        row["miou_percent"] for row in calibration["rows"]
+        row["miou_percent"]
+        for row in calibration["rows"]
         if (row["method"], row["selection"], row["images"]) == ("min-max", "random", 100)
-    )  # fmt: skip
+    )
     each = {kind: [f"{kind}-seed{seed}" for seed in SEEDS] for kind in ("qat-labels", "qat-nolabels", "qat-per-tensor")}
     scores = [fastfcn8[which]["score"]["miou_percent"] for which in ("parent", "artifact")]
     return [
@@ -140,8 +141,13 @@ def heads() -> str:
     for name, title in HEADS.items():
         one, other = camvid["heads"][name], random["heads"][name]
         rows.append([title, percent(one["miou_percent"]), interval(one["ratio"]), interval(other["ratio"])])
-    rows.append(["the exact mask in C of random logits, its worst case", "",
-                 *(f"{case['worst_case_ratio']:.2f}" for case in (camvid, random))])  # fmt: skip
+    rows.append(
+        [
+            "the exact mask in C of random logits, its worst case",
+            "",
+            *(f"{case['worst_case_ratio']:.2f}" for case in (camvid, random)),
+        ]
+    )
     return markdown(("head", "mIoU", "360x480, CamVid", "512x1024, 19 classes, random weights"), rows)
 
 

@@ -64,29 +64,58 @@ class Blocks:
         self.l2 = tf_keras.regularizers.L2(spec.l2) if spec.l2 else None
 
     def conv(  # long: the arguments of a layer, as Keras has them
-        self, x: tf.Tensor, filters: int, kernel: int, stride: int = 1, *, name: str,
-        norm: bool = True, relu: bool = True, bias: bool = False, scaled: bool = True,
-    ) -> tf.Tensor:  # fmt: skip
+        self,
+        x: tf.Tensor,
+        filters: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        name: str,
+        norm: bool = True,
+        relu: bool = True,
+        bias: bool = False,
+        scaled: bool = True,
+    ) -> tf.Tensor:
         """Conv2D 'same' → batch norm → ReLU. Without batch norm the convolution gets a bias."""
         norm = norm and self.spec.batch_norm
         x = layers.Conv2D(
-            self.spec.channels(filters) if scaled else filters, kernel, stride, "same",
-            use_bias=bias or not norm, kernel_regularizer=self.l2, name=name,
+            self.spec.channels(filters) if scaled else filters,
+            kernel,
+            stride,
+            "same",
+            use_bias=bias or not norm,
+            kernel_regularizer=self.l2,
+            name=name,
             kernel_initializer="he_normal" if relu else "glorot_uniform",
-        )(x)  # fmt: skip
+        )(x)
         return self._finish(x, name, norm, relu)
 
     def depthwise(  # long: the arguments of a layer, as Keras has them
-        self, x: tf.Tensor, stride: int = 1, *, name: str, dilation: int = 1, kernel: int = 3,
-        norm: bool = True, relu: bool = True, bias: bool = False, padding: str = "same",
+        self,
+        x: tf.Tensor,
+        stride: int = 1,
+        *,
+        name: str,
+        dilation: int = 1,
+        kernel: int = 3,
+        norm: bool = True,
+        relu: bool = True,
+        bias: bool = False,
+        padding: str = "same",
         initializer: Any = "glorot_uniform",
-    ) -> tf.Tensor:  # fmt: skip
+    ) -> tf.Tensor:
         """DepthwiseConv2D → batch norm → ReLU."""
         norm = norm and self.spec.batch_norm
         x = layers.DepthwiseConv2D(
-            kernel, stride, padding, dilation_rate=dilation, use_bias=bias,
-            depthwise_regularizer=self.l2, depthwise_initializer=initializer, name=name,
-        )(x)  # fmt: skip
+            kernel,
+            stride,
+            padding,
+            dilation_rate=dilation,
+            use_bias=bias,
+            depthwise_regularizer=self.l2,
+            depthwise_initializer=initializer,
+            name=name,
+        )(x)
         return self._finish(x, name, norm, relu)
 
     def _finish(self, x: tf.Tensor, name: str, norm: bool, relu: bool) -> tf.Tensor:

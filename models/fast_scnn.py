@@ -83,8 +83,13 @@ FAST_SCNN = Network(
     auxiliary=("ltd_ds2_pw_relu", "ppm_out_relu"),
     logits_stride=8,
     stages={
-        "ltd": "learning to downsample", "gfe1": "global features, 1/16", "gfe2": "global features, 1/32",
-        "gfe3": "global features, 1/32", "ppm": "pyramid pooling", "fusion": "feature fusion", "head": "classifier",
+        "ltd": "learning to downsample",
+        "gfe1": "global features, 1/16",
+        "gfe2": "global features, 1/32",
+        "gfe3": "global features, 1/32",
+        "ppm": "pyramid pooling",
+        "fusion": "feature fusion",
+        "head": "classifier",
         "logits": "upsampling",
     },
-)  # fmt: skip
+)

@@ -59,9 +59,17 @@ tf_keras.utils.get_custom_objects()[BilinearUpsampling.__name__] = BilinearUpsam
 
 
 def convolution(  # long: the arguments of a layer, as Keras has them
-    b: Blocks, x: tf.Tensor, filters: int, kernel: int, conv_type: ConvType, *, name: str,
-    norm: bool = True, relu: bool = True, scaled: bool = True,
-) -> tf.Tensor:  # fmt: skip
+    b: Blocks,
+    x: tf.Tensor,
+    filters: int,
+    kernel: int,
+    conv_type: ConvType,
+    *,
+    name: str,
+    norm: bool = True,
+    relu: bool = True,
+    scaled: bool = True,
+) -> tf.Tensor:
     """Convolution with bias → BN → ReLU; in 'ds' its kernel is a depthwise and a 1×1 one, nothing between the two.
 
     A 1×1 convolution is separable too: its depthwise part is one factor per channel. The pointwise part could absorb
@@ -79,9 +87,15 @@ def convolution(  # long: the arguments of a layer, as Keras has them
 def upsample_and_add(b: Blocks, x: tf.Tensor, score: tf.Tensor, stride: int) -> tf.Tensor:
     """x, learned ×2, + score. 'same' pools round up, so twice the coarse map may be a row or column too large."""
     x = layers.Conv2DTranspose(
-        x.shape[-1], 4, 2, "same", use_bias=False, kernel_initializer=BilinearUpsampling(), kernel_regularizer=b.l2,
+        x.shape[-1],
+        4,
+        2,
+        "same",
+        use_bias=False,
+        kernel_initializer=BilinearUpsampling(),
+        kernel_regularizer=b.l2,
         name=f"up{stride}",
-    )(x)  # fmt: skip
+    )(x)
     rows, columns = x.shape[1] - score.shape[1], x.shape[2] - score.shape[2]
     if rows or columns:
         x = layers.Cropping2D(((0, rows), (0, columns)), name=f"up{stride}_crop")(x)
@@ -113,9 +127,17 @@ def build(spec: ModelSpec, conv_type: ConvType) -> tf_keras.Model:
 
 
 def build_model(  # long: a network's settings, for callers that have no ModelSpec
-    width: int, height: int, num_classes: int, *, conv_type: ConvType = "conv", batch_norm: bool = True,
-    l2: float = 0.0, dropout: float = 0.5, alpha: float = 1.0, resize: Resize = "align_corners",
-) -> tf_keras.Model:  # fmt: skip
+    width: int,
+    height: int,
+    num_classes: int,
+    *,
+    conv_type: ConvType = "conv",
+    batch_norm: bool = True,
+    l2: float = 0.0,
+    dropout: float = 0.5,
+    alpha: float = 1.0,
+    resize: Resize = "align_corners",
+) -> tf_keras.Model:
     """FCN8 (``conv_type='conv'``) or FastFCN8 (``'ds'``). Note the order: width first.
 
     Args:
@@ -176,8 +198,9 @@ _ADVICE = (
 
 def _download() -> Path:
     try:
-        return Path(tf_keras.utils.get_file(VGG16_URL.rpartition("/")[2], VGG16_URL, cache_subdir="models",
-                                            file_hash=VGG16_MD5))  # fmt: skip
+        return Path(
+            tf_keras.utils.get_file(VGG16_URL.rpartition("/")[2], VGG16_URL, cache_subdir="models", file_hash=VGG16_MD5)
+        )
     except Exception as error:  # get_file raises a bare Exception for a URL that cannot be fetched
         raise WeightsError(
             f"VGG16's ImageNet weights could not be downloaded ({error}): fetch that file on a machine with network"
@@ -206,10 +229,12 @@ def _read(path: Path) -> dict[str, list[np.ndarray]]:
 
 STAGES = {
     **{f"block{n}": f"VGG16 block {n}, 1/{1 << n - 1}" for n in range(1, 6)},
-    "fc1": "classifier, 1/32", "fc2": "classifier, 1/32",
-    "score32": "scores, 1/32", **{f"{word}{n}": f"scores, 1/{n}" for word in ("score", "up", "fuse") for n in (16, 8)},
+    "fc1": "classifier, 1/32",
+    "fc2": "classifier, 1/32",
+    "score32": "scores, 1/32",
+    **{f"{word}{n}": f"scores, 1/{n}" for word in ("score", "up", "fuse") for n in (16, 8)},
     "logits": "upsampling",
-}  # fmt: skip
+}
 
 FCN8 = Network(
     name="fcn8",

@@ -30,7 +30,7 @@ def double_conv(b: Blocks, x: tf.Tensor, filters: int, name: str) -> tf.Tensor:
 
 def up_convolution(
     b: Blocks, x: tf.Tensor, filters: int, size: tuple[int, int], upsampling: Upsampling, name: str
-) -> tf.Tensor:  # fmt: skip
+) -> tf.Tensor:
     """To twice the size and ``filters`` channels, without a nonlinearity, and cropped to ``size``.
 
     'transposed': one transposed 2x2 convolution. 'bilinear', section 2 to the letter: "an upsampling of the feature map
@@ -39,9 +39,7 @@ def up_convolution(
     if upsampling == "bilinear":
         x = b.resize(x, *size, name=f"{name}_resize")
         return b.conv(x, filters, 2, norm=False, relu=False, name=f"{name}_up")
-    x = layers.Conv2DTranspose(
-        b.spec.channels(filters), 2, 2, "valid", kernel_regularizer=b.l2, name=f"{name}_up"
-    )(x)  # fmt: skip
+    x = layers.Conv2DTranspose(b.spec.channels(filters), 2, 2, "valid", kernel_regularizer=b.l2, name=f"{name}_up")(x)
     rows, columns = x.shape[1] - size[0], x.shape[2] - size[1]
     return layers.Cropping2D(((0, rows), (0, columns)), name=f"{name}_crop")(x) if rows or columns else x
 

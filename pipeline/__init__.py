@@ -69,13 +69,27 @@ if TYPE_CHECKING:
 WHERE = {
     "api.memory": "build calibrate inspect quantize score",
     "api.runs": "convert create_run measure qat_schedule quantize_aware_train train",
-    "core.artifact": "Artifact", "core.calibration": "Calibration Quantization", "core.dataset": "Dataset",
-    "core.errors": "SegquantError", "core.file_spec": "FileSpec", "core.inspection": "Inspection",
-    "core.measurement": "Measurement", "core.ranges": "Range", "core.recipe": "Recipe", "core.run": "Run open_run",
-    "core.score": "Score", "core.spec": "ModelSpec", "core.target": "Target", "core.training": "FloatResult QatResult",
-    "data": "open_dataset", "quantize.quantize": "Quantized", "targets": "target",
-    "tflite.artifact": "open_artifact", "train.feed": "Augmentation", "train.fit": "Schedule",
-}  # fmt: skip
+    "core.artifact": "Artifact",
+    "core.calibration": "Calibration Quantization",
+    "core.dataset": "Dataset",
+    "core.errors": "SegquantError",
+    "core.file_spec": "FileSpec",
+    "core.inspection": "Inspection",
+    "core.measurement": "Measurement",
+    "core.ranges": "Range",
+    "core.recipe": "Recipe",
+    "core.run": "Run open_run",
+    "core.score": "Score",
+    "core.spec": "ModelSpec",
+    "core.target": "Target",
+    "core.training": "FloatResult QatResult",
+    "data": "open_dataset",
+    "quantize.quantize": "Quantized",
+    "targets": "target",
+    "tflite.artifact": "open_artifact",
+    "train.feed": "Augmentation",
+    "train.fit": "Schedule",
+}
 """Module → the names it has for the user; a test holds that they are those above."""
 _PLACES = {name: (module, name) for module, names in WHERE.items() for name in names.split()}
 _PLACES["QatSettings"] = ("train.qat", "Settings")

@@ -78,7 +78,15 @@ def test_the_int8_file_is_what_it_says(run, measured):
     assert recipe == artifact.recipe == open_artifact(artifact.path).recipe
     assert recipe.origin.method == "qat" and recipe.origin.model.size == "192x256" and len(recipe.origin.classes) == 9
     assert len(recipe.origin.calibration.images) == 100 and recipe.to_json()["preprocessing"]["scale"] == 1 / 255
-    assert {op.name for op in graph.ops} == {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "RESIZE_BILINEAR", "RESHAPE"}  # fmt: skip  # noqa: E501
+    assert {op.name for op in graph.ops} == {
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+        "ADD",
+        "AVERAGE_POOL_2D",
+        "CONCATENATION",
+        "RESIZE_BILINEAR",
+        "RESHAPE",
+    }
     (one,) = recipe.rewritten  # the pyramid's pool to one bin
     assert one.rewrite == "repeats" and "ppm_resize1" in one.output and "one pixel" in one.why
     assert [graph.tensors[i].dtype for i in (*graph.inputs, *graph.outputs)] == ["int8", "int8"]

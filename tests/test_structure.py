@@ -66,9 +66,11 @@ def sources():
 def for_types_alone(tree):
     """What lies under ``if TYPE_CHECKING``: names that annotations need and no run imports."""
     return {
-        id(inner) for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         for inner in ast.walk(node)
-    }  # fmt: skip
+    }
 
 
 def imported_files(file, only_at_the_top=False):
@@ -176,8 +178,11 @@ def test_no_file_outgrows_its_subject():
 def test_the_tests_mirror_the_house():
     rooms = {*FLOORS.split(), "support"}
     assert not {f.parent.name for f in (ROOT / "tests").glob("*/*.py")} - rooms
-    assert not [str(f) for f in (ROOT / "tests").glob("*/*.py") if f.parent.name != "support" and f.stem[:4] != "test"
-                and f.stem != "__init__"]  # fmt: skip
+    assert not [
+        str(f)
+        for f in (ROOT / "tests").glob("*/*.py")
+        if f.parent.name != "support" and f.stem[:4] != "test" and f.stem != "__init__"
+    ]
 
 
 HEAVY = ("tensorflow", "tf_keras", "numpy", "ai_edge_litert")
@@ -208,12 +213,14 @@ DEFAULTS = {"cpu", "host", "fast-scnn", "synthetic"}
 """What is taken where nobody says otherwise, and what everything is compared with: LiteRT on this machine's CPU."""
 OTHER_MEANINGS = {
     "gpu": {"pipeline/devices/host_gpu.py", "pipeline/drivers/litert_worker.py", "pipeline/targets/gpu_delegate.py"},
-    "ssh": {"pipeline/drivers/openssh.py", "pipeline/compilers/elsewhere.py"}, "web": {"pipeline/compilers/browser.py"},
-    "openvino": {"pipeline/compilers/openvino_ir.py"}, "nnapi": {"pipeline/devices/android.py"},
+    "ssh": {"pipeline/drivers/openssh.py", "pipeline/compilers/elsewhere.py"},
+    "web": {"pipeline/compilers/browser.py"},
+    "openvino": {"pipeline/compilers/openvino_ir.py"},
+    "nnapi": {"pipeline/devices/android.py"},
     "android": {"pipeline/drivers/survey.py", *(f"pipeline/targets/{name}.py" for name in ("cpu", "gpu", "nnapi"))},
     "folder": {"pipeline/cli/calibrate.py", "pipeline/cli/options.py", "pipeline/cli/qat.py"},
     "openvino-ir": {"pipeline/devices/host_openvino.py"},
-}  # fmt: skip
+}
 """A registered name that stands elsewhere: a program, a package, a folder, a key, a word that people say for several
 targets; or what a device says it runs."""
 

@@ -71,7 +71,7 @@ def calibrate(network: tf_keras.Model, images: Iterable[np.ndarray], method: str
 
 def quantize(
     network: tf_keras.Model, ranges: Ranges | None, target: Target | str = "cpu", spec: FileSpec | None = None
-) -> Quantized:  # fmt: skip
+) -> Quantized:
     """The checked .tflite file of a network for a target, by default with logits of full size.
 
     ``ranges``: what ``calibrate`` found; None for a target of float files. The network stays as it is. Raises
@@ -87,9 +87,13 @@ def inspect(file: File, target: Target | str, *, compiler: bool = True) -> Inspe
 
 
 def score(
-    what: tf_keras.Model | File, data: Dataset | str, *, split: str = "val", images: int | None = None,
+    what: tf_keras.Model | File,
+    data: Dataset | str,
+    *,
+    split: str = "val",
+    images: int | None = None,
     resize: Resize | None = None,
-) -> Score:  # fmt: skip
+) -> Score:
     """mIoU of a network in Keras, or of a .tflite file in LiteRT on this machine, on labelled images.
 
     ``data``: a dataset, or its name such as 'synthetic' or 'camvid:DIR'. ``images``: the first so many, None: all.

@@ -20,7 +20,8 @@ from pipeline.core.spec import ModelSpec
 from pipeline.core.target import Target
 from pipeline.core.training import FloatResult, QatResult
 from pipeline.data import open_dataset
-from pipeline.measure.bench import Plan, bench
+from pipeline.measure.bench import bench
+from pipeline.measure.plan import Plan
 from pipeline.measure.timing import DEFAULT, Protocol
 from pipeline.train.feed import Augmentation
 from pipeline.train.fit import Schedule
@@ -46,9 +47,13 @@ def create_run(path: Path | str, spec: ModelSpec, data: str, *, seed: int = 0) -
 
 
 def train(
-    run: Run, schedule: Schedule | None = None, *, encoder_weights: str | None = None, force: bool = False,
+    run: Run,
+    schedule: Schedule | None = None,
+    *,
+    encoder_weights: str | None = None,
+    force: bool = False,
     say: Say = quiet,
-) -> FloatResult:  # fmt: skip
+) -> FloatResult:
     """Trains the run's float network, or reuses or resumes the training that is there.
 
     ``schedule``: None for what suits the dataset. Raises RunError where the run was trained otherwise; ``force`` then
@@ -59,9 +64,13 @@ def train(
 
 
 def quantize_aware_train(
-    run: Run, schedule: Schedule | None = None, how: QatSettings | None = None, *, force: bool = False,
+    run: Run,
+    schedule: Schedule | None = None,
+    how: QatSettings | None = None,
+    *,
+    force: bool = False,
     say: Say = quiet,
-) -> QatResult:  # fmt: skip
+) -> QatResult:
     """Trains the run's quantized network from its float one, or reuses or resumes the training that is there.
 
     Raises RunError where the float network is not trained yet, and as ``train`` does.
@@ -79,9 +88,14 @@ def qat_schedule(run: Run, steps: int | None = None) -> Schedule:
 
 
 def convert(
-    run: Run, target: Target | str = "cpu", spec: FileSpec | None = None, *, how: Quantization = Quantization(),
-    force: bool = False, say: Say = quiet,
-) -> Artifact:  # fmt: skip
+    run: Run,
+    target: Target | str = "cpu",
+    spec: FileSpec | None = None,
+    *,
+    how: Quantization = Quantization(),
+    force: bool = False,
+    say: Say = quiet,
+) -> Artifact:
     """Makes the checked .tflite file of a run for a target, or reuses the one that is there.
 
     ``spec``: None for logits of full size and the target's own input type, see ``Target.file_spec``. ``how``: the QAT
@@ -91,9 +105,15 @@ def convert(
 
 
 def measure(
-    run: Run, artifact: Artifact, device: str = "host", *, protocol: Protocol = DEFAULT, threads: int = 1,
-    images: int | None = None, say: Say = quiet,
-) -> Measurement:  # fmt: skip
+    run: Run,
+    artifact: Artifact,
+    device: str = "host",
+    *,
+    protocol: Protocol = DEFAULT,
+    threads: int = 1,
+    images: int | None = None,
+    say: Say = quiet,
+) -> Measurement:
     """Accuracy and latency of an artifact beside its float parent, on one device: 'host', 'android:SERIAL', ...
 
     ``images``: the first so many validation images are scored, None: all. Raises DeviceError.

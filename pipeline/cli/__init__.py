@@ -67,8 +67,14 @@ def show_version(ctx: click.Context, _: Any, asked: bool) -> None:
 
 
 @click.group(cls=Commands)
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version,
-              help="Show the version, and those of what it runs on.")  # fmt: skip
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_version,
+    help="Show the version, and those of what it runs on.",
+)
 def main() -> None:
     """From a Keras segmentation network to a measured 8-bit file.
 

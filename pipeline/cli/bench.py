@@ -39,11 +39,21 @@ from pipeline.targets import target as find_target
 @RUN
 @ARTIFACT_TARGET
 @click.option(
-    "--device", "device_names", is_flag=False, flag_value="best", multiple=True, metavar="[NAME[:SELECTOR]]",
+    "--device",
+    "device_names",
+    is_flag=False,
+    flag_value="best",
+    multiple=True,
+    metavar="[NAME[:SELECTOR]]",
     help="Where to measure, see `list`; may be repeated. Without a name: the best device attached.",
-)  # fmt: skip
-@click.option("--protocol", type=click.Choice(["default", "mlperf"]), default="default", show_default=True,
-              help="How long to time; mlperf: at least 1024 inferences and 60 seconds.")  # fmt: skip
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["default", "mlperf"]),
+    default="default",
+    show_default=True,
+    help="How long to time; mlperf: at least 1024 inferences and 60 seconds.",
+)
 @click.option("--runs", type=STEPS, help="Least number of timed inferences.  [default: the protocol's]")
 @click.option(
     "--seconds", type=Number(0, MOST_SECONDS), help="Least time to measure, per file.  [default: the protocol's]"
@@ -76,11 +86,23 @@ from pipeline.targets import target as find_target
     metavar="MS",
     help="Gate: exit 1 when the median latency is higher.",
 )
-def bench(
-    run_path: Path | None, target_name: str | None, device_names: tuple[str, ...], protocol: str, runs: int | None,
-    seconds: float | None, starts: int | None, threads: str, other: Path | None, heads: bool, images: int | None,
-    json_path: str | None, max_drop: float | None, max_latency_ms: float | None, **said: Any,
-) -> None:  # fmt: skip
+def bench(  # long: an option a line, and what becomes of each
+    run_path: Path | None,
+    target_name: str | None,
+    device_names: tuple[str, ...],
+    protocol: str,
+    runs: int | None,
+    seconds: float | None,
+    starts: int | None,
+    threads: str,
+    other: Path | None,
+    heads: bool,
+    images: int | None,
+    json_path: str | None,
+    max_drop: float | None,
+    max_latency_ms: float | None,
+    **said: Any,
+) -> None:
     """Measure an artifact beside its float parent: accuracy drop and latency, on one device or several.
 
     Both are scored by one evaluator on the validation images, on the device itself, and timed there in turns. What is

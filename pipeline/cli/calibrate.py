@@ -34,9 +34,14 @@ from pipeline.report.sweep import show_sweep
 @PER_TENSOR
 @JSON
 def calibrate(
-    run_path: Path | None, methods: tuple[str, ...], selections: tuple[str, ...], counts: tuple[int, ...],
-    folder: str | None, per_tensor: bool, json_path: str | None,
-) -> None:  # fmt: skip
+    run_path: Path | None,
+    methods: tuple[str, ...],
+    selections: tuple[str, ...],
+    counts: tuple[int, ...],
+    folder: str | None,
+    per_tensor: bool,
+    json_path: str | None,
+) -> None:
     """Compare ways to calibrate: estimator, choice of images, and their number.
 
     Quantizes the float network after training in every combination and scores each int8 file on the validation

@@ -33,9 +33,16 @@ from pipeline.targets import targets
 
 
 def convert_every_target(  # long: hands on the command's options
-    run_path: Path | None, output: Any, stride: Any, io: Any, asked: Any, rewrites: bool, require_compiled: bool,
-    force: bool, json_path: str | None,
-) -> None:  # fmt: skip
+    run_path: Path | None,
+    output: Any,
+    stride: Any,
+    io: Any,
+    asked: Any,
+    rewrites: bool,
+    require_compiled: bool,
+    force: bool,
+    json_path: str | None,
+) -> None:
     """Every target in turn; exit code 1 where one failed."""
     from pipeline.convert.convert_all import convert_all
 
@@ -43,9 +50,16 @@ def convert_every_target(  # long: hands on the command's options
         raise BadSpec("--io with --target all: each target has its own input type; leave --io out.")
     run = run_to_use(run_path, say)
     made = convert_all(
-        run, targets().values(), say, output=output, stride=stride, asked=asked, rewrites=rewrites, force=force,
+        run,
+        targets().values(),
+        say,
+        output=output,
+        stride=stride,
+        asked=asked,
+        rewrites=rewrites,
+        force=force,
         require_compiled=require_compiled,
-    )  # fmt: skip
+    )
     write_numbers(json_path, {"targets": [one.to_json() for one in made]})
     show_made(made)
     failed = [one.target for one in made if one.failed]
@@ -57,8 +71,13 @@ def convert_every_target(  # long: hands on the command's options
 
 @click.command()
 @RUN
-@click.option("--target", "target_name", required=True, metavar="NAME[:SELECTOR]",
-              help="What to convert for, see `list`: edgetpu, nnapi:29, qualcomm:SM8650, or all.")  # fmt: skip
+@click.option(
+    "--target",
+    "target_name",
+    required=True,
+    metavar="NAME[:SELECTOR]",
+    help="What to convert for, see `list`: edgetpu, nnapi:29, qualcomm:SM8650, or all.",
+)
 @SOC
 @OUTPUT
 @OUTPUT_STRIDE
@@ -92,12 +111,25 @@ def convert_every_target(  # long: hands on the command's options
 @click.option("--require-compiled", is_flag=True, help="Fail when the target's own compiler does not compile the file.")
 @JSON
 @FORCE
-def convert(
-    run_path: Path | None, target_name: str, soc: str | None, output: Any, stride: Any, io: Any,
-    parent_method: str | None, per_tensor: bool, weights: Any, level: int | None, rewrites: bool,
+def convert(  # long: an option a line, and what becomes of each
+    run_path: Path | None,
+    target_name: str,
+    soc: str | None,
+    output: Any,
+    stride: Any,
+    io: Any,
+    parent_method: str | None,
+    per_tensor: bool,
+    weights: Any,
+    level: int | None,
+    rewrites: bool,
     approximations: tuple[str, ...],
-    compiler_command: str | None, require_compiled: bool, force: bool, json_path: str | None, **said: Any,
-) -> None:  # fmt: skip
+    compiler_command: str | None,
+    require_compiled: bool,
+    force: bool,
+    json_path: str | None,
+    **said: Any,
+) -> None:
     """Convert to a .tflite file for one target, and check the file against the target's contract.
 
     Takes the QAT network; without one, quantizes the float network after training, and says so. The recipe is inside
@@ -114,9 +146,12 @@ def convert(
         target = target.with_compiler(compiler_command).approximated(approximations)
     else:
         for_one = {
-            "--soc": soc, "--level": level, "--weights": weights, "--compiler": compiler_command,
+            "--soc": soc,
+            "--level": level,
+            "--weights": weights,
+            "--compiler": compiler_command,
             "--approximate": approximations or None,
-        }  # fmt: skip
+        }
         if given := [option for option, value in for_one.items() if value is not None]:
             raise BadSpec(f"{given[0]} goes with one target: name it with --target.")
     quiet_tensorflow()

@@ -27,15 +27,26 @@ from pipeline.targets import target as find_target
 @click.option("--all", "every_op", is_flag=True, help="Show the accelerated ops as well.")
 @click.option("--no-compiler", is_flag=True, help="Use the rules alone; do not ask the target's own compiler.")
 @click.option(
-    "--wait", type=Number(0, MOST_SECONDS), default=20.0, show_default=True, metavar="SECONDS",
+    "--wait",
+    type=Number(0, MOST_SECONDS),
+    default=20.0,
+    show_default=True,
+    metavar="SECONDS",
     help="How long a compiler may take; after that the rules alone are used.",
-)  # fmt: skip
+)
 @COMPILER
 @JSON
 def inspect(
-    file: Path, names: tuple[str, ...], level: int | None, soc: str | None, every_op: bool, no_compiler: bool,
-    wait: float, compiler_command: str | None, json_path: str | None,
-) -> None:  # fmt: skip
+    file: Path,
+    names: tuple[str, ...],
+    level: int | None,
+    soc: str | None,
+    every_op: bool,
+    no_compiler: bool,
+    wait: float,
+    compiler_command: str | None,
+    json_path: str | None,
+) -> None:
     """What a target makes of a .tflite file, ours or not, operator by operator: accelerated, falls back, or refused.
 
     By the target's rules, each with its source, and by its own compiler or runtime where that is on this machine.
@@ -44,11 +55,12 @@ def inspect(
     leveled, with_socs = any(target.levels for target in named), any(target.socs for target in named)
     targets = [
         find_target(
-            target.text, level=level if target.levels or not leveled else None,
+            target.text,
+            level=level if target.levels or not leveled else None,
             soc=soc if target.socs or not with_socs else None,
         ).with_compiler(compiler_command)
         for target in named
-    ]  # fmt: skip
+    ]
     inspections = [ask(file, target, not no_compiler, wait) for target in targets]
     write_numbers(json_path, {"file": str(file), "inspections": [i.to_json() for i in inspections]})
     for inspection in inspections:

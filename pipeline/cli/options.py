@@ -161,25 +161,31 @@ NEW_RUN = [
     ),
     click.option("--alpha", type=Number(), help="Width multiplier of all channels.  [default: 1]"),
     click.option(
-        "--resize", type=click.Choice(["align_corners", "half_pixel"]),
+        "--resize",
+        type=click.Choice(["align_corners", "half_pixel"]),
         help="How bilinear resizes place their samples; fixed once the network is trained.  [default: align_corners]",
     ),
     click.option("--batch-norm/--no-batch-norm", default=None, help="Batch norm after convolutions.  [default: on]"),
     click.option("--l2", type=Number(0, 1000), help="L2 regularisation of kernels.  [default: 0]"),
     click.option("--dropout", type=Number(0, 1, max_open=True), help="Dropout rate.  [default: 0.1]"),
     click.option("--encoder-weights", metavar="FILE|imagenet", help="VGG16 weights for the FCN8 encoder."),
-]  # fmt: skip
+]
 FORCE = click.option("--force", is_flag=True, help="Replace what is there (a training is set aside, not deleted).")
 OUTPUT = click.option(
-    "--output", type=click.Choice(["logits", "scores", "mask"]), default="logits", show_default=True,
+    "--output",
+    type=click.Choice(["logits", "scores", "mask"]),
+    default="logits",
+    show_default=True,
     help="What the file gives: logits, softmax scores, or an int32 argmax mask.",
-)  # fmt: skip
+)
 OUTPUT_STRIDE = click.option(
-    "--output-stride", "stride", type=click.Choice(["8", "4", "2", "1"]),
+    "--output-stride",
+    "stride",
+    type=click.Choice(["8", "4", "2", "1"]),
     callback=lambda _, __, said: said and int(said),
     help="Pixels, along each axis, for one sample of the output: 8 leaves out the resize of the logits, and the mask is"
     " made of them outside the network.  [default: 1; for a mask on cpu and openvino-ir 8, with C code that makes it]",
-)  # fmt: skip
+)
 JSON = click.option(
     "--json", "json_path", type=OutputFile(), metavar="FILE", help="Write the numbers here; - is standard output."
 )
@@ -188,7 +194,7 @@ ARTIFACT_TARGET = click.option(
     "target_name",
     metavar="NAME[:SELECTOR]",
     help="Target whose newest artifact is used.  [default: the one that `convert` was last given by name, else cpu]",
-)  # fmt: skip
+)
 LEVEL = click.option("--level", type=int, metavar="N", help="Feature level; `--target nnapi:29` says the same.")
 SOC = click.option("--soc", metavar="NAME", help="System on chip; `--target qualcomm:SM8650` says the same.")
 IMAGES = click.option("--images", type=click.IntRange(1), help="Score only the first N images.  [default: all]")
@@ -202,20 +208,24 @@ CALIBRATION = [
     click.option(
         "--images-from", "folder", metavar="DIR", help="Images without labels to use in place of the training images."
     ),
-]  # fmt: skip
+]
 PER_TENSOR = click.option(
     "--per-tensor", is_flag=True, help="One scale for each kernel, for chips that take no other; costs accuracy."
 )
 COMPILER = click.option(
-    "--compiler", "compiler_command", metavar="COMMAND",
+    "--compiler",
+    "compiler_command",
+    metavar="COMMAND",
     help="Starts the target's compiler (edgetpu), here or elsewhere: 'ssh HOST edgetpu_compiler',"
     " 'docker run --rm IMAGE edgetpu_compiler'.",
-)  # fmt: skip
+)
 PARENT = click.option(
-    "--parent", type=click.Path(path_type=Path), metavar="PATH",
+    "--parent",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
     help="Float weights of the same network to start from instead of training: a run's best.weights.h5, or the .h5,"
     " .weights.h5, .keras, SavedModel or checkpoint that Keras wrote.",
-)  # fmt: skip
+)
 
 
 def DEVICE_SETTINGS(command: Any) -> Any:
@@ -225,10 +235,12 @@ def DEVICE_SETTINGS(command: Any) -> Any:
             "--delegate-library", metavar="FILE", help="Path of the delegate on the device, where it is not found."
         ),
         click.option(
-            "--benchmark-binary", type=click.Path(path_type=Path), metavar="FILE",
+            "--benchmark-binary",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
             help="LiteRT's benchmark_model built for the device.  [default: for Android, downloaded once]",
         ),
-    ):  # fmt: skip
+    ):
         command = option(command)
     return command
 

@@ -22,9 +22,14 @@ from pipeline.targets import target as find_target
 @click.option("--all", "every_op", is_flag=True, help="Show every op, however short.")
 @JSON
 def profile(
-    file: Path | None, run_path: Path | None, target_name: str | None, runs: int, threads: int, every_op: bool,
+    file: Path | None,
+    run_path: Path | None,
+    target_name: str | None,
+    runs: int,
+    threads: int,
+    every_op: bool,
     json_path: str | None,
-) -> None:  # fmt: skip
+) -> None:
     """Where an inference spends its time on this machine's CPU, op by op, beside what the machine could attain.
 
     FILE is any .tflite file; without it, the run's artifact. Times are from the runtime's own

@@ -35,9 +35,11 @@ from pipeline.data import open_dataset
 @PARENT
 @click.option("--steps", type=STEPS, help="Weight updates of the QAT.  [default: the dataset's]")
 @click.option(
-    "--float-steps", type=STEPS, metavar="N",
+    "--float-steps",
+    type=STEPS,
+    metavar="N",
     help="Weight updates of the float parent, where it is trained first.  [default: the dataset's]",
-)  # fmt: skip
+)
 @click.option("--batch", type=BATCH, default=8, show_default=True, help="Images per step.")
 @click.option("--learning-rate", type=LEARNING_RATE, help="Highest learning rate of the QAT.  [default: the dataset's]")
 @click.option(
@@ -53,12 +55,21 @@ from pipeline.data import open_dataset
     show_default=True,
     help="Weight of the float parent's predictions in the loss.",
 )
-@click.option("--ranges", type=click.Choice(["learned", "frozen"]), default="learned", show_default=True,
-              help="Whether training goes on to adjust the calibrated ranges.")  # fmt: skip
 @click.option(
-    "--freeze-statistics", type=Number(0, 1), default=0.0, show_default=True, metavar="SHARE",
+    "--ranges",
+    type=click.Choice(["learned", "frozen"]),
+    default="learned",
+    show_default=True,
+    help="Whether training goes on to adjust the calibrated ranges.",
+)
+@click.option(
+    "--freeze-statistics",
+    type=Number(0, 1),
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
     help="Share of the steps after which batch norm's statistics stay as they are; 0 keeps the parent's.",
-)  # fmt: skip
+)
 @click.option("--evaluations", type=STEPS, help="How many checkpoints to choose from.  [default: one every 50 steps]")
 @PER_TENSOR
 @calibration_options
@@ -66,12 +77,28 @@ from pipeline.data import open_dataset
     "--control", is_flag=True, help="Train in float instead, with the same steps: shows what the steps alone gain."
 )
 @FORCE
-def qat(
-    run_path: Path | None, parent: Path | None, steps: int | None, float_steps: int | None, batch: int,
-    learning_rate: float | None, labels: bool, distil: float, ranges: str, freeze_statistics: float,
-    evaluations: int | None, per_tensor: bool, method: str | None, selection: str | None, images: int | None,
-    folder: str | None, control: bool, encoder_weights: str | None, force: bool, **wanted: Any,
-) -> None:  # fmt: skip
+def qat(  # long: an option a line, and what becomes of each
+    run_path: Path | None,
+    parent: Path | None,
+    steps: int | None,
+    float_steps: int | None,
+    batch: int,
+    learning_rate: float | None,
+    labels: bool,
+    distil: float,
+    ranges: str,
+    freeze_statistics: float,
+    evaluations: int | None,
+    per_tensor: bool,
+    method: str | None,
+    selection: str | None,
+    images: int | None,
+    folder: str | None,
+    control: bool,
+    encoder_weights: str | None,
+    force: bool,
+    **wanted: Any,
+) -> None:
     """Quantization-aware training.
 
     Starts from the float parent's weights, which it trains first when there are none, and from ranges calibrated on
@@ -95,14 +122,22 @@ def qat(
     defaults = defaults_of(run)
     steps = steps or defaults.qat_steps
     schedule = Schedule(
-        steps, batch, learning_rate or defaults.qat_learning_rate, evaluations=evaluations or max(1, steps // 50),
-        labels=labels, distil=distil, statistics_until=freeze_statistics,
-    )  # fmt: skip
+        steps,
+        batch,
+        learning_rate or defaults.qat_learning_rate,
+        evaluations=evaluations or max(1, steps // 50),
+        labels=labels,
+        distil=distil,
+        statistics_until=freeze_statistics,
+    )
     said = {"method": method, "selection": selection, "images": images, "folder": folder}
     how = Settings(
-        Augmentation(defaults.scale, True, defaults.colour), calibration_of(said) or Calibration(), per_tensor,
-        ranges == "learned", control,
-    )  # fmt: skip
+        Augmentation(defaults.scale, True, defaults.colour),
+        calibration_of(said) or Calibration(),
+        per_tensor,
+        ranges == "learned",
+        control,
+    )
     if parent is not None:
         adopt(run, parent, say)
     elif (missing := float_training(run, float_steps, batch, encoder_weights)) is not None:

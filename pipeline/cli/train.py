@@ -39,9 +39,15 @@ def train_float_parent(run: Any, schedule: Any, encoder: str | None, force: bool
 @PARENT
 @FORCE
 def train(
-    run_path: Path | None, parent: Path | None, steps: int | None, batch: int, learning_rate: float | None,
-    encoder_weights: str | None, force: bool, **wanted: Any,
-) -> None:  # fmt: skip
+    run_path: Path | None,
+    parent: Path | None,
+    steps: int | None,
+    batch: int,
+    learning_rate: float | None,
+    encoder_weights: str | None,
+    force: bool,
+    **wanted: Any,
+) -> None:
     """Train the float parent.
 
     Uses the latest run when it is what the options ask for, else makes a new one. Polynomial decay, class-weighted

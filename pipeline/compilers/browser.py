@@ -36,8 +36,11 @@ TIMEOUT_SECONDS = 180
 FLAGS = (
     "--headless=new",
     "--no-sandbox",  # which needs user namespaces or setuid; the browser loads nothing but our own page
-    "--disable-dev-shm-usage", "--enable-unsafe-webgpu", "--enable-features=Vulkan", "--use-webgpu-adapter=swiftshader",
-)  # fmt: skip
+    "--disable-dev-shm-usage",
+    "--enable-unsafe-webgpu",
+    "--enable-features=Vulkan",
+    "--use-webgpu-adapter=swiftshader",
+)
 TYPES = {".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm", "": "application/octet-stream"}
 Backend = Literal["wasm", "webgpu"]
 
@@ -154,9 +157,11 @@ def _session(files: Sequence[Path], on: Backend, image: np.ndarray | None) -> li
 
 
 def _collected(
-    count: int, replies: queue.Queue[tuple[int, dict[str, Any]]], outputs: Mapping[int, bytes],
+    count: int,
+    replies: queue.Queue[tuple[int, dict[str, Any]]],
+    outputs: Mapping[int, bytes],
     process: subprocess.Popen[bytes],
-) -> list[Said]:  # fmt: skip
+) -> list[Said]:
     """The replies to ``count`` jobs, up to the first that does not come; raises CompilerError where none can."""
     found: list[Said] = []
     for _ in range(count):
@@ -178,8 +183,10 @@ def _opened(address: str) -> Iterator[subprocess.Popen[bytes]]:
     with tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
             [browser() or BROWSERS[0], *FLAGS, f"--user-data-dir={profile}", address],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         try:
             yield process
         finally:

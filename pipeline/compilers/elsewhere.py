@@ -122,9 +122,11 @@ class Program:
 def _run(command: list[str], data: bytes | None, timeout_seconds: float) -> subprocess.CompletedProcess[bytes]:
     """As subprocess.run, but asks the program to end before it is killed: docker then stops its container."""
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL if data is None else subprocess.PIPE, stdout=subprocess.PIPE,
+        command,
+        stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
+    ) as process:
         try:
             said, errors = process.communicate(data, timeout=timeout_seconds)
         except BaseException:
@@ -142,9 +144,10 @@ def _unpacked(packed: bytes) -> Ran:
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             files = {m.name: archive.extractfile(m).read() for m in archive if m.isfile()}  # type: ignore[union-attr]
         return Ran(
-            int(files["code"]), files["said"].decode("utf-8", "replace"),
+            int(files["code"]),
+            files["said"].decode("utf-8", "replace"),
             {Path(name).name: data for name, data in files.items() if name.startswith("out/")},
-        )  # fmt: skip
+        )
     except (tarfile.TarError, KeyError, ValueError):
         raise CompilerError("the connection broke before the results were here: repeat the command.") from None
 

@@ -111,9 +111,14 @@ def _compile(files: Sequence[Path], environment: dict[str, str]) -> list[Reply]:
     command = [sys.executable, str(WORKER), "compile", *map(str, files)]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_SECONDS, check=False,
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_SECONDS,
+            check=False,
             env=environment,
-        )  # fmt: skip
+        )
         code, stdout, stderr = done.returncode, done.stdout, done.stderr
     except subprocess.TimeoutExpired as late:
         code, stdout, stderr = None, _text(late.stdout), _text(late.stderr)
@@ -143,9 +148,13 @@ def parse(error: str, said: str) -> Reply:
             refusals.append((refusal[1], refusal[2].strip().rstrip(".")))
     adapter = re.search(r"Selected adapter: (.*?), arch=", said)
     return Reply(
-        error=_reason(error, said) if error else "", refusals=tuple(refusals), taken=taken, wrong=WRONG in said,
-        adapter=adapter[1] if adapter else "", no_device=bool(error) and any(text in said for text in NO_DEVICE),
-    )  # fmt: skip
+        error=_reason(error, said) if error else "",
+        refusals=tuple(refusals),
+        taken=taken,
+        wrong=WRONG in said,
+        adapter=adapter[1] if adapter else "",
+        no_device=bool(error) and any(text in said for text in NO_DEVICE),
+    )
 
 
 def _reason(error: str, said: str) -> str:
@@ -183,10 +192,11 @@ def answer(file: Path, graph: Graph, rules: Rules, asked: Asked, name: str) -> A
         return Answer(tuple(Verdict(op.index, "accelerated", "", name, name) for op in graph.ops), note)
     reasons = refused_ops(file, graph, reply, asked)
     alone = tuple(
-        Verdict(op.index, "falls back", reasons[op.index], name, name) if op.index in reasons
+        Verdict(op.index, "falls back", reasons[op.index], name, name)
+        if op.index in reasons
         else Verdict(op.index, "accelerated", "", name, name)
         for op in graph.ops
-    )  # fmt: skip
+    )
     if reply.taken is None:  # all of it runs on the GPU, some of it wrongly
         return Answer(alone, note)
     verdicts = after_partitioning(graph, alone, rules)
@@ -225,9 +235,14 @@ def infer(file: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         command = [sys.executable, str(WORKER), "infer", str(file), str(given), str(made)]
         for environment in environments():
             done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_SECONDS, check=False,
+                command,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=TIMEOUT_SECONDS,
+                check=False,
                 env=environment,
-            )  # fmt: skip
+            )
             if done.returncode == 0:
                 with np.load(made, allow_pickle=False) as arrays:
                     return [arrays[name] for name in arrays.files]

@@ -130,15 +130,27 @@ def run(vendor: Vendor, soc: str, file: Path) -> Made:
                 (Path(scratch) / name).symlink_to(next(f / real for f in folders if (f / real).exists()))
         paths = [scratch, *map(str, folders), os.environ.get("LD_LIBRARY_PATH", "")]
         command = [
-            str(tool()), "--cmd=apply", "--model=network.tflite", f"--o={made.name}", "--err=--",
-            f"--soc_manufacturer={vendor.manufacturer}", f"--soc_model={vendor.soc_name(soc)}",
-            f"--libs={package() / 'vendors' / vendor.plugin / 'compiler'}", *vendor.flags(soc),
-        ]  # fmt: skip
+            str(tool()),
+            "--cmd=apply",
+            "--model=network.tflite",
+            f"--o={made.name}",
+            "--err=--",
+            f"--soc_manufacturer={vendor.manufacturer}",
+            f"--soc_model={vendor.soc_name(soc)}",
+            f"--libs={package() / 'vendors' / vendor.plugin / 'compiler'}",
+            *vendor.flags(soc),
+        ]
         try:
             done = subprocess.run(
-                command, cwd=scratch, env={**os.environ, "LD_LIBRARY_PATH": ":".join(p for p in paths if p)},
-                capture_output=True, text=True, errors="replace", timeout=TIMEOUT_SECONDS, check=False,
-            )  # fmt: skip
+                command,
+                cwd=scratch,
+                env={**os.environ, "LD_LIBRARY_PATH": ":".join(p for p in paths if p)},
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=TIMEOUT_SECONDS,
+                check=False,
+            )
         except subprocess.TimeoutExpired:
             raise CompilerError(
                 f"LiteRT's compiler did not finish in {TIMEOUT_SECONDS} s; the uncompiled file is {file}."
@@ -245,19 +257,34 @@ def ask_with(vendor: Vendor, soc: str) -> Callable[[Path, Graph], Answer]:
 
 
 def target_of(
-    vendor: Vendor, name: str, title: str, socs: tuple[str, ...], source: str, rules: Rules | None, *,
+    vendor: Vendor,
+    name: str,
+    title: str,
+    socs: tuple[str, ...],
+    source: str,
+    rules: Rules | None,
+    *,
     rewrites: tuple[Rewrite, ...] = (),
-) -> Target:  # fmt: skip
+) -> Target:
     """The target of a vendor, for its first system on chip; ``with_soc`` gives those of the others."""
 
     def for_soc(soc: str) -> Target:
         suffix = f"_{name}.tflite"
         return Target(
-            name=name, title=f"{title}, {soc}", weights="int8", io=("int8", "uint8", "float32"), source=source,
-            rules=rules, rewrites=(PADDING_FOLDED, *rewrites), ask=ask_with(vendor, soc),
-            missing=lambda: unfit() or vendor.ready(soc), compile=compile_with(vendor, soc, suffix),
-            compiled_suffix=suffix, compiled_ops=(COMPILED_OP,), known_as=vendor.known_as,
-        )  # fmt: skip
+            name=name,
+            title=f"{title}, {soc}",
+            weights="int8",
+            io=("int8", "uint8", "float32"),
+            source=source,
+            rules=rules,
+            rewrites=(PADDING_FOLDED, *rewrites),
+            ask=ask_with(vendor, soc),
+            missing=lambda: unfit() or vendor.ready(soc),
+            compile=compile_with(vendor, soc, suffix),
+            compiled_suffix=suffix,
+            compiled_ops=(COMPILED_OP,),
+            known_as=vendor.known_as,
+        )
 
     every = {soc: for_soc(soc) for soc in socs}
     return dataclasses.replace(every[socs[0]], socs=every)

@@ -36,9 +36,14 @@ def worker(*arguments: str, given: str = "") -> str:
     """What ``openvino_ir_worker`` prints; raises CompilerError with the last line that OpenVINO said."""
     try:
         done = subprocess.run(
-            [sys.executable, "-P", str(WORKER), *arguments], input=given, capture_output=True, text=True,
-            errors="replace", timeout=TIMEOUT_SECONDS, check=False,
-        )  # fmt: skip
+            [sys.executable, "-P", str(WORKER), *arguments],
+            input=given,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         raise CompilerError(f"{by()} did not end in {TIMEOUT_SECONDS} s.") from None
     if done.returncode:

@@ -31,9 +31,13 @@ COMPILED_OP = "ethos-u"
 INSTALL = "pip install -r requirements-ethos.txt"
 REFUSAL = re.compile(r"Warning \((?P<kind>[^)]*)\) operator: (?P<op>[^,]+), ofm: '(?P<tensor>.*)'")
 ESTIMATES = {
-    "cycles_total": "cycles_total", "cycles_npu": "cycles_npu", "inference_time": "inference_seconds",
-    "sram_memory_used": "sram_kib", "off_chip_flash_memory_used": "flash_kib", "dram_memory_used": "dram_kib",
-}  # fmt: skip
+    "cycles_total": "cycles_total",
+    "cycles_npu": "cycles_npu",
+    "inference_time": "inference_seconds",
+    "sram_memory_used": "sram_kib",
+    "off_chip_flash_memory_used": "flash_kib",
+    "dram_memory_used": "dram_kib",
+}
 """Vela's summary column → our name, with the unit that Vela's own summary prints."""
 
 

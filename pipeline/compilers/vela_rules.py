@@ -50,13 +50,12 @@ def pads(op: Op, graph: Graph) -> bool:
     if op.options["padding"] == "VALID":
         return False
     window = (
-        (op.options["filterHeight"], op.options["filterWidth"]) if "filterHeight" in op.options
+        (op.options["filterHeight"], op.options["filterWidth"])
+        if "filterHeight" in op.options
         else graph.tensors[op.inputs[1]].shape[1:3]
-    )  # fmt: skip
+    )
     old, new = sizes(op, graph)
-    return any(
-        (n - 1) * op.options[f"stride{x}"] + k > o for n, o, k, x in zip(new, old, window, "HW", strict=True)
-    )  # fmt: skip
+    return any((n - 1) * op.options[f"stride{x}"] + k > o for n, o, k, x in zip(new, old, window, "HW", strict=True))
 
 
 def depthwise_stride(op: Op, graph: Graph) -> str | None:
@@ -167,23 +166,40 @@ def taken(*checks: Check, reads: tuple[str, ...] = SMALL, writes: tuple[str, ...
 RESIZE_REMEDY = "sizes that differ by the factors that the NPU takes, or a smaller output"
 WINDOW_REMEDY = "a MEAN, or pools of smaller windows"
 SHARED = {
-    "ADD": taken(reads=INTEGERS), "SUB": taken(reads=INTEGERS), "MUL": taken(reads=INTEGERS),
+    "ADD": taken(reads=INTEGERS),
+    "SUB": taken(reads=INTEGERS),
+    "MUL": taken(reads=INTEGERS),
     "FULLY_CONNECTED": taken(byte_kernel, constant(2)),
     "AVERAGE_POOL_2D": taken(average_window, convolution_stride, remedy=WINDOW_REMEDY),
     "MAX_POOL_2D": taken(maximum_window, convolution_stride),
     "CONCATENATION": taken(),
     "MEAN": taken(small_reduction),
     "PAD": taken(constant(1)),
-    "RELU": taken(), "RELU6": taken(), "RELU_N1_TO_1": taken(), "LOGISTIC": taken(), "TANH": taken(),
-    "HARD_SWISH": taken(reads=("int8", "uint8")), "LEAKY_RELU": taken(),
+    "RELU": taken(),
+    "RELU6": taken(),
+    "RELU_N1_TO_1": taken(),
+    "LOGISTIC": taken(),
+    "TANH": taken(),
+    "HARD_SWISH": taken(reads=("int8", "uint8")),
+    "LEAKY_RELU": taken(),
     "SOFTMAX": taken(softmax_plane, remedy="logits in place of scores (`--output logits`)"),
-    "SUM": taken(), "REDUCE_MAX": taken(), "REDUCE_MIN": taken(), "UNIDIRECTIONAL_SEQUENCE_LSTM": taken(),
-    "RESHAPE": taken(reads=INTEGERS), "SQUEEZE": taken(), "EXPAND_DIMS": taken(),
-    "STRIDED_SLICE": taken(constant(1, 2, 3)), "SLICE": taken(constant(1, 2)),
-    "MAXIMUM": taken(same_ranges), "MINIMUM": taken(same_ranges),
-    "SPLIT": taken(), "PACK": taken(), "UNPACK": taken(), "TRANSPOSE": taken(constant(1)),
+    "SUM": taken(),
+    "REDUCE_MAX": taken(),
+    "REDUCE_MIN": taken(),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": taken(),
+    "RESHAPE": taken(reads=INTEGERS),
+    "SQUEEZE": taken(),
+    "EXPAND_DIMS": taken(),
+    "STRIDED_SLICE": taken(constant(1, 2, 3)),
+    "SLICE": taken(constant(1, 2)),
+    "MAXIMUM": taken(same_ranges),
+    "MINIMUM": taken(same_ranges),
+    "SPLIT": taken(),
+    "PACK": taken(),
+    "UNPACK": taken(),
+    "TRANSPOSE": taken(constant(1)),
     "QUANTIZE": taken(reads=SMALL, writes=SMALL, remedy="an int8 input (`--io int8`)"),
-}  # fmt: skip
+}
 U55 = Rules(
     ops={
         **SHARED,
@@ -196,11 +212,12 @@ U55 = Rules(
     },
     source=SOURCE,
     everywhere=(open_batch_only,),
-)  # fmt: skip
+)
 U85 = Rules(
     ops={
         **SHARED,
-        "CONCATENATION": taken(reads=INTEGERS), "PACK": taken(reads=INTEGERS),
+        "CONCATENATION": taken(reads=INTEGERS),
+        "PACK": taken(reads=INTEGERS),
         "CONV_2D": taken(byte_kernel, constant(2)),
         "DEPTHWISE_CONV_2D": taken(byte_kernel, constant(2)),
         "TRANSPOSE_CONV": taken(byte_kernel, constant(3)),
@@ -210,4 +227,4 @@ U85 = Rules(
     },
     source=SOURCE,
     everywhere=(open_batch_only,),
-)  # fmt: skip
+)

@@ -22,9 +22,12 @@ def ask(file: Path, graph: Graph) -> Answer:
     by = f"LiteRT {importlib.metadata.version('ai-edge-litert')}"
     try:
         done = subprocess.run(
-            [sys.executable, str(WORKER), str(file)], capture_output=True, text=True, timeout=TIMEOUT_SECONDS,
+            [sys.executable, str(WORKER), str(file)],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
             check=False,
-        )  # fmt: skip
+        )
     except subprocess.TimeoutExpired:
         return Answer(None, f"{by} did not load the file in {TIMEOUT_SECONDS} s")
     if done.returncode != 0:
@@ -34,12 +37,13 @@ def ask(file: Path, graph: Graph) -> Answer:
     inside = in_pieces(graph, json.loads(done.stdout.splitlines()[-1]))
     return Answer(
         tuple(
-            Verdict(op.index, "accelerated", "", by, by) if op.index in inside
+            Verdict(op.index, "accelerated", "", by, by)
+            if op.index in inside
             else Verdict(op.index, "falls back", "left to LiteRT's own kernel", by, by)
             for op in graph.ops
         ),
         f"{by}, XNNPACK",
-    )  # fmt: skip
+    )
 
 
 def in_pieces(graph: Graph, pieces: list[dict[str, list[int]]]) -> set[int]:

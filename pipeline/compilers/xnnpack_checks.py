@@ -100,9 +100,11 @@ def requantization(op: Op, graph: Graph) -> str | None:
     if not (data.scale and kernel.scale and made.scale):
         return None
     ratio = data.scale[0] * max(kernel.scale) / made.scale[0]
-    return None if ratio < LARGEST_REQUANTIZATION else (
-        f"data's scale times kernel's by output's: {ratio:.4g}; below {LARGEST_REQUANTIZATION} only"
-    )  # fmt: skip
+    return (
+        None
+        if ratio < LARGEST_REQUANTIZATION
+        else (f"data's scale times kernel's by output's: {ratio:.4g}; below {LARGEST_REQUANTIZATION} only")
+    )
 
 
 def symmetric_kernel(op: Op, graph: Graph) -> str | None:
@@ -212,8 +214,9 @@ def typed_variable(op: Op, graph: Graph) -> str | None:
     """A variable that nobody reads or writes in a type of XNNPACK's stays with LiteRT."""
     held = {
         graph.tensors[(user.outputs if user.name == "READ_VARIABLE" else user.inputs[1:])[0]].dtype
-        for user in graph.readers.get(op.outputs[0], ()) if user.name in ("READ_VARIABLE", "ASSIGN_VARIABLE")
-    }  # fmt: skip
+        for user in graph.readers.get(op.outputs[0], ())
+        if user.name in ("READ_VARIABLE", "ASSIGN_VARIABLE")
+    }
     return None if held & {*FLOATS, *BYTES} else f"a variable of {', '.join(sorted(held)) or 'no known type'}"
 
 

@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 
 def spec_for(
     run: Run, target: Target, output: Output, stride: Stride | None, io: InputType | None, say: Say
-) -> FileSpec:  # fmt: skip
+) -> FileSpec:
     """What the file is to be where the stride was left open: what was asked for, at full size, but for a mask.
 
     That is made of stride-8 int8 logits, where the network has them and the target says so: segquant_mask.c needs less
@@ -46,9 +46,15 @@ def spec_for(
 
 
 def convert(
-    run: Run, target: Target, say: Say, spec: FileSpec | None = None, *, source: Quantization | Parent = Quantization(),
-    force: bool = False, replace_stale: bool = False,
-) -> Artifact:  # fmt: skip
+    run: Run,
+    target: Target,
+    say: Say,
+    spec: FileSpec | None = None,
+    *,
+    source: Quantization | Parent = Quantization(),
+    force: bool = False,
+    replace_stale: bool = False,
+) -> Artifact:
     """Makes the artifact of one target in the run, or reuses the one that is there.
 
     ``spec``: what it is to give and take, see ``Target.file_spec``; whether it is per tensor is for ``source`` to say:

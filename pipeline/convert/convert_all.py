@@ -48,9 +48,17 @@ class Made:
 
 
 def convert_all(  # long: to be split
-    run: Run, targets: Iterable[Target], say: Say, *, output: Output, asked: Quantization, stride: Stride | None = None,
-    rewrites: bool = True, force: bool = False, require_compiled: bool = False,
-) -> tuple[Made, ...]:  # fmt: skip
+    run: Run,
+    targets: Iterable[Target],
+    say: Say,
+    *,
+    output: Output,
+    asked: Quantization,
+    stride: Stride | None = None,
+    rewrites: bool = True,
+    force: bool = False,
+    require_compiled: bool = False,
+) -> tuple[Made, ...]:
     """Converts for each target in turn; compiles and inspects beside that, several at once where memory allows.
 
     An error becomes that target's note.
@@ -96,9 +104,14 @@ def _compiled(artifact: Artifact, target: Target, require_compiled: bool, say: S
         return _failed(target, error, say)
     say(f"{target.name}: done")
     return Made(
-        target.name, False, note, str(artifact.path), artifact.path.stat().st_size,
-        (seen.real_coverage or seen.coverage) if seen else None, seen.estimates if seen else {},
-    )  # fmt: skip
+        target.name,
+        False,
+        note,
+        str(artifact.path),
+        artifact.path.stat().st_size,
+        (seen.real_coverage or seen.coverage) if seen else None,
+        seen.estimates if seen else {},
+    )
 
 
 def _failed(target: Target, error: SegquantError, say: Say) -> Made:

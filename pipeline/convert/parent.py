@@ -58,9 +58,14 @@ class Parent:
         config = run.config
         name = f"{self.checkpoint.parent.name}/{self.checkpoint.name}"
         return Origin(
-            config.model, config.classes, config.colours, config.data.partition(":")[0], self.method,
-            Checkpoint(name, sha256(self.checkpoint)), self.calibration,
-        )  # fmt: skip
+            config.model,
+            config.classes,
+            config.colours,
+            config.data.partition(":")[0],
+            self.method,
+            Checkpoint(name, sha256(self.checkpoint)),
+            self.calibration,
+        )
 
 
 def parent_of(run: Run, artifact: Artifact) -> Parent:

@@ -12,23 +12,69 @@ from pipeline.core.recipe import Recipe
 
 RECIPE_KEY = "segquant.recipe"
 TYPE_BITS = {
-    "bool": 8, "int2": 2, "int4": 4, "uint4": 4, "float8_e4m3fn": 8, "float8_e5m2": 8, "uint8": 8, "int8": 8,
-    "int16": 16, "uint16": 16, "float16": 16, "bfloat16": 16, "int32": 32,
-    "uint32": 32, "float32": 32, "int64": 64, "uint64": 64, "float64": 64, "complex64": 64, "complex128": 128,
-}  # fmt: skip
+    "bool": 8,
+    "int2": 2,
+    "int4": 4,
+    "uint4": 4,
+    "float8_e4m3fn": 8,
+    "float8_e5m2": 8,
+    "uint8": 8,
+    "int8": 8,
+    "int16": 16,
+    "uint16": 16,
+    "float16": 16,
+    "bfloat16": 16,
+    "int32": 32,
+    "uint32": 32,
+    "float32": 32,
+    "int64": 64,
+    "uint64": 64,
+    "float64": 64,
+    "complex64": 64,
+    "complex128": 128,
+}
 BORDER = ("QUANTIZE", "DEQUANTIZE")
 COMPUTED = frozenset({"WHERE", "UNIQUE", "IF", "WHILE", "CALL", "STABLEHLO_WHILE", "STABLEHLO_CASE"})
 """Ops whose outputs have sizes that nobody knows before they ran."""
 SIZED_BY = {
-    "RESHAPE": (1,), "RESIZE_BILINEAR": (1,), "RESIZE_NEAREST_NEIGHBOR": (1,), "TRANSPOSE_CONV": (0,),
-    "CONV_3D_TRANSPOSE": (0,), "BROADCAST_TO": (1,), "FILL": (0,), "TILE": (1,), "PAD": (1,), "PADV2": (1,),
-    "MIRROR_PAD": (1,), "SLICE": (1, 2), "STRIDED_SLICE": (1, 2, 3), "TRANSPOSE": (1,), "MEAN": (1,), "SUM": (1,),
-    "REDUCE_MAX": (1,), "REDUCE_MIN": (1,), "REDUCE_PROD": (1,), "REDUCE_ANY": (1,), "REDUCE_ALL": (1,),
-    "EXPAND_DIMS": (1,), "SPLIT": (0,), "SPLIT_V": (1, 2), "ARG_MAX": (1,), "ARG_MIN": (1,), "ONE_HOT": (1,),
-    "RANGE": (0, 1, 2), "TOPK_V2": (1,), "BATCH_TO_SPACE_ND": (1, 2), "SPACE_TO_BATCH_ND": (1, 2),
-    "SPARSE_TO_DENSE": (1,), "SCATTER_ND": (2,), "RANDOM_UNIFORM": (0,), "RANDOM_STANDARD_NORMAL": (0,),
-    "MULTINOMIAL": (1,), "SEGMENT_SUM": (1,),
-}  # fmt: skip
+    "RESHAPE": (1,),
+    "RESIZE_BILINEAR": (1,),
+    "RESIZE_NEAREST_NEIGHBOR": (1,),
+    "TRANSPOSE_CONV": (0,),
+    "CONV_3D_TRANSPOSE": (0,),
+    "BROADCAST_TO": (1,),
+    "FILL": (0,),
+    "TILE": (1,),
+    "PAD": (1,),
+    "PADV2": (1,),
+    "MIRROR_PAD": (1,),
+    "SLICE": (1, 2),
+    "STRIDED_SLICE": (1, 2, 3),
+    "TRANSPOSE": (1,),
+    "MEAN": (1,),
+    "SUM": (1,),
+    "REDUCE_MAX": (1,),
+    "REDUCE_MIN": (1,),
+    "REDUCE_PROD": (1,),
+    "REDUCE_ANY": (1,),
+    "REDUCE_ALL": (1,),
+    "EXPAND_DIMS": (1,),
+    "SPLIT": (0,),
+    "SPLIT_V": (1, 2),
+    "ARG_MAX": (1,),
+    "ARG_MIN": (1,),
+    "ONE_HOT": (1,),
+    "RANGE": (0, 1, 2),
+    "TOPK_V2": (1,),
+    "BATCH_TO_SPACE_ND": (1, 2),
+    "SPACE_TO_BATCH_ND": (1, 2),
+    "SPARSE_TO_DENSE": (1,),
+    "SCATTER_ND": (2,),
+    "RANDOM_UNIFORM": (0,),
+    "RANDOM_STANDARD_NORMAL": (0,),
+    "MULTINOMIAL": (1,),
+    "SEGMENT_SUM": (1,),
+}
 """Op → its inputs that say how large the output is; where one is computed, so is that size (tflite/kernels/*.cc, the
 calls of SetTensorToDynamic)."""
 
@@ -144,9 +190,10 @@ class Graph:
     def unpacked(self) -> frozenset[int]:
         """Tensors that only hold a constant of the file in another form: float16 or sparse weights, unpacked once."""
         return frozenset(
-            op.outputs[0] for op in self.ops
+            op.outputs[0]
+            for op in self.ops
             if op.name in ("DEQUANTIZE", "DENSIFY") and op.outputs and all(t.constant for t in self.reads(op))
-        )  # fmt: skip
+        )
 
     @functools.cached_property
     def computed_sizes(self) -> frozenset[int]:
@@ -178,9 +225,11 @@ class Graph:
             return True
         floats = [i for i in (*op.inputs, *op.outputs) if i >= 0 and "float" in self.tensors[i].dtype]
         near = {
-            other.index for i in floats for other in (*self.writers.get(i, ()), *self.readers.get(i, ()))
+            other.index
+            for i in floats
+            for other in (*self.writers.get(i, ()), *self.readers.get(i, ()))
             if other.name in BORDER and (i in other.outputs) != (i in op.outputs)
-        }  # fmt: skip
+        }
         return not self._border.isdisjoint(near)
 
     def recipe(self) -> Recipe | None:

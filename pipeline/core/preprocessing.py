@@ -52,6 +52,10 @@ class Preprocessing:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "height": self.height, "width": self.width, "channels": "RGB", "resize": "bilinear (Pillow)",
-            "scale": SCALE, "zero_point": ZERO_POINTS,
-        }  # fmt: skip
+            "height": self.height,
+            "width": self.width,
+            "channels": "RGB",
+            "resize": "bilinear (Pillow)",
+            "scale": SCALE,
+            "zero_point": ZERO_POINTS,
+        }

@@ -114,12 +114,20 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         spec = self.file
         data: dict[str, Any] = {
-            "schema": SCHEMA, "target": self.target, "output": spec.output, "mask": spec.mask, "io": spec.io,
-            "weights": spec.weights, "per_tensor": spec.per_tensor, "level": self.level,
-            "rewrites": list(self.rewrites), "ranges": ranges_to_json(self.ranges) if self.ranges else None,
-            "versions": dict(self.versions), "rewritten": [dataclasses.asdict(one) for one in self.rewritten],
+            "schema": SCHEMA,
+            "target": self.target,
+            "output": spec.output,
+            "mask": spec.mask,
+            "io": spec.io,
+            "weights": spec.weights,
+            "per_tensor": spec.per_tensor,
+            "level": self.level,
+            "rewrites": list(self.rewrites),
+            "ranges": ranges_to_json(self.ranges) if self.ranges else None,
+            "versions": dict(self.versions),
+            "rewritten": [dataclasses.asdict(one) for one in self.rewritten],
             "approximated": dataclasses.asdict(self.approximated) if self.approximated else None,
-        }  # fmt: skip
+        }
         if spec.stride != 1:
             data |= {"output_stride": spec.stride, "postprocess": spec.postprocess}
         if spec.argmax_lanes != 1:
@@ -153,9 +161,22 @@ class Recipe:
 
 ORIGIN = ("model", "size", "classes", "colours", "data", "preprocessing", "method", "calibration", "parent")
 MAKING = (
-    "schema", "target", "output", "mask", "io", "weights", "per_tensor", "level", "rewrites", "ranges", "versions",
-    "output_stride", "postprocess", "argmax_lanes", *OUTCOMES,
-)  # fmt: skip
+    "schema",
+    "target",
+    "output",
+    "mask",
+    "io",
+    "weights",
+    "per_tensor",
+    "level",
+    "rewrites",
+    "ranges",
+    "versions",
+    "output_stride",
+    "postprocess",
+    "argmax_lanes",
+    *OUTCOMES,
+)
 Kind = TypeVar("Kind")
 
 
@@ -193,15 +214,20 @@ def _recipe(data: dict[str, Any]) -> Recipe:
     if unknown := sorted(set(data) - {*ORIGIN, *MAKING}):
         raise ValueError(f"it has the unknown key {', '.join(unknown)}")
     spec = FileSpec(
-        data["output"], data.get("output_stride", 1), data["io"], data["weights"], data.get("per_tensor", False),
+        data["output"],
+        data.get("output_stride", 1),
+        data["io"],
+        data["weights"],
+        data.get("per_tensor", False),
         data.get("argmax_lanes", 1),
-    )  # fmt: skip
+    )
     level, ranges, effect = data.get("level"), data.get("ranges"), data.get("approximated")
     versions = _typed(data.get("versions", {}), dict, "versions")
     made = _typed(data.get("rewritten", []), list, "rewritten")
     kinds = (str, str, int, float, float, float, float)
     return Recipe(
-        _typed(data["target"], str, "target"), spec,
+        _typed(data["target"], str, "target"),
+        spec,
         level=None if level is None else _typed(level, int, "level"),
         rewrites=_texts(data.get("rewrites", []), "rewrites"),
         ranges=None if ranges is None else ranges_from_json(_typed(ranges, dict, "ranges")),
@@ -209,7 +235,7 @@ def _recipe(data: dict[str, Any]) -> Recipe:
         origin=_origin(data) if set(ORIGIN) & set(data) else None,
         rewritten=tuple(_fields(Applied, one, (str,) * 4, "rewritten") for one in made),
         approximated=None if effect is None else _fields(Approximation, effect, kinds, "approximated"),
-    )  # fmt: skip
+    )
 
 
 def _origin(data: dict[str, Any]) -> Origin:
@@ -222,19 +248,26 @@ def _origin(data: dict[str, Any]) -> Origin:
     kinds = (str, int, int, int, float, str, bool, float, float)
     calibration = data.get("calibration")
     return Origin(
-        _fields(ModelSpec, data["model"], kinds, "model"), _texts(data["classes"], "classes"),
-        tuple((r, g, b) for r, g, b in colours), _typed(data["data"], str, "data"), method,
+        _fields(ModelSpec, data["model"], kinds, "model"),
+        _texts(data["classes"], "classes"),
+        tuple((r, g, b) for r, g, b in colours),
+        _typed(data["data"], str, "data"),
+        method,
         _fields(Checkpoint, data["parent"], (str, str), "parent"),
         None if calibration is None else Calibrated.from_json(calibration),
-    )  # fmt: skip
+    )
 
 
 def _origin_to_json(origin: Origin) -> dict[str, Any]:
     spec = origin.model
     return {
-        "model": dataclasses.asdict(spec), "size": spec.size, "classes": list(origin.classes),
-        "colours": [list(c) for c in origin.colours], "data": origin.data,
-        "preprocessing": Preprocessing(spec.height, spec.width).to_json(), "method": origin.method,
+        "model": dataclasses.asdict(spec),
+        "size": spec.size,
+        "classes": list(origin.classes),
+        "colours": [list(c) for c in origin.colours],
+        "data": origin.data,
+        "preprocessing": Preprocessing(spec.height, spec.width).to_json(),
+        "method": origin.method,
         "calibration": origin.calibration.to_json() if origin.calibration else None,
         "parent": dataclasses.asdict(origin.parent),
-    }  # fmt: skip
+    }

@@ -137,9 +137,13 @@ def open_run(path: Path) -> Run:
         if data["schema"] != SCHEMA:
             raise RunError(f"{file} has schema {data['schema']}, this version reads {SCHEMA}: make a new run.")
         config = RunConfig(
-            model=ModelSpec(**data["model"]), data=data["data"], classes=tuple(data["classes"]),
-            colours=tuple(tuple(c) for c in data["colours"]), seed=data["seed"], created=data["created"],
-        )  # fmt: skip
+            model=ModelSpec(**data["model"]),
+            data=data["data"],
+            classes=tuple(data["classes"]),
+            colours=tuple(tuple(c) for c in data["colours"]),
+            seed=data["seed"],
+            created=data["created"],
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{file} is broken ({type(error).__name__}: {error}): restore it or make a new run.") from None
     return Run(path, config)

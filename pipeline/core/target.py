@@ -149,7 +149,7 @@ class Target:
 
     def file_spec(
         self, output: Output = "logits", stride: Stride = 1, io: InputType | None = None, per_tensor: bool = False
-    ) -> FileSpec:  # fmt: skip
+    ) -> FileSpec:
         """What a file for this target is, ``io`` being its own where nobody says; raises BadSpec."""
         lanes = self.argmax_lanes if output == "mask" else 1
         self._check_input(io or self.io[0])

@@ -22,9 +22,31 @@ from pipeline.data.images import read_list
 
 LAYOUT = "one class a line, 'name' or 'name R G B', in the order of the ids"
 HEADER_WORDS = {
-    "name", "names", "class", "classes", "class_name", "classname", "label", "labels", "category", "id", "index",
-    "value", "color", "colour", "color_rgb", "rgb", "r", "g", "b", "red", "green", "blue", "parts", "actions",
-}  # fmt: skip
+    "name",
+    "names",
+    "class",
+    "classes",
+    "class_name",
+    "classname",
+    "label",
+    "labels",
+    "category",
+    "id",
+    "index",
+    "value",
+    "color",
+    "colour",
+    "color_rgb",
+    "rgb",
+    "r",
+    "g",
+    "b",
+    "red",
+    "green",
+    "blue",
+    "parts",
+    "actions",
+}
 FORMS = (
     re.compile(r"(?P<name>[^:]*[^:\s])\s*:\s*(?P<rgb>(\d+\s*,\s*\d+\s*,\s*\d+)?)\s*:[^:]*(:[^:]*)?"),
     re.compile(r"(?P<name>[^,;\t]*[^,;\s])\s*[,;\t]\s*(?P<rgb>\d+\s*[,;\t]\s*\d+\s*[,;\t]\s*\d+)\s*[,;]?"),

@@ -28,9 +28,13 @@ class Labels:
     """
 
     def __init__(
-        self, classes: Sequence[str], table: Sequence[int], known: str, colours: Sequence[Colour | None] = (),
+        self,
+        classes: Sequence[str],
+        table: Sequence[int],
+        known: str,
+        colours: Sequence[Colour | None] = (),
         binary: Sequence[Path] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         """
         Args:
           table: train id of each id of a file; −1 marks an id that may not occur.

@@ -181,9 +181,16 @@ def paint_building(
     colour = any_colour(rng)
     window = rng.uniform(0.25, 0.7) if rng.random() < 0.7 else rng.uniform(1.3, 1.8)
     style = np.array(
-        [rng.uniform(1.8, 3.2), rng.uniform(2.6, 3.6), rng.uniform(0.4, 0.65), rng.uniform(0.4, 0.6), window,
-         rng.choice([0.75, 1.0, 1.25])], np.float32,
-    )  # fmt: skip
+        [
+            rng.uniform(1.8, 3.2),
+            rng.uniform(2.6, 3.6),
+            rng.uniform(0.4, 0.65),
+            rng.uniform(0.4, 0.6),
+            window,
+            rng.choice([0.75, 1.0, 1.25]),
+        ],
+        np.float32,
+    )
     light = {"wall": np.float32(rng.uniform(0.6, 1.15)), "front": np.float32(rng.uniform(0.6, 1.15))}
 
     inner_m = left_m if inner < 0 else right_m
@@ -201,9 +208,14 @@ def paint_building(
 
 
 def _paint_wall(
-    canvas: Canvas, ends_px: tuple[float, float], inverse_z: np.ndarray, along_m: np.ndarray | None, height_m: float,
-    colour: np.ndarray, style: np.ndarray,
-) -> None:  # fmt: skip
+    canvas: Canvas,
+    ends_px: tuple[float, float],
+    inverse_z: np.ndarray,
+    along_m: np.ndarray | None,
+    height_m: float,
+    colour: np.ndarray,
+    style: np.ndarray,
+) -> None:
     """A wall between two columns; ``inverse_z`` [1, WIDTH] is 1 / its distance, ``along_m`` None = into depth."""
     camera = canvas.camera
     inverse_z = np.maximum(inverse_z, np.float32(1e-3))

@@ -33,9 +33,16 @@ from pipeline.data.scenery import (
 
 CLASSES = ("sky", "building", "road", "pavement", "vegetation", "car", "pole", "pedestrian", "sign")
 COLOURS = (
-    (70, 130, 180), (70, 70, 70), (128, 64, 128), (244, 35, 232), (107, 142, 35), (0, 0, 142), (153, 153, 153),
-    (220, 20, 60), (220, 220, 0),
-)  # fmt: skip
+    (70, 130, 180),
+    (70, 70, 70),
+    (128, 64, 128),
+    (244, 35, 232),
+    (107, 142, 35),
+    (0, 0, 142),
+    (153, 153, 153),
+    (220, 20, 60),
+    (220, 220, 0),
+)
 """Cityscapes' colours of the classes of these names."""
 
 TRAINING = TrainingDefaults(
@@ -138,8 +145,9 @@ def paint_ground(canvas: Canvas, street: Street) -> None:
     road = np.float32(rng.uniform(0.16, 0.5)) * tint(rng, 0.06)
     paved = np.float32(rng.uniform(0.35, 0.75)) * tint(rng, 0.2)
     marking = np.float32(rng.uniform(0.6, 0.95)) * tint(rng, 0.1)
-    materials = np.stack([road, marking, paved, paved * np.float32(rng.choice([0.6, 1.4])),
-                          paved * np.float32(rng.choice([0.6, 1.35]))])  # fmt: skip
+    materials = np.stack(
+        [road, marking, paved, paved * np.float32(rng.choice([0.6, 1.4])), paved * np.float32(rng.choice([0.6, 1.35]))]
+    )
     on_road, painted, slabs, kerb, joint, verges = 0, 1, 2, 3, 4, {-1: 5, 1: 6}
     classes = np.array([scenery.ROAD] * 2 + [scenery.PAVEMENT] * 3 + [street.verge_class[s] for s in (-1, 1)], np.uint8)
     grown = {s: street.verge_class[s] == scenery.VEGETATION for s in (-1, 1)}
@@ -162,9 +170,11 @@ def paint_ground(canvas: Canvas, street: Street) -> None:
         beyond_m *= s
         pavement = beyond_m > 0
         for kind, where in (
-            (slabs, pavement), (joint, pavement & joints), (kerb, pavement & (beyond_m < 0.28)),
+            (slabs, pavement),
+            (joint, pavement & joints),
+            (kerb, pavement & (beyond_m < 0.28)),
             (verges[s], beyond_m > street.pavement_m[s]),
-        ):  # fmt: skip
+        ):
             np.copyto(material, np.uint8(kind), where=where)
         materials = np.vstack([materials, leaf_colour(rng) if grown[s] else paved * np.float32(0.8)])
     rough = np.array([rng.uniform(0.03, 0.1), 0.03, 0.04, 0.04, 0.04, 0.1, 0.1], np.float32)

@@ -16,9 +16,22 @@ from pipeline.data.decode import ONE_CHANNEL, opened, orientation, read_image
 from pipeline.data.images import IMAGE_SUFFIXES, dataset_root
 
 LABEL_FOLDERS = (
-    "masks", "mask", "labels", "label", "annotations", "annotation", "annot", "gtfine", "gtcoarse", "gt",
-    "groundtruth", "ground_truth", "segmentationclass", "segmentationobject", "segmentationclassaug",
-)  # fmt: skip
+    "masks",
+    "mask",
+    "labels",
+    "label",
+    "annotations",
+    "annotation",
+    "annot",
+    "gtfine",
+    "gtcoarse",
+    "gt",
+    "groundtruth",
+    "ground_truth",
+    "segmentationclass",
+    "segmentationobject",
+    "segmentationclassaug",
+)
 LABEL_ENDINGS = ("_mask", "_masks", "_label", "_labels", "_gt", "_seg", "ids", "_color", "_annot")
 FEWEST_COLOURS = 16
 """A picture of 2 to as many colours is drawn, not photographed."""

@@ -10,9 +10,28 @@ from pipeline.data.images import check_pairs, dataset_root, identity_table, pale
 from pipeline.data.labels import Labels
 
 CLASSES = (
-    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
-    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-)  # fmt: skip
+    "background",
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
 LAYOUT = (
     "ImageSets/Segmentation/{train,val}.txt, JPEGImages/*.jpg and SegmentationClass/*.png, itself or in a folder"
     " VOC2012"

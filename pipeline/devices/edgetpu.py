@@ -56,8 +56,12 @@ def attached() -> str | None:
 
 
 def explain(
-    file: Path, where: str, library: str, prefix: str = "", there: Callable[[], str | None] = lambda: "one",
-) -> Explain:  # fmt: skip
+    file: Path,
+    where: str,
+    library: str,
+    prefix: str = "",
+    there: Callable[[], str | None] = lambda: "one",
+) -> Explain:
     """What libedgetpu and LiteRT say when a part is missing → which, and the command that helps.
 
     ``where``: the machine in words; ``prefix``: what reaches it ('ssh HOST '); ``there``: the chips attached to it.

@@ -65,9 +65,13 @@ def adb(words: Sequence[str], timeout_seconds: float = 60) -> Ran:
         raise DeviceError(f"adb is not on PATH: {INSTALL}.")
     try:
         done = subprocess.run(
-            [there, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=timeout_seconds, check=False,
-        )  # fmt: skip
+            [there, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout_seconds,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         raise DeviceError(
             f"adb did not answer within {timeout_seconds:.0f} s (`adb {words[0]} ...`): unplug the device and plug it"

@@ -31,8 +31,13 @@ BLOCK_MS = 2000.0
 """Each block is a process of its own, which warms up for half a second."""
 BATCH_IMAGES = 32
 ONCE = ("--num_runs=1", "--min_secs=0", "--warmup_min_secs=0")
-MACHINES = {3: ("x86", "i686", "i386"), 40: ("armeabi-v7a", "armeabi", "armv7l", "armv6l"), 62: ("x86_64",),
-            183: ("arm64-v8a", "aarch64"), 243: ("riscv64",)}  # fmt: skip
+MACHINES = {
+    3: ("x86", "i686", "i386"),
+    40: ("armeabi-v7a", "armeabi", "armv7l", "armv6l"),
+    62: ("x86_64",),
+    183: ("arm64-v8a", "aarch64"),
+    243: ("riscv64",),
+}
 """ELF's e_machine → how Android's ABI list and `uname -m` call it."""
 
 
@@ -164,11 +169,12 @@ class BenchmarkRunner:
         cores = fastest[: how.threads] if how.pinned and tool.taskset else ()
         self._prefix = ["taskset", f"{sum(1 << core for core in cores):x}"] if cores else []
         self._flags = [
-            f"--graph={at}/model.tflite", f"--num_threads={how.threads}", "--input_layer=image",
+            f"--graph={at}/model.tflite",
+            f"--num_threads={how.threads}",
+            "--input_layer=image",
             f"--input_layer_shape={','.join(map(str, self.source.shape))}",
-            f"--external_delegate_path={tool.library}" if tool.library
-            else f"--use_{how.delegate or XNNPACK}=true",
-        ]  # fmt: skip
+            f"--external_delegate_path={tool.library}" if tool.library else f"--use_{how.delegate or XNNPACK}=true",
+        ]
         self._last = f"--input_layer_value_files=image:{at}/last"
         try:
             with tempfile.TemporaryDirectory() as scratch:
@@ -290,15 +296,30 @@ def check_architecture(name: str, binary: Path, runs: Sequence[str]) -> None:
 
 
 ADVICE = (
-    (("No space left on device",), DeviceError,
-     "the disk of {name} is full: free some space there and repeat the command"),
-    (("Exec format error", "not executable:", "cannot execute binary"), DeviceError,
-     "{what}: it is a program for another processor; give a benchmark_model that was built for {name}"),
-    (("unresolved custom op", "Didn't find op", "Failed to load model", "Failed to initialize the interpreter",
-      "Failed to apply", "Failed to allocate tensors"), ArtifactError,
-     "{what}: LiteRT on {name} refuses it ({last}); `inspect FILE --target T` says which op and why"),
+    (
+        ("No space left on device",),
+        DeviceError,
+        "the disk of {name} is full: free some space there and repeat the command",
+    ),
+    (
+        ("Exec format error", "not executable:", "cannot execute binary"),
+        DeviceError,
+        "{what}: it is a program for another processor; give a benchmark_model that was built for {name}",
+    ),
+    (
+        (
+            "unresolved custom op",
+            "Didn't find op",
+            "Failed to load model",
+            "Failed to initialize the interpreter",
+            "Failed to apply",
+            "Failed to allocate tensors",
+        ),
+        ArtifactError,
+        "{what}: LiteRT on {name} refuses it ({last}); `inspect FILE --target T` says which op and why",
+    ),
     (("Permission denied", "Read-only file system"), DeviceError, "{what}: {name} does not allow it ({last})"),
-)  # fmt: skip
+)
 """What a device says → the error and its sentence. LiteRT's own words: benchmark_tflite_model.cc and core/subgraph.cc;
 those of a shell: dash, bash, and mksh, which is Android's."""
 

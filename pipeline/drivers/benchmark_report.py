@@ -16,8 +16,14 @@ from pipeline.core.errors import DeviceError
 STATISTICS = re.compile(r"^(?:INFO: )?count=\d+.*", re.MULTILINE)
 """At the start of a line: the profile has such figures too, behind words."""
 NAMES = {
-    "min": "min", "max": "max", "avg": "mean", "std": "std", "p5": "p5", "median": "median", "p95": "p95",
-}  # fmt: skip
+    "min": "min",
+    "max": "max",
+    "avg": "mean",
+    "std": "std",
+    "p5": "p5",
+    "median": "median",
+    "p95": "p95",
+}
 APPLIED = re.compile(
     r"(?:Explicitly applied (?P<name>\w+) delegate, and the model graph will be (?P<how>completely|partially) executed"
     r" by the delegate(?: w/ (?P<pieces>\d+) delegate kernels)?"

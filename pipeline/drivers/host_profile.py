@@ -92,9 +92,11 @@ def convolution(side: int, before: int, after: int, dtype: str) -> bytes:
     code.version = 3 if int8 else 1
     model.operatorCodes, model.buffers, graph.tensors = [code], [schema.BufferT()], []
     for name, shape, values, scales in (
-        ("image", (1, side, side, before), None, [1 / 127]), ("kernel", kernel.shape, kernel, [1 / 127] * after),
-        ("bias", bias.shape, bias, [1 / 127**2] * after), ("out", (1, side, side, after), None, [before**0.5 / 40]),
-    ):  # fmt: skip
+        ("image", (1, side, side, before), None, [1 / 127]),
+        ("kernel", kernel.shape, kernel, [1 / 127] * after),
+        ("bias", bias.shape, bias, [1 / 127**2] * after),
+        ("out", (1, side, side, after), None, [before**0.5 / 40]),
+    ):
         tensor = schema.TensorT()
         tensor.name, tensor.shape, tensor.buffer = name, list(shape), 0
         tensor.type = schema.TensorType.FLOAT32

@@ -12,7 +12,7 @@ FAILED = re.compile(
     r"^(?:ERROR|FATAL)\b|^[EF]\d{4} |\bfatal\b|\w*(?:Error|Exception): *\S|\bfailed\b|cannot|assert|unresolved"
     r"|unsupported|terminate called|what\(\)|didn't find op|\berror\b",
     re.I,
-)  # fmt: skip
+)
 WHERE = re.compile(r"^(?:Traceback \(most recent|File \"|\^+|~+|raise |Aborted|Segmentation fault|Stack|@ |#\d+ )")
 """Lines around an error that do not say it."""
 NODE = re.compile(r"^(?:ERROR: )?Node number \d+ \(\w+\) failed to (?:prepare|invoke)")

@@ -32,9 +32,18 @@ from typing import IO, Any
 import numpy as np
 
 FEATURES = (
-    "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm",
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
+    "asimd",
+    "asimddp",
+    "i8mm",
     "sve",
-)  # fmt: skip
+)
 CPUS = "/sys/devices/system/cpu"
 
 
@@ -229,11 +238,14 @@ def serve(out: IO[bytes], load: Any, model: str, settings: dict[str, Any]) -> No
     init_ms = 1000 * (time.perf_counter() - started)
     loaded.set(np.zeros(loaded.source["shape"], loaded.source["dtype"]))
     facts = {
-        "input_dtype": np.dtype(loaded.source["dtype"]).name, "output_dtype": np.dtype(loaded.result["dtype"]).name,
+        "input_dtype": np.dtype(loaded.source["dtype"]).name,
+        "output_dtype": np.dtype(loaded.result["dtype"]).name,
         "output_scale": float(loaded.result["quantization"][0]),
         "output_zero_point": int(loaded.result["quantization"][1]),
-        "init_ms": init_ms, "first_ms": _milliseconds(loaded.invoke), "runs_on": loaded.runs_on,
-    }  # fmt: skip
+        "init_ms": init_ms,
+        "first_ms": _milliseconds(loaded.invoke),
+        "runs_on": loaded.runs_on,
+    }
     out.write(json.dumps(facts).encode() + b"\n")
     out.flush()
     finish = mask_maker(loaded, settings["mask"]) if "mask" in settings else None

@@ -31,10 +31,23 @@ UNSAFE = re.compile(r"^-|[\s\x00-\x1f\x7f'\"`$;&<>|(){}\\]")
 ALIVE = ("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3")
 """A dead link ends the connection after 15 s."""
 PRIVATE = (
-    "-o", "StrictHostKeyChecking=yes", "-o", "ControlPersist=no", "-o", "ClearAllForwardings=yes", "-o",
-    "ForwardAgent=no", "-o", "ForwardX11=no", "-o", "PermitLocalCommand=no", "-o", "RemoteCommand=none", "-o",
+    "-o",
+    "StrictHostKeyChecking=yes",
+    "-o",
+    "ControlPersist=no",
+    "-o",
+    "ClearAllForwardings=yes",
+    "-o",
+    "ForwardAgent=no",
+    "-o",
+    "ForwardX11=no",
+    "-o",
+    "PermitLocalCommand=no",
+    "-o",
+    "RemoteCommand=none",
+    "-o",
     "LogLevel=INFO",
-)  # fmt: skip
+)
 START_SECONDS = 60
 """For the login and the folder."""
 MARK = "segquant-far "
@@ -108,9 +121,12 @@ class Link:
         self._through = ["ssh", *BATCH, "-o", "ProxyCommand=exit 1", "-o", socket, "--", where.host]
         options = [*BATCH, *ALIVE, *PRIVATE, "-o", "ControlMaster=yes", "-o", socket]
         self._master = subprocess.Popen(
-            ["ssh", *options, *where.words, for_a_shell(HOLD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._said, start_new_session=True,
-        )  # fmt: skip  # a session of its own: Ctrl-C ends the measurement first, and the connection after it
+            ["ssh", *options, *where.words, for_a_shell(HOLD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            start_new_session=True,
+        )  # a session of its own: Ctrl-C ends the measurement first, and the connection after it
         try:
             self.folder = self._entered()
         except BaseException:

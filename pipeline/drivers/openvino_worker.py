@@ -24,21 +24,29 @@ class OpenVino:
         core = ov.Core()
         network = core.read_model(model)
         compiled = core.compile_model(
-            network, "CPU",
+            network,
+            "CPU",
             # The process is bound to its cores already; OpenVINO would choose others.
-            {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": settings["threads"],
-             "ENABLE_CPU_PINNING": False},
-        )  # fmt: skip
+            {
+                "PERFORMANCE_HINT": "LATENCY",
+                "NUM_STREAMS": "1",
+                "INFERENCE_NUM_THREADS": settings["threads"],
+                "ENABLE_CPU_PINNING": False,
+            },
+        )
         self.request = compiled.create_infer_request()
         self.image = np.zeros(list(compiled.input().shape), compiled.input().element_type.to_dtype())
         self.request.set_input_tensor(ov.Tensor(self.image, shared_memory=True))
         self.source = {"shape": self.image.shape, "dtype": self.image.dtype}
-        kept = [network.get_rt_info(["segquant", name]).value if network.has_rt_info(["segquant", name]) else "0"
-                for name in ("output_scale", "output_zero_point")]  # fmt: skip
+        kept = [
+            network.get_rt_info(["segquant", name]).value if network.has_rt_info(["segquant", name]) else "0"
+            for name in ("output_scale", "output_zero_point")
+        ]
         self.result = {
-            "shape": list(compiled.output().shape), "dtype": compiled.output().element_type.to_dtype(),
+            "shape": list(compiled.output().shape),
+            "dtype": compiled.output().element_type.to_dtype(),
             "quantization": (float(kept[0]), int(kept[1])),
-        }  # fmt: skip
+        }
         floats = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()  # it chooses by the CPU
         self.runs_on = f"its CPU plugin, what is not int8 in {floats}"
 

@@ -50,9 +50,15 @@ class Event(c.Structure):
     """ProfiledEventData; XNNPACK's have no start."""
 
     _fields_ = (
-        ("tag", c.c_char_p), ("kind", c.c_int), ("start_us", c.c_uint64), ("elapsed_us", c.c_uint64),
-        ("memory", c.c_size_t * 6), ("node", c.c_uint64), ("subgraph", c.c_uint64), ("source", c.c_int),
-    )  # fmt: skip
+        ("tag", c.c_char_p),
+        ("kind", c.c_int),
+        ("start_us", c.c_uint64),
+        ("elapsed_us", c.c_uint64),
+        ("memory", c.c_size_t * 6),
+        ("node", c.c_uint64),
+        ("subgraph", c.c_uint64),
+        ("source", c.c_int),
+    )
 
 
 class Profiled:
@@ -68,8 +74,9 @@ class Profiled:
         options = self._new("LiteRtCreateOptions")
         self._call("LiteRtSetOptionsHardwareAccelerators", options, CPU)
         for who, what in (
-            ("runtime_options_string", "enable_profiling = true\n"), ("xnnpack", f"num_threads = {threads}\n"),
-        ):  # fmt: skip
+            ("runtime_options_string", "enable_profiling = true\n"),
+            ("xnnpack", f"num_threads = {threads}\n"),
+        ):
             text, nothing = c.create_string_buffer(what.encode()), c.CFUNCTYPE(None, c.c_void_p)(lambda _: None)
             self._kept += [text, nothing]
             one = self._new("LiteRtCreateOpaqueOptions", who.encode(), c.cast(text, c.c_void_p), nothing)
@@ -122,9 +129,14 @@ class Profiled:
         self._call("LiteRtStartProfiler", self._profiler)  # empties it, too; LiteRtResetProfiler would also stop it
         inputs, outputs = self._buffers
         self._call(
-            "LiteRtRunCompiledModel", self._model, c.c_size_t(0), c.c_size_t(len(inputs)), inputs,
-            c.c_size_t(len(outputs)), outputs,
-        )  # fmt: skip
+            "LiteRtRunCompiledModel",
+            self._model,
+            c.c_size_t(0),
+            c.c_size_t(len(inputs)),
+            inputs,
+            c.c_size_t(len(outputs)),
+            outputs,
+        )
         count = c.c_int()
         self._call("LiteRtGetNumProfilerEvents", self._profiler, c.byref(count))
         events = (Event * max(1, count.value))()
@@ -136,8 +148,9 @@ class Profiled:
             stop(PROFILER_FAILED, "the profiler's events are not those of ai-edge-litert 2.3: install that version")
         return whole[0], [
             (e.tag.decode(errors="replace"), e.kind == DELEGATED, e.node, e.elapsed_us)
-            for e in own if e.kind in (OPERATOR, DELEGATED)
-        ]  # fmt: skip
+            for e in own
+            if e.kind in (OPERATOR, DELEGATED)
+        ]
 
     dtypes: tuple[np.dtype, ...] = ()
 

@@ -9,9 +9,16 @@ from pipeline.drivers.benchmark_model import Transport, shell
 from pipeline.drivers.litert_worker import CPUS, FEATURES
 
 PROPERTIES = (
-    "ro.soc.manufacturer", "ro.soc.model", "ro.board.platform", "ro.hardware", "ro.product.manufacturer",
-    "ro.product.model", "ro.build.version.release", "ro.build.version.sdk", "ro.product.cpu.abilist",
-)  # fmt: skip
+    "ro.soc.manufacturer",
+    "ro.soc.model",
+    "ro.board.platform",
+    "ro.hardware",
+    "ro.product.manufacturer",
+    "ro.product.model",
+    "ro.build.version.release",
+    "ro.build.version.sdk",
+    "ro.product.cpu.abilist",
+)
 STATE = f"""
 for file in /proc/loadavg /proc/self/status {CPUS}/cpu[0-9]*/cpufreq/cpuinfo_max_freq \\
     {CPUS}/cpu[0-9]*/cpufreq/scaling_cur_freq /sys/class/thermal/thermal_zone*/type \\

@@ -55,9 +55,13 @@ class WorkerRunner:
     """The process that ``command`` starts, which holds ``artifact``; ``closed`` is called when no other will follow."""
 
     def __init__(
-        self, artifact: Path, command: Sequence[str], explain: Explain = lambda code, said: None,
-        environment: Mapping[str, str] | None = None, closed: Callable[[], object] = lambda: None,
-    ) -> None:  # fmt: skip
+        self,
+        artifact: Path,
+        command: Sequence[str],
+        explain: Explain = lambda code, said: None,
+        environment: Mapping[str, str] | None = None,
+        closed: Callable[[], object] = lambda: None,
+    ) -> None:
         self.artifact = artifact
         self._command, self._environment, self._explain, self._closed = command, environment, explain, closed
         self._given: np.ndarray | None = None

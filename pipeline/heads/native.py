@@ -63,17 +63,28 @@ class NativeMask:
         return self._called(self._expand, given, given.shape, given.shape[1], grid, mask)
 
     def _called(
-        self, function: Any, given: np.ndarray, sizes: Sequence[int], columns: int, grid: Grid,
+        self,
+        function: Any,
+        given: np.ndarray,
+        sizes: Sequence[int],
+        columns: int,
+        grid: Grid,
         mask: np.ndarray | None,
-    ) -> np.ndarray:  # fmt: skip
+    ) -> np.ndarray:
         if mask is None:
             mask = np.empty(grid.size, np.uint8)
         if self._scratch.size < 2 * columns + 3:  # never less than SEGQUANT_MASK_SCRATCH
             self._scratch = np.empty(2 * columns + 3, np.int32)
         code = function(
-            given.ctypes.data, *sizes, mask.ctypes.data, grid.height, grid.width, grid.width,
-            CONVENTIONS[grid.resize], self._scratch.ctypes.data,
-        )  # fmt: skip
+            given.ctypes.data,
+            *sizes,
+            mask.ctypes.data,
+            grid.height,
+            grid.width,
+            grid.width,
+            CONVENTIONS[grid.resize],
+            self._scratch.ctypes.data,
+        )
         if code:
             raise ArtifactError(f"segquant_mask.c refuses {given.shape} for {grid}: error {code} of segquant_mask.h.")
         return mask

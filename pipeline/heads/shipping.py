@@ -42,9 +42,15 @@ def ship(artifact: Artifact) -> list[Path]:
     rows, columns = graph.tensors[graph.outputs[0]].shape[1:3]
     model = artifact.recipe.made_of.model
     header = HEADER.format(
-        file=artifact.path.name, call=CALLS[wanted], rows=rows, columns=columns, classes=model.num_classes,
-        height=model.height, width=model.width, resize=f"SEGQUANT_{model.resize.upper()}",
-    )  # fmt: skip
+        file=artifact.path.name,
+        call=CALLS[wanted],
+        rows=rows,
+        columns=columns,
+        classes=model.num_classes,
+        height=model.height,
+        width=model.width,
+        resize=f"SEGQUANT_{model.resize.upper()}",
+    )
     contents = {source.name: source.read_bytes() for source in SOURCES}
     contents[artifact.path.with_suffix(".h").name] = header.encode()
     files = []

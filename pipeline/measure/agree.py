@@ -56,9 +56,14 @@ class _Tally:
 
     def done(self) -> LayerAgreement:
         return LayerAgreement(
-            self.layer, self.op, self.values, 100 * self.same / self.values, 100 * self.close / self.values,
-            self.worst, self.worst_at,
-        )  # fmt: skip
+            self.layer,
+            self.op,
+            self.values,
+            100 * self.same / self.values,
+            100 * self.close / self.values,
+            self.worst,
+            self.worst_at,
+        )
 
 
 def network_of(run: Run, artifact: Artifact) -> tuple[tf_keras.Model, Ranges]:
@@ -84,7 +89,7 @@ def names_in_file(model: tf_keras.Model, rounded: Iterable[str]) -> dict[str, st
 
 def tallies_of(
     graph: Graph, names: dict[str, str], shapes: dict[str, tuple[int, ...]]
-) -> tuple[dict[str, _Tally], dict[str, str]]:  # fmt: skip
+) -> tuple[dict[str, _Tally], dict[str, str]]:
     """For each layer the tensor that is its output, and for those without one why there is none.
 
     Tensors keep the names of their layers. So do those that a rewrite put between (see ``rewrite.name_for``), which
@@ -109,10 +114,7 @@ def tallies_of(
                 why[layer] = f"it has shape {there} there and {here} in Keras"
             else:
                 found[layer] = _Tally(layer, f"{op.index} {op.name}", index, tensor.scale[0], tensor.zero_point[0])
-    return found, {
-        layer: why.get(layer, "no tensor has its name")
-        for layer in names.values() if layer not in found
-    }  # fmt: skip
+    return found, {layer: why.get(layer, "no tensor has its name") for layer in names.values() if layer not in found}
 
 
 def _layer_in(tensor: str, names: dict[str, str]) -> str | None:
@@ -141,10 +143,16 @@ def agree(run: Run, artifact: Artifact, images: int, say: Say) -> Agreement:
     return compare(model, ranges, artifact.recipe.file.per_tensor, data, name, run.preprocessing, shown())
 
 
+# long: one pass over the images, whose sums all lie here
 def compare(
-    model: tf_keras.Model, ranges: Ranges, per_tensor: bool, data: bytes, name: str, preprocessing: Preprocessing,
+    model: tf_keras.Model,
+    ranges: Ranges,
+    per_tensor: bool,
+    data: bytes,
+    name: str,
+    preprocessing: Preprocessing,
     images: Iterable[np.ndarray],
-) -> Agreement:  # fmt: skip
+) -> Agreement:
     """The quantization-aware form of ``model`` against the int8 file ``data``, on uint8 [h, w, 3] images.
 
     Layer by layer with integer arithmetic (see ``imitate``), and the logits alone in floating point, as in training.
@@ -159,9 +167,10 @@ def compare(
     outputs = [quantized.get_layer(quantize.PREFIX + tally.layer).output for tally in tallies]
     taps = tf_keras.Model(quantized.input, outputs)
     interpreter = Interpreter(
-        model_content=data, experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+        model_content=data,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
         experimental_preserve_all_tensors=True,
-    )  # fmt: skip
+    )
     interpreter.allocate_tensors()
     (image_in,) = interpreter.get_input_details()
     io = np.dtype(image_in["dtype"]).name
@@ -196,8 +205,16 @@ def compare(
     layers = tuple(tally.done() for tally in tallies)
     parts = next((layer.layer for layer in layers if layer.close_percent < PARTS_PERCENT), None)
     return Agreement(
-        file=name, images=count, kernels="LiteRT reference kernels", same_class_percent=100 * same / pixels,
-        close_percent=layers[-1].close_percent, in_training_same_class_percent=100 * same_in_training / pixels,
-        in_training_close_percent=in_training.done().close_percent, codes=len(codes), classes=len(classes), parts=parts,
-        layers=layers, not_compared=tuple(sorted(missing.items(), key=lambda item: list(rounded).index(item[0]))),
-    )  # fmt: skip
+        file=name,
+        images=count,
+        kernels="LiteRT reference kernels",
+        same_class_percent=100 * same / pixels,
+        close_percent=layers[-1].close_percent,
+        in_training_same_class_percent=100 * same_in_training / pixels,
+        in_training_close_percent=in_training.done().close_percent,
+        codes=len(codes),
+        classes=len(classes),
+        parts=parts,
+        layers=layers,
+        not_compared=tuple(sorted(missing.items(), key=lambda item: list(rounded).index(item[0]))),
+    )

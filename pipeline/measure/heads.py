@@ -88,9 +88,15 @@ def target_of(recipe: Recipe) -> Target:
 
 
 def bench_heads(  # long: to be split
-    run: Run, artifact: Artifact, name: str, settings: Settings, protocol: Protocol, threads: int,
-    images: int | None, say: Say,
-) -> HeadsMeasurement:  # fmt: skip
+    run: Run,
+    artifact: Artifact,
+    name: str,
+    settings: Settings,
+    protocol: Protocol,
+    threads: int,
+    images: int | None,
+    say: Say,
+) -> HeadsMeasurement:
     """Makes every head of the artifact's network and quantization, scores and times them in turns on one device.
 
     Raises BadSpec for a network without a last resize, CompilerError where the device runs compiled files and their
@@ -142,21 +148,34 @@ def bench_heads(  # long: to be split
         after = connection.state()
         heads = tuple(
             Head(
-                way.output, way.stride, way.outside, makes_masks or way.outside is None,
-                each.measured(dataset.classes, count), ratio_of(blocks, timed[0]),
+                way.output,
+                way.stride,
+                way.outside,
+                makes_masks or way.outside is None,
+                each.measured(dataset.classes, count),
+                ratio_of(blocks, timed[0]),
             )
             for way, each, blocks in zip(wanted, loaded, timed, strict=True)
-        )  # fmt: skip
-        up_to_the_file = [] if makes_masks else [
-            "times are up to the file's output: no C code of ours runs on this device, or no C compiler is here"
-        ]  # fmt: skip
+        )
+        up_to_the_file = (
+            []
+            if makes_masks
+            else ["times are up to the file's output: no C code of ours runs on this device, or no C compiler is here"]
+        )
         return HeadsMeasurement(
-            when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), target=target.name,
-            artifact=str(artifact.path.relative_to(run.path)), artifact_sha256=artifact.sha256,
-            protocol=dataclasses.asdict(protocol), machine=machine, machine_after=after, data=run.config.data,
-            split="val", images=count, heads=heads,
+            when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            target=target.name,
+            artifact=str(artifact.path.relative_to(run.path)),
+            artifact_sha256=artifact.sha256,
+            protocol=dataclasses.asdict(protocol),
+            machine=machine,
+            machine_after=after,
+            data=run.config.data,
+            split="val",
+            images=count,
+            heads=heads,
             notes=(*up_to_the_file, *notes_on_times(machine, after, loaded)),
-        )  # fmt: skip
+        )
 
 
 def compiled(file: Path, target: Target) -> Path:

@@ -38,10 +38,14 @@ def coverage(graph: Graph, verdicts: Sequence[Verdict], by: str, counts: Sequenc
     }
     counts = [macs(op, graph) for op in graph.ops] if counts is None else counts
     return Coverage(
-        ops=len(graph.ops), ops_accelerated=sum(taken), macs=sum(counts),
-        macs_accelerated=sum(n for n, yes in zip(counts, taken, strict=True) if yes), partitions=len(pieces),
-        crossing_bytes=sum(graph.tensors[i].activation_bytes for i in crossing), by=by,
-    )  # fmt: skip
+        ops=len(graph.ops),
+        ops_accelerated=sum(taken),
+        macs=sum(counts),
+        macs_accelerated=sum(n for n, yes in zip(counts, taken, strict=True) if yes),
+        partitions=len(pieces),
+        crossing_bytes=sum(graph.tensors[i].activation_bytes for i in crossing),
+        by=by,
+    )
 
 
 def best_change(graph: Graph, alone: tuple[Verdict, ...], rules: Rules) -> Change | None:
@@ -194,4 +198,4 @@ def inspect(file: Path, target: Target, compiler: bool = True, wait_seconds: flo
         change=best_change(graph, alone, rules),
         subgraphs=graph.subgraphs,
         notes=notes_on(graph),
-    )  # fmt: skip
+    )

@@ -17,9 +17,13 @@ THROTTLED = 0.95
 
 
 def notes_of(
-    plan: Plan, machine: dict[str, object], after: dict[str, object], loaded: Sequence[Loaded],
-    on_host: OnHost | None, count: int,
-) -> Iterator[str]:  # fmt: skip
+    plan: Plan,
+    machine: dict[str, object],
+    after: dict[str, object],
+    loaded: Sequence[Loaded],
+    on_host: OnHost | None,
+    count: int,
+) -> Iterator[str]:
     artifact, target = plan.artifact, plan.artifact.recipe.target
     delegate = targets()[target].delegate if target in targets() else ""
     if loaded[1].runner.facts.runs_on == "XNNPACK" and delegate != XNNPACK:
@@ -43,9 +47,7 @@ def notes_of(
     yield from notes_on_times(machine, after, loaded)
 
 
-def notes_on_times(
-    machine: dict[str, object], after: dict[str, object], loaded: Sequence[Loaded]
-) -> Iterator[str]:  # fmt: skip
+def notes_on_times(machine: dict[str, object], after: dict[str, object], loaded: Sequence[Loaded]) -> Iterator[str]:
     """What a reader must know of how the machine was meanwhile."""
     if caution := machine.get("caution"):
         yield str(caution)

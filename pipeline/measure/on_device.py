@@ -106,13 +106,26 @@ def bench_on(plan: Plan, kind: Device, name: str, connection: Connection, say: S
     parent, ours = measured[:2]
     assert parent.score and ours.score
     return Measurement(
-        when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), target=target,
-        protocol=dataclasses.asdict(plan.protocol), machine=machine, machine_after=after, data=run.config.data,
-        split=plan.split, images=count, parent=parent, artifact=ours, speedup=ratios[0] if ratios else None,
-        against=measured[2] if len(measured) > 2 else None, against_ratio=ratios[2] if len(ratios) > 2 else None,
-        sweep=tuple(swept), drop_points=parent.score.miou_percent - ours.score.miou_percent,
-        agreement_percent=agreement, on_host=on_host, notes=tuple(notes), unfinished=unfinished,
-    )  # fmt: skip
+        when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        target=target,
+        protocol=dataclasses.asdict(plan.protocol),
+        machine=machine,
+        machine_after=after,
+        data=run.config.data,
+        split=plan.split,
+        images=count,
+        parent=parent,
+        artifact=ours,
+        speedup=ratios[0] if ratios else None,
+        against=measured[2] if len(measured) > 2 else None,
+        against_ratio=ratios[2] if len(ratios) > 2 else None,
+        sweep=tuple(swept),
+        drop_points=parent.score.miou_percent - ours.score.miou_percent,
+        agreement_percent=agreement,
+        on_host=on_host,
+        notes=tuple(notes),
+        unfinished=unfinished,
+    )
 
 
 def path_on(kind: Device, artifact: Artifact) -> Path:
@@ -128,9 +141,16 @@ def path_on(kind: Device, artifact: Artifact) -> Path:
 
 
 def _score(  # long: to be split
-    loaded: Sequence[Loaded], here: Runner | None, decoded: Decoded, count: int, classes: int,
-    preprocessing: Preprocessing, grid: Grid, kept: Path | None, say: Say,
-) -> tuple[float, OnHost | None]:  # fmt: skip
+    loaded: Sequence[Loaded],
+    here: Runner | None,
+    decoded: Decoded,
+    count: int,
+    classes: int,
+    preprocessing: Preprocessing,
+    grid: Grid,
+    kept: Path | None,
+    say: Say,
+) -> tuple[float, OnHost | None]:
     """Fills in the confusions; gives the share of pixels on which both masks agree, in percent, and the same on host.
 
     What came back from a device is kept until all has, so that a repeated command goes on.

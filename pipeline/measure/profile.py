@@ -38,10 +38,18 @@ def profile(file: Path, threads: int, runs: int) -> Profile:
         raise _explained(error, file, graph) from None
     peaks = host_profile.peaks(threads)
     return Profile(
-        file=str(file), sha256=sha256(data), machine=machine, threads=threads, runs=runs, total_ms=timed.total_ms,
-        between_ms=timed.between_ms, plain_ms=timed.plain_ms,
-        ops=tuple(times_of_ops(graph, timed, peaks)), peaks=peaks, notes=notes_on(graph),
-    )  # fmt: skip
+        file=str(file),
+        sha256=sha256(data),
+        machine=machine,
+        threads=threads,
+        runs=runs,
+        total_ms=timed.total_ms,
+        between_ms=timed.between_ms,
+        plain_ms=timed.plain_ms,
+        ops=tuple(times_of_ops(graph, timed, peaks)),
+        peaks=peaks,
+        notes=notes_on(graph),
+    )
 
 
 def _timed(data: bytes, file: Path, graph: Graph, threads: int, runs: int) -> Timed:
@@ -87,11 +95,17 @@ def times_of_ops(graph: Graph, timed: Timed, peaks: Peaks) -> list[OpTime]:
         lines = lines_of.get(op.index, [])
         ms, count, moved = sum(line.ms for line in lines), macs(op, graph), moved_bytes(op, graph)
         return OpTime(
-            index=op.index, op=op.name, layer=layer_of(op, graph), stage=stages[op.index],
-            kernels=tuple(line.kernel for line in lines), measured_ms=ms, measured_share=ms / timed.total_ms,
-            macs=count, moved_bytes=moved,
+            index=op.index,
+            op=op.name,
+            layer=layer_of(op, graph),
+            stage=stages[op.index],
+            kernels=tuple(line.kernel for line in lines),
+            measured_ms=ms,
+            measured_share=ms / timed.total_ms,
+            macs=count,
+            moved_bytes=moved,
             attainable_ms=peaks.attainable_ms(count, moved, in_int8(op, graph)) if lines else 0.0,
-        )  # fmt: skip
+        )
 
     return [
         *map(row, graph.ops),

@@ -27,9 +27,7 @@ Infer = Callable[[np.ndarray], np.ndarray]
 """uint8 [h, w, 3] RGB image of any size → mask uint8 at that same size; may be called in several threads at once."""
 
 
-def masks_of(
-    decoded: Decoded, infer: Infer, images: int | None = None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
+def masks_of(decoded: Decoded, infer: Infer, images: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(label, mask of ``infer``) of the first ``images`` samples (None: all), in order.
 
     Decoding, ``infer`` and what the caller does with the masks overlap: ``infer`` is called in several threads at once.
@@ -55,7 +53,7 @@ def score_masks(decoded: Decoded, infer: Infer, classes: tuple[str, ...], images
 
 def runner_infer(
     runner: Runner, preprocessing: Preprocessing, resize: Resize | None = None, twins: Sequence[Runner] = ()
-) -> Infer:  # fmt: skip
+) -> Infer:
     """Masks of an artifact on a device, through the preprocessing that the artifact was made for.
 
     ``resize``: the convention of the network's resizes, which says where the samples of an output lie that is smaller

@@ -65,9 +65,14 @@ class Sweep:
 
 
 def sweep(
-    run: Run, methods: Sequence[str], selections: Sequence[str], counts: Sequence[int], per_tensor: bool,
-    folder: str | None, say: Say,
-) -> Sweep:  # fmt: skip
+    run: Run,
+    methods: Sequence[str],
+    selections: Sequence[str],
+    counts: Sequence[int],
+    per_tensor: bool,
+    folder: str | None,
+    say: Say,
+) -> Sweep:
     """Scores every combination; those that an earlier, interrupted sweep of the same parent scored are taken over.
 
     Raises UnknownName before anything is computed.
@@ -106,9 +111,14 @@ def sweep(
         rows.append(Row(method, how, images, percent, known["float"] - percent, seconds))
         say(f"{i + 1}/{len(combinations)}  {name}: {percent:.2f} %, drop {rows[-1].drop_points:+.2f} points")
     return Sweep(
-        sha256(checkpoint), run.config.data, len(validation), known["float"], per_tensor, connect("host").describe(),
+        sha256(checkpoint),
+        run.config.data,
+        len(validation),
+        known["float"],
+        per_tensor,
+        connect("host").describe(),
         tuple(rows),
-    )  # fmt: skip
+    )
 
 
 def _known(file: Path) -> dict[str, Any]:

@@ -157,12 +157,18 @@ def latency_of(timed: Timed, runner: Runner, threads: int) -> Latency:
         max_ms=float(samples.max()) if whole else over("max", max),
         p90_ms=float(np.percentile(samples, 90)) if whole else None,
         p99_ms=float(np.percentile(samples, 99)) if whole else None,
-        runs=int(runs.sum()), rounds=len(blocks), starts=len(timed.per_start),
-        warmup_runs=timed.warmup_runs, stable=timed.stable, threads=threads,
-        init_ms=runner.facts.init_ms, first_ms=runner.facts.first_ms, drift_percent=drift_percent(timed.typical_ms),
+        runs=int(runs.sum()),
+        rounds=len(blocks),
+        starts=len(timed.per_start),
+        warmup_runs=timed.warmup_runs,
+        stable=timed.stable,
+        threads=threads,
+        init_ms=runner.facts.init_ms,
+        first_ms=runner.facts.first_ms,
+        drift_percent=drift_percent(timed.typical_ms),
         samples_ms=tuple(samples.tolist()),
         summaries_ms=() if whole else tuple(dict(block.summary_ms) for block in blocks),
-    )  # fmt: skip
+    )
 
 
 def ratio_of(first: Timed, second: Timed) -> Ratio:

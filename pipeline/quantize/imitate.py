@@ -163,9 +163,13 @@ class Imitation:
     """
 
     def __init__(
-        self, network: tf_keras.Model, model: tf_keras.Model, ranges: Ranges, per_tensor: bool,
+        self,
+        network: tf_keras.Model,
+        model: tf_keras.Model,
+        ranges: Ranges,
+        per_tensor: bool,
         ops: Mapping[str, str] = MappingProxyType({}),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._exact: list[tuple[Any, Any]] = []
         for name, point in planning.rounded_at(model).items():
             wrapper, layer = network.get_layer(quantize.PREFIX + name), model.get_layer(name)

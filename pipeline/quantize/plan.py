@@ -19,9 +19,13 @@ FUSED = (layers.BatchNormalization, layers.ReLU)
 """Absorbed by the convolution (or addition) before them, when they are its only reader."""
 ARITHMETIC = (*WEIGHTED, *FUSED, layers.Add)
 PRESERVING = (
-    layers.AveragePooling2D, layers.MaxPooling2D, layers.Cropping2D, layers.ZeroPadding2D, layers.Dropout,
+    layers.AveragePooling2D,
+    layers.MaxPooling2D,
+    layers.Cropping2D,
+    layers.ZeroPadding2D,
+    layers.Dropout,
     BilinearResize,
-)  # fmt: skip
+)
 """Their 8-bit output has their input's range."""
 
 KERNELS = {layers.Conv2D: "kernel", layers.Conv2DTranspose: "kernel", layers.DepthwiseConv2D: "depthwise_kernel"}

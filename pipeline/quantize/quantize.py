@@ -39,9 +39,12 @@ class Quantized:
 
 
 def quantize(
-    network: tf_keras.Model, ranges: Ranges | None, target: Target, spec: FileSpec | None = None,
+    network: tf_keras.Model,
+    ranges: Ranges | None,
+    target: Target,
+    spec: FileSpec | None = None,
     origin: Origin | None = None,
-) -> Quantized:  # fmt: skip
+) -> Quantized:
     """Folds, converts, rewrites for the target, and checks against its contract. ``network`` stays as it is.
 
     ``network``: float32 [batch, h, w, 3] in [0, 1] → float32 logits [batch, h, w, classes], of layers that ``plan`` has
@@ -57,7 +60,7 @@ def quantize(
 
 def finish(
     data: bytes, ranges: Ranges | None, target: Target, spec: FileSpec, origin: Origin | None = None
-) -> Quantized:  # fmt: skip
+) -> Quantized:
     """The second half of ``quantize``, for ``data`` that ``to_tflite`` made of the same network, ranges and spec."""
     ranges = ranges if spec.weights == "int8" else None
     data, applied = rewrite(data, target, spec.per_tensor)
@@ -68,9 +71,14 @@ def finish(
 def recipe_of(target: Target, spec: FileSpec, ranges: Ranges | None, origin: Origin | None = None) -> Recipe:
     """All that decides what the file will be, before it is made."""
     return Recipe(
-        target.name, spec, target.level, tuple(one.name for one in target.rewrites),
-        ranges if spec.weights == "int8" else None, versions(), origin,
-    )  # fmt: skip
+        target.name,
+        spec,
+        target.level,
+        tuple(one.name for one in target.rewrites),
+        ranges if spec.weights == "int8" else None,
+        versions(),
+        origin,
+    )
 
 
 @functools.cache

@@ -13,16 +13,25 @@ def show_agreement(a: Agreement) -> None:
     out.print(f"{a.file}: Keras against {a.kernels}, {a.images} images", soft_wrap=True)
     table = Table()
     for name, justify in (
-        ("layer", "left"), ("op", "left"), ("same code %", "right"), ("within 2 steps %", "right"),
-        ("worst, steps", "right"), ("at image, row, column, channel", "right"),
-    ):  # fmt: skip
+        ("layer", "left"),
+        ("op", "left"),
+        ("same code %", "right"),
+        ("within 2 steps %", "right"),
+        ("worst, steps", "right"),
+        ("at image, row, column, channel", "right"),
+    ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for layer in a.layers:
         where = ", ".join(map(str, layer.worst_at)) if layer.worst_steps else ""
         table.add_row(
-            layer.layer, layer.op, f"{layer.same_percent:.2f}", f"{layer.close_percent:.2f}", str(layer.worst_steps),
-            where, style="bold" if layer.layer == a.parts else None,
-        )  # fmt: skip
+            layer.layer,
+            layer.op,
+            f"{layer.same_percent:.2f}",
+            f"{layer.close_percent:.2f}",
+            str(layer.worst_steps),
+            where,
+            style="bold" if layer.layer == a.parts else None,
+        )
     out.print(table)
     for layer_name, why in a.not_compared:
         out.print(f"not compared: {layer_name}, {why}")

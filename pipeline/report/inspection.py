@@ -20,6 +20,7 @@ MOST_ROWS = 200
 """Of ops that are not accelerated, unless all are asked for."""
 
 
+# long: a page from top to bottom
 def show_inspection(i: Inspection, file: str, every_op: bool) -> None:
     """The ops that are not accelerated (with ``every_op``: all), what they add up to, and what would help most."""
     out = console()
@@ -49,10 +50,15 @@ def show_inspection(i: Inspection, file: str, every_op: bool) -> None:
     ):
         sums.add_row(label, *(of(c) for c in columns))  # type: ignore[no-untyped-call]
     out.print(sums)
-    streamed = "" if i.streamed_bytes is None else (
-        f"; {i.streamed_bytes / MIB:.2f} MiB of them stream in each inference (estimate)" if i.streamed_bytes
-        else "; they fit into the chip's cache (estimate)"
-    )  # fmt: skip
+    streamed = (
+        ""
+        if i.streamed_bytes is None
+        else (
+            f"; {i.streamed_bytes / MIB:.2f} MiB of them stream in each inference (estimate)"
+            if i.streamed_bytes
+            else "; they fit into the chip's cache (estimate)"
+        )
+    )
     out.print(plain(f"parameters of accelerated ops: {i.parameter_bytes / MIB:.2f} MiB{streamed}"))
     out.print(
         plain(f"largest activation: {i.largest_activation_bytes:,} bytes ({_name(i.largest_activation.split(';')[0])})")
@@ -124,11 +130,14 @@ def show_made(rows: Sequence[Made]) -> None:
         c = row.coverage
         guess = row.estimates.get("inference_seconds")
         table.add_row(
-            row.target, f"{c.ops_accelerated} of {c.ops}" if c else "", _share(c) if c else "",
-            str(c.partitions) if c else "", c.by if c else "failed" if row.failed else "",
+            row.target,
+            f"{c.ops_accelerated} of {c.ops}" if c else "",
+            _share(c) if c else "",
+            str(c.partitions) if c else "",
+            c.by if c else "failed" if row.failed else "",
             f"{row.size_bytes / 1024:,.0f}" if row.size_bytes else "",
             f"{guess * 1000:.2f} ms" if isinstance(guess, float) else "",
-        )  # fmt: skip
+        )
     console().print(table)
     for row in rows:
         console().print(f"{row.target}: {'FAILED: ' if row.failed else ''}{row.note}")

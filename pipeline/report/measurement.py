@@ -63,10 +63,14 @@ def _accuracy(table: Table, m: Measurement) -> None:
 
 def _latency(parent: Latency, artifact: Latency) -> Iterator[tuple[str, str, str, str]]:
     for name, field in (
-        ("latency median ms", "median_ms"), ("latency p90 ms", "p90_ms"), ("latency p99 ms", "p99_ms"),
-        ("latency mean ms", "mean_ms"), ("latency min ms", "min_ms"), ("loading ms", "init_ms"),
+        ("latency median ms", "median_ms"),
+        ("latency p90 ms", "p90_ms"),
+        ("latency p99 ms", "p99_ms"),
+        ("latency mean ms", "mean_ms"),
+        ("latency min ms", "min_ms"),
+        ("loading ms", "init_ms"),
         ("first inference ms", "first_ms"),
-    ):  # fmt: skip
+    ):
         a, b = getattr(parent, field), getattr(artifact, field)
         if a is not None and b is not None:
             yield name, f"{a:.2f}", f"{b:.2f}", f"{a / b:.2f}x" if b else ""
@@ -114,9 +118,12 @@ def show_heads(m: HeadsMeasurement) -> None:
     """A row per head: how accurate its mask is, how long it takes, and where that mask is made."""
     table = Table()
     for name, justify in (
-        ("head", "left"), ("mIoU %", "right"), ("median ms", "right"), ("p90 ms", "right"),
+        ("head", "left"),
+        ("mIoU %", "right"),
+        ("median ms", "right"),
+        ("p90 ms", "right"),
         ("times the first", "right"),
-    ):  # fmt: skip
+    ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for head in m.heads:
         latency, score, ratio = head.measured.latency, head.measured.score, head.times_first
@@ -124,9 +131,12 @@ def show_heads(m: HeadsMeasurement) -> None:
         p90 = "" if latency.p90_ms is None else f"{latency.p90_ms:.2f}"
         first = head is m.heads[0]
         table.add_row(
-            head.measured.file, f"{score.miou_percent:.2f}" if score else "", f"{latency.median_ms:.2f}", p90,
+            head.measured.file,
+            f"{score.miou_percent:.2f}" if score else "",
+            f"{latency.median_ms:.2f}",
+            p90,
             "1" if first else f"{ratio.ratio:.3f} ({_interval(ratio)})",
-        )  # fmt: skip
+        )
     out = console()
     out.print(f"ways to make a full-size mask, with the weights and ranges of {m.artifact}, target {m.target}")
     out.print(table)

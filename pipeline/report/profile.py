@@ -64,9 +64,13 @@ def _numbers(ops: Sequence[OpTime], p: Profile, more_ms: float = 0.0) -> list[st
     ms, macs = sum(one.measured_ms for one in ops) + more_ms, sum(one.macs for one in ops)
     least = sum(one.attainable_ms for one in ops)
     return [
-        f"{ms:.3f}", f"{_share(ms, p):.1f}", f"{macs / MILLION:,.1f}" if macs else "",
-        f"{sum(one.moved_bytes for one in ops) / 1000:,.0f}", f"{least:.3f}", f"{100 * least / ms:.0f}" if ms else "",
-    ]  # fmt: skip
+        f"{ms:.3f}",
+        f"{_share(ms, p):.1f}",
+        f"{macs / MILLION:,.1f}" if macs else "",
+        f"{sum(one.moved_bytes for one in ops) / 1000:,.0f}",
+        f"{least:.3f}",
+        f"{100 * least / ms:.0f}" if ms else "",
+    ]
 
 
 def _name(text: str) -> str:

@@ -26,8 +26,9 @@ def show_sweep(s: Sweep) -> None:
     out = console()
     out.print(
         f"mIoU % of post-training quantization (float {s.float_miou_percent:.2f}), {s.images_scored} validation images"
-        f" of {s.data}", soft_wrap=True,
-    )  # fmt: skip
+        f" of {s.data}",
+        soft_wrap=True,
+    )
     out.print(table)
     out.print(
         f"best: {best.method} on {best.images} images ({best.selection}), drop {best.drop_points:+.2f} points; chosen"

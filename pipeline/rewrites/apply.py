@@ -28,7 +28,7 @@ def rewrite(data: bytes, target: Target, per_tensor: bool = False) -> tuple[byte
     candidates = [
         (op, [one for one in target.rewrites if op.name in one.ops and (one.always or op.index in refused)])
         for op in graph.ops
-    ]  # fmt: skip
+    ]
     candidates = [(op, fitting) for op, fitting in candidates if fitting]
     useless: set[tuple[int, str]] = set()
     while candidates:
@@ -49,9 +49,11 @@ def rewrite(data: bytes, target: Target, per_tensor: bool = False) -> tuple[byte
         result = edit.finished()
         made = read(result)
         left = {
-            tensor.name for v in by_rule(made, target.rules) if v.outcome != "accelerated"
+            tensor.name
+            for v in by_rule(made, target.rules)
+            if v.outcome != "accelerated"
             for tensor in made.writes(made.ops[v.op])
-        }  # fmt: skip
+        }
         failed = {(index, one.name) for index, (one, written) in chosen.items() if written & left}
         if not failed:
             return result, tuple(

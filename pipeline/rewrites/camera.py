@@ -29,6 +29,7 @@ def bytes_through_float(edit: GraphEdit, index: int, per_tensor: bool) -> list[A
     ]
 
 
+# long: one kernel's layout, from beginning to end
 def pixels_as_channels(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
     """Groups of pixels along a row become channels, and so do the columns that come of each: bytes keep their order.
 
@@ -42,9 +43,15 @@ def pixels_as_channels(edit: GraphEdit, index: int, per_tensor: bool) -> list[An
     kernel = edit.tensor(op.inputs[1])
     dilations = (options.dilationHFactor, options.dilationWFactor)
     if (
-        int8_scale(edit, index) is None or channels > FEW_CHANNELS or width % GROUP or kernel.shape[2] != 3
-        or options.strideW != 2 or options.padding != SAME or dilations != (1, 1) or kernel.shape[3] != channels
-    ):  # fmt: skip
+        int8_scale(edit, index) is None
+        or channels > FEW_CHANNELS
+        or width % GROUP
+        or kernel.shape[2] != 3
+        or options.strideW != 2
+        or options.padding != SAME
+        or dilations != (1, 1)
+        or kernel.shape[3] != channels
+    ):
         return None
     old = edit.values(op.inputs[1], np.int8)
     columns = GROUP // 2
@@ -74,21 +81,37 @@ def pixels_as_channels(edit: GraphEdit, index: int, per_tensor: bool) -> list[An
     return [
         edit.made("RESHAPE", 1, [op.inputs[0], sizes[0]], [grouped], "ReshapeOptions", newShape=list(wide)),
         edit.made(
-            "CONV_2D", 3, [grouped, *inputs], [result], "Conv2DOptions", padding=SAME, strideH=options.strideH,
-            strideW=1, dilationHFactor=1, dilationWFactor=1,
+            "CONV_2D",
+            3,
+            [grouped, *inputs],
+            [result],
+            "Conv2DOptions",
+            padding=SAME,
+            strideH=options.strideH,
+            strideW=1,
+            dilationHFactor=1,
+            dilationWFactor=1,
             fusedActivationFunction=options.fusedActivationFunction,
         ),
         edit.made(
-            "RESHAPE", 1, [result, sizes[1]], op.outputs, "ReshapeOptions",
+            "RESHAPE",
+            1,
+            [result, sizes[1]],
+            op.outputs,
+            "ReshapeOptions",
             newShape=[1, new_height, new_width, filters],
         ),
-    ]  # fmt: skip
+    ]
 
 
 BYTES_THROUGH_FLOAT = Rewrite(
     "float", ("QUANTIZE",), "a DEQUANTIZE and a QUANTIZE, of which XNNPACK makes one pass", 0, bytes_through_float
 )
 PIXELS_AS_CHANNELS = Rewrite(
-    "groups", ("CONV_2D",), "a convolution over groups of 4 pixels of a row, as channels", 0, pixels_as_channels,
+    "groups",
+    ("CONV_2D",),
+    "a convolution over groups of 4 pixels of a row, as channels",
+    0,
+    pixels_as_channels,
     always="AMX multiplies 64 channels at a time and here has 3",
-)  # fmt: skip
+)

@@ -29,11 +29,19 @@ def dilated_as_dense(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any]
     kernel = edit.constant(f"{output_name(edit, index)}/dense/kernel", dense, old.quantization.scale, 0)
     return [
         edit.made(
-            "CONV_2D", 3, [op.inputs[0], kernel, *op.inputs[2:]], op.outputs, "Conv2DOptions", padding=options.padding,
-            strideH=options.strideH, strideW=options.strideW, dilationHFactor=options.dilationHFactor,
-            dilationWFactor=options.dilationWFactor, fusedActivationFunction=options.fusedActivationFunction,
+            "CONV_2D",
+            3,
+            [op.inputs[0], kernel, *op.inputs[2:]],
+            op.outputs,
+            "Conv2DOptions",
+            padding=options.padding,
+            strideH=options.strideH,
+            strideW=options.strideW,
+            dilationHFactor=options.dilationHFactor,
+            dilationWFactor=options.dilationWFactor,
+            fusedActivationFunction=options.fusedActivationFunction,
         )
-    ]  # fmt: skip
+    ]
 
 
 def transposed_without_activation(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
@@ -45,10 +53,17 @@ def transposed_without_activation(edit: GraphEdit, index: int, per_tensor: bool)
         return None
     return [
         edit.made(
-            "TRANSPOSE_CONV", 3 if len(op.inputs) > 3 else 2, op.inputs, op.outputs, "TransposeConvOptions",
-            padding=options.padding, strideH=options.strideH, strideW=options.strideW, fusedActivationFunction=NONE,
+            "TRANSPOSE_CONV",
+            3 if len(op.inputs) > 3 else 2,
+            op.inputs,
+            op.outputs,
+            "TransposeConvOptions",
+            padding=options.padding,
+            strideH=options.strideH,
+            strideW=options.strideW,
+            fusedActivationFunction=NONE,
         )
-    ]  # fmt: skip
+    ]
 
 
 def transposed_as_valid(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
@@ -71,17 +86,24 @@ def transposed_as_valid(edit: GraphEdit, index: int, per_tensor: bool) -> list[A
     bounds = [begin, [b + n for b, n in zip(begin, shape, strict=True)], [1, 1, 1, 1]]
     return [
         edit.made(
-            "TRANSPOSE_CONV", 3 if len(op.inputs) > 3 else 2,
-            [edit.constant(f"{name}/size", np.array(size, np.int32)), *op.inputs[1:]], [wide], "TransposeConvOptions",
-            padding=VALID, strideH=strides[0], strideW=strides[1],
+            "TRANSPOSE_CONV",
+            3 if len(op.inputs) > 3 else 2,
+            [edit.constant(f"{name}/size", np.array(size, np.int32)), *op.inputs[1:]],
+            [wide],
+            "TransposeConvOptions",
+            padding=VALID,
+            strideH=strides[0],
+            strideW=strides[1],
             fusedActivationFunction=options.fusedActivationFunction,
         ),
         edit.made(
-            "STRIDED_SLICE", 2,
+            "STRIDED_SLICE",
+            2,
             [wide, *(edit.constant(f"{name}/slice{i}", np.array(b, np.int32)) for i, b in enumerate(bounds))],
-            op.outputs, "StridedSliceOptions",
+            op.outputs,
+            "StridedSliceOptions",
         ),
-    ]  # fmt: skip
+    ]
 
 
 DILATED_AS_DENSE = Rewrite(
@@ -91,6 +113,9 @@ TRANSPOSED_AS_VALID = Rewrite(
     "valid", ("TRANSPOSE_CONV",), "a transposed convolution without padding, and a slice", 0, transposed_as_valid
 )
 TRANSPOSED_WITHOUT_ACTIVATION = Rewrite(
-    "plain", ("TRANSPOSE_CONV",), "a transposed convolution without its ReLU, which the output's range does already", 0,
+    "plain",
+    ("TRANSPOSE_CONV",),
+    "a transposed convolution without its ReLU, which the output's range does already",
+    0,
     transposed_without_activation,
-)  # fmt: skip
+)

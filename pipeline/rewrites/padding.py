@@ -19,10 +19,13 @@ def padding_folded(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] |
     old, made = edit.tensor(op.inputs[0]), edit.tensor(op.outputs[0])
     paddings = edit.tensor(op.inputs[1])
     if (
-        int8_scale(edit, index) is None or len(old.shape) != 4 or op.outputs[0] in edit.graph.outputs
-        or paddings.type != schema.TensorType.INT32 or edit.model.buffers[paddings.buffer].data is None
+        int8_scale(edit, index) is None
+        or len(old.shape) != 4
+        or op.outputs[0] in edit.graph.outputs
+        or paddings.type != schema.TensorType.INT32
+        or edit.model.buffers[paddings.buffer].data is None
         or list(old.quantization.zeroPoint) != list(made.quantization.zeroPoint)
-    ):  # fmt: skip
+    ):
         return None
     borders = edit.values(op.inputs[1], np.int32)
     readers = edit.readers_of(op.outputs[0])

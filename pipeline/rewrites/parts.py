@@ -28,7 +28,7 @@ def int8_scale(edit: GraphEdit, index: int, data_at: int = 0) -> float | None:
 
 def kernel_and_bias(
     edit: GraphEdit, name: str, weights: np.ndarray, scales: Any, axis: int, data_scale: float, per_tensor: bool
-) -> tuple[int, int]:  # fmt: skip
+) -> tuple[int, int]:
     """A kernel of these integers and one scale per channel, or one in all, and a bias; their indices.
 
     The bias is the least there is: means lie between two steps again and again, and runtimes round such ties each in

@@ -38,11 +38,20 @@ def pool_as_depthwise(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any
     )
     return [
         edit.made(
-            "DEPTHWISE_CONV_2D", 3, [op.inputs[0], kernel, bias], op.outputs, "DepthwiseConv2DOptions",
-            padding=VALID, strideH=options.strideH, strideW=options.strideW, depthMultiplier=1,
-            dilationHFactor=1, dilationWFactor=1, fusedActivationFunction=options.fusedActivationFunction,
+            "DEPTHWISE_CONV_2D",
+            3,
+            [op.inputs[0], kernel, bias],
+            op.outputs,
+            "DepthwiseConv2DOptions",
+            padding=VALID,
+            strideH=options.strideH,
+            strideW=options.strideW,
+            depthMultiplier=1,
+            dilationHFactor=1,
+            dilationWFactor=1,
+            fusedActivationFunction=options.fusedActivationFunction,
         )
-    ]  # fmt: skip
+    ]
 
 
 POOL_AS_MEAN = Rewrite("mean", ("AVERAGE_POOL_2D",), "a MEAN over rows and columns", 1, pool_as_mean)

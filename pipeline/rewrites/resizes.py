@@ -43,9 +43,19 @@ def resize_as_products(edit: GraphEdit, index: int, per_tensor: bool) -> list[An
         weights, each = weights.reshape(len(matrix), 1, 1, -1), [1 / FULL] * len(matrix)
         kernel, bias = kernel_and_bias(edit, f"{name}/{suffix}", weights, each, 0, scale, per_tensor)
         return then(
-            "CONV_2D", 3, [data, kernel, bias], suffix, [*edit.tensor(data).shape[:3], len(matrix)], "Conv2DOptions",
-            padding=VALID, strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=1, fusedActivationFunction=NONE,
-        )  # fmt: skip
+            "CONV_2D",
+            3,
+            [data, kernel, bias],
+            suffix,
+            [*edit.tensor(data).shape[:3], len(matrix)],
+            "Conv2DOptions",
+            padding=VALID,
+            strideH=1,
+            strideW=1,
+            dilationHFactor=1,
+            dilationWFactor=1,
+            fusedActivationFunction=NONE,
+        )
 
     options = op.builtinOptions
     convention = (bool(options.alignCorners), bool(options.halfPixelCenters))
@@ -87,10 +97,15 @@ def last_resize_as_chain(edit: GraphEdit, index: int, per_tensor: bool) -> list[
         shape = edit.constant(f"{name}/size{1 << step}", np.array(size, np.int32))
         ops.append(
             edit.made(
-                "RESIZE_BILINEAR", 3, [x, shape], [made], "ResizeBilinearOptions", alignCorners=False,
+                "RESIZE_BILINEAR",
+                3,
+                [x, shape],
+                [made],
+                "ResizeBilinearOptions",
+                alignCorners=False,
                 halfPixelCenters=True,
             )
-        )  # fmt: skip
+        )
         x = made
     return ops
 
@@ -127,8 +142,9 @@ def pixel_as_convolutions(edit: GraphEdit, index: int, per_tensor: bool) -> list
     ops: list[Any] = []
     x = op.inputs[0]
     for suffix, times, shape in (
-        ("column", height, (1, height, 1, channels)), ("rows", width, (1, height, width, channels)),
-    ):  # fmt: skip
+        ("column", height, (1, height, 1, channels)),
+        ("rows", width, (1, height, width, channels)),
+    ):
         rows = edit.tensor(x).shape[1]
         weights = np.tile(FULL * np.eye(channels), (times, 1)).reshape(times * channels, 1, 1, channels)
         each = [1 / FULL] * (times * channels)
@@ -138,27 +154,45 @@ def pixel_as_convolutions(edit: GraphEdit, index: int, per_tensor: bool) -> list
         size = edit.constant(f"{name}/{suffix}/shape", np.array(shape, np.int32))
         ops += [
             edit.made(
-                "CONV_2D", 3, [x, kernel, bias], [wide], "Conv2DOptions", padding=VALID, strideH=1, strideW=1,
-                dilationHFactor=1, dilationWFactor=1, fusedActivationFunction=NONE,
+                "CONV_2D",
+                3,
+                [x, kernel, bias],
+                [wide],
+                "Conv2DOptions",
+                padding=VALID,
+                strideH=1,
+                strideW=1,
+                dilationHFactor=1,
+                dilationWFactor=1,
+                fusedActivationFunction=NONE,
             ),
             edit.made("RESHAPE", 1, [wide, size], [made], "ReshapeOptions", newShape=list(shape)),
-        ]  # fmt: skip
+        ]
         x = made
     ops[-1].outputs = op.outputs
     return ops
 
 
 RESIZE_AS_PRODUCTS = Rewrite(
-    "products", ("RESIZE_BILINEAR",), "its two interpolation matrices as 1×1 convolutions, transposes between", 2,
+    "products",
+    ("RESIZE_BILINEAR",),
+    "its two interpolation matrices as 1×1 convolutions, transposes between",
+    2,
     resize_as_products,
-)  # fmt: skip
+)
 INNER_RESIZE_AS_PRODUCTS = dataclasses.replace(RESIZE_AS_PRODUCTS, make=inner_resize_as_products)
 PIXEL_AS_CONVOLUTIONS = Rewrite(
-    "repeats", ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), "two 1×1 convolutions that repeat the one pixel", 0,
+    "repeats",
+    ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
+    "two 1×1 convolutions that repeat the one pixel",
+    0,
     pixel_as_convolutions,
-)  # fmt: skip
+)
 RESIZE_CHAIN = Rewrite(
-    "resize-chain", ("RESIZE_BILINEAR",), "a chain of half-pixel resizes by 2, which is not the same", None,
+    "resize-chain",
+    ("RESIZE_BILINEAR",),
+    "a chain of half-pixel resizes by 2, which is not the same",
+    None,
     last_resize_as_chain,
     needs="the last resize of a network with half-pixel centres, by 4, 8 or 16 (one that aligns corners has no chain)",
-)  # fmt: skip
+)

@@ -50,9 +50,27 @@ RESOURCE = ("resource",)
 BOTH = (*FLOATS, *INT8)
 FLOAT32_OR_INT8 = ("float32", *INT8)
 FLOAT_ONLY = (
-    "ABS", "CEIL", "COS", "EXP", "FLOOR", "GELU", "HARD_SWISH", "LOG", "NEG", "RELU", "RELU6", "RELU_N1_TO_1", "ROUND",
-    "RSQRT", "SIN", "SQRT", "SQUARE", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE",
-)  # fmt: skip
+    "ABS",
+    "CEIL",
+    "COS",
+    "EXP",
+    "FLOOR",
+    "GELU",
+    "HARD_SWISH",
+    "LOG",
+    "NEG",
+    "RELU",
+    "RELU6",
+    "RELU_N1_TO_1",
+    "ROUND",
+    "RSQRT",
+    "SIN",
+    "SQRT",
+    "SQUARE",
+    "MAXIMUM",
+    "MINIMUM",
+    "SQUARED_DIFFERENCE",
+)
 REQUANTIZE = (
     "requantize: give the op's inputs and its output one range, as `convert` does, with a QUANTIZE behind it where"
     " another range is needed"
@@ -62,14 +80,23 @@ OTHER_RANGE = "requantize: `convert` gives the op's output the range that LiteRT
 
 
 def taken(
-    *checks: Check, reads: tuple[str, ...] = BOTH, writes: tuple[str, ...] = (), remedy: str = "",
-    breaks: tuple[Check, ...] = (), mend: str = REQUANTIZE,
-) -> Rule:  # fmt: skip
+    *checks: Check,
+    reads: tuple[str, ...] = BOTH,
+    writes: tuple[str, ...] = (),
+    remedy: str = "",
+    breaks: tuple[Check, ...] = (),
+    mend: str = REQUANTIZE,
+) -> Rule:
     """``breaks``: XNNPACK refuses what the delegate took, and the file does not load."""
     return Rule(
-        reads, SOURCE, checks=(quantized, *checks), writes=writes, remedy=remedy,
-        breaks=(*breaks, rank_at_most(MOST_DIMENSIONS)), mend=mend,
-    )  # fmt: skip
+        reads,
+        SOURCE,
+        checks=(quantized, *checks),
+        writes=writes,
+        remedy=remedy,
+        breaks=(*breaks, rank_at_most(MOST_DIMENSIONS)),
+        mend=mend,
+    )
 
 
 def kernel(*checks: Check, breaks: tuple[Check, ...] = ()) -> Rule:
@@ -87,22 +114,28 @@ RULES = Rules(
         "BATCH_MATMUL": taken(
             product_types, symmetric_kernel, two_dimensions, breaks=(no_uint8,), mend="int8 in place of uint8"
         ),
-        "ADD": taken(FLAT, FUSED, ratios(2**-10, 2**8)), "SUB": taken(FLAT, FUSED, ratios(2**-10, 2**8)),
-        "MUL": taken(FLAT, FUSED, ratios(2**-16, 2**8, product=True)), "DIV": taken(FLAT, FUSED, reads=FLOATS),
+        "ADD": taken(FLAT, FUSED, ratios(2**-10, 2**8)),
+        "SUB": taken(FLAT, FUSED, ratios(2**-10, 2**8)),
+        "MUL": taken(FLAT, FUSED, ratios(2**-16, 2**8, product=True)),
+        "DIV": taken(FLAT, FUSED, reads=FLOATS),
         "CONCATENATION": taken(activation("NONE"), inputs(2, 5), one_uint8_range, breaks=(one_int8_range,)),
         # Not rewritten: XNNPACK takes Fast-SCNN's pools as depthwise convolutions, and the network at 360x480 then
         # 1.14 times as long (interleaved, one thread, Xeon with VNNI) as with LiteRT's own kernel beside it.
-        "AVERAGE_POOL_2D": taken(
-            FUSED, pool_stride, reads=FLOATS, remedy="a MEAN, where the window is the whole map"
-        ),
+        "AVERAGE_POOL_2D": taken(FUSED, pool_stride, reads=FLOATS, remedy="a MEAN, where the window is the whole map"),
         "MAX_POOL_2D": taken(FUSED, pool_stride, reads=FLOAT32_OR_INT8, breaks=(one_range,)),
-        "MEAN": REDUCTION, "SUM": REDUCTION, "REDUCE_MAX": REDUCTION, "REDUCE_MIN": REDUCTION,
+        "MEAN": REDUCTION,
+        "SUM": REDUCTION,
+        "REDUCE_MAX": REDUCTION,
+        "REDUCE_MIN": REDUCTION,
         "RESIZE_BILINEAR": taken(rank_of_4, constant(1), reads=FLOAT32_OR_INT8, breaks=(one_range,)),
         "SOFTMAX": taken(unit_beta, reads=FLOATS, remedy="logits in place of scores (`--output logits`)"),
-        "LOGISTIC": taken(FLAT), "TANH": taken(FLAT), "ELU": taken(FLAT, reads=(*FLOATS, "int8")),
+        "LOGISTIC": taken(FLAT),
+        "TANH": taken(FLAT),
+        "ELU": taken(FLAT, reads=(*FLOATS, "int8")),
         "LEAKY_RELU": taken(FLAT, leak),
         "PAD": taken(FLAT, constant(1), not_negative, breaks=(one_range,)),
-        "RESHAPE": taken(FLAT, one_range), "TRANSPOSE": taken(FLAT, constant(1), breaks=(one_range,)),
+        "RESHAPE": taken(FLAT, one_range),
+        "TRANSPOSE": taken(FLAT, constant(1), breaks=(one_range,)),
         "SLICE": taken(constant(1, 2), whole_sizes, breaks=(one_range,)),
         "STRIDED_SLICE": taken(plain_slice, constant(1, 2, 3), unit_strides, breaks=(one_range,)),
         "SPLIT": taken(constant(0), pieces(2, 4), breaks=(one_range,)),
@@ -110,8 +143,10 @@ RULES = Rules(
         "SPACE_TO_DEPTH": taken(whole_blocks, reads=FLOAT32_OR_INT8, breaks=(one_range,)),
         "PRELU": taken(FLAT, constant(1), reads=FLOATS),
         "VAR_HANDLE": taken(typed_variable, reads=RESOURCE),
-        "READ_VARIABLE": taken(reads=RESOURCE, writes=BOTH), "ASSIGN_VARIABLE": taken(reads=(*RESOURCE, *BOTH)),
-        "DENSIFY": taken(constant(0)), **{op: taken(FLAT, reads=FLOATS) for op in FLOAT_ONLY},
+        "READ_VARIABLE": taken(reads=RESOURCE, writes=BOTH),
+        "ASSIGN_VARIABLE": taken(reads=(*RESOURCE, *BOTH)),
+        "DENSIFY": taken(constant(0)),
+        **{op: taken(FLAT, reads=FLOATS) for op in FLOAT_ONLY},
         # A camera's uint8 is 10 times as fast through XNNPACK as through LiteRT's own kernel (Xeon, one thread).
         "QUANTIZE": taken(FLAT, keeps_sign, ratios(2**-8, 2**7, top=True), writes=INT8),
         "DEQUANTIZE": taken(FLAT, weights_of_floats, writes=FLOATS),
@@ -124,18 +159,19 @@ RULES = Rules(
         "MaxUnpooling2D": taken(inputs(2, 2), rank_of_4, reads=ANY_INDEX, writes=("float32",)),
     },
     fallback={
-        **dict.fromkeys(
-            ("PACK", "UNPACK", "MIRROR_PAD", "BATCH_TO_SPACE_ND", "SPACE_TO_BATCH_ND"), (one_range,)
-        ),
+        **dict.fromkeys(("PACK", "UNPACK", "MIRROR_PAD", "BATCH_TO_SPACE_ND", "SPACE_TO_BATCH_ND"), (one_range,)),
         **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"), (int32_axes,)),
-        "CONCATENATION": (one_int8_range,), "SPACE_TO_DEPTH": (whole_blocks,), "PAD": (not_negative,),
-        "CONV_2D": (has_bias,), "PADV2": (padding_range,),
+        "CONCATENATION": (one_int8_range,),
+        "SPACE_TO_DEPTH": (whole_blocks,),
+        "PAD": (not_negative,),
+        "CONV_2D": (has_bias,),
+        "PADV2": (padding_range,),
         "SOFTMAX": (output_range(1 / 256, -128, "int8"),),
         "LOG_SOFTMAX": (output_range(16 / 256, 127, "int8"), output_range(16 / 256, 255, "uint8")),
         "L2_NORMALIZATION": (output_range(1 / 128, 0, "int8"), output_range(1 / 128, 128, "uint8")),
     },
     mend=OTHER_RANGE,
-)  # fmt: skip
+)
 
 CPU = Target(
     name="cpu",

@@ -143,8 +143,16 @@ RESIZE_REMEDY = (
 )
 RULES = Rules(
     ops={
-        "ADD": mapped(2), "MUL": mapped(2), "SUB": mapped(2), "MAXIMUM": mapped(2), "MINIMUM": mapped(2),
-        "LOGISTIC": mapped(2), "TANH": mapped(2), "RELU": mapped(2), "RELU6": mapped(2), "RELU_N1_TO_1": mapped(2),
+        "ADD": mapped(2),
+        "MUL": mapped(2),
+        "SUB": mapped(2),
+        "MAXIMUM": mapped(2),
+        "MINIMUM": mapped(2),
+        "LOGISTIC": mapped(2),
+        "TANH": mapped(2),
+        "RELU": mapped(2),
+        "RELU6": mapped(2),
+        "RELU_N1_TO_1": mapped(2),
         "CONV_2D": mapped(3, same_dilation, constant(1, 2), not_grouped),
         "DEPTHWISE_CONV_2D": mapped(3, same_dilation, constant(1, 2)),
         "TRANSPOSE_CONV": mapped(
@@ -155,14 +163,23 @@ RULES = Rules(
         "MAX_POOL_2D": mapped(2, activation("NONE")),
         "CONCATENATION": mapped(2, activation("NONE"), zeros_beside_data),
         "MEAN": mapped(2, mean_axes),
-        "SUM": mapped(2, no_axis_of_batch), "REDUCE_MAX": mapped(2, no_axis_of_batch),
+        "SUM": mapped(2, no_axis_of_batch),
+        "REDUCE_MAX": mapped(2, no_axis_of_batch),
         "REDUCE_MIN": mapped(2, no_axis_of_batch),
         "PAD": mapped(2, pads_no_batch),
         "QUANTIZE": mapped(2, remedy="an integer input (`--io int8`)"),
-        "RESHAPE": mapped(1), "SQUEEZE": mapped(2), "PACK": mapped(2, packs_no_batch),
-        "SPLIT": mapped(2, splits_no_batch), "SLICE": mapped(2),
-        "TRANSPOSE": mapped(2), "EXPAND_DIMS": mapped(1), "SPACE_TO_DEPTH": mapped(2), "L2_NORMALIZATION": mapped(2),
-        "PRELU": mapped(1, constant(1)), "RSQRT": mapped(2), "SQUARED_DIFFERENCE": mapped(2),
+        "RESHAPE": mapped(1),
+        "SQUEEZE": mapped(2),
+        "PACK": mapped(2, packs_no_batch),
+        "SPLIT": mapped(2, splits_no_batch),
+        "SLICE": mapped(2),
+        "TRANSPOSE": mapped(2),
+        "EXPAND_DIMS": mapped(1),
+        "SPACE_TO_DEPTH": mapped(2),
+        "L2_NORMALIZATION": mapped(2),
+        "PRELU": mapped(1, constant(1)),
+        "RSQRT": mapped(2),
+        "SQUARED_DIFFERENCE": mapped(2),
         "TILE": mapped(1, constant(1), source=f"{TWINS}: deeplab_mobilenet_edgetpu_slim_cityscapes"),
         "RESIZE_BILINEAR": mapped(3, resize_size, source=BILINEAR, remedy=RESIZE_REMEDY),
         "RESIZE_NEAREST_NEIGHBOR": mapped(3, resize_size, source=NEAREST, remedy=RESIZE_REMEDY),
@@ -180,7 +197,7 @@ RULES = Rules(
     cache_bytes=round(7.7 * (1 << 20)),
     cache_source="8 MiB on the chip less activations: reports of compiler 15.0 and 16.0 leave 6.1 to 7.7 to parameters",
     stored_bytes=stored_bytes,
-)  # fmt: skip
+)
 
 
 EDGETPU = Target(

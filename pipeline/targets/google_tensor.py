@@ -36,9 +36,12 @@ def ready(soc: str) -> str | None:
 
 VENDOR = Vendor(
     known_as=("pixel", "tensor"),
-    manufacturer="Google", plugin="google_tensor", libraries=libraries, ready=ready,
+    manufacturer="Google",
+    plugin="google_tensor",
+    libraries=libraries,
+    ready=ready,
     by=lambda: f"Google Tensor ML SDK ({f'{PACKAGE} {installed(PACKAGE)}' if installed(PACKAGE) else VARIABLE})",
-)  # fmt: skip
+)
 SOURCE = "litert/vendors/google_tensor/compiler/compiler_plugin.cc, kUnSupportedOps"
 BEYOND = "The rules are those of LiteRT's plugin for Google Tensor; the SDK, which has the last word, may refuse more"
 NOT_TAKEN = (

@@ -16,9 +16,23 @@ from pipeline.tflite.checks import ON_THE_HOST, activation, never
 
 PACKAGE = "ai-edge-litert-sdk-mediatek"
 SOCS = (
-    "MT6989", "MT6853", "MT6877", "MT6878", "MT6879", "MT6886", "MT6893", "MT6895", "MT6897", "MT6983", "MT6985",
-    "MT6991", "MT6993", "MT8171", "MT8188", "MT8189",
-)  # fmt: skip
+    "MT6989",
+    "MT6853",
+    "MT6877",
+    "MT6878",
+    "MT6879",
+    "MT6886",
+    "MT6893",
+    "MT6895",
+    "MT6897",
+    "MT6983",
+    "MT6985",
+    "MT6991",
+    "MT6993",
+    "MT8171",
+    "MT8188",
+    "MT8189",
+)
 """ai_edge_litert/aot/vendors/mediatek/target.py; MT6989 is the Dimensity 9300."""
 NEWEST = ("MT6993",)
 """Those that need version 9 of NeuroPilot: map_soc_to_np_version in the same file."""
@@ -39,10 +53,14 @@ def ready(soc: str) -> str | None:
 
 VENDOR = Vendor(
     known_as=("dimensity", "neuropilot"),
-    manufacturer="MediaTek", plugin="mediatek", libraries=libraries, ready=ready,
-    by=lambda: f"MediaTek NeuroPilot ({PACKAGE} {installed(PACKAGE)})", soc_name=str.lower,
+    manufacturer="MediaTek",
+    plugin="mediatek",
+    libraries=libraries,
+    ready=ready,
+    by=lambda: f"MediaTek NeuroPilot ({PACKAGE} {installed(PACKAGE)})",
+    soc_name=str.lower,
     flags=lambda soc: ("--mediatek_sdk_version_type=version9",) if soc in NEWEST else (),
-)  # fmt: skip
+)
 SOURCE = "litert/vendors/mediatek/compiler/compiler_plugin.cc, kSupportedOps"
 LEGALIZATIONS = "litert/vendors/mediatek/compiler/legalizations"
 BEYOND = "The rules are those of LiteRT's plugin for MediaTek; NeuroPilot, which has the last word, may refuse more"
@@ -96,8 +114,13 @@ RULES = Rules(
     source=SOURCE,
     everywhere=(with_scale,),
     beyond=BEYOND,
-)  # fmt: skip
+)
 MEDIATEK = target_of(
-    VENDOR, "mediatek", "MediaTek APU", SOCS, "LiteRT's plugin for MediaTek, which partitions with NeuroPilot", RULES,
+    VENDOR,
+    "mediatek",
+    "MediaTek APU",
+    SOCS,
+    "LiteRT's plugin for MediaTek, which partitions with NeuroPilot",
+    RULES,
     rewrites=(TRANSPOSED_WITHOUT_ACTIVATION,),
-)  # fmt: skip
+)

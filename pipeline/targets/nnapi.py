@@ -87,8 +87,14 @@ def constant_size(op: Op, graph: Graph) -> str | None:
 def rules(level: int) -> Rules:
     data = ("float32", *INTEGERS)
 
-    def op(since: int, *checks: Check, int8: int = INT8_SINCE, reads: tuple[str, ...] = data,
-           writes: tuple[str, ...] = (), remedy: str = "") -> Rule:  # fmt: skip
+    def op(
+        since: int,
+        *checks: Check,
+        int8: int = INT8_SINCE,
+        reads: tuple[str, ...] = data,
+        writes: tuple[str, ...] = (),
+        remedy: str = "",
+    ) -> Rule:
         every = (from_level(since, level, "this op"), int8_since(int8, level), *checks)
         return Rule(reads, SOURCE, checks=every, writes=writes, remedy=remedy)
 
@@ -99,26 +105,38 @@ def rules(level: int) -> Rules:
             "DEPTHWISE_CONV_2D": op(27, constant(1, 2)),
             "TRANSPOSE_CONV": op(29, constant(0, 1, 3)),
             "FULLY_CONNECTED": op(27, constant(1, 2)),
-            "ADD": op(27, rank_at_most(4)), "MUL": op(27, rank_at_most(4)), "SUB": op(28, rank_at_most(4)),
+            "ADD": op(27, rank_at_most(4)),
+            "MUL": op(27, rank_at_most(4)),
+            "SUB": op(28, rank_at_most(4)),
             "CONCATENATION": op(27, activation("NONE")),
             "AVERAGE_POOL_2D": op(27, quantized_window, remedy="a MEAN, or pool windows of at most 256 pixels"),
             "MAX_POOL_2D": op(27),
             "MEAN": op(28, constant(1)),
             "RESIZE_BILINEAR": op(27, constant_size, not_both_resize_modes, resize_flags(level), remedy=older),
             "RESIZE_NEAREST_NEIGHBOR": op(29, constant_size, resize_flags(level), remedy=older),
-            "SOFTMAX": op(27), "LOGISTIC": op(27), "TANH": op(27), "RELU": op(27), "RELU6": op(27),
-            "RELU_N1_TO_1": op(27), "HARD_SWISH": op(29),
+            "SOFTMAX": op(27),
+            "LOGISTIC": op(27),
+            "TANH": op(27),
+            "RELU": op(27),
+            "RELU6": op(27),
+            "RELU_N1_TO_1": op(27),
+            "HARD_SWISH": op(29),
             "ARG_MAX": op(29, index_output, writes=("int32", "int64"), remedy=ON_THE_HOST),
-            "PAD": op(28, constant(1)), "PADV2": op(29, constant(1, 2)),
-            "RESHAPE": op(27, rank_at_most(4)), "SQUEEZE": op(28, rank_at_most(4)), "TRANSPOSE": op(28, constant(1)),
-            "STRIDED_SLICE": op(28, constant(1, 2, 3)), "SLICE": op(29, constant(1, 2)),
-            "QUANTIZE": op(29, to_int8(level), int8=27, reads=("float32",), writes=INTEGERS,
-                           remedy="an int8 input (`--io int8`)"),
+            "PAD": op(28, constant(1)),
+            "PADV2": op(29, constant(1, 2)),
+            "RESHAPE": op(27, rank_at_most(4)),
+            "SQUEEZE": op(28, rank_at_most(4)),
+            "TRANSPOSE": op(28, constant(1)),
+            "STRIDED_SLICE": op(28, constant(1, 2, 3)),
+            "SLICE": op(29, constant(1, 2)),
+            "QUANTIZE": op(
+                29, to_int8(level), int8=27, reads=("float32",), writes=INTEGERS, remedy="an int8 input (`--io int8`)"
+            ),
             "DEQUANTIZE": op(27, from_int8(level), int8=27, reads=INTEGERS, writes=("float32",)),
         },
         source=SOURCE,
         everywhere=(fixed_sizes,),
-    )  # fmt: skip
+    )
 
 
 LEVELS = {level: rules(level) for level in ANDROID}

@@ -47,10 +47,14 @@ def by() -> str:
 
 
 VENDOR = Vendor(
-    manufacturer="IntelOpenVINO", plugin="intel_openvino", libraries=libraries, ready=ready, by=by,
+    manufacturer="IntelOpenVINO",
+    plugin="intel_openvino",
+    libraries=libraries,
+    ready=ready,
+    by=by,
     flags=lambda soc: (f"--intel_openvino_graph_backends={'cpu' if soc == CPU else 'npu'}",),
     soc_name=lambda soc: NPUS[0] if soc == CPU else soc,  # the tool wants a name; for the CPU any will do
-)  # fmt: skip
+)
 
 SOURCE = "litert/vendors/intel_openvino/compiler/openvino_compiler_plugin.cc, kSupportedOps"
 ANYTHING = ("int8", "uint8", "int16", "int32", "int64", "float32", "float16", "bool")
@@ -83,11 +87,13 @@ PLAIN = (
 RULES = Rules(
     ops={
         **{op: taken() for op in PLAIN},
-        "RESIZE_BILINEAR": taken(not_both_resize_modes), "RESIZE_NEAREST_NEIGHBOR": taken(not_both_resize_modes),
-        "QUANTIZE": taken(no_int16), "TOPK_V2": taken(constant(1)),
+        "RESIZE_BILINEAR": taken(not_both_resize_modes),
+        "RESIZE_NEAREST_NEIGHBOR": taken(not_both_resize_modes),
+        "QUANTIZE": taken(no_int16),
+        "TOPK_V2": taken(constant(1)),
     },
     source=SOURCE,
     everywhere=(small_inputs,),
-)  # fmt: skip
+)
 
 OPENVINO = target_of(VENDOR, "openvino", "Intel OpenVINO", (CPU, *NPUS), SOURCE, RULES)

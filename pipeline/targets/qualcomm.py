@@ -22,8 +22,17 @@ QNN_VERSION = "2.6.0"
 """The release of onnxruntime-qnn that holds QAIRT 2.50."""
 INSTALL = "pip install -r requirements-qualcomm.txt"
 SOCS = (
-    "SM8650", "SA8255", "SA8295", "SM8350", "SM8450", "SM8475", "SM8550", "SM8750", "SM8845", "SM8850",
-)  # fmt: skip
+    "SM8650",
+    "SA8255",
+    "SA8295",
+    "SM8350",
+    "SM8450",
+    "SM8475",
+    "SM8550",
+    "SM8750",
+    "SM8845",
+    "SM8850",
+)
 """ai_edge_litert/aot/vendors/qualcomm/target.py; SM8650 is the Snapdragon 8 Gen 3."""
 
 
@@ -53,9 +62,13 @@ def by() -> str:
 
 VENDOR = Vendor(
     known_as=("snapdragon", "hexagon", "htp", "qnn"),
-    manufacturer="Qualcomm", plugin="qualcomm", libraries=libraries, ready=ready, by=by,
+    manufacturer="Qualcomm",
+    plugin="qualcomm",
+    libraries=libraries,
+    ready=ready,
+    by=by,
     stand_ins={"libQnnLpai.so": "libQnnSystem.so"},  # for low-power islands; linked against, and not used for the HTP
-)  # fmt: skip
+)
 
 SOURCE = f"QNN {PLUGIN_SDK}, its validation of ops for the HTP"
 PLUGIN = "litert/vendors/qualcomm/core/builders"
@@ -96,44 +109,77 @@ def taken(
 
 
 INDEX = taken(
-    constant_axes, rank_at_most(4), reads=(*SHORTER, "int32"), writes=("int32",),
+    constant_axes,
+    rank_at_most(4),
+    reads=(*SHORTER, "int32"),
+    writes=("int32",),
     remedy=f"an int32 index, or {ON_THE_HOST}",
-)  # fmt: skip
+)
 RULES = Rules(
     ops={
-        "CONV_2D": taken(reads=SHORTER), "DEPTHWISE_CONV_2D": taken(reads=SHORTER),
+        "CONV_2D": taken(reads=SHORTER),
+        "DEPTHWISE_CONV_2D": taken(reads=SHORTER),
         "FULLY_CONNECTED": taken(reads=SHORTER),
         "TRANSPOSE_CONV": taken(
-            transposed_size, reads=SHORTER, source=f"{PLUGIN}/transpose_conv_op_builder.cc",
+            transposed_size,
+            reads=SHORTER,
+            source=f"{PLUGIN}/transpose_conv_op_builder.cc",
             remedy="a --size that leaves a multiple of the stride at this place (each pooling halves it)",
         ),
-        "ADD": taken(reads=NUMBERS), "SUB": taken(reads=NUMBERS), "MUL": taken(reads=NUMBERS),
-        "DIV": taken(reads=NUMBERS), "MAXIMUM": taken(reads=NUMBERS), "MINIMUM": taken(reads=(*SHORTER, "int32")),
-        "SQUARE": taken(reads=NUMBERS), "SUM": taken(constant_axes, reads=NUMBERS),
-        "AVERAGE_POOL_2D": taken(reads=SHORTER), "MAX_POOL_2D": taken(),
-        "MEAN": taken(constant_axes), "REDUCE_MAX": taken(constant_axes, reads=SHORTER),
+        "ADD": taken(reads=NUMBERS),
+        "SUB": taken(reads=NUMBERS),
+        "MUL": taken(reads=NUMBERS),
+        "DIV": taken(reads=NUMBERS),
+        "MAXIMUM": taken(reads=NUMBERS),
+        "MINIMUM": taken(reads=(*SHORTER, "int32")),
+        "SQUARE": taken(reads=NUMBERS),
+        "SUM": taken(constant_axes, reads=NUMBERS),
+        "AVERAGE_POOL_2D": taken(reads=SHORTER),
+        "MAX_POOL_2D": taken(),
+        "MEAN": taken(constant_axes),
+        "REDUCE_MAX": taken(constant_axes, reads=SHORTER),
         "RESIZE_BILINEAR": taken(not_both_resize_modes),
         "RESIZE_NEAREST_NEIGHBOR": taken(not_both_resize_modes, reads=SHORTER),
-        "SOFTMAX": taken(), "LOG_SOFTMAX": taken(rank_at_most(4), reads=("uint8", "float32")),
-        "LOGISTIC": taken(), "TANH": taken(rank_at_most(4)), "ELU": taken(rank_at_most(4)), "LEAKY_RELU": taken(),
-        "RELU": taken(), "RELU6": taken(reads=(*SHORTER, "int32")), "RELU_N1_TO_1": taken(reads=(*SHORTER, "int32")),
-        "RELU_0_TO_1": taken(reads=(*SHORTER, "int32")), "HARD_SWISH": taken(rank_at_most(4), reads=SHORTER),
-        "PRELU": taken(reads=("int8",)), "ABS": taken(reads=(*SHORTER, "int32")), "RSQRT": taken(),
-        "SQRT": taken(reads=("float32",)), "GELU": taken(reads=("float32",)),
-        "EXP": taken(reads=("uint8", "float32")), "FLOOR": taken(rank_at_most(4), reads=("uint8", "float32")),
-        "L2_NORMALIZATION": taken(rank_at_most(4)), "BATCH_MATMUL": taken(),
-        "CONCATENATION": taken(reads=ANYTHING), "RESHAPE": taken(reads=ANYTHING), "SQUEEZE": taken(reads=ANYTHING),
-        "TRANSPOSE": taken(constant(1), reads=ANYTHING), "SPLIT": taken(reads=ANYTHING),
+        "SOFTMAX": taken(),
+        "LOG_SOFTMAX": taken(rank_at_most(4), reads=("uint8", "float32")),
+        "LOGISTIC": taken(),
+        "TANH": taken(rank_at_most(4)),
+        "ELU": taken(rank_at_most(4)),
+        "LEAKY_RELU": taken(),
+        "RELU": taken(),
+        "RELU6": taken(reads=(*SHORTER, "int32")),
+        "RELU_N1_TO_1": taken(reads=(*SHORTER, "int32")),
+        "RELU_0_TO_1": taken(reads=(*SHORTER, "int32")),
+        "HARD_SWISH": taken(rank_at_most(4), reads=SHORTER),
+        "PRELU": taken(reads=("int8",)),
+        "ABS": taken(reads=(*SHORTER, "int32")),
+        "RSQRT": taken(),
+        "SQRT": taken(reads=("float32",)),
+        "GELU": taken(reads=("float32",)),
+        "EXP": taken(reads=("uint8", "float32")),
+        "FLOOR": taken(rank_at_most(4), reads=("uint8", "float32")),
+        "L2_NORMALIZATION": taken(rank_at_most(4)),
+        "BATCH_MATMUL": taken(),
+        "CONCATENATION": taken(reads=ANYTHING),
+        "RESHAPE": taken(reads=ANYTHING),
+        "SQUEEZE": taken(reads=ANYTHING),
+        "TRANSPOSE": taken(constant(1), reads=ANYTHING),
+        "SPLIT": taken(reads=ANYTHING),
         "SPLIT_V": taken(reads=ANYTHING),
-        "PACK": taken(reads=SHORTER), "PAD": taken(constant(1), reads=SHORTER), "MIRROR_PAD": taken(reads=SHORTER),
+        "PACK": taken(reads=SHORTER),
+        "PAD": taken(constant(1), reads=SHORTER),
+        "MIRROR_PAD": taken(reads=SHORTER),
         "SLICE": taken(constant(1, 2), reads=NUMBERS),
         "STRIDED_SLICE": taken(
             no_ellipsis, constant(1, 2, 3), reads=NUMBERS, source=f"{PLUGIN}/strided_slice_op_builder.cc"
         ),
         "GATHER": taken(reads=NUMBERS),
-        "DEPTH_TO_SPACE": taken(reads=SHORTER), "SPACE_TO_DEPTH": taken(reads=SHORTER),
-        "SPACE_TO_BATCH_ND": taken(reads=SHORTER), "BATCH_TO_SPACE_ND": taken(reads=SHORTER),
-        "ARG_MAX": INDEX, "ARG_MIN": INDEX,
+        "DEPTH_TO_SPACE": taken(reads=SHORTER),
+        "SPACE_TO_DEPTH": taken(reads=SHORTER),
+        "SPACE_TO_BATCH_ND": taken(reads=SHORTER),
+        "BATCH_TO_SPACE_ND": taken(reads=SHORTER),
+        "ARG_MAX": INDEX,
+        "ARG_MIN": INDEX,
         "GREATER": taken(reads=DATA, writes=("bool",)),
         "CAST": taken(reads=(*NUMBERS, "int64"), writes=NUMBERS),
         "QUANTIZE": taken(writes=(*BYTES, "int16")),
@@ -141,6 +187,6 @@ RULES = Rules(
     },
     source="litert/vendors/qualcomm/compiler/qnn_compose_graph.cc, the ops that it builds",
     everywhere=(rank_at_most(5),),
-)  # fmt: skip
+)
 
 QUALCOMM = target_of(VENDOR, "qualcomm", "Qualcomm Hexagon (HTP)", SOCS, SOURCE, RULES, rewrites=(TRANSPOSED_AS_VALID,))

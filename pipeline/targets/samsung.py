@@ -34,9 +34,12 @@ def ready(soc: str) -> str | None:
 
 VENDOR = Vendor(
     known_as=("exynos",),
-    manufacturer="Samsung", plugin="samsung", libraries=libraries, ready=ready,
+    manufacturer="Samsung",
+    plugin="samsung",
+    libraries=libraries,
+    ready=ready,
     by=lambda: f"Samsung AI LiteCore ({PACKAGE} {installed(PACKAGE)})",
-)  # fmt: skip
+)
 SOURCE = "litert/vendors/samsung/compiler/create_model.cc"
 BUILDERS = "litert/vendors/samsung/compiler/builders"
 BEYOND = "The rules are those of LiteRT's plugin for Samsung; AI LiteCore, which has the last word, may refuse more"
@@ -82,16 +85,20 @@ RULES = Rules(
     ops={
         **{op: taken(source=SOURCE) for op in PLAIN},
         **{op: taken(constant(1)) for op in "MEAN SUM REDUCE_MAX REDUCE_MIN PAD MIRROR_PAD TRANSPOSE ARG_MAX".split()},
-        "PADV2": taken(constant(1, 2)), "SLICE": taken(constant(1, 2)), "SPLIT": taken(constant(0)),
+        "PADV2": taken(constant(1, 2)),
+        "SLICE": taken(constant(1, 2)),
+        "SPLIT": taken(constant(0)),
         "STRIDED_SLICE": taken(constant(1, 2, 3), without_offset),
-        "AVERAGE_POOL_2D": taken(no_activation), "MAX_POOL_2D": taken(no_activation),
+        "AVERAGE_POOL_2D": taken(no_activation),
+        "MAX_POOL_2D": taken(no_activation),
         "CONCATENATION": taken(no_activation),
-        "FULLY_CONNECTED": taken(matrix_kernel), "TRANSPOSE_CONV": taken(transposed_size),
+        "FULLY_CONNECTED": taken(matrix_kernel),
+        "TRANSPOSE_CONV": taken(transposed_size),
     },
     source=SOURCE,
     partitions="whole",
     beyond=BEYOND,
-)  # fmt: skip
+)
 SAMSUNG = target_of(
     VENDOR, "samsung", "Samsung Exynos NPU", SOCS, "LiteRT's plugin for Samsung, which asks its SDK", RULES
 )

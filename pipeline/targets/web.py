@@ -84,7 +84,8 @@ WEB = Target(
     ask=ask,
     missing=missing,
     rewrites=(
-        dataclasses.replace(POOL_AS_DEPTHWISE, always=ROUNDED), dataclasses.replace(RESIZE_AS_PRODUCTS, always=ROUNDED),
+        dataclasses.replace(POOL_AS_DEPTHWISE, always=ROUNDED),
+        dataclasses.replace(RESIZE_AS_PRODUCTS, always=ROUNDED),
     ),
     argmax_lanes=LANES,
-)  # fmt: skip
+)

@@ -41,9 +41,7 @@ class GraphEdit:
         """The ops that read a tensor."""
         return [i for i, op in enumerate(self.graph.operators) if tensor in op.inputs]
 
-    def constant(
-        self, name: str, values: np.ndarray, scale: Sequence[float] | None = None, axis: int = 0
-    ) -> int:  # fmt: skip
+    def constant(self, name: str, values: np.ndarray, scale: Sequence[float] | None = None, axis: int = 0) -> int:
         """Adds a constant: int8 or int32, quantized symmetrically where it has scales; returns its index."""
         buffer = schema.BufferT()
         buffer.data = np.ascontiguousarray(values).view(np.uint8).ravel()
@@ -79,9 +77,13 @@ class GraphEdit:
         builtin = getattr(schema.BuiltinOperator, name)
         codes = self.model.operatorCodes
         found = next(
-            (i for i, c in enumerate(codes) if max(c.builtinCode, c.deprecatedBuiltinCode) == builtin
-             and c.version == version), None,
-        )  # fmt: skip
+            (
+                i
+                for i, c in enumerate(codes)
+                if max(c.builtinCode, c.deprecatedBuiltinCode) == builtin and c.version == version
+            ),
+            None,
+        )
         if found is None:
             code = schema.OperatorCodeT()
             code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, min(builtin, 127), version
@@ -101,9 +103,7 @@ class GraphEdit:
 
     def finished(self) -> bytes:
         """The file with the replacements made; what nothing reads any more is left out."""
-        operators = [
-            new for i, op in enumerate(self.graph.operators) for new in self._replaced.get(i, [op])
-        ]  # fmt: skip
+        operators = [new for i, op in enumerate(self.graph.operators) for new in self._replaced.get(i, [op])]
         ends = {*map(int, self.graph.inputs), *map(int, self.graph.outputs)}
         read = ends | {int(i) for op in operators for i in op.inputs}
         operators = [op for op in operators if any(int(i) in read for i in op.outputs)]

@@ -125,19 +125,27 @@ def _embedding_lookup_sparse(op: Op, graph: Graph) -> int:
 
 
 FORMULAS: Mapping[str, Formula] = {
-    "CONV_2D": _conv_2d, "DEPTHWISE_CONV_2D": _depthwise_conv_2d, "TRANSPOSE_CONV": _transpose_conv,
-    "CONV_3D": _conv_3d, "CONV_3D_TRANSPOSE": _conv_3d_transpose, "FULLY_CONNECTED": _fully_connected,
-    "BATCH_MATMUL": _batch_matmul, "STABLEHLO_DOT_GENERAL": _dot_general, "STABLEHLO_CONVOLUTION": _convolution,
+    "CONV_2D": _conv_2d,
+    "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
+    "TRANSPOSE_CONV": _transpose_conv,
+    "CONV_3D": _conv_3d,
+    "CONV_3D_TRANSPOSE": _conv_3d_transpose,
+    "FULLY_CONNECTED": _fully_connected,
+    "BATCH_MATMUL": _batch_matmul,
+    "STABLEHLO_DOT_GENERAL": _dot_general,
+    "STABLEHLO_CONVOLUTION": _convolution,
     # tflite/kernels/basic_rnn.cc, unidirectional_sequence_rnn.cc: weights and recurrent weights.
-    "RNN": _each_step(1, 2), "UNIDIRECTIONAL_SEQUENCE_RNN": _each_step(1, 2),
+    "RNN": _each_step(1, 2),
+    "UNIDIRECTIONAL_SEQUENCE_RNN": _each_step(1, 2),
     # bidirectional_sequence_rnn.cc: the same forward, backward, and of an auxiliary input.
     "BIDIRECTIONAL_SEQUENCE_RNN": _each_step(1, 2, 5, 6, 10, 11),
-    "LSTM": _lstm, "UNIDIRECTIONAL_SEQUENCE_LSTM": _each_step(*LSTM_WEIGHTS),
+    "LSTM": _lstm,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": _each_step(*LSTM_WEIGHTS),
     # bidirectional_sequence_lstm.cc: as LSTM_WEIGHTS forward and backward, and those of an auxiliary input.
     "BIDIRECTIONAL_SEQUENCE_LSTM": _each_step(*LSTM_WEIGHTS, *range(18, 29), 33, *range(40, 48)),
     "SVDF": _each_step(1, 2),  # tflite/kernels/svdf.cc: features, then time
     "EMBEDDING_LOOKUP_SPARSE": _embedding_lookup_sparse,
-}  # fmt: skip
+}
 
 CUSTOM: Mapping[str, Formula] = {"Convolution2DTransposeBias": _convolution_2d_transpose_bias}
 """MediaPipe's, which XNNPACK runs (xnnpack_delegate.cc, VisitMediaPipeDeconvolutionNode). Other custom ops: none."""
@@ -151,8 +159,8 @@ UNCOUNTED: Mapping[str, frozenset[str]] = {
         " STABLEHLO_ABS STABLEHLO_ADD STABLEHLO_AND STABLEHLO_CBRT STABLEHLO_CLAMP STABLEHLO_COMPARE STABLEHLO_CONVERT"
         " STABLEHLO_COSINE STABLEHLO_DIVIDE STABLEHLO_EXPONENTIAL STABLEHLO_FLOOR STABLEHLO_LOG STABLEHLO_LOGISTIC"
         " STABLEHLO_MAXIMUM STABLEHLO_MINIMUM STABLEHLO_MULTIPLY STABLEHLO_NEGATE STABLEHLO_OR STABLEHLO_POWER"
-        " STABLEHLO_REMAINDER STABLEHLO_RSQRT STABLEHLO_SELECT STABLEHLO_SHIFT_LEFT STABLEHLO_SUBTRACT STABLEHLO_TANH"
-        .split()
+        " STABLEHLO_REMAINDER STABLEHLO_RSQRT STABLEHLO_SELECT STABLEHLO_SHIFT_LEFT STABLEHLO_SUBTRACT"
+        " STABLEHLO_TANH".split()
     ),
     "adds, or compares, and multiplies nothing": frozenset(
         "ADD_N ARG_MAX ARG_MIN AVERAGE_POOL_2D BUCKETIZE CUMSUM MAX_POOL_2D MEAN NON_MAX_SUPPRESSION_V4"
@@ -179,5 +187,5 @@ UNCOUNTED: Mapping[str, frozenset[str]] = {
         "CALL CALL_ONCE CUSTOM DELEGATE IF PLACEHOLDER_FOR_GREATER_OP_CODES STABLEHLO_CASE STABLEHLO_COMPOSITE"
         " STABLEHLO_CUSTOM_CALL STABLEHLO_WHILE WHILE".split()
     ),
-}  # fmt: skip
+}
 """Why they count as none → the ops."""

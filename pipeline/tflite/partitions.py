@@ -57,9 +57,7 @@ def unpacks(op: Op, graph: Graph) -> bool:
     return op.name == "DEQUANTIZE" and all(t.constant for t in graph.reads(op))
 
 
-def _with_unpacking(
-    pieces: list[list[int]], unpacking: set[int], needs: Sequence[frozenset[int]]
-) -> list[list[int]]:  # fmt: skip
+def _with_unpacking(pieces: list[list[int]], unpacking: set[int], needs: Sequence[frozenset[int]]) -> list[list[int]]:
     left, whole = set(unpacking), []
     for piece in pieces:
         read = {i for at in piece for i in needs[at]} & left
@@ -84,11 +82,13 @@ def after_partitioning(graph: Graph, verdicts: tuple[Verdict, ...], rules: Rules
     pieces = partitions(graph, [v.outcome == "accelerated" for v in verdicts])
     inside = {i for piece in kept(graph, pieces, rules) for i in piece}
     why = (
-        "the target takes a graph as a whole, or not at all" if rules.partitions == "whole"
+        "the target takes a graph as a whole, or not at all"
+        if rules.partitions == "whole"
         else f"the target takes one piece of a graph, the {rules.partitions}; this op lies in another"
-    )  # fmt: skip
+    )
     return tuple(
-        v if v.outcome != "accelerated" or v.op in inside
+        v
+        if v.outcome != "accelerated" or v.op in inside
         else dataclasses.replace(v, outcome="falls back", reason=why, source=rules.source)
         for v in verdicts
-    )  # fmt: skip
+    )

@@ -36,8 +36,15 @@ PADDINGS = _names(schema.Padding)
 ACTIVATIONS = _names(schema.ActivationFunctionType)
 NUMBERS = ("int8", "uint8", "int16", "int32", "int64", "float32")
 BROKEN = (
-    struct.error, IndexError, TypeError, AttributeError, ValueError, KeyError, MemoryError, OverflowError,
-)  # fmt: skip
+    struct.error,
+    IndexError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    KeyError,
+    MemoryError,
+    OverflowError,
+)
 """What reading a damaged flatbuffer raises."""
 SHARED = 4
 """A vector or a name may stand in many places of a flatbuffer. More entries than so many for each byte of the file, and
@@ -75,10 +82,13 @@ class _Reader:
         ops = (self._op(i, found.Operators(i)) for i in range(found.OperatorsLength()))
         tensors = (self._tensor(found.Tensors(i)) for i in range(found.TensorsLength()))
         parsed = Graph(
-            ops=tuple(ops), tensors=tuple(tensors), inputs=self._indices(found.InputsAsNumpy()),
-            outputs=self._indices(found.OutputsAsNumpy()), metadata=self._metadata(),
+            ops=tuple(ops),
+            tensors=tuple(tensors),
+            inputs=self._indices(found.InputsAsNumpy()),
+            outputs=self._indices(found.OutputsAsNumpy()),
+            metadata=self._metadata(),
             subgraphs=self._model.SubgraphsLength(),
-        )  # fmt: skip
+        )
         _check_indices(parsed)
         return parsed
 
@@ -154,11 +164,19 @@ class _Reader:
         signature = signature if len(signature) == len(shape) else shape
         open_axes = tuple(axis for axis, size in enumerate(signature) if size < 0)
         return Tensor(
-            name=name, shape=shape, dynamic=bool(open_axes), dtype=dtype, scale=scale,
-            zero_point=zero_point if scale else (), axis=q.QuantizedDimension() if q is not None else 0,
-            constant=stored_bytes > 0, size_bytes=stored_bytes,
-            lowest=_lowest(content) if dtype == "int8" else None, values=_values(dtype, content), open_axes=open_axes,
-        )  # fmt: skip
+            name=name,
+            shape=shape,
+            dynamic=bool(open_axes),
+            dtype=dtype,
+            scale=scale,
+            zero_point=zero_point if scale else (),
+            axis=q.QuantizedDimension() if q is not None else 0,
+            constant=stored_bytes > 0,
+            size_bytes=stored_bytes,
+            lowest=_lowest(content) if dtype == "int8" else None,
+            values=_values(dtype, content),
+            open_axes=open_axes,
+        )
 
     def _external_bytes(self, number: int) -> int:
         """Of a constant that lies in a file of its own."""

@@ -18,13 +18,27 @@ SOFTMAX_RANGE = Range(0.0, 255 / 256)
 
 
 PRESERVING = (
-    "AVERAGE_POOL_2D", "MAX_POOL_2D", "CONCATENATION", "PAD", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR",
-    "SLICE", "STRIDED_SLICE", "TRANSPOSE", "GATHER", "SPLIT", "SQUEEZE",
-)  # fmt: skip
+    "AVERAGE_POOL_2D",
+    "MAX_POOL_2D",
+    "CONCATENATION",
+    "PAD",
+    "RESHAPE",
+    "RESIZE_BILINEAR",
+    "RESIZE_NEAREST_NEIGHBOR",
+    "SLICE",
+    "STRIDED_SLICE",
+    "TRANSPOSE",
+    "GATHER",
+    "SPLIT",
+    "SQUEEZE",
+)
 FIXED = {
-    "SOFTMAX": (1 / 256, -128), "LOGISTIC": (1 / 256, -128), "LOG_SOFTMAX": (16 / 256, 127), "TANH": (1 / 128, 0),
+    "SOFTMAX": (1 / 256, -128),
+    "LOGISTIC": (1 / 256, -128),
+    "LOG_SOFTMAX": (16 / 256, 127),
+    "TANH": (1 / 128, 0),
     "L2_NORMALIZATION": (1 / 128, 0),
-}  # fmt: skip
+}
 """Op → scale and zero point of its output. All three are of the LiteRT 8-bit quantization specification,
 ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec (TRANSPOSE_CONV: the converter)."""
 

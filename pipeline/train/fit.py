@@ -193,9 +193,16 @@ def one_order_of_sums() -> Iterator[None]:
 
 
 def fit(  # long: to be split
-    model: tf_keras.Model, auxiliary: tuple[str, ...], convention: str, lesson: Lesson, schedule: Schedule,
-    judge: Judge, folder: Path, seed: int, say: Say,
-) -> Fitted:  # fmt: skip
+    model: tf_keras.Model,
+    auxiliary: tuple[str, ...],
+    convention: str,
+    lesson: Lesson,
+    schedule: Schedule,
+    judge: Judge,
+    folder: Path,
+    seed: int,
+    say: Say,
+) -> Fitted:
     """Trains ``model``; a step is one update of its weights.
 
     Writes ``folder``/best.weights.h5, last.weights.h5 and history.jsonl, and keeps what it needs to go on in resume/.
@@ -219,9 +226,15 @@ def fit(  # long: to be split
     height, width = model.input_shape[1:3]
     update = _update(trainer, trained, optimizer, progress, lesson, schedule, convention)
     batches = training_batches(
-        lesson.decoded, height, width, schedule.batch, lesson.augmentation, seed, progress.step,
+        lesson.decoded,
+        height,
+        width,
+        schedule.batch,
+        lesson.augmentation,
+        seed,
+        progress.step,
         schedule.steps,
-    )  # fmt: skip
+    )
     try:
         step_times, scoring_times = _go_through(batches, update, progress, schedule, judge, folder, say)
     except KeyboardInterrupt:
@@ -238,15 +251,25 @@ def fit(  # long: to be split
     judged = [one for one in history if one.miou_percent is not None]
     best = max(judged, key=lambda one: one.miou_percent or 0.0, default=None)
     return Fitted(
-        float(progress.best) if best else None, best.step if best else None, history[-1].miou_percent,
-        progress.seconds, step_seconds, judge_seconds, tuple(history),
-    )  # fmt: skip
+        float(progress.best) if best else None,
+        best.step if best else None,
+        history[-1].miou_percent,
+        progress.seconds,
+        step_seconds,
+        judge_seconds,
+        tuple(history),
+    )
 
 
 def _update(
-    trainer: tf_keras.Model, trained: list[tf.Variable], optimizer: Any, progress: Progress, lesson: Lesson,
-    schedule: Schedule, convention: str,
-) -> Update:  # fmt: skip
+    trainer: tf_keras.Model,
+    trained: list[tf.Variable],
+    optimizer: Any,
+    progress: Progress,
+    lesson: Lesson,
+    schedule: Schedule,
+    convention: str,
+) -> Update:
     """One update of the weights, of their running means and of the sum of losses."""
     class_weights = tf.constant(lesson.class_weights)
     keep = max(0.0, 1 - schedule.average / schedule.steps) if schedule.average else 0.0
@@ -288,9 +311,14 @@ def _update(
 
 
 def _go_through(
-    batches: Iterable[tuple[tf.Tensor, tf.Tensor]], update: Update, progress: Progress, schedule: Schedule,
-    judge: Judge, folder: Path, say: Say,
-) -> tuple[list[float], list[float]]:  # fmt: skip
+    batches: Iterable[tuple[tf.Tensor, tf.Tensor]],
+    update: Update,
+    progress: Progress,
+    schedule: Schedule,
+    judge: Judge,
+    folder: Path,
+    say: Say,
+) -> tuple[list[float], list[float]]:
     """Takes the steps that are left, scores on the way and saves; returns the times of both in seconds."""
     score_at = {math.ceil(schedule.steps * (i + 1) / schedule.evaluations) for i in range(schedule.evaluations)}
     statistics_until = round(schedule.statistics_until * schedule.steps)

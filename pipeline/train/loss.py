@@ -37,9 +37,11 @@ def segmentation_loss(
     rows, columns = (sample_positions(size[i], full[i], convention) for i in (0, 1))
     label = tf.gather(tf.gather(label, rows, axis=1), columns, axis=2)
     logits = tf.raw_ops.ResizeBilinear(
-        images=logits, size=size, align_corners=convention == "align_corners",
+        images=logits,
+        size=size,
+        align_corners=convention == "align_corners",
         half_pixel_centers=convention == "half_pixel",
-    )  # fmt: skip
+    )
     classes = logits.shape[-1]
     ids = tf.reshape(tf.cast(label, tf.int32), [-1])
     logits = tf.reshape(logits, [-1, classes])

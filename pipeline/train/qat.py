@@ -192,15 +192,24 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
     with deployed(best, run.preprocessing) as infer:
         final = score_masks(validation, infer, dataset.classes)
     result = QatResult(
-        val_miou_percent=final.miou_percent, kept_step=fitted.best_step if verdict.gained else 0,
-        held_out_start_percent=_percent(before), held_out_best_percent=fitted.best_percent,
-        best_step=fitted.best_step, gain_points=verdict.points, gain_standard_error_points=verdict.error,
-        gain_needed_points=verdict.needed, gain_not_judged=verdict.why_not,
+        val_miou_percent=final.miou_percent,
+        kept_step=fitted.best_step if verdict.gained else 0,
+        held_out_start_percent=_percent(before),
+        held_out_best_percent=fitted.best_percent,
+        best_step=fitted.best_step,
+        gain_points=verdict.points,
+        gain_standard_error_points=verdict.error,
+        gain_needed_points=verdict.needed,
+        gain_not_judged=verdict.why_not,
         held_out_against="labels" if schedule.labels else "class probabilities of the float parent",
-        held_out_images=len(held_out), seconds=fitted.seconds, step_seconds=fitted.step_seconds,
-        judge_seconds=fitted.judge_seconds, steps_per_epoch=math.ceil(len(kept) / schedule.batch),
-        history=fitted.history, machine=connect("host").describe(),
-    )  # fmt: skip
+        held_out_images=len(held_out),
+        seconds=fitted.seconds,
+        step_seconds=fitted.step_seconds,
+        judge_seconds=fitted.judge_seconds,
+        steps_per_epoch=math.ceil(len(kept) / schedule.batch),
+        history=fitted.history,
+        machine=connect("host").describe(),
+    )
     there.finish(result)
     there.candidate.unlink(missing_ok=True)
     return result
@@ -225,9 +234,7 @@ def _beliefs(teacher: tf_keras.Model, judged_on: Decoded, weights: Sequence[floa
     return [believed(logits(image), image.shape[0], image.shape[1], weights) for image in images]
 
 
-def _start(
-    model: tf_keras.Model, run: Run, how: Settings, kept: Sequence[Sample], there: Training, say: Say
-) -> Ranges:  # fmt: skip
+def _start(model: tf_keras.Model, run: Run, how: Settings, kept: Sequence[Sample], there: Training, say: Say) -> Ranges:
     """The calibrated ranges that training starts from: measured now, or those of the training that is resumed."""
     if (begun := there.start()) is not None:
         return begun.ranges

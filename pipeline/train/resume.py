@@ -36,9 +36,15 @@ class Progress:
         self._started = time.monotonic()
         self._live: list[np.ndarray] | None = None
         self._checkpoint = tf.train.Checkpoint(
-            trainer=trainer, variables=variables, optimizer=optimizer, averages=self.averages, best=self.best,
-            loss_sum=self.loss_sum, loss_steps=self.loss_steps, seconds=self._seconds_before,
-        )  # fmt: skip
+            trainer=trainer,
+            variables=variables,
+            optimizer=optimizer,
+            averages=self.averages,
+            best=self.best,
+            loss_sum=self.loss_sum,
+            loss_steps=self.loss_steps,
+            seconds=self._seconds_before,
+        )
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder / "resume"), max_to_keep=1)
         self._training = Training(folder)
         self.history: list[Scored] = []

@@ -63,9 +63,11 @@ def float_schedule(run: Run, steps: int | None, batch: int, learning_rate: float
     defaults = defaults_of(run)
     steps = steps or defaults.steps
     return Schedule(
-        steps, batch, learning_rate or defaults.learning_rate,
+        steps,
+        batch,
+        learning_rate or defaults.learning_rate,
         evaluations=max(1, min(defaults.evaluations, steps // 100)),
-    )  # fmt: skip
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,15 +117,21 @@ def pixels_to_learn(dataset: Dataset, training: Decoded, validation: Decoded, sa
 
 
 def train(
-    run: Run, schedule: Schedule, augmentation: Augmentation, say: Say, *, encoder_weights: str | None = None,
+    run: Run,
+    schedule: Schedule,
+    augmentation: Augmentation,
+    say: Say,
+    *,
+    encoder_weights: str | None = None,
     force: bool = False,
-) -> FloatResult:  # fmt: skip
+) -> FloatResult:
     """Trains the run's float network, or reuses or resumes the training that is there; returns its result."""
     there = run.float_training
     settings = {
-        "schedule": plain(schedule), "augmentation": plain(augmentation),
+        "schedule": plain(schedule),
+        "augmentation": plain(augmentation),
         "encoder_weights": encoder_weights,
-    }  # fmt: skip
+    }
     if there.finished(settings, force):
         result = there.float_result()
         say(f"float network: trained already, val mIoU {result.best_val_miou_percent:.2f} % ({there.folder}): reused")

@@ -28,7 +28,7 @@ CLASS_WEIGHTS = "segquant_class_weights"
 
 def write(
     model: tf_keras.Model, path: Path, ranges: Ranges | None = None, class_weights: Sequence[float] | None = None
-) -> None:  # fmt: skip
+) -> None:
     """Writes all of it, whole or not at all."""
     part = path.with_name(f".part.{path.name}")  # Keras chooses the format by the ending .weights.h5
     model.save_weights(str(part))

@@ -57,11 +57,12 @@ Source = Callable[[Sequence[Layer]], tuple[list[list[Entry]], list[str]]]
 def layers_of(model: tf_keras.Model) -> list[Layer]:
     return [
         Layer(
-            layer.name, type(layer).__name__,
+            layer.name,
+            type(layer).__name__,
             tuple((v.name.rpartition("/")[2].partition(":")[0], tuple(v.shape)) for v in layer.weights),
         )
         for layer in model.layers
-    ]  # fmt: skip
+    ]
 
 
 def snake_case(name: str) -> str:

@@ -76,11 +76,16 @@ def _kind(path: Path, head: bytes) -> str:
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05" and len(head) > 1:
         return "a Python pickle, such as an old PyTorch file"
     by_suffix = {
-        ".onnx": "an ONNX model", ".pt": "a PyTorch file", ".pth": "a PyTorch file", ".pb": "a frozen TensorFlow graph",
-        ".safetensors": "a safetensors file", ".json": "a JSON file", ".ckpt": "a checkpoint of an unknown kind",
+        ".onnx": "an ONNX model",
+        ".pt": "a PyTorch file",
+        ".pth": "a PyTorch file",
+        ".pb": "a frozen TensorFlow graph",
+        ".safetensors": "a safetensors file",
+        ".json": "a JSON file",
+        ".ckpt": "a checkpoint of an unknown kind",
         ".h5": "a broken .h5 file: it does not begin as HDF5 files do",
         ".keras": "a broken .keras file: it does not begin as zip archives do",
-    }  # fmt: skip
+    }
     return by_suffix.get(path.suffix.lower(), f"a file of an unknown kind (it begins with {head[:8]!r})")
 
 

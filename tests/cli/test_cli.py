@@ -77,10 +77,18 @@ def test_what_does_not_exist_or_fit_is_said_in_one_sentence(cli, tmp_path, argum
 
 
 NUMBERS = [
-    "train --learning-rate", "train --alpha", "train --l2", "train --dropout", "qat --distil", "qat --learning-rate",
-    "qat --freeze-statistics", "bench --seconds", "bench --max-drop", "bench --max-latency-ms",
+    "train --learning-rate",
+    "train --alpha",
+    "train --l2",
+    "train --dropout",
+    "qat --distil",
+    "qat --learning-rate",
+    "qat --freeze-statistics",
+    "bench --seconds",
+    "bench --max-drop",
+    "bench --max-latency-ms",
     "inspect x --target cpu --wait",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("option", NUMBERS)

@@ -145,16 +145,22 @@ Compilation succeeded!
     ("said", "told"),
     [
         ("Invalid model: net.tflite\nModel not quantized", "not quantized.*int8 files only"),
-        ("ERROR: Didn't find op for builtin opcode 'TRANSPOSE_CONV' version '4'. An older version of this builtin might"
-         " be supported.", "version '4'.*newer than the compiler"),
+        (
+            "ERROR: Didn't find op for builtin opcode 'TRANSPOSE_CONV' version '4'. An older version of this builtin might"  # noqa: E501
+            " be supported.",
+            "version '4'.*newer than the compiler",
+        ),
         ("Compilation failed due to large activation tensors in model.", "large activation.*smaller --size"),
         ("Compilation timeout exceeded.", "timeout.*gave up"),
         ("Internal compiler error. Aborting!", "Internal compiler error.*tried twice"),
-        ("ERROR: Attempting to use a delegate that only supports static-sized tensors with a graph that has"
-         " dynamic-sized tensors.", "dynamic-sized.*no fixed size"),
+        (
+            "ERROR: Attempting to use a delegate that only supports static-sized tensors with a graph that has"
+            " dynamic-sized tensors.",
+            "dynamic-sized.*no fixed size",
+        ),
         ("", "said: nothing"),
     ],
-)  # fmt: skip
+)
 def test_each_failure_comes_with_what_to_do(artifact, compiler, said, told):
     compiler(f"cat <<'END'\nEdge TPU Compiler version 16.0.384591198\n{said}\nEND\nexit 1\n" if said else "exit 1\n")
     with pytest.raises(CompilerError, match=told):
@@ -182,8 +188,10 @@ def test_the_compilers_own_verdict_comes_from_what_it_left(tmp_path, compiler):
     file.write_bytes(whole)
     made.write_bytes(packed(twin, 1000) + bytes(4096))
     table = "Operator  Count  Status\n\nRELU  1  Mapped to Edge TPU\nRELU6  1  Operation not supported\n"
-    compiler(f'while [ $# -gt 1 ]; do [ "$1" = -o ] && out=$2; shift; done\ncp {made} "$out/net_edgetpu.tflite"\n'
-             f"cat <<'END'\n{REPORT}{table}END\n")  # fmt: skip
+    compiler(
+        f'while [ $# -gt 1 ]; do [ "$1" = -o ] && out=$2; shift; done\ncp {made} "$out/net_edgetpu.tflite"\n'
+        f"cat <<'END'\n{REPORT}{table}END\n"
+    )
     answer = ask(file, read(whole))
     assert [v.outcome for v in answer.verdicts] == ["accelerated", "falls back"]
     assert answer.verdicts[1].reason == "Operation not supported" and answer.verdicts[1].by.startswith(

@@ -132,7 +132,7 @@ def test_a_compiler_that_never_ends_is_ended(artifact, tmp_path):
         ("ssh -4p 2222 box c", ("ssh", "-4p", "2222", "box"), ("c",)),
         ("podman run image c", ("podman", "run", "image", "c"), ()),
     ],
-)  # fmt: skip
+)
 def test_a_command_is_read_as_one_types_it(command, start, words):
     assert program(command, "edgetpu_compiler") == Program(start, words)
 
@@ -140,10 +140,13 @@ def test_a_command_is_read_as_one_types_it(command, start, words):
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        ("", "empty"), ("ssh", "names no host"), ("ssh -p 22", "names no host"), ("docker image", "docker run"),
+        ("", "empty"),
+        ("ssh", "names no host"),
+        ("ssh -p 22", "names no host"),
+        ("docker image", "docker run"),
         ("ssh 'box", "quote"),
     ],
-)  # fmt: skip
+)
 def test_a_command_that_is_none_is_refused(command, told):
     with pytest.raises(BadSpec, match=told):
         program(command, "edgetpu_compiler")

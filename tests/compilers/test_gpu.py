@@ -98,13 +98,22 @@ def verdict(name):
 @pytest.mark.parametrize(
     ("case", "words"),
     [
-        ("1x1 stride 2", "computed wrongly"), ("float pad batch", "computed wrongly"), ("relu of 5", "5 dimensions"),
-        ("argmax int64", "int32 only"), ("cut and shrink", "shrinkAxisMask"), ("cut backwards", "backwards"),
-        ("float bias computed", "computed"), ("transposed relu", "version 4"), ("float16 weights", "no constant"),
-        ("scatter nd", "not an op"), ("float softmax beta", "beta 2"), ("gather computed", "3 dimensions"),
-            ("argmax of 5", "no multiple of 4"), ("reverse 5 channels", "no multiple of 4"),
+        ("1x1 stride 2", "computed wrongly"),
+        ("float pad batch", "computed wrongly"),
+        ("relu of 5", "5 dimensions"),
+        ("argmax int64", "int32 only"),
+        ("cut and shrink", "shrinkAxisMask"),
+        ("cut backwards", "backwards"),
+        ("float bias computed", "computed"),
+        ("transposed relu", "version 4"),
+        ("float16 weights", "no constant"),
+        ("scatter nd", "not an op"),
+        ("float softmax beta", "beta 2"),
+        ("gather computed", "3 dimensions"),
+        ("argmax of 5", "no multiple of 4"),
+        ("reverse 5 channels", "no multiple of 4"),
     ],
-)  # fmt: skip
+)
 def test_the_rules_say_why(case, words):
     assert verdict(case).outcome == "falls back" and words in verdict(case).reason
 
@@ -142,8 +151,12 @@ def test_unpacking_weights_cuts_no_graph():
     # Three weights, unpacked by ops 0 to 2; ops 3 to 6 in a row, of which 3, 5 and 6 read one each.
     tensors = [*(tensor(f"w{i}", True) for i in range(3)), *(tensor(f"t{i}", False) for i in range(8))]
     unpack = [Op(i, "DEQUANTIZE", 1, (i,), (3 + i,)) for i in range(3)]
-    row = [Op(3, "CONV_2D", 1, (10, 3), (6,)), Op(4, "LOG_SOFTMAX", 1, (6,), (7,)), Op(5, "CONV_2D", 1, (7, 4), (8,)),
-           Op(6, "CONV_2D", 1, (8, 5), (9,))]  # fmt: skip
+    row = [
+        Op(3, "CONV_2D", 1, (10, 3), (6,)),
+        Op(4, "LOG_SOFTMAX", 1, (6,), (7,)),
+        Op(5, "CONV_2D", 1, (7, 4), (8,)),
+        Op(6, "CONV_2D", 1, (8, 5), (9,)),
+    ]
     graph = Graph((*unpack, *row), tuple(tensors), (10,), (9,), {})
     assert partitions(graph, [True] * 7) == [[0, 1, 2, 3, 4, 5, 6]]
     taken = [i != 4 for i in range(7)]
@@ -220,13 +233,16 @@ def accelerator():
 
 KNOWN_DISAGREEMENTS = {
     "1x1 stride 2": "taken, and computed wrongly: see test_what_the_rules_call_wrong_is_wrong",
-    "1x1 stride 3": "likewise", "1x1 stride 2 per tensor": "likewise",
+    "1x1 stride 3": "likewise",
+    "1x1 stride 2 per tensor": "likewise",
     "pad batch": "taken, and computed wrongly: the new batch holds the image again, not zeros",
     "float pad batch": "likewise",
-    "argmax of 5": "likewise", "argmax of 11 bytes": "likewise", "reverse 5 channels": "likewise",
+    "argmax of 5": "likewise",
+    "argmax of 11 bytes": "likewise",
+    "reverse 5 channels": "likewise",
     "one hot": "taken, and 18 % of its values differ from the CPU's",
     "int16 add": "taken, though nothing else of 16 bits is, and its result cannot be read back",
-}  # fmt: skip
+}
 """Case → why the rule is kept although the accelerator says otherwise."""
 
 

@@ -37,9 +37,11 @@ def interpreted(data, image, reference):
 
     kind = OpResolverType.BUILTIN_REF if reference else OpResolverType.AUTO
     interpreter = Interpreter(
-        model_content=data, experimental_op_resolver_type=kind, experimental_preserve_all_tensors=reference,
+        model_content=data,
+        experimental_op_resolver_type=kind,
+        experimental_preserve_all_tensors=reference,
         num_threads=1,
-    )  # fmt: skip
+    )
     interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
     interpreter.invoke()
@@ -54,8 +56,11 @@ def on_the_htp(form, interpreter, folder):
     worker = Path(__file__).parents[1] / "support" / "htp_worker.py"
     done = subprocess.run(
         [sys.executable, str(worker), *(str(folder / name) for name in ("x.onnx", "in.npz", "out.npz"))],
-        capture_output=True, text=True, errors="replace", check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
     assert done.returncode == 0, [line for line in done.stderr.splitlines() if "rror" in line][-3:]
     return {int(name[1:]): made.transpose(0, 2, 3, 1) for name, made in np.load(folder / "out.npz").items()}
 

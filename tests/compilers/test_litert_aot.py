@@ -34,9 +34,12 @@ from tests.support.recipes import recipe
 from tests.support.single_ops import cases, model
 
 VENDORS = {
-    "qualcomm": "qualcomm", "openvino": "intel_openvino", "mediatek": "mediatek", "google-tensor": "google_tensor",
+    "qualcomm": "qualcomm",
+    "openvino": "intel_openvino",
+    "mediatek": "mediatek",
+    "google-tensor": "google_tensor",
     "samsung": "samsung",
-}  # fmt: skip
+}
 READY = {"qualcomm": qualcomm.INSTALL, "openvino": openvino_reader.INSTALL}
 
 
@@ -60,9 +63,10 @@ def test_the_systems_on_chip_are_those_of_litert(name, vendor):
         ("qualcomm", "pip install -r requirements-qualcomm.txt"),
         ("openvino", "pip install -r requirements-openvino.txt"),
         ("mediatek", "pip install ai-edge-litert-sdk-mediatek"),
-        ("google-tensor", "pip install ai-edge-litert-sdk-google-tensor"), ("samsung", "ai-edge-litert-sdk-samsung"),
+        ("google-tensor", "pip install ai-edge-litert-sdk-google-tensor"),
+        ("samsung", "ai-edge-litert-sdk-samsung"),
     ],
-)  # fmt: skip
+)
 def test_without_its_libraries_a_target_says_what_to_install(name, words, tmp_path, monkeypatch):
     module = importlib.import_module(f"pipeline.targets.{name.replace('-', '_')}")
     monkeypatch.setattr(module, "installed", lambda package: None)
@@ -163,9 +167,13 @@ def vendor(tmp_path):
     (tmp_path / "sdk").mkdir()
     (tmp_path / "sdk" / "libReal.so").write_text("")
     return litert_aot.Vendor(
-        "Vendor", "vendor", lambda soc: (tmp_path / "sdk",), lambda soc: None, lambda: "Vendor 1",
+        "Vendor",
+        "vendor",
+        lambda soc: (tmp_path / "sdk",),
+        lambda soc: None,
+        lambda: "Vendor 1",
         stand_ins={"libNotThere.so": "libReal.so"},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -217,21 +225,37 @@ def test_a_file_of_which_nothing_is_taken_is_answered_and_not_compiled(artifact,
 @pytest.mark.parametrize(
     ("script", "out", "err", "told"),
     [
-        ("exit 6", "", "WARNING: [compiler_plugin.cc:312] Failed to load plugin at: /p.so with error: ERROR: [x.cc:9]\n"
-         "└ Could not load shared library /p.so: libQnnHtp.so: cannot open shared object file.\n",
-         "exit code 6.*Could not load shared library /p.so: libQnnHtp.so"),
-        ("exit 246", "", "INFO: [a.cc:1] x\nERROR: [neuron_adapter_api.cc:65] Failed to load NeuronAdapter library\n"
-         "ERROR: [apply_plugin.cc:455] ERROR: [litert/compiler/plugin/compiler_plugin.cc:483]\n",
-         "exit code 246.*Failed to load NeuronAdapter"),
-        ("exit 6", "     0.0ms [ ERROR ]   <E> No graph inputs present for graph [0]\n", STATS.format(2, 1),
-         "exit code 6.*No graph inputs present"),
-        ("exit 5", "", "WARNING: [o.cc:488] Model not supported: subgraph input 0 has 6 dimensions"
-         " (>= 6), skipping partitioning.\nERROR: [apply_plugin.cc:455] ERROR: [litert/compiler/x.cc:483]\n",
-         "exit code 5.*Model not supported: subgraph input 0 has 6 dimensions"),
+        (
+            "exit 6",
+            "",
+            "WARNING: [compiler_plugin.cc:312] Failed to load plugin at: /p.so with error: ERROR: [x.cc:9]\n"
+            "└ Could not load shared library /p.so: libQnnHtp.so: cannot open shared object file.\n",
+            "exit code 6.*Could not load shared library /p.so: libQnnHtp.so",
+        ),
+        (
+            "exit 246",
+            "",
+            "INFO: [a.cc:1] x\nERROR: [neuron_adapter_api.cc:65] Failed to load NeuronAdapter library\n"
+            "ERROR: [apply_plugin.cc:455] ERROR: [litert/compiler/plugin/compiler_plugin.cc:483]\n",
+            "exit code 246.*Failed to load NeuronAdapter",
+        ),
+        (
+            "exit 6",
+            "     0.0ms [ ERROR ]   <E> No graph inputs present for graph [0]\n",
+            STATS.format(2, 1),
+            "exit code 6.*No graph inputs present",
+        ),
+        (
+            "exit 5",
+            "",
+            "WARNING: [o.cc:488] Model not supported: subgraph input 0 has 6 dimensions"
+            " (>= 6), skipping partitioning.\nERROR: [apply_plugin.cc:455] ERROR: [litert/compiler/x.cc:483]\n",
+            "exit code 5.*Model not supported: subgraph input 0 has 6 dimensions",
+        ),
         ("kill -SEGV $$", "", "", "exit code -11 and said: nothing"),
         ("true", "", STATS.format(2, 1), "exit code 0 and said: nothing"),
     ],
-)  # fmt: skip
+)
 def test_a_failure_says_what_the_tool_said_and_leaves_nothing(artifact, vendor, tool, script, out, err, told):
     tool(script, out, err)
     with pytest.raises(CompilerError, match=told):
@@ -260,12 +284,20 @@ def test_rules_are_about_ops_that_there_are():
 @pytest.mark.parametrize(
     ("case", "taken"),
     [
-        ("transposed 3 k4 s2 same", False), ("transposed 6 k4 s2 same", True), ("transposed to 5", True),
-        ("argmax int32", True), ("argmax int64", False), ("bilinear align and half", False), ("bilinear x2 half", True),
-        ("reshape to 6 dimensions", False), ("hard_swish of 5 dimensions", False), ("softmax", True),
-        ("average uint8", True), ("average int16", False),
+        ("transposed 3 k4 s2 same", False),
+        ("transposed 6 k4 s2 same", True),
+        ("transposed to 5", True),
+        ("argmax int32", True),
+        ("argmax int64", False),
+        ("bilinear align and half", False),
+        ("bilinear x2 half", True),
+        ("reshape to 6 dimensions", False),
+        ("hard_swish of 5 dimensions", False),
+        ("softmax", True),
+        ("average uint8", True),
+        ("average int16", False),
     ],
-)  # fmt: skip
+)
 def test_the_htp_takes_what_its_compiler_took(case, taken):
     one = next(c for c in (*cases(), *more_cases()) if c.name == case)
     assert (by_rule(read(model(one)), target("qualcomm").rules)[0].outcome == "accelerated") == taken
@@ -299,11 +331,15 @@ def test_the_real_compiler_does_what_the_rules_say_of_single_ops(name, tmp_path)
 @pytest.mark.parametrize(
     ("network", "size", "left"),
     [
-        ("fast-scnn", (161, 193), {}), ("fcn8", (64, 128), {}), ("fastfcn8", (64, 128), {}),
-        ("fcn8", (72, 104), {"TRANSPOSE_CONV": 2}), ("fastfcn8", (72, 104), {"TRANSPOSE_CONV": 2}),
-        ("unet", (72, 104), {}), ("unet-bilinear", (72, 104), {}),
+        ("fast-scnn", (161, 193), {}),
+        ("fcn8", (64, 128), {}),
+        ("fastfcn8", (64, 128), {}),
+        ("fcn8", (72, 104), {"TRANSPOSE_CONV": 2}),
+        ("fastfcn8", (72, 104), {"TRANSPOSE_CONV": 2}),
+        ("unet", (72, 104), {}),
+        ("unet-bilinear", (72, 104), {}),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("name", ["qualcomm", "openvino"])
 def test_our_networks_are_compiled_as_the_rules_say(name, network, size, left, output, tmp_path):
     """As a whole and in one piece. FCN8's transposed convolutions at odd sizes stay with the CPU on the HTP."""
@@ -321,8 +357,9 @@ def test_our_networks_are_compiled_as_the_rules_say(name, network, size, left, o
     words = "partially" if stays else "fully"
     assert f"{words} compiled: {len(seen.ops) - stays.total()} / {len(seen.ops)} ops" in compiled.note
     assert Counter(op.name for op in read(compiled.path.read_bytes()).ops) == {
-        "DISPATCH_OP": 3 if stays else 1, **stays
-    }  # fmt: skip
+        "DISPATCH_OP": 3 if stays else 1,
+        **stays,
+    }
 
 
 @pytest.mark.real
@@ -345,8 +382,10 @@ def test_openvino_s_compiled_file_computes_what_litert_does(network, tmp_path):
     worker = Path(__file__).parents[1] / "support" / "openvino_worker.py"
     done = subprocess.run(
         [sys.executable, str(worker), str(compiled), str(tmp_path / "in.npy"), str(tmp_path / "out.npy")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     made = np.load(tmp_path / "out.npy")
     off = np.abs(made.astype(int) - expected)

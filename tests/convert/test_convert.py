@@ -88,14 +88,29 @@ def test_the_int8_file_keeps_its_contract_and_its_function(name, batch_norm, tmp
 
 
 CASES = [
-    ("cpu", "logits", "uint8"), ("cpu", "logits", "int8"), ("cpu", "logits", "float32"), ("cpu", "scores", "uint8"),
-    ("cpu", "mask", "uint8"), ("edgetpu", "scores", "int8"), ("edgetpu", "mask", "int8"), ("nnapi", "logits", "int8"),
-    ("ethos-u55", "logits", "int8"), ("ethos-u65", "scores", "int8"), ("ethos-u85", "mask", "int8"),
-    ("gpu", "logits", "float32"), ("gpu-delegate", "scores", "float32"), ("gpu", "mask", "float32"),
-    ("web", "logits", "float32"), ("qualcomm", "logits", "int8"), ("openvino", "mask", "uint8"),
-    ("mediatek", "logits", "uint8"), ("google-tensor", "scores", "int8"), ("samsung", "logits", "float32"),
-    ("cpu-amx", "logits", "uint8"), ("openvino-ir", "logits", "uint8"),
-]  # fmt: skip
+    ("cpu", "logits", "uint8"),
+    ("cpu", "logits", "int8"),
+    ("cpu", "logits", "float32"),
+    ("cpu", "scores", "uint8"),
+    ("cpu", "mask", "uint8"),
+    ("edgetpu", "scores", "int8"),
+    ("edgetpu", "mask", "int8"),
+    ("nnapi", "logits", "int8"),
+    ("ethos-u55", "logits", "int8"),
+    ("ethos-u65", "scores", "int8"),
+    ("ethos-u85", "mask", "int8"),
+    ("gpu", "logits", "float32"),
+    ("gpu-delegate", "scores", "float32"),
+    ("gpu", "mask", "float32"),
+    ("web", "logits", "float32"),
+    ("qualcomm", "logits", "int8"),
+    ("openvino", "mask", "uint8"),
+    ("mediatek", "logits", "uint8"),
+    ("google-tensor", "scores", "int8"),
+    ("samsung", "logits", "float32"),
+    ("cpu-amx", "logits", "uint8"),
+    ("openvino-ir", "logits", "uint8"),
+]
 
 
 def test_every_target_has_a_case():

@@ -31,13 +31,17 @@ def network(resize, output):
     filters = rng.integers(-100, 101, (CLASSES, 8, 8, 3))
     filters -= filters.mean((1, 2, 3), keepdims=True).round().astype(int)  # so that no class wins everywhere
     case = Case(
-        "patches", "CONV_2D", 3,
-        (Data((1, HEIGHT, WIDTH, 3), scale=1 / 255, zero_point=-128),
-         Data(filters.shape, values=filters, scale=np.full(CLASSES, 0.02)),
-         Data((CLASSES,), "int32", np.zeros(CLASSES), np.full(CLASSES, 0.02 / 255))),
+        "patches",
+        "CONV_2D",
+        3,
+        (
+            Data((1, HEIGHT, WIDTH, 3), scale=1 / 255, zero_point=-128),
+            Data(filters.shape, values=filters, scale=np.full(CLASSES, 0.02)),
+            Data((CLASSES,), "int32", np.zeros(CLASSES), np.full(CLASSES, 0.02 / 255)),
+        ),
         Data((1, HEIGHT, WIDTH, CLASSES), scale=0.05),
         {"padding": VALID, "strideH": 8, "strideW": 8, "dilationHFactor": 1, "dilationWFactor": 1},
-    )  # fmt: skip
+    )
     edit = GraphEdit(model(case))
     op, end = edit.op(0), int(edit.op(0).outputs[0])
     small = edit.like(end, "patches/x", (1, HEIGHT // 8, WIDTH // 8, CLASSES))

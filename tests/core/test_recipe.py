@@ -18,29 +18,69 @@ from tests.conftest import ROOT
 from tests.support.recipes import origin, recipe
 
 WRITTEN = {
-    "schema": 1, "target": "edgetpu", "model": {
-        "network": "fast-scnn", "height": 360, "width": 480, "num_classes": 2, "alpha": 1.0, "resize": "align_corners",
-        "batch_norm": True, "l2": 0.0, "dropout": 0.1,
+    "schema": 1,
+    "target": "edgetpu",
+    "model": {
+        "network": "fast-scnn",
+        "height": 360,
+        "width": 480,
+        "num_classes": 2,
+        "alpha": 1.0,
+        "resize": "align_corners",
+        "batch_norm": True,
+        "l2": 0.0,
+        "dropout": 0.1,
     },
-    "size": "360x480", "classes": ["a", "b"], "colours": [[0, 0, 0], [1, 2, 3]], "data": "camvid",
+    "size": "360x480",
+    "classes": ["a", "b"],
+    "colours": [[0, 0, 0], [1, 2, 3]],
+    "data": "camvid",
     "preprocessing": {
-        "height": 360, "width": 480, "channels": "RGB", "resize": "bilinear (Pillow)", "scale": 1 / 255,
+        "height": 360,
+        "width": 480,
+        "channels": "RGB",
+        "resize": "bilinear (Pillow)",
+        "scale": 1 / 255,
         "zero_point": {"uint8": 0, "int8": -128},
     },
-    "output": "logits", "mask": "their argmax over the last axis, the lowest index on ties", "io": "int8",
-    "weights": "int8", "per_tensor": False, "level": None, "rewrites": ["mean", "depthwise"], "method": "qat",
+    "output": "logits",
+    "mask": "their argmax over the last axis, the lowest index on ties",
+    "io": "int8",
+    "weights": "int8",
+    "per_tensor": False,
+    "level": None,
+    "rewrites": ["mean", "depthwise"],
+    "method": "qat",
     "calibration": {
-        "method": "min-max", "selection": "random", "split": "train", "images": ["x", "y"], "images_sha256": "00",
+        "method": "min-max",
+        "selection": "random",
+        "split": "train",
+        "images": ["x", "y"],
+        "images_sha256": "00",
     },
-    "ranges": {"conv": [-1.5, 2.25]}, "versions": {"numpy": "2.0"},
+    "ranges": {"conv": [-1.5, 2.25]},
+    "versions": {"numpy": "2.0"},
     "parent": {"checkpoint": "qat/best.weights.h5", "sha256": "ff"},
     "rewritten": [{"rewrite": "mean", "op": "AVERAGE_POOL_2D", "output": "pool", "why": "too large"}],
-    "approximated": None, "output_stride": 8,
+    "approximated": None,
+    "output_stride": 8,
     "postprocess": "exact mask of int8 samples: segquant_mask of segquant_mask.c",
-}  # fmt: skip
+}
 """As `convert` wrote it when a recipe was a dictionary."""
-LATER = ("per_tensor", "rewrites", "level", "mask", "rewritten", "approximated", "output_stride", "postprocess",
-         "colours", "versions", "ranges", "calibration")  # fmt: skip
+LATER = (
+    "per_tensor",
+    "rewrites",
+    "level",
+    "mask",
+    "rewritten",
+    "approximated",
+    "output_stride",
+    "postprocess",
+    "colours",
+    "versions",
+    "ranges",
+    "calibration",
+)
 """Keys that files of some earlier version have not."""
 
 
@@ -51,8 +91,15 @@ def test_the_json_is_what_it_always_was():
     assert read.rewritten == (Applied("mean", "AVERAGE_POOL_2D", "pool", "too large"),)
     assert read.origin.calibration == Calibrated("min-max", "random", "train", ("x", "y"), "00")
     assert read.origin.model.size == "360x480" and read.made_of.parent.checkpoint == "qat/best.weights.h5"
-    effect = {"data": "camvid", "split": "val", "images": 3, "agreement_percent": 99.5, "exact_miou_percent": 60,
-              "miou_percent": 59.5, "drop_points": 0.5}  # fmt: skip
+    effect = {
+        "data": "camvid",
+        "split": "val",
+        "images": 3,
+        "agreement_percent": 99.5,
+        "exact_miou_percent": 60,
+        "miou_percent": 59.5,
+        "drop_points": 0.5,
+    }
     assert Recipe.from_json({**WRITTEN, "approximated": effect}).approximated == Approximation(**effect)
 
 
@@ -85,27 +132,48 @@ def nested(path, value):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        *(({"schema": 1, "target": "cpu"} | more, words) for more, words in (
-            ({}, "has no 'output'"), ({"schema": 2}, "schema is 2"), ({"schema": None}, "schema is None"),
-        )),
-        ([1], "is list, not dict"), (None, "is NoneType"), ({}, "schema is None"),
-        (nested("colour", 1), "unknown key colour"), (nested("model.depth", 1), "model has the unknown key depth"),
-        (nested("target", 5), "target is int, not str"), (nested("output", ["logits"]), "choose one of logits"),
-        (nested("io", "int16"), "io is 'int16'"), (nested("output_stride", 3), "stride is 3"),
-        (nested("output_stride", True), "stride is True"), (nested("per_tensor", "no"), "per_tensor is 'no'"),
-        (nested("weights", "float16"), "float16 weights has no int8 input"), (nested("level", "29"), "level is str"),
-        (nested("rewrites", "mean"), "rewrites is str"), (nested("rewrites", [1]), "entry of rewrites is int"),
-        (nested("ranges", [1]), "ranges is list"), (nested("ranges.conv", [1, 2]), "cannot be quantized"),
-        (nested("ranges.conv", [1]), "unpack"), (nested("ranges.conv", ["a", "b"]), "not supported"),
-        (nested("method", "magic"), "method is 'magic'"), (nested("model", None), "model is NoneType"),
-        (nested("model.height", "360"), "model.height is str"), (nested("model", {}), "missing"),
-        (nested("classes", "ab"), "classes is str"), (nested("colours", [[1, 2]]), "three values"),
-        (nested("calibration", []), "calibration is list"), (nested("calibration.images", "x"), "no list"),
-        (nested("calibration.split", 1), "no text"), (nested("parent", {"checkpoint": "x"}), "missing"),
-        (nested("rewritten", [{"op": "ADD"}]), "missing"), (nested("approximated", {"data": 1}), "data is int"),
+        *(
+            ({"schema": 1, "target": "cpu"} | more, words)
+            for more, words in (
+                ({}, "has no 'output'"),
+                ({"schema": 2}, "schema is 2"),
+                ({"schema": None}, "schema is None"),
+            )
+        ),
+        ([1], "is list, not dict"),
+        (None, "is NoneType"),
+        ({}, "schema is None"),
+        (nested("colour", 1), "unknown key colour"),
+        (nested("model.depth", 1), "model has the unknown key depth"),
+        (nested("target", 5), "target is int, not str"),
+        (nested("output", ["logits"]), "choose one of logits"),
+        (nested("io", "int16"), "io is 'int16'"),
+        (nested("output_stride", 3), "stride is 3"),
+        (nested("output_stride", True), "stride is True"),
+        (nested("per_tensor", "no"), "per_tensor is 'no'"),
+        (nested("weights", "float16"), "float16 weights has no int8 input"),
+        (nested("level", "29"), "level is str"),
+        (nested("rewrites", "mean"), "rewrites is str"),
+        (nested("rewrites", [1]), "entry of rewrites is int"),
+        (nested("ranges", [1]), "ranges is list"),
+        (nested("ranges.conv", [1, 2]), "cannot be quantized"),
+        (nested("ranges.conv", [1]), "unpack"),
+        (nested("ranges.conv", ["a", "b"]), "not supported"),
+        (nested("method", "magic"), "method is 'magic'"),
+        (nested("model", None), "model is NoneType"),
+        (nested("model.height", "360"), "model.height is str"),
+        (nested("model", {}), "missing"),
+        (nested("classes", "ab"), "classes is str"),
+        (nested("colours", [[1, 2]]), "three values"),
+        (nested("calibration", []), "calibration is list"),
+        (nested("calibration.images", "x"), "no list"),
+        (nested("calibration.split", 1), "no text"),
+        (nested("parent", {"checkpoint": "x"}), "missing"),
+        (nested("rewritten", [{"op": "ADD"}]), "missing"),
+        (nested("approximated", {"data": 1}), "data is int"),
         (nested("versions", {"numpy": 2}), "versions.numpy is int"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_recipe_of_ours_is_one_sentence(given, words):
     with pytest.raises(ArtifactError, match=words):
         Recipe.from_json(given)
@@ -124,12 +192,15 @@ def test_a_file_made_in_memory_names_no_run():
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"output": "boxes"}, "logits, scores, mask"), ({"stride": 16}, "1, 2, 4, 8"), ({"io": "int4"}, "uint8, int8"),
+        ({"output": "boxes"}, "logits, scores, mask"),
+        ({"stride": 16}, "1, 2, 4, 8"),
+        ({"io": "int4"}, "uint8, int8"),
         ({"weights": "float16"}, "no uint8 input"),
         ({"weights": "float32", "io": "float32", "per_tensor": True}, "scales"),
-        ({"argmax_lanes": 4}, "no ARG_MAX"), ({"output": "mask", "argmax_lanes": 0}, "from 1 on"),
+        ({"argmax_lanes": 4}, "no ARG_MAX"),
+        ({"output": "mask", "argmax_lanes": 0}, "from 1 on"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_cannot_be_is_no_spec(wrong, words):
     with pytest.raises(BadSpec, match=words):
         FileSpec(**wrong)
@@ -149,10 +220,11 @@ def test_a_target_takes_its_own_specs_and_no_others():
 
 def test_files_are_named_as_they_always_were():
     names = {
-        "fcn8-qat-logits-uint8.tflite": FileSpec(), "fcn8-qat-mask-stride4-int8.tflite": FileSpec("mask", 4, "int8"),
+        "fcn8-qat-logits-uint8.tflite": FileSpec(),
+        "fcn8-qat-mask-stride4-int8.tflite": FileSpec("mask", 4, "int8"),
         "fcn8-float16-scores-float32.tflite": FileSpec("scores", io="float32", weights="float16"),
         "fcn8-qat-mask-uint8.tflite": FileSpec("mask", argmax_lanes=4, per_tensor=True),
-    }  # fmt: skip
+    }
     for name, spec in names.items():
         assert spec.file_name("fcn8", "qat") == name
 

@@ -87,14 +87,18 @@ def test_sizes_are_height_by_width():
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"height": 0}, "size 0x256 is not positive"), ({"width": 8193}, "192x8193 is too large"),
-        ({"num_classes": 1}, "num_classes is 1: "), ({"num_classes": 256}, "num_classes is 256: "),
-        ({"alpha": 0.0}, "alpha is 0.0: "), ({"alpha": 4.5}, "alpha is 4.5: "),
-        ({"resize": "legacy"}, "resize is 'legacy': choose"), ({"dropout": 1.0}, "dropout 1.0: "),
+        ({"height": 0}, "size 0x256 is not positive"),
+        ({"width": 8193}, "192x8193 is too large"),
+        ({"num_classes": 1}, "num_classes is 1: "),
+        ({"num_classes": 256}, "num_classes is 256: "),
+        ({"alpha": 0.0}, "alpha is 0.0: "),
+        ({"alpha": 4.5}, "alpha is 4.5: "),
+        ({"resize": "legacy"}, "resize is 'legacy': choose"),
+        ({"dropout": 1.0}, "dropout 1.0: "),
         ({"l2": float("nan")}, "l2 is nan "),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_spec_that_cannot_exist_dies(wrong, words):
     with pytest.raises(BadSpec, match=words):
         ModelSpec(**{"network": "fast-scnn", "height": 192, "width": 256, "num_classes": 3, **wrong})

@@ -26,7 +26,7 @@ def test_a_training_is_finished_when_its_result_is_there(there):
     result = FloatResult(50.0, 49.0, 3.0, 0.5, (Scored(4, 1.5, 50.0, 3.0),))
     there.finish(result)
     assert there.trained and there.finished(SETTINGS) and there.float_result() == result
-    with pytest.raises(RunError, match=r"other settings:\n  schedule.steps: 4, now 9\nPass --force"):
+    with pytest.raises(RunError, match=r"other settings, listed below: pass --force.*\n  schedule.steps: 4, now 9"):
         there.finished({**SETTINGS, "schedule": {"steps": 9, "batch": 2}})
     assert not there.finished({"schedule": 1}, force=True)
     there.begin({"schedule": 1}, force=True)
@@ -41,8 +41,10 @@ def test_results_are_written_as_they_always_were(there):
     assert list(json.loads((there.folder / "result.json").read_text())) == keys
     there.finish(FloatResult(50.0, parent="x.h5", parent_sha256="ff"))
     assert json.loads((there.folder / "result.json").read_text()) == {
-        "best_val_miou_percent": 50.0, "parent": "x.h5", "parent_sha256": "ff",
-    }  # fmt: skip
+        "best_val_miou_percent": 50.0,
+        "parent": "x.h5",
+        "parent_sha256": "ff",
+    }
     there.finish(QatResult(60.0, 5.0, history=(Scored(1, None, None, 2.0),)))
     data = json.loads((there.folder / "result.json").read_text())
     assert data["gain_points"] is None and data["history"] == [
@@ -76,8 +78,19 @@ def test_ranges_and_history_come_back(there):
     assert there.history() == []
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "5", "{}", '{"best_val_miou_percent": null}', '{"history": 5}',
-                                  '{"best_val_miou_percent": 1, "history": [1]}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "5",
+        "{}",
+        '{"best_val_miou_percent": null}',
+        '{"history": 5}',
+        '{"best_val_miou_percent": 1, "history": [1]}',
+    ],
+)
 def test_a_broken_file_is_one_sentence(there, text):
     there.begin(SETTINGS)
     for name, read in (("result.json", there.float_result), ("result.json", there.qat_result)):
@@ -92,7 +105,9 @@ def test_a_broken_file_is_one_sentence(there, text):
 def test_one_module_alone_knows_the_files_of_a_training():
     names = ("result.json", "settings.json", "ranges.json", "history.jsonl", "best.weights.h5", "last.weights.h5")
     knowing = {
-        file.name for file in (ROOT / "pipeline").rglob("*.py") for node in ast.walk(ast.parse(file.read_text()))
+        file.name
+        for file in (ROOT / "pipeline").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Constant) and node.value in names
-    }  # fmt: skip
+    }
     assert knowing == {"training.py"}

@@ -29,10 +29,42 @@ from tests.support.small_datasets import (
 def test_cityscapes_label_ids_become_train_ids_by_the_official_table() -> None:
     """Rows of cityscapesScripts' labels.py, written out by hand."""
     official = {
-        0: 255, 1: 255, 3: 255, 4: 255, 5: 255, 6: 255, 7: 0, 8: 1, 9: 255, 10: 255, 11: 2, 12: 3, 13: 4, 14: 255,
-        16: 255, 17: 5, 18: 255, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13, 27: 14, 28: 15, 29: 255,
-        30: 255, 31: 16, 32: 17, 33: 18, 34: -1, 254: -1, 255: 255,
-    }  # fmt: skip
+        0: 255,
+        1: 255,
+        3: 255,
+        4: 255,
+        5: 255,
+        6: 255,
+        7: 0,
+        8: 1,
+        9: 255,
+        10: 255,
+        11: 2,
+        12: 3,
+        13: 4,
+        14: 255,
+        16: 255,
+        17: 5,
+        18: 255,
+        19: 6,
+        20: 7,
+        21: 8,
+        22: 9,
+        23: 10,
+        24: 11,
+        25: 12,
+        26: 13,
+        27: 14,
+        28: 15,
+        29: 255,
+        30: 255,
+        31: 16,
+        32: 17,
+        33: 18,
+        34: -1,
+        254: -1,
+        255: 255,
+    }
     table = label_id_table()
     assert {label_id: table[label_id] for label_id in official} == official
     assert len(table) == 256 and sorted(t for t in table if 0 <= t < IGNORE) == list(range(19))
@@ -77,11 +109,19 @@ def test_voc_in_its_devkit_and_its_palette(tmp_path: Path) -> None:
     assert len(dataset.classes) == 21
     # The devkit's colour map: aeroplane, bicycle, person and tvmonitor.
     assert [dataset.colours[i] for i in (0, 1, 2, 15, 20)] == [
-        (0, 0, 0), (128, 0, 0), (0, 128, 0), (192, 128, 128), (0, 64, 128),
-    ]  # fmt: skip
+        (0, 0, 0),
+        (128, 0, 0),
+        (0, 128, 0),
+        (192, 128, 128),
+        (0, 64, 128),
+    ]
     assert [dataset.classes[i] for i in (0, 1, 2, 15, 20)] == [
-        "background", "aeroplane", "bicycle", "person", "tvmonitor",
-    ]  # fmt: skip
+        "background",
+        "aeroplane",
+        "bicycle",
+        "person",
+        "tvmonitor",
+    ]
 
 
 def test_voc_a_listed_image_that_is_not_there_is_an_error(tmp_path: Path) -> None:

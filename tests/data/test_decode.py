@@ -61,9 +61,10 @@ def test_an_image_of_each_mode_is_right_or_refused(mode: str, tmp_path: Path) ->
         return
     image = read_image(path)
     truth = {
-        "L": np.repeat(COLOUR[..., :1], 3, -1), "LA": np.repeat(COLOUR[..., :1], 3, -1),
+        "L": np.repeat(COLOUR[..., :1], 3, -1),
+        "LA": np.repeat(COLOUR[..., :1], 3, -1),
         "1": np.repeat(np.where(COLOUR[..., :1] > 127, 255, 0), 3, -1),
-    }.get(mode, COLOUR)  # fmt: skip
+    }.get(mode, COLOUR)
     assert image.dtype == np.uint8 and image.shape == (H, W, 3)
     if mode == "LAB":  # no colour in it: a grey of rising lightness
         order = np.argsort(COLOUR[..., 0].ravel())
@@ -73,10 +74,15 @@ def test_an_image_of_each_mode_is_right_or_refused(mode: str, tmp_path: Path) ->
 
 
 STORED = {  # what a camera stores that is held so: the picture's rows and columns, from EXIF 2.32's table of tag 0x0112
-    1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1), 6: lambda a: a.swapaxes(0, 1)[::-1],
-    7: lambda a: a.swapaxes(0, 1)[::-1, ::-1], 8: lambda a: a.swapaxes(0, 1)[:, ::-1],
-}  # fmt: skip
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a.swapaxes(0, 1)[::-1],
+    7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda a: a.swapaxes(0, 1)[:, ::-1],
+}
 
 
 @pytest.mark.parametrize("orientation", STORED)

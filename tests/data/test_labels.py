@@ -145,9 +145,11 @@ def test_255_and_voids_colour_stay_ignored_in_palettes(tmp_path: Path) -> None:
     found = ids()
     found[0, :2] = 255, 3
     dataset = put(
-        tmp_path, CLASSES, val=[ids()],
+        tmp_path,
+        CLASSES,
+        val=[ids()],
         train=[paletted(found, {0: (0, 0, 0), 1: RED, 2: GREEN, 3: (224, 224, 192), 255: (255, 255, 255)})],
-    )  # fmt: skip
+    )
     assert labels(dataset)[0][0, :2].tolist() == [IGNORE, IGNORE]
 
 
@@ -241,7 +243,7 @@ def test_what_cannot_be_learnt_or_scored_is_an_error(train, val, words) -> None:
         (counted([1, 1, 1]), counted([0, 7, 0]), ["classes 'a', 'c' never occur in val", "one class only, class 'b'"]),
         (counted([1, 1, 1]), counted([1, 1, 1]), []),
     ],
-)  # fmt: skip
+)
 def test_a_class_without_a_pixel_is_named(train, val, words) -> None:
     notes = check_labels(train, val, "abc", "x")
     assert len(notes) == len(words)

@@ -102,12 +102,18 @@ def test_the_cpu_beside_it_runs_what_is_not_for_the_chip(plain):
         ("OSError: libusb-1.0.so.0: cannot open shared object file: No such file", None, "needs libusb-1.0.so.0"),
         ("ValueError: Failed to load delegate from l.so\n\n", None, r"`ssh box lsusb`"),
         ("ValueError: Failed to load delegate from l.so\n\n", "1 over USB", r"1 over USB attached\) does not open"),
-        ("Failed precondition: Package requires runtime version (14), which is newer than this runtime version (13).",
-         "x", r"runtime 14, and box has runtime 13.*edgetpu_compiler -m 13"),
-        ("RuntimeError: Internal: Unsupported data type in custom op handler: 24348008Node number 2", "x",
-         "another LiteRT than the one"),
+        (
+            "Failed precondition: Package requires runtime version (14), which is newer than this runtime version (13).",  # noqa: E501
+            "x",
+            r"runtime 14, and box has runtime 13.*edgetpu_compiler -m 13",
+        ),
+        (
+            "RuntimeError: Internal: Unsupported data type in custom op handler: 24348008Node number 2",
+            "x",
+            "another LiteRT than the one",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_known_of_real_ones(said, there, told, plain):
     """The texts: google-coral/edgetpu issues 435 and 214, and LiteRT."""
     explained = explain(plain, "box", "l.so", "ssh box ", lambda: there)

@@ -95,10 +95,33 @@ def test_an_address_is_read_as_one_writes_it(selector, where, typed):
 @pytest.mark.parametrize(
     "selector",
     [
-        "", "-oProxyCommand=x", "-l@box", "me@-F", "[-x]", "box:", "box:ssh", "box:0", "box:70000", "::1", "a:b:22",
-        "me@", "@box", "b;x", "$(x)", "a b", "`x`", "b'x", "b\nx", "me;x@box", "[::1", "[::1]x", "x\\", "b&x", "b|x",
+        "",
+        "-oProxyCommand=x",
+        "-l@box",
+        "me@-F",
+        "[-x]",
+        "box:",
+        "box:ssh",
+        "box:0",
+        "box:70000",
+        "::1",
+        "a:b:22",
+        "me@",
+        "@box",
+        "b;x",
+        "$(x)",
+        "a b",
+        "`x`",
+        "b'x",
+        "b\nx",
+        "me;x@box",
+        "[::1",
+        "[::1]x",
+        "x\\",
+        "b&x",
+        "b|x",
     ],
-)  # fmt: skip
+)
 def test_an_address_that_is_none_or_an_option_is_refused(selector):
     with pytest.raises(BadSpec, match=r"--device ssh:"):
         address(selector)
@@ -172,10 +195,13 @@ def failing(host, far, file, settings=Settings()):
         ),
         ("kex_exchange_identification: read: Connection reset by peer", "read: Connection reset by peer"),
     ],
-)  # fmt: skip
+)
 def test_a_login_that_fails_is_one_sentence(said, told, near, far, file):
-    executable(near, f"[ \"$1\" != -G ] || {{ echo 'user me'; echo 'hostname b'; echo 'port 1'; exit; }}\n"
-                     f"cat >&2 <<'END'\n{said}\nEND\nexit 255")  # fmt: skip
+    executable(
+        near,
+        f"[ \"$1\" != -G ] || {{ echo 'user me'; echo 'hostname b'; echo 'port 1'; exit; }}\n"
+        f"cat >&2 <<'END'\n{said}\nEND\nexit 255",
+    )
     with pytest.raises(DeviceError, match=rf"^ssh:me@b:1: .*{told}"):
         connect("ssh:box")
 

@@ -62,12 +62,13 @@ def fake(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "listed, selector, serial",
     [
-        (PIXEL, "", "37021FDJG0001"), (UNAUTHORIZED + PIXEL, "", "37021FDJG0001"),
+        (PIXEL, "", "37021FDJG0001"),
+        (UNAUTHORIZED + PIXEL, "", "37021FDJG0001"),
         (PIXEL + NETWORK, "192.168.1.5:5555", "192.168.1.5:5555"),
         (PIXEL + NETWORK, "37021FDJG0001", "37021FDJG0001"),
         (STARTED + PIXEL, "", "37021FDJG0001"),
     ],
-)  # fmt: skip
+)
 def test_one_device_needs_no_name(fake, listed, selector, serial):
     started, listed = (STARTED, listed[len(STARTED) :]) if listed.startswith(STARTED) else ("", listed)
     (fake / "devices").write_text(started + HEAD + listed)
@@ -86,7 +87,7 @@ def test_one_device_needs_no_name(fake, listed, selector, serial):
         (FORBIDDEN, "", "may not be opened by this user: `apt-get install android-sdk-platform-tools-common`"),
         (RECOVERY, "", "is in the state 'recovery': boot Android on it"),
     ],
-)  # fmt: skip
+)
 def test_a_device_that_cannot_be_used_is_one_sentence(fake, listed, selector, sentence):
     (fake / "devices").write_text(HEAD + listed)
     with pytest.raises(DeviceError, match=sentence) as raised:
@@ -149,7 +150,7 @@ def test_a_usb_port_with_an_android_device_is_known(tmp_path):
         ("failed to resolve host: 'nowhere': Name or service not known\n", "adb cannot connect to .*not known"),
         ("failed to authenticate to 10.0.0.1:5555\n", "does not trust this computer yet"),
     ],
-)  # fmt: skip
+)
 def test_adb_connect_is_believed_by_its_words(fake, said, sentence):
     (fake / "connect").write_text(said)
     (fake / "connected").write_text(HEAD + UNAUTHORIZED.replace("R58M12ABCDE ", "10.0.0.1:5555"))
@@ -203,7 +204,7 @@ DENIED = "adb: error: failed to copy 'm' to '/x': remote couldn't create file: P
         ("adb: error: failed to read copy response\n", PIXEL.replace(" device ", " offline "), "went away while files"),
         ("adb: error: device '37021FDJG0001' not found\n", "", "went away while files"),
     ],
-)  # fmt: skip
+)
 def test_a_copy_that_fails_is_one_sentence(fake, tmp_path, said, after, sentence):
     one = adb.Phone("")
     (fake / "copied").write_text(said)

@@ -61,8 +61,11 @@ def network(tmp_path_factory):
 def answer(home, python, name):
     done = subprocess.run(
         [*python, str(home / "run.py"), str(home / "net.tflite"), str(home / "images.npy"), str(home / f"{name}.npy")],
-        capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return np.load(home / f"{name}.npy")
 

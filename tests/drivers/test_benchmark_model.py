@@ -132,18 +132,46 @@ Memory (bytes): count=0
 @pytest.mark.parametrize(
     "said, runs, summary, init, first, peak, where",
     [
-        (OF_2019, 15, {"min": 66.699, "max": 66.838, "mean": 66.7676, "std": 0.039}, 9.933, 127.425, None,
-         "LiteRT's own kernels"),
-        (OF_2020, 50, {"min": 32.641, "max": 34.005, "mean": 33.2094, "std": 0.45}, 0.855, 49.06, None,
-         "LiteRT's own kernels"),
-        (GPU, 50, {"min": 113.737, "max": 124.776, "mean": 119.375, "std": 1.948}, 870.557, 130.565, None,
-         "GPU delegate"),
+        (
+            OF_2019,
+            15,
+            {"min": 66.699, "max": 66.838, "mean": 66.7676, "std": 0.039},
+            9.933,
+            127.425,
+            None,
+            "LiteRT's own kernels",
+        ),
+        (
+            OF_2020,
+            50,
+            {"min": 32.641, "max": 34.005, "mean": 33.2094, "std": 0.45},
+            0.855,
+            49.06,
+            None,
+            "LiteRT's own kernels",
+        ),
+        (
+            GPU,
+            50,
+            {"min": 113.737, "max": 124.776, "mean": 119.375, "std": 1.948},
+            870.557,
+            130.565,
+            None,
+            "GPU delegate",
+        ),
         (OF_2024, 74, {"min": 13.105, "max": 15.765, "mean": 13.5202, "std": 0.47}, 12.75, 14.744, None, "XNNPACK"),
-        (OF_2026, 20, {"min": 1000, "max": 1300, "mean": 1130, "std": 70, "p5": 1010, "median": 1120, "p95": 1290},
-         900.5, 1200.3, 96.5 * 2**20, "GPU delegate in 2 pieces, 3 of 64 ops left to the CPU"),
+        (
+            OF_2026,
+            20,
+            {"min": 1000, "max": 1300, "mean": 1130, "std": 70, "p5": 1010, "median": 1120, "p95": 1290},
+            900.5,
+            1200.3,
+            96.5 * 2**20,
+            "GPU delegate in 2 pieces, 3 of 64 ops left to the CPU",
+        ),
     ],
     ids=["2019", "2020", "2020-gpu", "2024", "2026"],
-)  # fmt: skip
+)
 def test_what_it_printed_over_the_years_is_read(said, runs, summary, init, first, peak, where):
     report = parse(said)
     assert report.runs == runs and report.summary_ms == pytest.approx(summary)
@@ -155,19 +183,31 @@ def test_what_it_printed_over_the_years_is_read(said, runs, summary, init, first
     "line, where",
     [
         # tensorflow issue 56301, May 2022: two runs of one phone
-        ("Explicitly applied NNAPI delegate, and the model graph will be partially executed by the delegate w/ 44"
-         " delegate kernels.", "NNAPI delegate in 44 pieces, some ops left to the CPU"),
-        ("Though NNAPI delegate is explicitly applied, the model graph will not be executed by the delegate.",
-         "the CPU, XNNPACK: the NNAPI delegate takes none of its ops"),
+        (
+            "Explicitly applied NNAPI delegate, and the model graph will be partially executed by the delegate w/ 44"
+            " delegate kernels.",
+            "NNAPI delegate in 44 pieces, some ops left to the CPU",
+        ),
+        (
+            "Though NNAPI delegate is explicitly applied, the model graph will not be executed by the delegate.",
+            "the CPU, XNNPACK: the NNAPI delegate takes none of its ops",
+        ),
         # tflite/tools/delegates/gpu_delegate_provider.cc and nnapi_delegate_provider.cc
-        ("WARN: GPU acceleration is unsupported on this platform.",
-         "the CPU, XNNPACK: the device has no GPU acceleration"),
-        ("INFO: Explicitly applied XNNPACK delegate, and the model graph will be partially executed by the delegate w/"
-         " 2 delegate kernels.", "XNNPACK in 2 pieces, some ops left to LiteRT's own kernels"),
-        ("INFO: Explicitly applied XNNPACK delegate, and the model graph will be completely executed by the delegate.",
-         "XNNPACK"),
+        (
+            "WARN: GPU acceleration is unsupported on this platform.",
+            "the CPU, XNNPACK: the device has no GPU acceleration",
+        ),
+        (
+            "INFO: Explicitly applied XNNPACK delegate, and the model graph will be partially executed by the delegate w/"  # noqa: E501
+            " 2 delegate kernels.",
+            "XNNPACK in 2 pieces, some ops left to LiteRT's own kernels",
+        ),
+        (
+            "INFO: Explicitly applied XNNPACK delegate, and the model graph will be completely executed by the delegate.",  # noqa: E501
+            "XNNPACK",
+        ),
     ],
-)  # fmt: skip
+)
 def test_it_is_said_what_runs_the_graph(line, where):
     said = OF_2024.replace("INFO: The input", f"{line}\nINFO: The input", 1)
     assert parse(said).runs_on == where
@@ -185,11 +225,14 @@ def test_runs_that_are_all_alike_are_read():
 @pytest.mark.parametrize(
     "said",
     [
-        "", "Hello, I am another program.\n", OF_2024[: OF_2024.index("INFO: count=74")],
-        OF_2024.replace("count=74", "count=many"), OF_2024.replace("avg=", "average="),
+        "",
+        "Hello, I am another program.\n",
+        OF_2024[: OF_2024.index("INFO: count=74")],
+        OF_2024.replace("count=74", "count=many"),
+        OF_2024.replace("avg=", "average="),
         OF_2024.replace("count=74 first=14850", "count=0 first=14850"),
     ],
-)  # fmt: skip
+)
 def test_a_format_never_seen_is_an_error(said):
     with pytest.raises(DeviceError, match="printed its timings in an unknown format .*--benchmark-binary"):
         parse(said)
@@ -202,12 +245,20 @@ SAID = {
     "noexec": (126, "sh: ./benchmark_model: can't execute: Permission denied", DeviceError, "X does not allow it"),
     "loader": (127, "sh: ./benchmark_model: No such file or directory", DeviceError, "built for another system"),
     "crash": (139, "INFO: STARTING!\nSegmentation fault", DeviceError, r"crashed on X \(signal 11\)"),
-    "edgetpu": (1, "ERROR: Encountered unresolved custom op: edgetpu-custom-op.\nERROR: Benchmarking failed.",
-                ArtifactError, "LiteRT on X refuses it .*edgetpu-custom-op"),
-    "gpu": (1, "ERROR: Failed to apply GPU delegate.\nERROR: Benchmarking failed.", ArtifactError,
-            "refuses it .*GPU delegate"),
+    "edgetpu": (
+        1,
+        "ERROR: Encountered unresolved custom op: edgetpu-custom-op.\nERROR: Benchmarking failed.",
+        ArtifactError,
+        "LiteRT on X refuses it .*edgetpu-custom-op",
+    ),
+    "gpu": (
+        1,
+        "ERROR: Failed to apply GPU delegate.\nERROR: Benchmarking failed.",
+        ArtifactError,
+        "refuses it .*GPU delegate",
+    ),
     "other": (3, "ERROR: something else", DeviceError, "exit code 3 on X .*something else"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("code, said, kind, sentence", SAID.values(), ids=SAID)
@@ -251,9 +302,15 @@ class Here:
         # A folder like a phone's does not matter here, and must not be found where this machine has one.
         words = [word.replace("/data/local/tmp", "/nonexistent") for word in words]
         done = subprocess.run(
-            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, check=False,
-            env={**os.environ, "TMPDIR": str(self.home / "far"), "CALLS": str(self.home / "calls")}, timeout=20,
-        )  # fmt: skip
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            check=False,
+            env={**os.environ, "TMPDIR": str(self.home / "far"), "CALLS": str(self.home / "calls")},
+            timeout=20,
+        )
         return Ran(done.returncode if done.returncode >= 0 else 128 - done.returncode, done.stdout)
 
     def push(self, local, remote):
@@ -301,8 +358,11 @@ def test_a_file_is_run_and_timed_and_nothing_stays(here, file, monkeypatch):
     runner = tool.open(file, How(threads=1, target="gpu", pinned=True, delegate="gpu"), fastest=(core, *range(core)))
     facts = runner.facts
     assert (facts.input_dtype, facts.output_dtype, facts.output_scale, facts.output_zero_point) == (
-        "uint8", "uint8", 0.25, 7,
-    )  # fmt: skip
+        "uint8",
+        "uint8",
+        0.25,
+        7,
+    )
     assert (facts.init_ms, facts.first_ms, facts.runs_on) == (4, 2, "XNNPACK")
     block = runner.time(9)
     assert block.runs == 9 and block.typical_ms == 1.9 and block.summary_ms["p95"] == 2.9
@@ -333,9 +393,13 @@ def test_a_file_is_run_and_timed_and_nothing_stays(here, file, monkeypatch):
 
 @pytest.mark.parametrize(
     "target, flag",
-    [("cpu", "--use_xnnpack=true"), ("nnapi", "--use_nnapi=true"), ("gpu-delegate", "--use_gpu=true"),
-     ("edgetpu", "--external_delegate_path=libedgetpu.so.1")],
-)  # fmt: skip
+    [
+        ("cpu", "--use_xnnpack=true"),
+        ("nnapi", "--use_nnapi=true"),
+        ("gpu-delegate", "--use_gpu=true"),
+        ("edgetpu", "--external_delegate_path=libedgetpu.so.1"),
+    ],
+)
 def test_the_target_decides_the_delegate(here, file, target, flag):
     library = "libedgetpu.so.1" if target == "edgetpu" else None
     tool = Installed(here, program(here), ("x86_64",), library)
@@ -350,11 +414,14 @@ def test_the_target_decides_the_delegate(here, file, target, flag):
         ("kill -SEGV $$", DeviceError, r"net.*crashed on X \(signal 11\)"),
         ("echo 'ERROR: Failed to load model x' >&2; exit 1", ArtifactError, "LiteRT on X refuses it"),
         ("echo 'I am new here'; exit 0", DeviceError, "its timings in an unknown format"),
-        ('if [ -n "$output" ]; then head -c 5 "$input" >"$output"; fi', DeviceError,
-         "wrote 5 bytes of an output of 36"),
+        (
+            'if [ -n "$output" ]; then head -c 5 "$input" >"$output"; fi',
+            DeviceError,
+            "wrote 5 bytes of an output of 36",
+        ),
         ('echo "WARN: Unconsumed cmdline flags: --output_filepath=x"', DeviceError, "older than its option"),
     ],
-)  # fmt: skip
+)
 def test_failures_are_sentences_and_nothing_stays(here, file, body, kind, sentence):
     tool = Installed(here, program(here, body), ("x86_64",))
     with pytest.raises(kind, match=sentence):

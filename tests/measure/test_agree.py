@@ -82,14 +82,19 @@ def test_of_a_layer_that_the_file_has_in_another_form_it_is_said_why():
         return SimpleNamespace(name=name, shape=shape, dtype=dtype, scale=(0.5,), zero_point=(3,))
 
     tensors = [
-        tensor("n/a/Conv2D/repeats/wide"), tensor("n/a/Conv2D"), tensor("n/b/Relu/products/rows"),
+        tensor("n/a/Conv2D/repeats/wide"),
+        tensor("n/a/Conv2D"),
+        tensor("n/b/Relu/products/rows"),
         tensor("n/b/Relu", (1, 6, 4, 8)),
-        tensor("n/c/Add", dtype="float32"), tensor("n/d;n/e/x", (1, 4, 6, 8)),
-    ]  # fmt: skip
+        tensor("n/c/Add", dtype="float32"),
+        tensor("n/d;n/e/x", (1, 4, 6, 8)),
+    ]
     ops = [SimpleNamespace(index=i, name="OP", outputs=[i]) for i in range(len(tensors))]
     names = {name: name for name in "abcdf"}
     found, missing = tallies_of(SimpleNamespace(ops=ops, tensors=tensors), names, dict.fromkeys(names, (4, 6, 8)))
     assert {layer: tally.tensor for layer, tally in found.items()} == {"a": 1, "d": 5}
     assert missing == {
-        "b": "it has shape 6x4x8 there and 4x6x8 in Keras", "c": "it is float32 there", "f": "no tensor has its name"
-    }  # fmt: skip
+        "b": "it has shape 6x4x8 there and 4x6x8 in Keras",
+        "c": "it is float32 there",
+        "f": "no tensor has its name",
+    }

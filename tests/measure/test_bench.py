@@ -229,9 +229,7 @@ def test_what_a_target_says_of_itself_is_asked_of_it_and_not_of_its_name(plan, m
     plan.artifact.path.with_suffix(".bin").write_bytes(bytes(100))  # of somebody else
     device = Cautious()
     measured = bench_on(dataclasses.replace(plan, artifact=renamed, images=1), HOST, "board", device, print)
-    assert device.asked == [
-        (plan.parent.path.name, "cpu", "xnnpack"), (plan.artifact.path.name, "no-cpu", delegate)
-    ]  # fmt: skip
+    assert device.asked == [(plan.parent.path.name, "cpu", "xnnpack"), (plan.artifact.path.name, "no-cpu", delegate)]
     assert measured.artifact.size_bytes == plan.artifact.path.stat().st_size + 1000
     assert "times of a toy" in measured.notes
     assert ("latency is of this device's CPU, not of no-cpu" in measured.notes) == (delegate != "xnnpack")

@@ -81,8 +81,11 @@ def test_every_head_is_scored_by_the_mask_that_it_gives(made, few, tmp_path):
     run, artifact = made
     measured = heads_of(made)
     assert [(head.output, head.stride) for head in measured.heads] == [
-        ("logits", 8), ("logits", 8), ("mask", 1), ("mask", 8),
-    ]  # fmt: skip
+        ("logits", 8),
+        ("logits", 8),
+        ("mask", 1),
+        ("mask", 8),
+    ]
     alone, exact, in_file, *_ = measured.heads
     assert alone.measured.score is None and all(head.measured.score for head in measured.heads[1:])
     assert alone.times_first.ratio == 1 and all(head.measured.latency.runs >= 4 for head in measured.heads)
@@ -133,8 +136,12 @@ def test_without_a_c_compiler_times_end_with_the_file(made, few, monkeypatch):
 def test_float_logits_have_no_exact_mask():
     for each, io in ((target("gpu"), "float32"), (target("cpu"), "float32")):
         assert [(way.output, way.stride, way.outside is None) for way in ways(each, io, 8)] == [
-            ("logits", 8, True), ("mask", 1, True), ("mask", 2, False), ("mask", 4, False), ("mask", 8, False),
-        ]  # fmt: skip
+            ("logits", 8, True),
+            ("mask", 1, True),
+            ("mask", 2, False),
+            ("mask", 4, False),
+            ("mask", 8, False),
+        ]
     assert [way.stride for way in ways(target("cpu"), "int8", 4)] == [4, 4, 1, 2, 4]
 
 

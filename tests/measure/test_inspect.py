@@ -29,9 +29,7 @@ def chain(links, shape=(1, 4, 4, 2)):
         return Tensor(name, shape, False, "int8", (0.1,), (0,), 0, False, 0)
 
     tensors = [tensor("image"), *(tensor(f"t{i}") for i in range(len(links)))]
-    ops = [
-        Op(i, name, 1, tuple(1 + r for r in reads) or (0,), (i + 1,)) for i, (name, reads) in enumerate(links)
-    ]  # fmt: skip
+    ops = [Op(i, name, 1, tuple(1 + r for r in reads) or (0,), (i + 1,)) for i, (name, reads) in enumerate(links)]
     return Graph(tuple(ops), tuple(tensors), (0,), (len(links),), {})
 
 
@@ -125,9 +123,13 @@ def test_parameters_beyond_the_cache_stream(tmp_path):
 
 
 SIX = Case(
-    "six dimensions", "RESHAPE", 1, (Data((1, 4, 4, 8)), axes(1, 2, 2, 2, 2, 8)), Data((1, 2, 2, 2, 2, 8)),
+    "six dimensions",
+    "RESHAPE",
+    1,
+    (Data((1, 4, 4, 8)), axes(1, 2, 2, 2, 2, 8)),
+    Data((1, 2, 2, 2, 2, 8)),
     {"newShape": [1, 2, 2, 2, 2, 8]},
-)  # fmt: skip
+)
 
 
 def test_files_made_by_others(cli, tmp_path):
@@ -220,10 +222,12 @@ def nameless(made, schema):
 @pytest.mark.parametrize(
     ("edit", "case", "told"),
     [
-        (loops, "relu", "has 3 subgraphs and only the first is counted"), (any_size, "conv 3x3", "size that is not"),
-        (four_bits, "conv 3x3", "by rule"), (nameless, "relu", "by rule"),
+        (loops, "relu", "has 3 subgraphs and only the first is counted"),
+        (any_size, "conv 3x3", "size that is not"),
+        (four_bits, "conv 3x3", "by rule"),
+        (nameless, "relu", "by rule"),
     ],
-)  # fmt: skip
+)
 def test_odd_files_get_an_answer_from_every_target(edit, case, told, tmp_path, cli):
     write(tmp_path, edited(edit, case), "odd.tflite")
     names = [name for name, one in targets().items() if one.rules is not None]

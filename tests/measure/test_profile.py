@@ -28,15 +28,27 @@ def chain(*names, fused=0):
     for i, name in enumerate(names):
         y = 3 if i == len(names) - 1 else edit.like(0, f"net/part{i // 2}_{i}/op", (1, 8, 8, 16))
         if name == "CONV_2D":
-            op = edit.made(name, 3, [x, 1, 2], [y], "Conv2DOptions", strideH=1, strideW=1, dilationHFactor=1,
-                           dilationWFactor=1, padding=1, fusedActivationFunction=fused)  # fmt: skip
+            op = edit.made(
+                name,
+                3,
+                [x, 1, 2],
+                [y],
+                "Conv2DOptions",
+                strideH=1,
+                strideW=1,
+                dilationHFactor=1,
+                dilationWFactor=1,
+                padding=1,
+                fusedActivationFunction=fused,
+            )
         elif name == "ADD":
             op = edit.made(name, 2, [x, x], [y], "AddOptions", fusedActivationFunction=fused)
         elif name == "CONCATENATION":
             op = edit.made(name, 2, [x], [y], "ConcatenationOptions", axis=3)
         else:
-            op = edit.made(name, 2, [x], [y], "Pool2DOptions", filterHeight=1, filterWidth=1, strideH=1, strideW=1,
-                           padding=1)  # fmt: skip
+            op = edit.made(
+                name, 2, [x], [y], "Pool2DOptions", filterHeight=1, filterWidth=1, strideH=1, strideW=1, padding=1
+            )
         ops.append(op)
         x = y
     edit.tensor(3).quantization = edit.tensor(0).quantization

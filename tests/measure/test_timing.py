@@ -37,9 +37,15 @@ def test_runners_are_timed_in_turns_forwards_and_backwards_and_summed_up_rightly
     runners = [Clock("a", order, values), Clock("b", order, 2 * values)]
     first, second = measure(runners, protocol(runs=40, warmup_runs=4))
     assert order == [
-        *["a"] * 4, *["b"] * 4, *["a", "b", "b", "a"] * 10,
-        "b anew", "a anew", *["b"] * 3, *["a"] * 3, *["b", "a", "a", "b"] * 10,
-    ]  # fmt: skip
+        *["a"] * 4,
+        *["b"] * 4,
+        *["a", "b", "b", "a"] * 10,
+        "b anew",
+        "a anew",
+        *["b"] * 3,
+        *["a"] * 3,
+        *["b", "a", "a", "b"] * 10,
+    ]
     latency = latency_of(first, runners[0], 1)
     timed = np.r_[values[4:24], values[27:47]]
     assert latency.samples_ms == tuple(timed) and latency.runs == latency.rounds == 40 and latency.starts == 2

@@ -27,9 +27,11 @@ def moved(case, zero_point):
     """The case with another zero point, as after a ReLU."""
     inputs = tuple(dataclasses.replace(d, zero_point=zero_point) if d.values is None else d for d in case.inputs)
     return dataclasses.replace(
-        case, name=f"{case.name} {zero_point}", inputs=inputs,
+        case,
+        name=f"{case.name} {zero_point}",
+        inputs=inputs,
         output=dataclasses.replace(case.output, zero_point=zero_point),
-    )  # fmt: skip
+    )
 
 
 def camera(name, made=-128, scale=1 / 255):
@@ -164,12 +166,14 @@ def test_what_does_not_fit_is_left_alone(case, one):
 IN_ONE_PIECE = dataclasses.replace(target("cpu"), rewrites=(POOL_AS_MEAN, POOL_AS_DEPTHWISE))
 """XNNPACK takes all of this; it is slower, so `cpu` does not do it."""
 NETWORKS = [
-    ("in one piece", "fast-scnn", {"AVERAGE_POOL_2D"}), ("cpu", "fcn8", set()),
+    ("in one piece", "fast-scnn", {"AVERAGE_POOL_2D"}),
+    ("cpu", "fcn8", set()),
     ("ethos-u55", "fast-scnn", {"RESIZE_BILINEAR"}),
     ("edgetpu", "fast-scnn", {"RESIZE_BILINEAR"}),
-    ("ethos-u65", "fcn8", {"RESIZE_BILINEAR"}), ("ethos-u85", "fast-scnn", {"RESIZE_BILINEAR"}),
+    ("ethos-u65", "fcn8", {"RESIZE_BILINEAR"}),
+    ("ethos-u85", "fast-scnn", {"RESIZE_BILINEAR"}),
     ("qualcomm", "fcn8", {"TRANSPOSE_CONV"}),
-]  # fmt: skip
+]
 
 
 @functools.lru_cache
@@ -267,9 +271,9 @@ def test_a_resize_without_a_chain_of_its_own_convention_is_left_alone(case, one)
 
 
 @pytest.mark.parametrize(
-    ("then", "version", "table", "last"), [("RELU", 2, "", False), ("SOFTMAX", 2, "SoftmaxOptions", True),
-                                           ("ARG_MAX", 2, "ArgMaxOptions", True)],
-)  # fmt: skip
+    ("then", "version", "table", "last"),
+    [("RELU", 2, "", False), ("SOFTMAX", 2, "SoftmaxOptions", True), ("ARG_MAX", 2, "ArgMaxOptions", True)],
+)
 def test_only_the_last_resize_becomes_a_chain(then, version, table, last):
     edit = GraphEdit(model(resize("last", (6, 7), (24, 28), half=True)))
     op = edit.op(0)
@@ -304,23 +308,25 @@ def after_padding(case, rows, columns):
 
 DEPTHWISE = {"op": "DEPTHWISE_CONV_2D", "padding": VALID}
 FOLDED = [
-    (conv("3x3", padding=VALID), (1, 1), (1, 1)), (conv("1x3", kernel=1, padding=VALID), (0, 0), (0, 0)),
+    (conv("3x3", padding=VALID), (1, 1), (1, 1)),
+    (conv("1x3", kernel=1, padding=VALID), (0, 0), (0, 0)),
     (conv("7x7 stride 2 odd", kernel=7, stride=2, padding=VALID, size=(39, 41)), (3, 3), (3, 3)),
     (conv("dilated 2", dilation=2, padding=VALID, size=(20, 20)), (2, 2), (2, 2)),
     (conv("depthwise stride 2 even", stride=2, size=(17, 19), **DEPTHWISE), (0, 1), (0, 1)),
     (conv("depthwise stride 2 odd", stride=2, size=(19, 21), **DEPTHWISE), (1, 1), (1, 1)),
     (conv("more than is read", stride=2, size=(18, 20), **DEPTHWISE), (0, 2), (0, 2)),
     (moved(pool("maximum", "MAX_POOL_2D", (3, 3), (2, 2), size=(17, 19)), -128), (0, 1), (0, 1)),
-]  # fmt: skip
+]
 NOT_FOLDED = [
     (conv("symmetric, stride 2, even", stride=2, size=(18, 20), **DEPTHWISE), (1, 1), (1, 1)),
-    (conv("too little", padding=VALID), (1, 0), (1, 1)), (conv("too much", padding=VALID), (2, 2), (1, 1)),
+    (conv("too little", padding=VALID), (1, 0), (1, 1)),
+    (conv("too much", padding=VALID), (2, 2), (1, 1)),
     (conv("in front", stride=2, size=(17, 19), **DEPTHWISE), (1, 0), (1, 0)),
     (pool("maximum of negative numbers", "MAX_POOL_2D", (3, 3), (2, 2), size=(17, 19)), (0, 1), (0, 1)),
     (moved(pool("average", "AVERAGE_POOL_2D", (3, 3), (2, 2), size=(17, 19)), -128), (0, 1), (0, 1)),
     (conv("pads itself, too", op="DEPTHWISE_CONV_2D"), (1, 1), (1, 1)),
     (conv("float", "float32", padding=VALID), (1, 1), (1, 1)),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("case", "rows", "columns"), FOLDED, ids=lambda value: str(getattr(value, "name", "")))

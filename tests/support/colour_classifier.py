@@ -24,10 +24,12 @@ def colour_classifier_miou(
     best = 0.0
     for per_channel in bins:
         counts = sum(
-            np.bincount(_bins(image, per_channel)[label != IGNORED] * num_classes + label[label != IGNORED],
-                        minlength=per_channel**3 * num_classes)
+            np.bincount(
+                _bins(image, per_channel)[label != IGNORED] * num_classes + label[label != IGNORED],
+                minlength=per_channel**3 * num_classes,
+            )
             for image, label in train
-        )  # fmt: skip
+        )
         counts = np.asarray(counts).reshape(per_channel**3, num_classes)
         totals = np.maximum(1, counts.sum(0))
         for table in (counts, counts / totals):

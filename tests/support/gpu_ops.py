@@ -71,27 +71,39 @@ def half(case: Case) -> Case:
 
 def convolutions() -> list[Case]:
     return [
-        conv("float 1x1 stride 2", FLOAT, kernel=1, stride=2), conv("float 1x1", FLOAT, kernel=1),
-        conv("1x1 stride 2", kernel=1, stride=2), conv("1x1 stride 3", kernel=1, stride=3, size=(15, 17)),
+        conv("float 1x1 stride 2", FLOAT, kernel=1, stride=2),
+        conv("float 1x1", FLOAT, kernel=1),
+        conv("1x1 stride 2", kernel=1, stride=2),
+        conv("1x1 stride 3", kernel=1, stride=3, size=(15, 17)),
         conv("1x1 stride 2 per tensor", kernel=1, stride=2, per_tensor=True),
         conv("1x1 stride 2 depthwise", kernel=1, stride=2, op="DEPTHWISE_CONV_2D"),
-        conv("float conv tanh", FLOAT, fused=TANH), conv("float conv relu6", FLOAT, fused=RELU6),
-        conv("float conv n1", FLOAT, fused=2), conv("float conv sign bit", FLOAT, fused=5),
+        conv("float conv tanh", FLOAT, fused=TANH),
+        conv("float conv relu6", FLOAT, fused=RELU6),
+        conv("float conv n1", FLOAT, fused=2),
+        conv("float conv sign bit", FLOAT, fused=5),
         conv("float dilated", FLOAT, dilation=4, size=(32, 32)),
-        conv("float grouped", FLOAT, groups=2), conv("float depthwise multiplier", FLOAT, op="DEPTHWISE_CONV_2D",
-             channels=(8, 16)),
+        conv("float grouped", FLOAT, groups=2),
+        conv("float depthwise multiplier", FLOAT, op="DEPTHWISE_CONV_2D", channels=(8, 16)),
         conv("float depthwise multiplier of 1", FLOAT, op="DEPTHWISE_CONV_2D", channels=(1, 16)),
-        computed(conv("float kernel computed", FLOAT), 1), computed(conv("float bias computed", FLOAT), 2),
+        computed(conv("float kernel computed", FLOAT), 1),
+        computed(conv("float bias computed", FLOAT), 2),
         computed(conv("float depthwise kernel computed", FLOAT, op="DEPTHWISE_CONV_2D"), 1),
         computed(transposed("float transposed kernel computed", dtype=FLOAT), 1),
         transposed("float transposed relu", dtype=FLOAT, fused=RELU),
         transposed("float transposed x8", stride=8, kernel=16, dtype=FLOAT),
         half(conv("half", FLOAT)),
         of("FULLY_CONNECTED", image(1, 32), numbers(10, 32), made=image(1, 10), keepNumDims=False),
-        of("FULLY_CONNECTED", image(1, 4, 4, 32), numbers(10, 32), made=image(1, 4, 4, 10), keepNumDims=True,
-           version=5, name="fully connected of an image"),
+        of(
+            "FULLY_CONNECTED",
+            image(1, 4, 4, 32),
+            numbers(10, 32),
+            made=image(1, 4, 4, 10),
+            keepNumDims=True,
+            version=5,
+            name="fully connected of an image",
+        ),
         of("BATCH_MATMUL", image(1, 4, 8), image(1, 8, 6), made=image(1, 4, 6)),
-    ]  # fmt: skip
+    ]
 
 
 def arithmetic() -> list[Case]:
@@ -99,11 +111,18 @@ def arithmetic() -> list[Case]:
     for op in ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE"):
         found.append(of(op, image(), image(), name=f"{op.lower()} of two"))
     for what, other in {
-        "a scalar": numbers(), "channels": numbers(8), "an image of channels": numbers(1, 1, 1, 8),
-        "a constant image": numbers(*IMAGE), "a plane": numbers(1, 16, 16, 1), "rows": numbers(1, 16, 1, 8),
-        "computed channels": image(1, 1, 1, 8), "a computed plane": image(1, 16, 16, 1),
-        "a computed row": image(1, 16, 1, 1), "computed rows": image(1, 16, 1, 8), "a vector": image(8),
-    }.items():  # fmt: skip
+        "a scalar": numbers(),
+        "channels": numbers(8),
+        "an image of channels": numbers(1, 1, 1, 8),
+        "a constant image": numbers(*IMAGE),
+        "a plane": numbers(1, 16, 16, 1),
+        "rows": numbers(1, 16, 1, 8),
+        "computed channels": image(1, 1, 1, 8),
+        "a computed plane": image(1, 16, 16, 1),
+        "a computed row": image(1, 16, 1, 1),
+        "computed rows": image(1, 16, 1, 8),
+        "a vector": image(8),
+    }.items():
         found.append(of("MUL", image(), other, name=f"multiply by {what}"))
     found += [
         of("ADD", image(1, 1, 1, 8), image(), made=image(), name="add channels first"),
@@ -114,15 +133,41 @@ def arithmetic() -> list[Case]:
         of("ADD", image(dtype="int64"), image(dtype="int64"), name="add int64"),
         of("POW", image(), image(), name="power"),
     ]
-    for op in ("ABS", "CEIL", "COS", "ELU", "EXP", "FLOOR", "HARD_SWISH", "LOG", "LOGISTIC", "NEG", "RELU", "RELU6",
-               "RELU_N1_TO_1", "RELU_0_TO_1", "ROUND", "RSQRT", "SIGN", "SIN", "SQRT", "SQUARE", "TANH", "GELU",
-               "LOG_SOFTMAX", "L2_NORMALIZATION", "ZEROS_LIKE"):  # fmt: skip
+    for op in (
+        "ABS",
+        "CEIL",
+        "COS",
+        "ELU",
+        "EXP",
+        "FLOOR",
+        "HARD_SWISH",
+        "LOG",
+        "LOGISTIC",
+        "NEG",
+        "RELU",
+        "RELU6",
+        "RELU_N1_TO_1",
+        "RELU_0_TO_1",
+        "ROUND",
+        "RSQRT",
+        "SIGN",
+        "SIN",
+        "SQRT",
+        "SQUARE",
+        "TANH",
+        "GELU",
+        "LOG_SOFTMAX",
+        "L2_NORMALIZATION",
+        "ZEROS_LIKE",
+    ):
         found.append(of(op, image(), name=f"float {op.lower()}"))
     found += [
-        of("LEAKY_RELU", image(), name="float leaky relu", alpha=0.1), of("PRELU", image(), numbers(1, 1, 8)),
+        of("LEAKY_RELU", image(), name="float leaky relu", alpha=0.1),
+        of("PRELU", image(), numbers(1, 1, 8)),
         of("CUMSUM", image(), one(1)),
-        of("FLOOR_DIV", image(), image()), of("FLOOR_MOD", image(), image()),
-    ]  # fmt: skip
+        of("FLOOR_DIV", image(), image()),
+        of("FLOOR_MOD", image(), image()),
+    ]
     return found
 
 
@@ -131,15 +176,24 @@ def choices() -> list[Case]:
     found = [of(op, image(), image(), made=truth) for op in ("LESS", "GREATER", "EQUAL", "NOT_EQUAL", "GREATER_EQUAL")]
     return [
         *found,
-        of("SELECT_V2", truth, image(), image(), made=image()), of("SELECT", truth, image(), image(), made=image()),
-        of("LOGICAL_AND", truth, truth), of("LOGICAL_NOT", truth),
+        of("SELECT_V2", truth, image(), image(), made=image()),
+        of("SELECT", truth, image(), image(), made=image()),
+        of("LOGICAL_AND", truth, truth),
+        of("LOGICAL_NOT", truth),
         of("WHERE", truth, made=Data((8, 4), "int64")),
         of("GATHER", image(), axes(1, 3, 5), made=image(1, 16, 16, 3), axis=3),
         of("GATHER", image(8, 4), Data((1, 16, 16), "int32"), made=image(1, 16, 16, 4), axis=0, name="gather computed"),
         of("GATHER_ND", image(), Data((2, 4), "int32", np.asarray([[0, 1, 2, 3], [0, 2, 3, 4]])), made=image(2)),
         of("SCATTER_ND", Data((2, 1), "int32", [[1], [3]]), image(2, 8), axes(16, 8), made=image(16, 8)),
-        of("ONE_HOT", Data((1, 16, 16), "int32"), one(8), one(1.0, dtype=FLOAT), one(0.0, dtype=FLOAT), made=image(),
-           axis=-1),
+        of(
+            "ONE_HOT",
+            Data((1, 16, 16), "int32"),
+            one(8),
+            one(1.0, dtype=FLOAT),
+            one(0.0, dtype=FLOAT),
+            made=image(),
+            axis=-1,
+        ),
         of("ARG_MIN", image(), axes(3), made=Data((1, 16, 16), "int32"), outputType=2),
         of("TOPK_V2", image(1, 16), one(1), made=image(1, 1), name="top 1"),
         of("CAST", image(), made=Data(IMAGE, "int32"), name="cast to int32", inDataType=0, outDataType=2),
@@ -148,11 +202,14 @@ def choices() -> list[Case]:
         of("CAST", Data(IMAGE, "int32"), made=image(), name="cast from int32", inDataType=2, outDataType=0),
         of("CAST", Data(IMAGE, "int64"), made=image(), name="cast from int64", inDataType=4, outDataType=0),
         of("CAST", Data(IMAGE, "bool"), made=image(), name="cast from bool", inDataType=6, outDataType=0),
-        argmax("argmax float int64", "int64", dtype=FLOAT), argmax("argmax float rows", "int32", axis=1, dtype=FLOAT),
-        argmax("argmax float 200", "int32", 200, dtype=FLOAT), argmax("argmax of 5", "int32", 5, dtype=FLOAT),
-        argmax("argmax of 5 rows", "int32", 5, axis=1, dtype=FLOAT), argmax("argmax of 11 bytes", "int32", 11),
+        argmax("argmax float int64", "int64", dtype=FLOAT),
+        argmax("argmax float rows", "int32", axis=1, dtype=FLOAT),
+        argmax("argmax float 200", "int32", 200, dtype=FLOAT),
+        argmax("argmax of 5", "int32", 5, dtype=FLOAT),
+        argmax("argmax of 5 rows", "int32", 5, axis=1, dtype=FLOAT),
+        argmax("argmax of 11 bytes", "int32", 11),
         of("REVERSE_V2", image(1, 16, 16, 5), axes(3), name="reverse 5 channels"),
-    ]  # fmt: skip
+    ]
 
 
 def shapes() -> list[Case]:
@@ -174,8 +231,9 @@ def shapes() -> list[Case]:
         computed(cut("cut computed", (0, 1, 2, 0), (1, 9, 10, 8), (1, 1, 1, 1), (1, 8, 8, 8)), 1),
         of("SLICE", image(), axes(0, 1, 2, 0), axes(1, 8, 8, 8), made=image(1, 8, 8, 8)),
         of("SLICE", image(), axes(0, 1, 2, 0), axes(1, -1, 8, -1), made=image(1, 15, 8, 8), name="slice to the end"),
-        computed(of("SLICE", image(), axes(0, 1, 2, 0), axes(1, 8, 8, 8), made=image(1, 8, 8, 8),
-                    name="slice computed"), 1),
+        computed(
+            of("SLICE", image(), axes(0, 1, 2, 0), axes(1, 8, 8, 8), made=image(1, 8, 8, 8), name="slice computed"), 1
+        ),
         of("RESHAPE", image(), axes(1, 256, 8), made=image(1, 256, 8), newShape=[1, 256, 8], name="float reshape"),
         of("RESHAPE", image(), axes(1, 4, 4, 16, 8), made=image(1, 4, 4, 16, 8), name="reshape to 5"),
         of("RESHAPE", image(), axes(1, 2, 8, 4, 4, 8), made=image(1, 2, 8, 4, 4, 8), name="reshape to 6"),
@@ -186,8 +244,13 @@ def shapes() -> list[Case]:
         of("TRANSPOSE", image(), axes(0, 3, 1, 2), made=image(1, 8, 16, 16), name="float transpose"),
         of("TRANSPOSE", image(1, 16, 8), axes(0, 2, 1), made=image(1, 8, 16), name="transpose of 3"),
         of("TRANSPOSE", image(1, 4, 4, 4, 8), axes(0, 1, 3, 2, 4), made=image(1, 4, 4, 4, 8), name="transpose of 5"),
-        of("TRANSPOSE", image(1, 2, 4, 4, 4, 8), axes(0, 1, 3, 2, 4, 5), made=image(1, 2, 4, 4, 4, 8),
-           name="transpose of 6"),
+        of(
+            "TRANSPOSE",
+            image(1, 2, 4, 4, 4, 8),
+            axes(0, 1, 3, 2, 4, 5),
+            made=image(1, 2, 4, 4, 4, 8),
+            name="transpose of 6",
+        ),
         computed(of("TRANSPOSE", image(), axes(0, 3, 1, 2), made=image(1, 8, 16, 16), name="transpose computed"), 1),
         of("PACK", image(1, 16, 8), image(1, 16, 8), made=image(1, 2, 16, 8), valuesCount=2, axis=1),
         of("PACK", image(), image(), made=image(1, 2, 16, 16, 8), valuesCount=2, axis=1, name="pack to 5"),
@@ -197,28 +260,48 @@ def shapes() -> list[Case]:
         of("DEPTH_TO_SPACE", image(), made=image(1, 32, 32, 2), blockSize=2),
         of("SPACE_TO_BATCH_ND", image(), axes(2, 2), Data((2, 2), "int32", np.zeros((2, 2))), made=image(4, 8, 8, 8)),
         of("BATCH_TO_SPACE_ND", image(4, 8, 8, 8), axes(2, 2), Data((2, 2), "int32", np.zeros((2, 2))), made=image()),
-        of("MIRROR_PAD", image(), Data((4, 2), "int32", [[0, 0], [1, 1], [1, 1], [0, 0]]), made=image(1, 18, 18, 8),
-           mode=0),
-        of("PADV2", image(), Data((4, 2), "int32", [[0, 0], [1, 1], [1, 1], [0, 0]]), one(0.5, dtype=FLOAT),
-           made=image(1, 18, 18, 8)),
-        of("REVERSE_V2", image(), axes(1)), of("SHAPE", image(), made=Data((4,), "int32")),
+        of(
+            "MIRROR_PAD",
+            image(),
+            Data((4, 2), "int32", [[0, 0], [1, 1], [1, 1], [0, 0]]),
+            made=image(1, 18, 18, 8),
+            mode=0,
+        ),
+        of(
+            "PADV2",
+            image(),
+            Data((4, 2), "int32", [[0, 0], [1, 1], [1, 1], [0, 0]]),
+            one(0.5, dtype=FLOAT),
+            made=image(1, 18, 18, 8),
+        ),
+        of("REVERSE_V2", image(), axes(1)),
+        of("SHAPE", image(), made=Data((4,), "int32")),
         padded("float pad batch", ((1, 0), (0, 0), (0, 0), (0, 0)), FLOAT),
         padded("float pad depth", ((0, 0), (0, 0), (0, 0), (2, 3)), FLOAT),
         computed(padded("float pad computed", ((0, 0), (1, 1), (1, 1), (0, 0)), FLOAT), 1),
-        concatenated("float concatenate 12", 12, FLOAT), concatenated("float concatenate 3-D", 2, FLOAT, (1, 8, 8)),
+        concatenated("float concatenate 12", 12, FLOAT),
+        concatenated("float concatenate 3-D", 2, FLOAT, (1, 8, 8)),
         with_options(concatenated("float concatenate relu", 2, FLOAT), fusedActivationFunction=RELU),
         of("CONCATENATION", image(), image(), made=image(1, 32, 16, 8), axis=1, name="concatenate rows"),
         of("CONCATENATION", image(), image(), made=image(2, 16, 16, 8), axis=0, name="concatenate batch"),
-        of("CONCATENATION", image(1, 4, 4, 4, 8), image(1, 4, 4, 4, 8), made=image(1, 4, 4, 4, 16), axis=4,
-           name="concatenate 5-D"),
-    ]  # fmt: skip
+        of(
+            "CONCATENATION",
+            image(1, 4, 4, 4, 8),
+            image(1, 4, 4, 4, 8),
+            made=image(1, 4, 4, 4, 16),
+            axis=4,
+            name="concatenate 5-D",
+        ),
+    ]
 
 
 def reductions() -> list[Case]:
     two = image(2, 16, 16, 8)
     return [
-        mean("float mean rows", (1,), dtype=FLOAT), mean("float mean depth", (3,), dtype=FLOAT),
-        mean("float mean all", (1, 2, 3), dtype=FLOAT), mean("float mean without dims", (1, 2), False, FLOAT),
+        mean("float mean rows", (1,), dtype=FLOAT),
+        mean("float mean depth", (3,), dtype=FLOAT),
+        mean("float mean all", (1, 2, 3), dtype=FLOAT),
+        mean("float mean without dims", (1, 2), False, FLOAT),
         computed(mean("float mean computed", (1, 2), dtype=FLOAT), 1),
         of("MEAN", two, axes(0), made=image(1, 16, 16, 8), keepDims=True, name="mean of the batch"),
         of("SUM", image(), axes(1, 2), made=image(1, 1, 1, 8), keepDims=True),
@@ -233,21 +316,24 @@ def reductions() -> list[Case]:
         pool("float average 1x1 stride 2", "AVERAGE_POOL_2D", (1, 1), (2, 2), dtype=FLOAT),
         pool("float average same", "AVERAGE_POOL_2D", (3, 3), (2, 2), SAME, dtype=FLOAT),
         pool("float maximum same", "MAX_POOL_2D", (3, 3), (2, 2), SAME, dtype=FLOAT),
-        with_options(pool("float maximum relu", "MAX_POOL_2D", (2, 2), (2, 2), VALID, dtype=FLOAT),
-                     fusedActivationFunction=RELU),
+        with_options(
+            pool("float maximum relu", "MAX_POOL_2D", (2, 2), (2, 2), VALID, dtype=FLOAT), fusedActivationFunction=RELU
+        ),
         with_options(softmax("float softmax beta", IMAGE, FLOAT), beta=2.0),
         softmax("float softmax 2-D", (1, 10), FLOAT),
         softmax("float softmax of 300", (1, 300, 300, 8), FLOAT),
         half(plain("half add", "ADD", FLOAT, inputs=2)),
         plain("float16 weights", "DEQUANTIZE", "float16", 1, made=image()),
         of("DEQUANTIZE", Data((8, 8), "float16", np.ones((8, 8))), made=image(8, 8), name="constant float16 weights"),
-        plain("int16 add", "ADD", "int16", inputs=2), plain("int16 relu", "RELU", "int16"),
+        plain("int16 add", "ADD", "int16", inputs=2),
+        plain("int16 relu", "RELU", "int16"),
         of("QUANTIZE", image(), made=Data(IMAGE, "uint8", zero_point=128), name="quantize to uint8"),
         of("DEQUANTIZE", Data(IMAGE, "uint8", zero_point=128), made=image(), name="dequantize uint8"),
         of("ADD", two, two, name="add of batch 2"),
-        of("RELU", image(1, 2, 4, 4, 8), name="relu of 5"), of("RELU", image(8), name="relu of 1"),
+        of("RELU", image(1, 2, 4, 4, 8), name="relu of 5"),
+        of("RELU", image(8), name="relu of 1"),
         of("RELU", image(1, 2, 2, 4, 4, 8), name="relu of 6"),
-    ]  # fmt: skip
+    ]
 
 
 def gpu_cases() -> list[Case]:

@@ -70,8 +70,10 @@ class Phone:
         arguments = [str(self.root), str(ADBD), options, str(PORT), sys.executable]
         self._process = subprocess.Popen(
             [*UNSHARE, "--kill-child", "sh", "-c", BEGIN, "sh", *arguments],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
         until = time.monotonic() + 20
         while not self._inside(f"cat /proc/net/tcp /proc/net/tcp6 | grep -q ':{PORT:04X} .* 0A '"):  # it listens
             if self._process.poll() is not None or time.monotonic() > until:
@@ -112,8 +114,10 @@ class Phone:
         (folder / "adb").write_text(f'#!/bin/sh\nTMPDIR="${{0%/*}}" exec {words} "$@"\n')
         (folder / "adb").chmod(0o755)
         return {
-            "PATH": f"{folder}:{os.environ['PATH']}", "HOME": str(self.home), "ANDROID_ADB_SERVER_PORT": "5554",
-        }  # fmt: skip
+            "PATH": f"{folder}:{os.environ['PATH']}",
+            "HOME": str(self.home),
+            "ANDROID_ADB_SERVER_PORT": "5554",
+        }
 
     def close(self) -> None:
         self._process.kill()

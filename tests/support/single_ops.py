@@ -39,21 +39,52 @@ class Case:
 
 
 TABLES = {
-    "CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions", "TRANSPOSE_CONV": "TransposeConvOptions",
-    "FULLY_CONNECTED": "FullyConnectedOptions", "ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions",
-    "AVERAGE_POOL_2D": "Pool2DOptions", "MAX_POOL_2D": "Pool2DOptions", "CONCATENATION": "ConcatenationOptions",
-    "MEAN": "ReducerOptions", "RESIZE_BILINEAR": "ResizeBilinearOptions", "SOFTMAX": "SoftmaxOptions",
-    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions", "RESHAPE": "ReshapeOptions", "PAD": "PadOptions",
-    "STRIDED_SLICE": "StridedSliceOptions", "ARG_MAX": "ArgMaxOptions", "QUANTIZE": "QuantizeOptions",
-    "DEQUANTIZE": "DequantizeOptions", "TRANSPOSE": "TransposeOptions", "HARD_SWISH": "HardSwishOptions",
-    "LEAKY_RELU": "LeakyReluOptions", "SUM": "ReducerOptions", "REDUCE_MAX": "ReducerOptions", "DIV": "DivOptions",
-    "DEPTH_TO_SPACE": "DepthToSpaceOptions", "SPACE_TO_DEPTH": "SpaceToDepthOptions",
-    "MAXIMUM": "MaximumMinimumOptions", "MINIMUM": "MaximumMinimumOptions", "PACK": "PackOptions",
-    "GATHER": "GatherOptions", "SQUEEZE": "SqueezeOptions", "BATCH_MATMUL": "BatchMatMulOptions",
-    "CAST": "CastOptions", "SLICE": "SliceOptions", "EXPAND_DIMS": "ExpandDimsOptions", "ARG_MIN": "ArgMinOptions",
-    "MIRROR_PAD": "MirrorPadOptions", "CUMSUM": "CumsumOptions", "GELU": "GeluOptions", "SPLIT": "SplitOptions",
-    "SPLIT_V": "SplitVOptions", "UNPACK": "UnpackOptions", "ONE_HOT": "OneHotOptions",
-}  # fmt: skip
+    "CONV_2D": "Conv2DOptions",
+    "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
+    "TRANSPOSE_CONV": "TransposeConvOptions",
+    "FULLY_CONNECTED": "FullyConnectedOptions",
+    "ADD": "AddOptions",
+    "SUB": "SubOptions",
+    "MUL": "MulOptions",
+    "AVERAGE_POOL_2D": "Pool2DOptions",
+    "MAX_POOL_2D": "Pool2DOptions",
+    "CONCATENATION": "ConcatenationOptions",
+    "MEAN": "ReducerOptions",
+    "RESIZE_BILINEAR": "ResizeBilinearOptions",
+    "SOFTMAX": "SoftmaxOptions",
+    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
+    "RESHAPE": "ReshapeOptions",
+    "PAD": "PadOptions",
+    "STRIDED_SLICE": "StridedSliceOptions",
+    "ARG_MAX": "ArgMaxOptions",
+    "QUANTIZE": "QuantizeOptions",
+    "DEQUANTIZE": "DequantizeOptions",
+    "TRANSPOSE": "TransposeOptions",
+    "HARD_SWISH": "HardSwishOptions",
+    "LEAKY_RELU": "LeakyReluOptions",
+    "SUM": "ReducerOptions",
+    "REDUCE_MAX": "ReducerOptions",
+    "DIV": "DivOptions",
+    "DEPTH_TO_SPACE": "DepthToSpaceOptions",
+    "SPACE_TO_DEPTH": "SpaceToDepthOptions",
+    "MAXIMUM": "MaximumMinimumOptions",
+    "MINIMUM": "MaximumMinimumOptions",
+    "PACK": "PackOptions",
+    "GATHER": "GatherOptions",
+    "SQUEEZE": "SqueezeOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions",
+    "CAST": "CastOptions",
+    "SLICE": "SliceOptions",
+    "EXPAND_DIMS": "ExpandDimsOptions",
+    "ARG_MIN": "ArgMinOptions",
+    "MIRROR_PAD": "MirrorPadOptions",
+    "CUMSUM": "CumsumOptions",
+    "GELU": "GeluOptions",
+    "SPLIT": "SplitOptions",
+    "SPLIT_V": "SplitVOptions",
+    "UNPACK": "UnpackOptions",
+    "ONE_HOT": "OneHotOptions",
+}
 TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
 
 
@@ -114,11 +145,21 @@ def axes(*numbers: int) -> Data:
 
 
 def conv(
-    name: str, dtype: str = "int8", *, size: tuple[int, int] = (16, 16), channels: tuple[int, int] = (8, 8),
+    name: str,
+    dtype: str = "int8",
+    *,
+    size: tuple[int, int] = (16, 16),
+    channels: tuple[int, int] = (8, 8),
     kernel: int = 3,
-    stride: int = 1, dilation: int = 1, fused: int = 0, padding: int = SAME, op: str = "CONV_2D", groups: int = 1,
-    version: int = 3, per_tensor: bool = False,
-) -> Case:  # fmt: skip
+    stride: int = 1,
+    dilation: int = 1,
+    fused: int = 0,
+    padding: int = SAME,
+    op: str = "CONV_2D",
+    groups: int = 1,
+    version: int = 3,
+    per_tensor: bool = False,
+) -> Case:
     rng = np.random.default_rng(0)
     read, made = channels
     deep = op == "DEPTHWISE_CONV_2D"
@@ -128,52 +169,81 @@ def conv(
     floats = dtype.startswith("float")
     scales = 0.01 if per_tensor else np.full(made, 0.01)
     weights = Data(
-        shape, dtype, rng.normal(size=shape) if floats else rng.integers(-127, 128, shape), scales,
+        shape,
+        dtype,
+        rng.normal(size=shape) if floats else rng.integers(-127, 128, shape),
+        scales,
         axis=3 if deep and not per_tensor else 0,
-    )  # fmt: skip
+    )
     bias = Data((made,), "float32" if floats else "int32", np.zeros(made), np.full(np.size(scales), 0.001))
     options = {
-        "padding": padding, "strideW": stride, "strideH": stride, "fusedActivationFunction": fused,
-        "dilationWFactor": dilation, "dilationHFactor": dilation,
-    }  # fmt: skip
+        "padding": padding,
+        "strideW": stride,
+        "strideH": stride,
+        "fusedActivationFunction": fused,
+        "dilationWFactor": dilation,
+        "dilationHFactor": dilation,
+    }
     if deep:
         options["depthMultiplier"] = made // read
     return Case(
-        name, op, 1 if floats else version, (Data((1, *size, read), dtype), weights, bias),
-        Data((1, *new, made), dtype), options,
-    )  # fmt: skip
+        name,
+        op,
+        1 if floats else version,
+        (Data((1, *size, read), dtype), weights, bias),
+        Data((1, *new, made), dtype),
+        options,
+    )
 
 
 def pool(
-    name: str, op: str, window: tuple[int, int], stride: tuple[int, int], padding: int = VALID,
-    size: tuple[int, int] = (16, 16), dtype: str = "int8",
-) -> Case:  # fmt: skip
+    name: str,
+    op: str,
+    window: tuple[int, int],
+    stride: tuple[int, int],
+    padding: int = VALID,
+    size: tuple[int, int] = (16, 16),
+    dtype: str = "int8",
+) -> Case:
     new = tuple(
         -(-n // s) if padding == SAME else (n - w) // s + 1 for n, w, s in zip(size, window, stride, strict=True)
     )
     options = {
-        "padding": padding, "filterHeight": window[0], "filterWidth": window[1], "strideH": stride[0],
+        "padding": padding,
+        "filterHeight": window[0],
+        "filterWidth": window[1],
+        "strideH": stride[0],
         "strideW": stride[1],
-    }  # fmt: skip
+    }
     return Case(
         name, op, 1 if dtype == "float32" else 2, (Data((1, *size, 8), dtype),), Data((1, *new, 8), dtype), options
     )
 
 
 def resize(
-    name: str, old: tuple[int, int], new: tuple[int, int], *, align: bool = False, half: bool = False,
-    op: str = "RESIZE_BILINEAR", dtype: str = "int8",
-) -> Case:  # fmt: skip
+    name: str,
+    old: tuple[int, int],
+    new: tuple[int, int],
+    *,
+    align: bool = False,
+    half: bool = False,
+    op: str = "RESIZE_BILINEAR",
+    dtype: str = "int8",
+) -> Case:
     version = 3 if half else (1 if dtype == "float32" else 2)
     return Case(
-        name, op, version, (Data((1, *old, 8), dtype), axes(*new)), Data((1, *new, 8), dtype),
+        name,
+        op,
+        version,
+        (Data((1, *old, 8), dtype), axes(*new)),
+        Data((1, *new, 8), dtype),
         {"alignCorners": align, "halfPixelCenters": half},
-    )  # fmt: skip
+    )
 
 
 def transposed(
     name: str, stride: int = 2, kernel: int = 4, padding: int = SAME, fused: int = 0, dtype: str = "int8"
-) -> Case:  # fmt: skip
+) -> Case:
     rng = np.random.default_rng(0)
     new = 8 * stride if padding == SAME else 8 * stride + max(0, kernel - stride)
     floats = dtype == "float32"
@@ -181,20 +251,34 @@ def transposed(
     weights = Data(shape, dtype, rng.normal(size=shape) if floats else rng.integers(-127, 128, shape), np.full(8, 0.01))
     version = 4 if fused else (1 if floats else 2)
     return Case(
-        name, "TRANSPOSE_CONV", version, (axes(1, new, new, 8), weights, Data((1, 8, 8, 8), dtype)),
+        name,
+        "TRANSPOSE_CONV",
+        version,
+        (axes(1, new, new, 8), weights, Data((1, 8, 8, 8), dtype)),
         Data((1, new, new, 8), dtype),
         {"padding": padding, "strideW": stride, "strideH": stride, "fusedActivationFunction": fused},
-    )  # fmt: skip
+    )
 
 
 def plain(
-    name: str, op: str, dtype: str = "int8", version: int = 2, shape: tuple[int, ...] = (1, 16, 16, 8), inputs: int = 1,
-    made: Data | None = None, more: tuple[Data, ...] = (), **options: Any,
-) -> Case:  # fmt: skip
+    name: str,
+    op: str,
+    dtype: str = "int8",
+    version: int = 2,
+    shape: tuple[int, ...] = (1, 16, 16, 8),
+    inputs: int = 1,
+    made: Data | None = None,
+    more: tuple[Data, ...] = (),
+    **options: Any,
+) -> Case:
     return Case(
-        name, op, 1 if dtype == "float32" and version == 2 else version,
-        (*(Data(shape, dtype) for _ in range(inputs)), *more), made or Data(shape, dtype), options,
-    )  # fmt: skip
+        name,
+        op,
+        1 if dtype == "float32" and version == 2 else version,
+        (*(Data(shape, dtype) for _ in range(inputs)), *more),
+        made or Data(shape, dtype),
+        options,
+    )
 
 
 def softmax(name: str, shape: tuple[int, ...], dtype: str = "int8") -> Case:
@@ -215,35 +299,50 @@ def mean(name: str, over: tuple[int, ...], keep: bool = True, dtype: str = "int8
 
 def concatenated(name: str, count: int, dtype: str = "int8", shape: tuple[int, ...] = (1, 8, 8, 8)) -> Case:
     return plain(
-        name, "CONCATENATION", dtype, shape=shape, inputs=count, made=Data((*shape[:-1], shape[-1] * count), dtype),
+        name,
+        "CONCATENATION",
+        dtype,
+        shape=shape,
+        inputs=count,
+        made=Data((*shape[:-1], shape[-1] * count), dtype),
         axis=len(shape) - 1,
-    )  # fmt: skip
+    )
 
 
 def argmax(name: str, made: str, channels: int = 8, axis: int = 3, dtype: str = "int8") -> Case:
     shape = (1, 16, 16, channels)
     new = tuple(n for i, n in enumerate(shape) if i != axis)
-    return plain(
-        name, "ARG_MAX", dtype, shape=shape, made=Data(new, made), more=(axes(axis),), outputType=TYPES[made]
-    )  # fmt: skip
+    return plain(name, "ARG_MAX", dtype, shape=shape, made=Data(new, made), more=(axes(axis),), outputType=TYPES[made])
 
 
 def cases() -> list[Case]:
     found = [
-        conv("conv 1x1", kernel=1), conv("conv 3x3"), conv("conv 3x3 stride 2", stride=2),
-        conv("conv 3x3 stride 3", stride=3), conv("conv 3x3 stride 4", stride=4),
-        conv("conv 3x3 stride 4 valid", stride=4, padding=VALID), conv("conv 3x3 dilated 2", dilation=2),
-        conv("conv 3x3 dilated 4", dilation=4, size=(32, 32)), conv("conv relu", fused=RELU),
-        conv("conv relu6", fused=RELU6), conv("conv per tensor", per_tensor=True), conv("conv float", "float32"),
-        conv("conv grouped", groups=2, version=6), conv("conv 7x7 valid", kernel=7, padding=VALID),
-        conv("depthwise", op="DEPTHWISE_CONV_2D"), conv("depthwise stride 2", op="DEPTHWISE_CONV_2D", stride=2),
+        conv("conv 1x1", kernel=1),
+        conv("conv 3x3"),
+        conv("conv 3x3 stride 2", stride=2),
+        conv("conv 3x3 stride 3", stride=3),
+        conv("conv 3x3 stride 4", stride=4),
+        conv("conv 3x3 stride 4 valid", stride=4, padding=VALID),
+        conv("conv 3x3 dilated 2", dilation=2),
+        conv("conv 3x3 dilated 4", dilation=4, size=(32, 32)),
+        conv("conv relu", fused=RELU),
+        conv("conv relu6", fused=RELU6),
+        conv("conv per tensor", per_tensor=True),
+        conv("conv float", "float32"),
+        conv("conv grouped", groups=2, version=6),
+        conv("conv 7x7 valid", kernel=7, padding=VALID),
+        conv("depthwise", op="DEPTHWISE_CONV_2D"),
+        conv("depthwise stride 2", op="DEPTHWISE_CONV_2D", stride=2),
         conv("depthwise stride 4", op="DEPTHWISE_CONV_2D", stride=4),
         conv("depthwise dilated 4", op="DEPTHWISE_CONV_2D", dilation=4, size=(32, 32)),
         conv("depthwise float", "float32", op="DEPTHWISE_CONV_2D"),
         conv("depthwise multiplier 2", op="DEPTHWISE_CONV_2D", channels=(8, 16)),
-        transposed("transposed x2"), transposed("transposed x2 valid", padding=VALID),
-        transposed("transposed x8", stride=8, kernel=16), transposed("transposed relu", fused=RELU),
-        transposed("transposed float", dtype="float32"), transposed("transposed x1", stride=1, kernel=3),
+        transposed("transposed x2"),
+        transposed("transposed x2 valid", padding=VALID),
+        transposed("transposed x8", stride=8, kernel=16),
+        transposed("transposed relu", fused=RELU),
+        transposed("transposed float", dtype="float32"),
+        transposed("transposed x1", stride=1, kernel=3),
         pool("average 2x2", "AVERAGE_POOL_2D", (2, 2), (2, 2)),
         pool("average 9x9 same", "AVERAGE_POOL_2D", (9, 9), (1, 1), SAME),
         pool("average 8x8 same", "AVERAGE_POOL_2D", (8, 8), (1, 1), SAME),
@@ -254,42 +353,71 @@ def cases() -> list[Case]:
         pool("maximum 2x2", "MAX_POOL_2D", (2, 2), (2, 2)),
         pool("maximum 3x3 same", "MAX_POOL_2D", (3, 3), (2, 2), SAME),
         pool("maximum float", "MAX_POOL_2D", (2, 2), (2, 2), dtype="float32"),
-        resize("bilinear x2", (8, 8), (16, 16)), resize("bilinear x3", (8, 8), (24, 24)),
-        resize("bilinear x4", (8, 8), (32, 32)), resize("bilinear x8", (8, 8), (64, 64)),
-        resize("bilinear x16", (8, 8), (128, 128)), resize("bilinear x2 align", (8, 8), (15, 15), align=True),
+        resize("bilinear x2", (8, 8), (16, 16)),
+        resize("bilinear x3", (8, 8), (24, 24)),
+        resize("bilinear x4", (8, 8), (32, 32)),
+        resize("bilinear x8", (8, 8), (64, 64)),
+        resize("bilinear x16", (8, 8), (128, 128)),
+        resize("bilinear x2 align", (8, 8), (15, 15), align=True),
         resize("bilinear to 16 align", (8, 8), (16, 16), align=True),
         resize("bilinear x2 half", (8, 8), (16, 16), half=True),
         resize("bilinear x4 half", (8, 8), (32, 32), half=True),
-        resize("bilinear x2 by x4", (8, 8), (16, 32)), resize("bilinear from 1x1", (1, 1), (7, 9), align=True),
-        resize("bilinear to itself", (8, 8), (8, 8)), resize("bilinear down", (16, 16), (8, 8)),
+        resize("bilinear x2 by x4", (8, 8), (16, 32)),
+        resize("bilinear from 1x1", (1, 1), (7, 9), align=True),
+        resize("bilinear to itself", (8, 8), (8, 8)),
+        resize("bilinear down", (16, 16), (8, 8)),
         resize("bilinear float", (8, 8), (16, 16), dtype="float32"),
         resize("nearest x2", (8, 8), (16, 16), op="RESIZE_NEAREST_NEIGHBOR"),
         resize("nearest x3", (8, 8), (24, 24), op="RESIZE_NEAREST_NEIGHBOR"),
-        plain("add", "ADD", inputs=2), plain("add relu", "ADD", inputs=2, fusedActivationFunction=RELU),
-        plain("add float", "ADD", "float32", inputs=2), plain("multiply", "MUL", inputs=2),
+        plain("add", "ADD", inputs=2),
+        plain("add relu", "ADD", inputs=2, fusedActivationFunction=RELU),
+        plain("add float", "ADD", "float32", inputs=2),
+        plain("multiply", "MUL", inputs=2),
         plain("subtract", "SUB", inputs=2),
-        concatenated("concatenate 2", 2), concatenated("concatenate 5", 5), concatenated("concatenate 6", 6),
-        concatenated("concatenate float", 2, "float32"), mean("mean", (1, 2)), mean("mean without dims", (1, 2), False),
-        mean("mean float", (1, 2), dtype="float32"), mean("mean over rows", (1,)), mean("mean over depth", (3,)),
-        softmax("softmax", (1, 16, 16, 8)), softmax("softmax large", (1, 300, 300, 8)),
+        concatenated("concatenate 2", 2),
+        concatenated("concatenate 5", 5),
+        concatenated("concatenate 6", 6),
+        concatenated("concatenate float", 2, "float32"),
+        mean("mean", (1, 2)),
+        mean("mean without dims", (1, 2), False),
+        mean("mean float", (1, 2), dtype="float32"),
+        mean("mean over rows", (1,)),
+        mean("mean over depth", (3,)),
+        softmax("softmax", (1, 16, 16, 8)),
+        softmax("softmax large", (1, 300, 300, 8)),
         softmax("softmax vector", (1, 10)),
         plain("softmax float", "SOFTMAX", "float32", beta=1.0),
         plain("logistic", "LOGISTIC", made=Data((1, 16, 16, 8), scale=1 / 256, zero_point=-128)),
-        plain("tanh", "TANH", made=Data((1, 16, 16, 8), scale=1 / 128)), plain("relu", "RELU"), plain("relu6", "RELU6"),
-        plain("relu float", "RELU", "float32"), plain("relu6 float", "RELU6", "float32"),
-        plain("maximum of two", "MAXIMUM", inputs=2), plain("maximum of two ranges", "MAXIMUM", inputs=2,
-              made=Data((1, 16, 16, 8), scale=0.2)),
-        padded("pad", ((0, 0), (1, 1), (2, 2), (0, 0))), padded("pad depth", ((0, 0), (0, 0), (0, 0), (0, 4))),
+        plain("tanh", "TANH", made=Data((1, 16, 16, 8), scale=1 / 128)),
+        plain("relu", "RELU"),
+        plain("relu6", "RELU6"),
+        plain("relu float", "RELU", "float32"),
+        plain("relu6 float", "RELU6", "float32"),
+        plain("maximum of two", "MAXIMUM", inputs=2),
+        plain("maximum of two ranges", "MAXIMUM", inputs=2, made=Data((1, 16, 16, 8), scale=0.2)),
+        padded("pad", ((0, 0), (1, 1), (2, 2), (0, 0))),
+        padded("pad depth", ((0, 0), (0, 0), (0, 0), (0, 4))),
         padded("pad batch", ((1, 0), (0, 0), (0, 0), (0, 0))),
         padded("pad float", ((0, 0), (1, 1), (2, 2), (0, 0)), "float32"),
         plain("reshape", "RESHAPE", version=1, made=Data((1, 256, 8)), more=(axes(1, 256, 8),), newShape=[1, 256, 8]),
         plain("transpose", "TRANSPOSE", made=Data((1, 8, 16, 16)), more=(axes(0, 3, 1, 2),)),
-        plain("strided slice", "STRIDED_SLICE", made=Data((1, 8, 8, 8)),
-              more=(axes(0, 0, 0, 0), axes(1, 16, 16, 8), axes(1, 2, 2, 1))),
-        plain("slice by strides of 1", "STRIDED_SLICE", made=Data((1, 12, 14, 8)),
-              more=(axes(0, 0, 0, 0), axes(1, 12, 14, 8), axes(1, 1, 1, 1))),
-        argmax("argmax int32", "int32"), argmax("argmax int64", "int64"), argmax("argmax of 200", "int32", 200),
-        argmax("argmax of rows", "int32", axis=1), argmax("argmax float", "int32", dtype="float32"),
+        plain(
+            "strided slice",
+            "STRIDED_SLICE",
+            made=Data((1, 8, 8, 8)),
+            more=(axes(0, 0, 0, 0), axes(1, 16, 16, 8), axes(1, 2, 2, 1)),
+        ),
+        plain(
+            "slice by strides of 1",
+            "STRIDED_SLICE",
+            made=Data((1, 12, 14, 8)),
+            more=(axes(0, 0, 0, 0), axes(1, 12, 14, 8), axes(1, 1, 1, 1)),
+        ),
+        argmax("argmax int32", "int32"),
+        argmax("argmax int64", "int64"),
+        argmax("argmax of 200", "int32", 200),
+        argmax("argmax of rows", "int32", axis=1),
+        argmax("argmax float", "int32", dtype="float32"),
         plain("quantize float", "QUANTIZE", "float32", 1, made=Data((1, 16, 16, 8), "int8")),
         plain("quantize uint8", "QUANTIZE", "uint8", 1, made=Data((1, 16, 16, 8), "int8", zero_point=-128)),
         plain("requantize", "QUANTIZE", made=Data((1, 16, 16, 8), scale=0.2)),
@@ -310,8 +438,9 @@ def cases() -> list[Case]:
         plain("largest", "REDUCE_MAX", made=Data((1, 1, 1, 8)), more=(axes(1, 2),), keepDims=True),
         plain("depth to space", "DEPTH_TO_SPACE", made=Data((1, 32, 32, 2)), blockSize=2),
         plain("space to depth", "SPACE_TO_DEPTH", made=Data((1, 8, 8, 32)), blockSize=2),
-        plain("hard swish", "HARD_SWISH", version=1), plain("leaky relu", "LEAKY_RELU", alpha=0.1),
-    ]  # fmt: skip
+        plain("hard swish", "HARD_SWISH", version=1),
+        plain("leaky relu", "LEAKY_RELU", alpha=0.1),
+    ]
     assert len({case.name for case in found}) == len(found)
     return found
 

@@ -45,12 +45,13 @@ def small_run(home):
     model, run = still("fast-scnn"), empty_run(home)
     made = [
         artifacts.write(
-            run.artifacts(target) / f"fast-scnn-{name}.tflite", data,
+            run.artifacts(target) / f"fast-scnn-{name}.tflite",
+            data,
             Recipe(target, spec),
         )
         for target, name, spec, data in (
             ("float32", "float32", FLOAT32, to_tflite(model, None, FLOAT32)),
             ("cpu", "int8", FileSpec(), to_tflite(model, ranges_of("fast-scnn"), FileSpec())),
         )
-    ]  # fmt: skip
+    ]
     return Plan(run, made[1], made[0], protocol=QUICK)

@@ -29,9 +29,13 @@ class Server:
     def options(self) -> dict[str, str]:
         """ssh_config's."""
         return {
-            "Port": str(self.port), "User": getpass.getuser(), "IdentityFile": f"{self.home}/user",
-            "IdentitiesOnly": "yes", "UserKnownHostsFile": f"{self.home}/known", "GlobalKnownHostsFile": "/dev/null",
-        }  # fmt: skip
+            "Port": str(self.port),
+            "User": getpass.getuser(),
+            "IdentityFile": f"{self.home}/user",
+            "IdentitiesOnly": "yes",
+            "UserKnownHostsFile": f"{self.home}/known",
+            "GlobalKnownHostsFile": "/dev/null",
+        }
 
 
 def free_port() -> int:

@@ -104,8 +104,11 @@ def main():
         if flags.get(f"use_{name}") == "true":
             how = {"gpu": "partially executed by the delegate w/ 2 delegate kernels."}
             if name == "gpu":
-                print("VERBOSE: Replacing 61 out of 64 node(s) with delegate (TfLiteGpuDelegateV2) node, yielding 2"
-                      " partitions for subgraph 0 (main).", file=sys.stderr)  # fmt: skip
+                print(
+                    "VERBOSE: Replacing 61 out of 64 node(s) with delegate (TfLiteGpuDelegateV2) node, yielding 2"
+                    " partitions for subgraph 0 (main).",
+                    file=sys.stderr,
+                )
             info(
                 f"Explicitly applied {name.upper()} delegate, and the model graph will be "
                 + how.get(name, "completely executed by the delegate.")

@@ -38,10 +38,17 @@ def tensor_of(text, name):
         elements *= n
     quantized = dtype in ("int8", "uint8", "int16")
     return Tensor(
-        name, shape, False, dtype, (0.1,) * (int(count or 1) if quantized else 0), (0,) if quantized else (),
-        int(axis or 0), constant, elements * WIDTH[dtype] if constant else 0,
+        name,
+        shape,
+        False,
+        dtype,
+        (0.1,) * (int(count or 1) if quantized else 0),
+        (0,) if quantized else (),
+        int(axis or 0),
+        constant,
+        elements * WIDTH[dtype] if constant else 0,
         values=tuple(int(v) for v in values.split("/")) if values else None,
-    )  # fmt: skip
+    )
 
 
 def option(text):

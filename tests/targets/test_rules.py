@@ -37,9 +37,7 @@ def xnnpack(tmp_path_factory):
     for i, case in enumerate(CASES):
         files.append(home / f"{i}.tflite")
         files[-1].write_bytes(model(case))
-    done = subprocess.run(
-        [sys.executable, str(WORKER), *map(str, files)], capture_output=True, text=True, check=False
-    )  # fmt: skip
+    done = subprocess.run([sys.executable, str(WORKER), *map(str, files)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
     return {
@@ -127,17 +125,26 @@ def verdict_of(name, target_name, level=None):
 @pytest.mark.parametrize(
     ("case", "outcome", "words"),
     [
-        ("conv grouped", "refused", "version 6"), ("transposed relu", "refused", "version 4"),
-        ("transposed x2", "accelerated", ""), ("bilinear x2 half", "accelerated", ""),
+        ("conv grouped", "refused", "version 6"),
+        ("transposed relu", "refused", "version 4"),
+        ("transposed x2", "accelerated", ""),
+        ("bilinear x2 half", "accelerated", ""),
         ("bilinear from 1x1", "falls back", "one pixel"),
-        ("bilinear x2", "accelerated", ""), ("bilinear x2 align", "accelerated", ""),
-        ("softmax", "falls back", "one vector"), ("softmax vector", "accelerated", ""),
-        ("argmax int32", "falls back", "CPU"), ("conv float", "falls back", "float32"),
-        ("quantize float", "falls back", "float32"), ("quantize uint8", "accelerated", ""),
-        ("pad batch", "falls back", "batch"), ("pad", "accelerated", ""), ("strided slice", "falls back", "strides"),
-        ("mean over depth", "accelerated", ""), ("hard swish", "falls back", "not an op"),
+        ("bilinear x2", "accelerated", ""),
+        ("bilinear x2 align", "accelerated", ""),
+        ("softmax", "falls back", "one vector"),
+        ("softmax vector", "accelerated", ""),
+        ("argmax int32", "falls back", "CPU"),
+        ("conv float", "falls back", "float32"),
+        ("quantize float", "falls back", "float32"),
+        ("quantize uint8", "accelerated", ""),
+        ("pad batch", "falls back", "batch"),
+        ("pad", "accelerated", ""),
+        ("strided slice", "falls back", "strides"),
+        ("mean over depth", "accelerated", ""),
+        ("hard swish", "falls back", "not an op"),
     ],
-)  # fmt: skip
+)
 def test_the_edge_tpu_takes_what_its_table_and_its_users_say(case, outcome, words):
     """coral.ai/docs/edgetpu/models-intro; google-coral/edgetpu issues #631 (grouped), #845 (transposed and ReLU).
 
@@ -150,13 +157,31 @@ def test_the_edge_tpu_takes_what_its_table_and_its_users_say(case, outcome, word
 @pytest.mark.parametrize(
     ("case", "first_level"),
     [
-        ("conv 3x3", 29), ("conv float", 27), ("transposed x2", 29), ("add", 29), ("add float", 27),
-        ("bilinear x2", 29), ("bilinear x2 align", 30), ("bilinear x2 half", 30), ("nearest x2", 29), ("mean", 29),
-        ("mean float", 28), ("argmax int32", 29), ("argmax int64", None), ("average 2x2", 29), ("average 32x64", None),
-        ("average float", 27), ("quantize float", 30), ("quantize uint8", None), ("pad", 29), ("conv grouped", None),
-        ("concatenate 2", 29), ("softmax", 29), ("bilinear float", 27),
+        ("conv 3x3", 29),
+        ("conv float", 27),
+        ("transposed x2", 29),
+        ("add", 29),
+        ("add float", 27),
+        ("bilinear x2", 29),
+        ("bilinear x2 align", 30),
+        ("bilinear x2 half", 30),
+        ("nearest x2", 29),
+        ("mean", 29),
+        ("mean float", 28),
+        ("argmax int32", 29),
+        ("argmax int64", None),
+        ("average 2x2", 29),
+        ("average 32x64", None),
+        ("average float", 27),
+        ("quantize float", 30),
+        ("quantize uint8", None),
+        ("pad", 29),
+        ("conv grouped", None),
+        ("concatenate 2", 29),
+        ("softmax", 29),
+        ("bilinear float", 27),
     ],
-)  # fmt: skip
+)
 def test_nnapi_takes_an_op_from_its_feature_level_on(case, first_level):
     """tflite/delegates/nnapi/nnapi_delegate.cc, Validate."""
     taken = [level for level in range(27, 32) if verdict_of(case, "nnapi", level).outcome == "accelerated"]
@@ -166,11 +191,19 @@ def test_nnapi_takes_an_op_from_its_feature_level_on(case, first_level):
 @pytest.mark.parametrize(
     ("case", "taken"),
     [
-        ("conv float", True), ("conv 3x3", True), ("argmax int32", False), ("argmax float", False), ("mean", True),
-        ("softmax float", True), ("transposed float", True), ("bilinear float", True), ("concatenate float", True),
-        ("strided slice", True), ("average float", True),
+        ("conv float", True),
+        ("conv 3x3", True),
+        ("argmax int32", False),
+        ("argmax float", False),
+        ("mean", True),
+        ("softmax float", True),
+        ("transposed float", True),
+        ("bilinear float", True),
+        ("concatenate float", True),
+        ("strided slice", True),
+        ("average float", True),
     ],
-)  # fmt: skip
+)
 def test_androids_gpu_delegate(case, taken):
     """tflite/tools/versioning/gpu_compatibility.cc."""
     assert (verdict_of(case, "gpu-delegate").outcome == "accelerated") == taken

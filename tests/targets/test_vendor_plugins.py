@@ -23,10 +23,12 @@ from tests.support.single_ops import RELU, Data, cases, model, plain, pool, tran
 
 AVERAGE = pool("average", "AVERAGE_POOL_2D", (2, 2), (2, 2))
 CASES = [
-    *cases(), *more_cases(),
+    *cases(),
+    *more_cases(),
     dataclasses.replace(AVERAGE, name="average relu", options={**AVERAGE.options, "fusedActivationFunction": RELU}),
-    plain("shape", "SHAPE", made=Data((4,), "int32"), version=1), plain("rank", "RANK", made=Data((), "int32")),
-]  # fmt: skip
+    plain("shape", "SHAPE", made=Data((4,), "int32"), version=1),
+    plain("rank", "RANK", made=Data((), "int32")),
+]
 PLUGINS = {"mediatek": "MediaTek", "google-tensor": "Google", "samsung": "Samsung"}
 NAMES = ("libneuron_adapter.so", "liblitert_plugin_compiler.so", "libgraph_wrapper.so", "libgraphgen_api.so")
 
@@ -53,11 +55,24 @@ def said(name, file, sdk, preload=True):
         environment["LD_PRELOAD"] = str(sdk / NAMES[2])
     soc = next(iter(target(name).socs))
     done = subprocess.run(
-        [tool(), f"--cmd={'apply' if name == 'samsung' else 'partition'}", f"--model={file}", f"--o={sdk}/out.tflite",
-         "--err=--", f"--soc_manufacturer={PLUGINS[name]}", f"--libs={folder}",
-         f"--soc_model={soc.lower() if name == 'mediatek' else soc}"],
-        env=environment, cwd=sdk, capture_output=True, text=True, errors="replace", timeout=60, check=False,
-    )  # fmt: skip
+        [
+            tool(),
+            f"--cmd={'apply' if name == 'samsung' else 'partition'}",
+            f"--model={file}",
+            f"--o={sdk}/out.tflite",
+            "--err=--",
+            f"--soc_manufacturer={PLUGINS[name]}",
+            f"--libs={folder}",
+            f"--soc_model={soc.lower() if name == 'mediatek' else soc}",
+        ],
+        env=environment,
+        cwd=sdk,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=60,
+        check=False,
+    )
     return done.stdout + done.stderr
 
 

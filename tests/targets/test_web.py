@@ -24,11 +24,15 @@ def chromium():
 @pytest.mark.parametrize(
     ("case", "taken", "words"),
     [
-        ("conv float", True, ""), ("conv 3x3", False, "input is int8; LiteRT.js takes float32, int32, uint8"),
-        ("quantize float", False, "output is int8"), ("argmax float", True, ""), ("half add", False, "float16"),
-        ("argmax float int64", False, "output is int64"), ("float softmax beta", False, "beta 2"),
+        ("conv float", True, ""),
+        ("conv 3x3", False, "input is int8; LiteRT.js takes float32, int32, uint8"),
+        ("quantize float", False, "output is int8"),
+        ("argmax float", True, ""),
+        ("half add", False, "float16"),
+        ("argmax float int64", False, "output is int64"),
+        ("float softmax beta", False, "beta 2"),
     ],
-)  # fmt: skip
+)
 def test_a_file_needs_ends_that_litert_js_has_arrays_for(case, taken, words):
     graph = read(model(next(c for c in (*cases(), *gpu_cases()) if c.name == case)))
     verdict = by_rule(graph, target("web").rules)[0]

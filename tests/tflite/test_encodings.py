@@ -116,13 +116,32 @@ def zero_points_alone(made):
 
 
 WAYS = [
-    nothing, old_numbers_only, new_numbers_only, an_idle_custom_name, something_in_buffer_0, empty_vectors,
-    signatures_that_fix, zero_points_alone,
-]  # fmt: skip
+    nothing,
+    old_numbers_only,
+    new_numbers_only,
+    an_idle_custom_name,
+    something_in_buffer_0,
+    empty_vectors,
+    signatures_that_fix,
+    zero_points_alone,
+]
 SOME = [
-    "conv 3x3", "depthwise", "transposed x2", "mean", "pad", "bilinear x2", "strided slice", "concatenate 2", "reshape",
-    "argmax int32", "softmax", "conv float", "quantize float", "requantize", "maximum 2x2",
-]  # fmt: skip
+    "conv 3x3",
+    "depthwise",
+    "transposed x2",
+    "mean",
+    "pad",
+    "bilinear x2",
+    "strided slice",
+    "concatenate 2",
+    "reshape",
+    "argmax int32",
+    "softmax",
+    "conv float",
+    "quantize float",
+    "requantize",
+    "maximum 2x2",
+]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)

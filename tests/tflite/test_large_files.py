@@ -54,9 +54,11 @@ def chain(names, dtype=9):
 
 
 CHAINS = {
-    "one kind": ["RELU"] * MANY, "in turns": ["RELU", "QUANTIZE", "SIN"] * (MANY // 3),
-    "changes of type": ["QUANTIZE", "DEQUANTIZE"] * (MANY // 2), "custom ops": [f"Theirs{i}" for i in range(MANY)],
-}  # fmt: skip
+    "one kind": ["RELU"] * MANY,
+    "in turns": ["RELU", "QUANTIZE", "SIN"] * (MANY // 3),
+    "changes of type": ["QUANTIZE", "DEQUANTIZE"] * (MANY // 2),
+    "custom ops": [f"Theirs{i}" for i in range(MANY)],
+}
 
 
 @pytest.fixture(scope="module")
@@ -212,8 +214,9 @@ def shared(what, entries=20_000, inner=20_000):
     vectors = []
     for start, one, count in (
         (schema.ModelStartSubgraphsVector, graph, entries if what == "graphs" else 1),
-        (schema.ModelStartOperatorCodesVector, code, 1), (schema.ModelStartBuffersVector, buffer, 1),
-    ):  # fmt: skip
+        (schema.ModelStartOperatorCodesVector, code, 1),
+        (schema.ModelStartBuffersVector, buffer, 1),
+    ):
         start(b, count)
         for _ in range(count):
             b.PrependUOffsetTRelative(one)

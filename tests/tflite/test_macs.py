@@ -45,11 +45,14 @@ def products_of_matmul(a, b, adj_x=False, adj_y=False):
 @pytest.mark.parametrize(
     ("a", "b", "made", "adj_x", "adj_y"),
     [
-        ((4, 8), (8, 5), (4, 5), False, False), ((2, 4, 8), (2, 8, 5), (2, 4, 5), False, False),
-        ((2, 8, 4), (2, 8, 5), (2, 4, 5), True, False), ((2, 4, 8), (2, 5, 8), (2, 4, 5), False, True),
-        ((2, 3, 8, 4), (3, 5, 8), (2, 3, 4, 5), True, True), ((1, 4, 8), (6, 8, 5), (6, 4, 5), False, False),
+        ((4, 8), (8, 5), (4, 5), False, False),
+        ((2, 4, 8), (2, 8, 5), (2, 4, 5), False, False),
+        ((2, 8, 4), (2, 8, 5), (2, 4, 5), True, False),
+        ((2, 4, 8), (2, 5, 8), (2, 4, 5), False, True),
+        ((2, 3, 8, 4), (3, 5, 8), (2, 3, 4, 5), True, True),
+        ((1, 4, 8), (6, 8, 5), (6, 4, 5), False, False),
     ],
-)  # fmt: skip
+)
 def test_products_of_two_activations(a, b, made, adj_x, adj_y):
     options = {"adjX": adj_x, "adjY": adj_y}
     assert counted("BATCH_MATMUL", (a, b), made, **options) == products_of_matmul(a, b, adj_x, adj_y)

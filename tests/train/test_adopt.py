@@ -59,9 +59,13 @@ def written(kind, folder):
         model.compile("adam", "mse")
         model.optimizer.build(model.trainable_variables)
     path = folder / {
-        "whole .h5": "x.h5", "weights .h5": "x.h5", "weights .weights.h5": "x.weights.h5", "whole .keras": "x.keras",
-        "trained .keras": "x.keras", "old names": "x.weights.h5",
-    }.get(kind.removeprefix("keras 3 "), "x")  # fmt: skip
+        "whole .h5": "x.h5",
+        "weights .h5": "x.h5",
+        "weights .weights.h5": "x.weights.h5",
+        "whole .keras": "x.keras",
+        "trained .keras": "x.keras",
+        "old names": "x.weights.h5",
+    }.get(kind.removeprefix("keras 3 "), "x")
     if kind == "checkpoint of a model":
         tf.train.Checkpoint(model=model).write(str(path))
     elif "whole" in kind or "trained" in kind or kind == "SavedModel":
@@ -78,11 +82,23 @@ def written(kind, folder):
 @pytest.mark.parametrize(
     "kind",
     [
-        "whole .h5", "weights .h5", "weights .weights.h5", "whole .keras", "trained .keras", "old names", "SavedModel",
-        "checkpoint", "checkpoint of a model", "index of a checkpoint", "folder of a checkpoint", "keras 3 whole .h5",
-        "keras 3 weights .weights.h5", "keras 3 whole .keras", "keras 3 trained .keras",
+        "whole .h5",
+        "weights .h5",
+        "weights .weights.h5",
+        "whole .keras",
+        "trained .keras",
+        "old names",
+        "SavedModel",
+        "checkpoint",
+        "checkpoint of a model",
+        "index of a checkpoint",
+        "folder of a checkpoint",
+        "keras 3 whole .h5",
+        "keras 3 weights .weights.h5",
+        "keras 3 whole .keras",
+        "keras 3 trained .keras",
     ],
-)  # fmt: skip
+)
 def test_every_format_of_keras_and_tensorflow_gives_the_same_arrays(kind, tmp_path):
     model = network()
     leaning, digest = load(model, written(kind, tmp_path))
@@ -95,9 +111,13 @@ def test_class_weights_come_with_a_checkpoint_of_ours_and_must_make_sense(tmp_pa
     checkpoint.write(with_weights(network()), path, class_weights=CLASS_WEIGHTS)
     assert load(network(), path)[0] == CLASS_WEIGHTS
     for wrong, words in (
-        ([1, 2], "2 class weights and the network has 3"), ([1, -1, 1], "not positive"), ([1, 0, 1], "not positive"),
-        ([1, float("nan"), 1], "not positive"), ("x", "broken"), (None, "broken"),
-    ):  # fmt: skip
+        ([1, 2], "2 class weights and the network has 3"),
+        ([1, -1, 1], "not positive"),
+        ([1, 0, 1], "not positive"),
+        ([1, float("nan"), 1], "not positive"),
+        ("x", "broken"),
+        (None, "broken"),
+    ):
         with h5py.File(path, "r+") as file:
             file.attrs[checkpoint.CLASS_WEIGHTS] = str(wrong).replace("nan", "NaN")
         with pytest.raises(RunError, match=words):
@@ -198,17 +218,32 @@ def strange(kind, folder):
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("x.tflite", "a TensorFlow Lite model"), ("x.onnx", "an ONNX model"), ("x.pt", "a PyTorch file"),
-        ("x.pth", "a PyTorch file"), ("x.pkl", "a Python pickle"), ("x.npz", "a NumPy .npz"), ("x.npy", "a NumPy .npy"),
-        ("x.safetensors", "a safetensors file"), ("sm/saved_model.pb", "give its folder"), ("x.bin", "unknown kind"),
-        ("bomb.keras", "more than 64 MiB"), ("cut.keras", "a broken .keras"), ("text.keras", "a broken .keras"),
-        ("cut.h5", "it is broken"), ("text.h5", "a broken .h5"), ("empty.h5", "it is empty"),
-        ("other.h5", "without the weights of a Keras network"), ("a link", "a link to .*nowhere, which does not exist"),
-        ("a pipe", "neither a file nor a folder"), ("a folder", "a folder without weights"), ("a run", "float/best"),
-        ("cut checkpoint.index", "checkpoint that is broken"), ("nothing", "it does not exist"),
+        ("x.tflite", "a TensorFlow Lite model"),
+        ("x.onnx", "an ONNX model"),
+        ("x.pt", "a PyTorch file"),
+        ("x.pth", "a PyTorch file"),
+        ("x.pkl", "a Python pickle"),
+        ("x.npz", "a NumPy .npz"),
+        ("x.npy", "a NumPy .npy"),
+        ("x.safetensors", "a safetensors file"),
+        ("sm/saved_model.pb", "give its folder"),
+        ("x.bin", "unknown kind"),
+        ("bomb.keras", "more than 64 MiB"),
+        ("cut.keras", "a broken .keras"),
+        ("text.keras", "a broken .keras"),
+        ("cut.h5", "it is broken"),
+        ("text.h5", "a broken .h5"),
+        ("empty.h5", "it is empty"),
+        ("other.h5", "without the weights of a Keras network"),
+        ("a link", "a link to .*nowhere, which does not exist"),
+        ("a pipe", "neither a file nor a folder"),
+        ("a folder", "a folder without weights"),
+        ("a run", "float/best"),
+        ("cut checkpoint.index", "checkpoint that is broken"),
+        ("nothing", "it does not exist"),
     ],
     ids=lambda x: x if " " not in x else "",
-)  # fmt: skip
+)
 def test_what_is_no_weights_is_refused_for_what_it_is(kind, words, tmp_path):
     path = strange(kind, tmp_path)
     with pytest.raises(WeightsError, match=words) as error:

@@ -110,9 +110,22 @@ def test_learned_ranges_move_and_travel_with_the_weights(parent, cli):
     done = cli("convert", "--run", "runs/learned", "--target", "cpu", "--per-tensor", cwd=home)
     assert done.returncode == 2 and "trained for per-channel" in done.stderr
     done = cli(
-        "convert", "--run", "runs/learned", "--target", "cpu", "--method", "ptq", "--per-tensor", "--calibration",
-        "percentile", "--select", "coverage", "--images", "4", cwd=home,
-    )  # fmt: skip
+        "convert",
+        "--run",
+        "runs/learned",
+        "--target",
+        "cpu",
+        "--method",
+        "ptq",
+        "--per-tensor",
+        "--calibration",
+        "percentile",
+        "--select",
+        "coverage",
+        "--images",
+        "4",
+        cwd=home,
+    )
     assert done.returncode == 0, done.stderr
     (beside,) = run.artifacts("cpu").glob("*-ptq-*.json")
     recipe = Recipe.from_json(json.loads(beside.read_text())["recipe"])
@@ -145,9 +158,18 @@ def test_without_labels_and_with_images_of_a_folder(parent, cli, tmp_path):
         image = rng.integers(0, 256, (90, 80, 3), dtype=np.uint8)
         Image.fromarray(image).save(tmp_path / "more" / ("deep" if i % 2 else "") / f"{i}.png")
     run, done = start(
-        parent, cli, "free", "--no-labels", "--images-from", str(tmp_path / "more"), "--ranges", "frozen",
-        "--per-tensor", "--select", "coverage",
-    )  # fmt: skip
+        parent,
+        cli,
+        "free",
+        "--no-labels",
+        "--images-from",
+        str(tmp_path / "more"),
+        "--ranges",
+        "frozen",
+        "--per-tensor",
+        "--select",
+        "coverage",
+    )
     assert "6 images, 1 held out" in done.stderr and "the start will be kept, whatever" in done.stderr
     result = json.loads((run.qat_dir / "result.json").read_text())
     assert result["held_out_against"] == "class probabilities of the float parent"
@@ -163,8 +185,18 @@ def test_without_labels_and_with_images_of_a_folder(parent, cli, tmp_path):
     assert ranges_of_checkpoint(run.qat_dir / "best.weights.h5") == ranges_from_json(data["ranges"])
     done = cli("convert", "--run", "runs/free", "--target", "cpu", cwd=home)
     assert done.returncode == 0, done.stderr
-    done = cli("qat", "--run", "runs/free", *COMMON, "--select", "class-balanced", "--images-from",
-               str(tmp_path / "more"), "--force", cwd=home)  # fmt: skip
+    done = cli(
+        "qat",
+        "--run",
+        "runs/free",
+        *COMMON,
+        "--select",
+        "class-balanced",
+        "--images-from",
+        str(tmp_path / "more"),
+        "--force",
+        cwd=home,
+    )
     assert done.returncode == 2 and "needs labels" in done.stderr
 
 

@@ -20,12 +20,40 @@ from tests.conftest import ROOT
 
 HERE = ROOT / "tests" / "support"
 COMMANDS = {
-    "train": ("train", "--model", "tiny", "--data", "folder:data", "--size", "24x32", "--dropout", "0.4",
-              "--steps", "26", "--batch", "2", "--learning-rate", "0.05"),
-    "qat": ("qat", "--steps", "24", "--batch", "2", "--images", "3", "--evaluations", "3", "--freeze-statistics", "0.7",
-            "--learning-rate", "0.05"),
+    "train": (
+        "train",
+        "--model",
+        "tiny",
+        "--data",
+        "folder:data",
+        "--size",
+        "24x32",
+        "--dropout",
+        "0.4",
+        "--steps",
+        "26",
+        "--batch",
+        "2",
+        "--learning-rate",
+        "0.05",
+    ),
+    "qat": (
+        "qat",
+        "--steps",
+        "24",
+        "--batch",
+        "2",
+        "--images",
+        "3",
+        "--evaluations",
+        "3",
+        "--freeze-statistics",
+        "0.7",
+        "--learning-rate",
+        "0.05",
+    ),
     "control": ("qat", "--control", "--steps", "24", "--batch", "2", "--evaluations", "2", "--freeze-statistics", "1"),
-}  # fmt: skip
+}
 FOLDERS = {"train": "float", "qat": "qat", "control": "control"}
 
 
@@ -73,10 +101,11 @@ def outcome(folder):
     result = json.loads((folder / "result.json").read_text())
     assert len(history) == len(result.pop("history"))
     return {
-        "best": arrays(folder / "best.weights.h5"), "last": arrays(folder / "last.weights.h5"),
+        "best": arrays(folder / "best.weights.h5"),
+        "last": arrays(folder / "last.weights.h5"),
         "history": [{k: v for k, v in entry.items() if k not in untimed} for entry in history],
         "result": {k: v for k, v in result.items() if k not in untimed},
-    }  # fmt: skip
+    }
 
 
 CUTS = [
@@ -99,9 +128,13 @@ def cut(whole):
         words = COMMANDS[kind]
         commands.append((when, place, count, (words[0], "--run", run.name, *words[1:]), f"said{number}"))
     done = subprocess.run(
-        [sys.executable, str(HERE / "cut_off.py"), json.dumps(commands)], cwd=whole, capture_output=True, text=True,
-        timeout=300, check=False,
-    )  # fmt: skip
+        [sys.executable, str(HERE / "cut_off.py"), json.dumps(commands)],
+        cwd=whole,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -221,5 +254,13 @@ def test_a_slow_step_is_told_of_before_ten_of_them():
 
 def test_durations_are_about():
     said = [in_words(seconds) for seconds in (0.2, 8.4, 42, 99, 101, 5990, 6100, 90000)]
-    assert said == ["about 1 s", "about 8 s", "about 40 s", "about 100 s", "about 2 minutes", "about 100 minutes",
-                    "about 1.7 hours", "about 25.0 hours"]  # fmt: skip
+    assert said == [
+        "about 1 s",
+        "about 8 s",
+        "about 40 s",
+        "about 100 s",
+        "about 2 minutes",
+        "about 100 minutes",
+        "about 1.7 hours",
+        "about 25.0 hours",
+    ]
