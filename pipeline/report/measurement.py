@@ -12,15 +12,27 @@ from pipeline.measure.timing import FEWEST_STARTS
 from pipeline.report.console import MIB, absent, console
 
 
-def in_words(ratio: Ratio) -> str:
-    """'1.290 (99 % interval 1.270 to 1.310)'"""
-    return f"{ratio.ratio:.3f} ({_interval(ratio, f'{ratio.confidence_percent:g} % interval ')})"
+def faster(ratio: Ratio) -> str:
+    """'1.37× faster (99 % interval 1.33 to 1.42)' of the second of the two than the first, or '1.12× slower (…)'.
+
+    Where the interval holds 1, or there is none, neither is said: 'in 1.010 of its time (…)'.
+    """
+    if not ratio.told_apart or ratio.low is None or ratio.high is None:
+        return f"in {1 / ratio.ratio:.3f} of its time ({_interval(ratio, inverted=True)})"
+    if ratio.ratio > 1:
+        return (
+            f"{ratio.ratio:.2f}× faster ({ratio.confidence_percent:g} % interval {ratio.low:.2f} to {ratio.high:.2f})"
+        )
+    low, high = 1 / ratio.high, 1 / ratio.low
+    return f"{1 / ratio.ratio:.2f}× slower ({ratio.confidence_percent:g} % interval {low:.2f} to {high:.2f})"
 
 
-def _interval(ratio: Ratio, before: str = "") -> str:
+def _interval(ratio: Ratio, inverted: bool = False) -> str:
     if ratio.low is None or ratio.high is None:
         return f"no interval: it needs {FEWEST_STARTS} starts"
-    return f"{before}{ratio.low:.3f} to {ratio.high:.3f}"
+    if inverted:
+        return f"{ratio.confidence_percent:g} % interval {1 / ratio.high:.3f} to {1 / ratio.low:.3f}"
+    return f"{ratio.low:.3f} to {ratio.high:.3f}"
 
 
 def show_measurement(m: Measurement) -> None:
@@ -81,13 +93,13 @@ def _sentences(m: Measurement) -> Iterator[str]:
     machine, artifact = m.machine, m.artifact
     assert artifact.score
     if m.speedup:
-        yield f"the float parent takes {in_words(m.speedup)} times as long"
+        yield f"the artifact runs {faster(m.speedup)}, compared with its float parent"
     if m.against and m.against_ratio and m.against.latency:
         yield _verdict(m.against, m.against_ratio)
     for swept in m.sweep:
         yield (
             f"{swept.threads} threads: float {swept.parent.median_ms:.2f} ms, {m.target}"
-            f" {swept.artifact.median_ms:.2f} ms; {in_words(swept.speedup)} times"
+            f" {swept.artifact.median_ms:.2f} ms; {faster(swept.speedup)}"
         )
     yield f"accuracy: {m.images} {m.split} images of {m.data}{absent(artifact.score)}"
     if m.on_host:
@@ -149,8 +161,8 @@ def show_heads(m: HeadsMeasurement) -> None:
 
 def _verdict(other: Measured, ratio: Ratio) -> str:
     assert other.latency
-    times = f"{other.file}: median {other.latency.median_ms:.2f} ms, {in_words(ratio)} times as long"
-    if not ratio.told_apart:
-        how = "--seconds" if ratio.low is not None else f"--starts {FEWEST_STARTS} or more"
-        return f"{times}: this does not show which is faster; measure longer ({how})"
-    return f"{times}: the artifact is {'faster' if ratio.ratio > 1 else 'slower'}"
+    beside = f"compared with {other.file} (median {other.latency.median_ms:.2f} ms), the artifact runs {faster(ratio)}"
+    if ratio.told_apart:
+        return beside
+    how = "--seconds" if ratio.low is not None else f"--starts {FEWEST_STARTS} or more"
+    return f"{beside}: this does not show which is faster; measure longer ({how})"

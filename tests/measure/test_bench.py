@@ -12,7 +12,7 @@ from pipeline.cli.options import threads_of
 from pipeline.cli.resolve import to_compare
 from pipeline.core.device import Block, How, Settings
 from pipeline.core.errors import ArtifactError, BadSpec, DeviceError, GateFailed, RunError
-from pipeline.core.measurement import Measurement
+from pipeline.core.measurement import Measurement, Ratio
 from pipeline.data import open_dataset
 from pipeline.devices import devices
 from pipeline.devices.host import HostRunner
@@ -22,6 +22,7 @@ from pipeline.measure.bench import bench
 from pipeline.measure.gates import check_gates
 from pipeline.measure.on_device import bench_on, path_on
 from pipeline.measure.saved import save
+from pipeline.report.measurement import faster
 from pipeline.targets import targets
 from pipeline.tflite.artifact import open_artifact
 from tests.conftest import ROOT
@@ -291,3 +292,16 @@ def test_every_field_of_the_json_is_described(plan):
 
 def test_a_block_says_what_it_can():
     assert Block(2, (1.0, 3.0)).typical_ms == 2.0 and Block(9, summary_ms={"mean": 4.0}).typical_ms == 4.0
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [
+        (Ratio(1.374, 1.329, 1.421, 99), "1.37× faster (99 % interval 1.33 to 1.42)"),
+        (Ratio(0.8, 0.64, 0.9, 99), "1.25× slower (99 % interval 1.11 to 1.56)"),
+        (Ratio(1.01, 0.98, 1.04, 99), "in 0.990 of its time (99 % interval 0.962 to 1.020)"),
+        (Ratio(2.0, None, None, 99), "in 0.500 of its time (no interval: it needs 4 starts)"),
+    ],
+)
+def test_a_ratio_in_words(ratio, words):
+    assert faster(ratio) == words
