@@ -20,7 +20,16 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-LONGEST = ("test_demo.py", "test_qat.py", "test_cli.py", "test_convert.py", "test_agree.py", "test_structure.py")
+LONGEST = (
+    "test_demo.py",
+    "test_qat.py",
+    "test_cli.py",
+    "test_convert.py",
+    "test_agree.py",
+    "test_resume.py",
+    "test_structure.py",
+    "test_adopt.py",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import models
@@ -16,6 +15,7 @@ from pipeline.core.device import Settings
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.measurement import Measurement
 from pipeline.core.run import Run
+from pipeline.core.say import Say
 from pipeline.core.spec import ModelSpec
 from pipeline.core.target import Target
 from pipeline.core.training import FloatResult, QatResult
@@ -30,7 +30,6 @@ from pipeline.train.qat import qat
 from pipeline.train.train import defaults_of, float_schedule
 from pipeline.train.train import train as train_float
 
-Say = Callable[[str], None]
 DISTIL = 10.0
 """Weight of the float parent's say in quantization-aware training, where nobody says otherwise; as the command's."""
 

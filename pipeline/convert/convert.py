@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import models
 from pipeline.convert.parent import Parent, choose_parent
@@ -16,6 +15,7 @@ from pipeline.core.preprocessing import InputType
 from pipeline.core.recipe import Recipe
 from pipeline.core.rewrite import Applied
 from pipeline.core.run import Run
+from pipeline.core.say import Say
 from pipeline.core.target import FLOAT, Compiled, Target
 from pipeline.heads.shipping import ship
 from pipeline.measure.approximate import effect
@@ -23,8 +23,6 @@ from pipeline.quantize.quantize import Quantized, finish, recipe_of
 from pipeline.tflite import artifact as artifacts
 from pipeline.tflite.by_rule import by_rule
 from pipeline.tflite.read import read
-
-Say = Callable[[str], None]
 
 
 def spec_for(

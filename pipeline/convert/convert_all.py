@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ from pipeline.core.errors import SegquantError
 from pipeline.core.file_spec import Output, Stride
 from pipeline.core.inspection import Coverage
 from pipeline.core.run import Run
+from pipeline.core.say import Say
 from pipeline.core.target import Target
 from pipeline.measure.inspect import inspect
 
-Say = Callable[[str], None]
 COMPILER_BYTES = 3 << 30
 """What a compiler of a whole FCN8 may need; an estimate, with room to spare."""
 

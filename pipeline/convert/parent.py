@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import tf_keras
@@ -17,12 +16,11 @@ from pipeline.core.files import sha256
 from pipeline.core.ranges import Ranges
 from pipeline.core.recipe import Checkpoint, Method, Origin
 from pipeline.core.run import Run
+from pipeline.core.say import Say
 from pipeline.core.target import Target
 from pipeline.quantize.calibrate import calibrate, candidates_of, samples_for
 from pipeline.quantize.to_tflite import to_tflite
 from pipeline.weights import checkpoint as checkpoints
-
-Say = Callable[[str], None]
 
 
 def load_float(run: Run, checkpoint: Path) -> tf_keras.Model:

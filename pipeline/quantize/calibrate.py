@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tf_keras
@@ -17,11 +17,10 @@ from pipeline.core.errors import BadSpec
 from pipeline.core.files import sha256
 from pipeline.core.ranges import Range
 from pipeline.core.run import Run
+from pipeline.core.say import Say
 from pipeline.data import dataset_of
 from pipeline.data.unlabelled import unlabelled
 from pipeline.quantize import plan as planning
-
-Say = Callable[[str], None]
 
 
 def samples_for(run: Run, folder: str | None, say: Say) -> tuple[Sample, ...]:
