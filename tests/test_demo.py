@@ -38,7 +38,7 @@ def test_the_first_command_says_that_it_trains_the_parent(trained):
     if not log.exists():
         pytest.skip("SEGQUANT_TRAINED names a run, and what its training said was not kept")
     said = log.read_text()
-    plan, learnt = said.index("there is no float parent in this run. Plan: "), said.index("float network: val mIoU")
+    plan, learnt = said.index("training it first. Plan: "), said.index("float network: val mIoU")
     assert plan < learnt < said.index("QAT network: val mIoU of its int8 file")
 
 

@@ -1,6 +1,7 @@
 """What comes out of the converter, for every network, output and target."""
 
 import collections
+import re
 
 import numpy as np
 import pytest
@@ -193,7 +194,7 @@ def test_each_leftover_is_named():
 
     with pytest.raises(ContractViolation, match="SPACE_TO_BATCH_ND.*taken apart") as found:
         verify(keras_file(dilated, batch=None), FLOAT, [])
-    assert "input_1:0 has a size that is not fixed (1, 16, 16, 4)" in str(found.value)
+    assert re.search(r"input_\d+:0 has a size that is not fixed \(1, 16, 16, 4\)", str(found.value))
     with pytest.raises(ContractViolation, match="MUL.*not folded") as found:
         verify(keras_file(alone), FLOAT, [])
     assert "adds a constant" in str(found.value)

@@ -8,6 +8,7 @@ from pipeline.core.run import create
 from pipeline.core.spec import ModelSpec
 from pipeline.targets import target, targets
 from pipeline.tflite import artifact as artifacts
+from tests.support.recipes import recipe
 from tests.support.single_ops import cases, model, small_file
 
 
@@ -55,11 +56,11 @@ def test_a_level_chooses_the_artifact_made_for_it(tmp_path):
     def chosen(text):
         return newest_artifact(run, text, print).path.stem
 
-    artifacts.write(run.artifacts("nnapi") / "plain.tflite", data, {"target": "nnapi", "level": None})
+    artifacts.write(run.artifacts("nnapi") / "plain.tflite", data, recipe("nnapi"))
     assert chosen("nnapi") == chosen("nnapi:30") == "plain"
     with pytest.raises(RunError, match="no artifact for target nnapi:29 yet.*convert --target nnapi:29"):
         chosen("nnapi:29")
-    artifacts.write(run.artifacts("nnapi") / "old.tflite", data, {"target": "nnapi", "level": 29})
+    artifacts.write(run.artifacts("nnapi") / "old.tflite", data, recipe("nnapi", level=29))
     assert chosen("nnapi:29") == "old" and chosen("nnapi:30") == "plain"
 
 
