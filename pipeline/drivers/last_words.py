@@ -38,4 +38,5 @@ def why_it_failed(said: str) -> str:
     if not told:
         return NOTHING
     before = f"{told[-2]} " if len(told) > 1 and NODE.match(told[-1]) else ""
-    return (before + told[-1]).rstrip(".")
+    behind = words[words.index(told[-1]) + 1 :] if told[-1].endswith(":") else []  # 'failed with OpConversionFailure:'
+    return (before + " ".join([told[-1], *behind[:1]])).rstrip(".")

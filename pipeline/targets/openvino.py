@@ -11,7 +11,7 @@ from pipeline.compilers.litert_aot import Vendor, folder_of, installed, target_o
 from pipeline.compilers.openvino_ir import INSTALL
 from pipeline.core.graph import Graph, Op
 from pipeline.core.rules import Check, Rule, Rules
-from pipeline.tflite.checks import constant, not_both_resize_modes
+from pipeline.tflite.checks import BYTES, constant, from_file, not_both_resize_modes
 
 VERSION = "2026.3.1"
 """LiteRT's plugin links against this very release (libopenvino.so.2631)."""
@@ -65,6 +65,11 @@ def no_int16(op: Op, graph: Graph) -> str | None:
     return "reads int16" if any(t.dtype == "int16" for t in graph.reads(op)) else None
 
 
+def no_computed_bytes(op: Op, graph: Graph) -> str | None:
+    """OpenVINO's CPU has 8-bit convolutions with a computed kernel where there is AMX, and none elsewhere (asked)."""
+    return from_file(1)(op, graph) if graph.tensors[op.inputs[1]].dtype in BYTES else None
+
+
 def small_inputs(op: Op, graph: Graph) -> str | None:
     """The plugin leaves a whole graph that has an input of six dimensions."""
     most = max((len(graph.tensors[i].shape) for i in graph.inputs), default=0)
@@ -87,6 +92,7 @@ PLAIN = (
 RULES = Rules(
     ops={
         **{op: taken() for op in PLAIN},
+        "CONV_2D": taken(no_computed_bytes),
         "RESIZE_BILINEAR": taken(not_both_resize_modes),
         "RESIZE_NEAREST_NEIGHBOR": taken(not_both_resize_modes),
         "QUANTIZE": taken(no_int16),

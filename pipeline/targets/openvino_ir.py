@@ -13,7 +13,7 @@ from pipeline.compilers.openvino_ir import SUFFIX, ask, compile_file, missing
 from pipeline.core.rules import Rule, Rules
 from pipeline.core.target import Target
 from pipeline.rewrites.padding import PADDING_FOLDED
-from pipeline.targets.openvino import ANYTHING, no_int16
+from pipeline.targets.openvino import ANYTHING, no_computed_bytes, no_int16
 from pipeline.tflite.checks import not_both_resize_modes
 
 SOURCE = "OpenVINO 2026.3.1, asked op by op; openvino/src/frontends/tensorflow_lite/src/op_table.cpp"
@@ -31,6 +31,7 @@ PLAIN = (
 RULES = Rules(
     ops={
         **{op: Rule(ANYTHING, SOURCE) for op in PLAIN},
+        "CONV_2D": Rule(ANYTHING, SOURCE, checks=(no_computed_bytes,)),
         "QUANTIZE": Rule(ANYTHING, SOURCE, checks=(no_int16,)),
         "RESIZE_BILINEAR": Rule(ANYTHING, SOURCE, checks=(not_both_resize_modes,)),
         "RESIZE_NEAREST_NEIGHBOR": Rule(ANYTHING, SOURCE, checks=(not_both_resize_modes,)),

@@ -186,6 +186,10 @@ INFO = "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
             "what():  std::bad_alloc",
         ),
         ("something else\n", "something else"),
+        (
+            "FrontEnd API failed with OpConversionFailure:\nNo translator found for RELU_N1_TO_1 node.\nmore\n",
+            "FrontEnd API failed with OpConversionFailure: No translator found for RELU_N1_TO_1 node",
+        ),
     ],
 )
 def test_the_line_that_says_why(said, why):

@@ -28,6 +28,10 @@ def transposed_from(
     )
 
 
+ON_SOME_CPUS = ("conv computed kernel",)
+"""What OpenVINO takes on a CPU with AMX and refuses on others: the rules refuse it."""
+
+
 def computed_kernel(name: str) -> Case:
     case = conv(name)
     kernel = dataclasses.replace(case.inputs[1], values=None, scale=0.01)
