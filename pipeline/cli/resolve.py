@@ -12,7 +12,6 @@ from pipeline.core.artifact import Artifact
 from pipeline.core.compared import Other
 from pipeline.core.errors import ArtifactError, BadSpec, RunError
 from pipeline.core.files import sha256
-from pipeline.core.graph import Graph
 from pipeline.core.run import FILE, Run, create, latest, new_path, open_run, remove_if_empty
 from pipeline.core.say import Say
 from pipeline.core.spec import ModelSpec, parse_size
@@ -168,9 +167,9 @@ def float_parent(run: Run, artifact: Artifact) -> Artifact | None:
 def to_compare(path: Path, target: str | None, say: Say) -> Other:
     """What --vs names: a .tflite file, or a run, whose newest artifact (for ``target``) it is."""
     if (path / FILE).is_file():
-        artifact = newest_artifact(open_run(path), target, say)
-        shape = _image_shape(read(artifact.path.read_bytes(), str(artifact.path)))
-        return Other(artifact.path, artifact.sha256, artifact.recipe.target, shape)
+        run = open_run(path)
+        artifact = newest_artifact(run, target, say)
+        return Other(artifact.path, artifact.sha256, artifact.recipe.target, run.preprocessing.shape)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -181,8 +180,5 @@ def to_compare(path: Path, target: str | None, say: Say) -> Other:
     except ArtifactError as error:
         say(f"note: {path} is taken as a file of another program, for cpu: {error}")
         recipe = None
-    return Other(path, sha256(data), recipe.target if recipe else "cpu", _image_shape(graph))
-
-
-def _image_shape(graph: Graph) -> tuple[int, ...]:
-    return graph.tensors[graph.inputs[0]].shape if graph.inputs else ()
+    takes = graph.tensors[graph.inputs[0]].shape if graph.inputs else ()
+    return Other(path, sha256(data), recipe.target if recipe else "cpu", takes)

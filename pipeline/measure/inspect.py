@@ -112,6 +112,17 @@ def _descendants(process: int) -> list[int]:
     return found + [deeper for child in found for deeper in _descendants(child)]
 
 
+def opened(file: Path) -> tuple[bytes, Graph]:
+    """A .tflite file that no vendor's compiler has taken apart; raises ArtifactError."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{file} cannot be read ({error.strerror}): name a .tflite file.") from None
+    graph = read(data, str(file))
+    check_not_compiled(graph, file)
+    return data, graph
+
+
 def check_not_compiled(graph: Graph, file: Path) -> None:
     """Raises ArtifactError for a file that a target's compiler has made: what it took is not to be seen any more."""
     marks: dict[str, list[str]] = {}
@@ -154,12 +165,7 @@ def inspect(file: Path, target: Target, compiler: bool = True, wait_seconds: flo
             else "choose another (`list`)"
         )
         raise BadSpec(f"target {target.name} has no rules about ops: {only}.")
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"{file} cannot be read ({error.strerror}): name a .tflite file.") from None
-    graph = read(data, str(file))
-    check_not_compiled(graph, file)
+    _, graph = opened(file)
     rules = target.rules
     alone = by_rule(graph, rules)
     verdicts = after_partitioning(graph, alone, rules)

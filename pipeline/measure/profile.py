@@ -13,11 +13,11 @@ from pipeline.core.profile import Line, OpTime, Peaks, Profile, Timed
 from pipeline.devices import connect
 from pipeline.drivers import host_profile
 from pipeline.drivers.xnnpack_lines import ops_of_lines
-from pipeline.measure.inspect import check_not_compiled, notes_on
+from pipeline.measure.inspect import notes_on, opened
 from pipeline.targets import target
 from pipeline.tflite.by_rule import by_rule
 from pipeline.tflite.macs import macs
-from pipeline.tflite.read import read, with_stored_sizes
+from pipeline.tflite.read import with_stored_sizes
 
 OUTPUT = {"scores": "output", "mask": "output"}
 """The layers that ``fold`` puts behind any network's logits."""
@@ -25,12 +25,7 @@ OUTPUT = {"scores": "output", "mask": "output"}
 
 def profile(file: Path, threads: int, runs: int) -> Profile:
     """Raises ArtifactError for a file that is none or that LiteRT cannot profile."""
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"{file} cannot be read ({error.strerror}): name a .tflite file.") from None
-    graph = read(data, str(file))
-    check_not_compiled(graph, file)
+    data, graph = opened(file)
     machine = connect("host").describe()
     try:
         timed = _timed(data, file, graph, threads, runs)
