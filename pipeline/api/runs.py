@@ -21,7 +21,7 @@ from pipeline.core.target import Target
 from pipeline.core.training import FloatResult, QatResult
 from pipeline.data import open_dataset
 from pipeline.measure.bench import bench
-from pipeline.measure.plan import Plan
+from pipeline.measure.plan import BenchPlan
 from pipeline.measure.timing import DEFAULT, Protocol
 from pipeline.train.feed import Augmentation
 from pipeline.train.fit import Schedule
@@ -118,7 +118,7 @@ def measure(
     ``images``: the first so many validation images are scored, None: all. Raises DeviceError.
     """
     parent = float_reference(run, artifact.recipe.file, say)
-    plan = Plan(run, artifact, parent, protocol=protocol, threads=(threads,), images=images)
+    plan = BenchPlan(run, artifact, parent, protocol=protocol, threads=(threads,), images=images)
     (measured,) = bench(plan, [device], Settings(), say)
     return measured
 

@@ -140,7 +140,7 @@ def bench(  # long: an option a line, and what becomes of each
 
         parent = float_reference(run, artifact.recipe.file, say)
     against = to_compare(other, target_name, say) if other else None
-    plan = plans.Plan(run, artifact, parent, against, how, threads_of(threads), images=images)
+    plan = plans.BenchPlan(run, artifact, parent, against, how, threads_of(threads), images=images)
     measurements = []
     try:
         for measurement in benching.bench(plan, device_names, Settings(**said), say):

@@ -26,7 +26,7 @@ COMPILER_BYTES = 3 << 30
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
+class TargetOutcome:
     """What became of one target.
 
     Attributes:
@@ -58,12 +58,12 @@ def convert_all(  # long: to be split
     rewrites: bool = True,
     force: bool = False,
     require_compiled: bool = False,
-) -> tuple[Made, ...]:
+) -> tuple[TargetOutcome, ...]:
     """Converts for each target in turn; compiles and inspects beside that, several at once where memory allows.
 
     An error becomes that target's note.
     """
-    begun: list[Made | Future[Made]] = []
+    begun: list[TargetOutcome | Future[TargetOutcome]] = []
     parents: dict[str, Parent] = {}
     with ThreadPoolExecutor(at_once()) as compilers:
         for target in targets:
@@ -81,7 +81,7 @@ def convert_all(  # long: to be split
                 begun.append(compilers.submit(_compiled, artifact, target, require_compiled, say))
         found = []
         for one in begun:
-            found.append(one if isinstance(one, Made) else one.result())
+            found.append(one if isinstance(one, TargetOutcome) else one.result())
     return tuple(found)
 
 
@@ -95,7 +95,7 @@ def at_once() -> int:
     return max(1, min(os.cpu_count() or 1, at_hand_bytes // COMPILER_BYTES))
 
 
-def _compiled(artifact: Artifact, target: Target, require_compiled: bool, say: Say) -> Made:
+def _compiled(artifact: Artifact, target: Target, require_compiled: bool, say: Say) -> TargetOutcome:
     try:
         artifact, compiled = compile_artifact(artifact, target, require_compiled and target.compile is not None, say)
         note = compiled.note if compiled is not None else "LiteRT runs it as it is"
@@ -103,7 +103,7 @@ def _compiled(artifact: Artifact, target: Target, require_compiled: bool, say: S
     except SegquantError as error:
         return _failed(target, error, say)
     say(f"{target.name}: done")
-    return Made(
+    return TargetOutcome(
         target.name,
         False,
         note,
@@ -114,6 +114,6 @@ def _compiled(artifact: Artifact, target: Target, require_compiled: bool, say: S
     )
 
 
-def _failed(target: Target, error: SegquantError, say: Say) -> Made:
+def _failed(target: Target, error: SegquantError, say: Say) -> TargetOutcome:
     say(f"{target.name}: {error}")
-    return Made(target.name, True, str(error))
+    return TargetOutcome(target.name, True, str(error))

@@ -13,10 +13,10 @@ from pipeline.core.say import Say
 from pipeline.devices import connect, device
 from pipeline.measure.alone import alone_on
 from pipeline.measure.on_device import bench_on
-from pipeline.measure.plan import Plan
+from pipeline.measure.plan import BenchPlan
 
 
-def bench(plan: Plan, names: Sequence[str], settings: Settings, say: Say) -> Iterator[Measurement]:
+def bench(plan: BenchPlan, names: Sequence[str], settings: Settings, say: Say) -> Iterator[Measurement]:
     """One measurement per device, as they end: side by side on different machines, one at a time on the same.
 
     A device that fails does not stop the others; the first error is raised when all have ended.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pipeline.core.device import XNNPACK
 from pipeline.core.measurement import OnHost
 from pipeline.measure.loaded import Loaded
-from pipeline.measure.plan import Plan
+from pipeline.measure.plan import BenchPlan
 from pipeline.targets import targets
 
 BUSY = 0.5
@@ -17,7 +17,7 @@ THROTTLED = 0.95
 
 
 def notes_of(
-    plan: Plan,
+    plan: BenchPlan,
     machine: dict[str, object],
     after: dict[str, object],
     loaded: Sequence[Loaded],

@@ -29,7 +29,7 @@ from pipeline.heads.full_size import mask_of
 from pipeline.measure.loaded import Loaded
 from pipeline.measure.mask_note import mask_note
 from pipeline.measure.notes import notes_of
-from pipeline.measure.plan import Plan
+from pipeline.measure.plan import BenchPlan
 from pipeline.measure.saved import slug
 from pipeline.measure.timing import latency_of, measure, ratio_of
 from pipeline.targets import targets
@@ -40,7 +40,7 @@ PROGRESS_SECONDS = 10
 
 
 # long: to be split
-def bench_on(plan: Plan, kind: Device, name: str, connection: Connection, say: Say) -> Measurement:
+def bench_on(plan: BenchPlan, kind: Device, name: str, connection: Connection, say: Say) -> Measurement:
     """Scores and times the plan's files on one device; raises the errors of both."""
     run, artifact, threads = plan.run, plan.artifact, plan.threads[0]
     dataset = dataset_of(run)

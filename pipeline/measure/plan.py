@@ -11,7 +11,7 @@ from pipeline.measure.timing import DEFAULT, Protocol
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class BenchPlan:
     """What to measure, the same on every device.
 
     Attributes:

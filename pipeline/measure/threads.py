@@ -9,16 +9,16 @@ from typing import TypeVar
 
 from pipeline.drivers.litert_worker import cores
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
-def in_threads(work: Callable[[int], Made], count: int) -> Iterator[Made]:
+def in_threads(work: Callable[[int], Result], count: int) -> Iterator[Result]:
     """work(0), work(1), ... work(count − 1) in this order, worked out ahead by as many threads as there are cores.
 
     What ``work`` raises is raised in its place; then, or when the caller stops, what has not begun is left undone.
     """
     threads = len(cores())
-    waiting: collections.deque[Future[Made]] = collections.deque()
+    waiting: collections.deque[Future[Result]] = collections.deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             for i in range(count):

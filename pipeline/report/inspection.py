@@ -13,7 +13,7 @@ from pipeline.core.rules import Verdict
 from pipeline.report.console import MIB, console, plain
 
 if TYPE_CHECKING:
-    from pipeline.convert.convert_all import Made
+    from pipeline.convert.convert_all import TargetOutcome
 
 MILLION = 1_000_000
 MOST_ROWS = 200
@@ -121,7 +121,7 @@ def _show_ops(i: Inspection, every_op: bool) -> None:
         )
 
 
-def show_made(rows: Sequence[Made]) -> None:
+def show_made(rows: Sequence[TargetOutcome]) -> None:
     """One line per target; what a compiler only estimates has its own column, and says so."""
     table = Table()
     for name in ("target", "ops accelerated", "MACs", "partitions", "said by", "size KiB", "compiler's estimate"):

@@ -7,7 +7,7 @@ from pipeline.core.file_spec import FLOAT32, FileSpec
 from pipeline.core.recipe import Recipe
 from pipeline.core.run import create
 from pipeline.core.spec import ModelSpec
-from pipeline.measure.plan import Plan
+from pipeline.measure.plan import BenchPlan
 from pipeline.measure.timing import Protocol
 from pipeline.quantize.to_tflite import to_tflite
 from pipeline.tflite import artifact as artifacts
@@ -54,4 +54,4 @@ def small_run(home):
             ("cpu", "int8", FileSpec(), to_tflite(model, ranges_of("fast-scnn"), FileSpec())),
         )
     ]
-    return Plan(run, made[1], made[0], protocol=QUICK)
+    return BenchPlan(run, made[1], made[0], protocol=QUICK)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from pipeline.convert.convert_all import Made
+from pipeline.convert.convert_all import TargetOutcome
 from pipeline.core.graph import Graph, Op, Tensor
 from pipeline.core.inspection import Coverage
 from pipeline.core.rules import Verdict
@@ -155,7 +155,10 @@ def a_coverage(total, taken):
 def test_there_is_no_percentage_of_nothing(capsys):
     assert a_coverage(0, 0).macs_accelerated_percent is None and a_coverage(8, 2).macs_accelerated_percent == 25
     show_made(
-        [Made("one", False, "done", coverage=a_coverage(0, 0)), Made("two", False, "done", coverage=a_coverage(4, 1))]
+        [
+            TargetOutcome("one", False, "done", coverage=a_coverage(0, 0)),
+            TargetOutcome("two", False, "done", coverage=a_coverage(4, 1)),
+        ]
     )
     rows = [line for line in capsys.readouterr().out.splitlines() if "1 of 1" in line]
     assert "%" not in rows[0] and "25.00 %" in rows[1]
