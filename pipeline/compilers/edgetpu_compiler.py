@@ -21,6 +21,7 @@ from pipeline.tflite.read import read
 
 COMPILER = "edgetpu_compiler"
 COMPILED_OP = "edgetpu-custom-op"
+"""The op that it puts in the place of those it maps."""
 TIMEOUT_SECONDS = 600
 SMALLEST_RESULT_BYTES = 4096
 """A failed run can leave a stub of about 1 KB and still exit 0."""

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipeline.compilers.edgetpu_compiler import COMPILED_OP
 from pipeline.core.device import Device, How, Settings
 from pipeline.core.errors import ArtifactError, BadSpec, DeviceError, SegquantError
 from pipeline.devices.host import WORKER
@@ -23,8 +24,6 @@ from pipeline.drivers.worker import Explain, WorkerRunner, check_readable, setti
 from pipeline.tflite.read import read
 
 TARGET = "edgetpu"
-CUSTOM_OP = "edgetpu-custom-op"
-"""The op that edgetpu_compiler puts in place of those it maps."""
 LIBRARY = "libedgetpu.so.1"
 USB_IDS = ("1a6e:089a", "18d1:9302")
 """Of the USB Accelerator before and after its firmware is loaded: libedgetpu, driver/usb."""
@@ -35,7 +34,7 @@ SELECTOR = re.compile(r"(usb|pci)(:\d+)?")
 def is_compiled(file: Path) -> bool:
     """Whether edgetpu_compiler made it; raises ArtifactError for no .tflite file."""
     check_readable(file)
-    return any(op.name == CUSTOM_OP for op in read(file.read_bytes(), str(file)).ops)
+    return any(op.name == COMPILED_OP for op in read(file.read_bytes(), str(file)).ops)
 
 
 def delegate(settings: Settings, selector: str = "") -> dict[str, Any]:
