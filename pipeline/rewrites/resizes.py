@@ -14,6 +14,15 @@ from pipeline.rewrites.parts import FULL, int8_scale, kernel_and_bias, output_na
 from pipeline.tflite.edit import GraphEdit
 
 AFTER_LOGITS = ("ARG_MAX", "SOFTMAX", "DEQUANTIZE")
+ONE_BY_ONE = {
+    "padding": VALID,
+    "strideH": 1,
+    "strideW": 1,
+    "dilationHFactor": 1,
+    "dilationWFactor": 1,
+    "fusedActivationFunction": NONE,
+}
+"""Options of a 1×1 convolution."""
 
 
 def resize_as_products(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
@@ -42,20 +51,8 @@ def resize_as_products(edit: GraphEdit, index: int, per_tensor: bool) -> list[An
         weights[np.arange(len(matrix)), matrix.argmax(1)] += FULL - weights.sum(1)  # what is flat stays flat
         weights, each = weights.reshape(len(matrix), 1, 1, -1), [1 / FULL] * len(matrix)
         kernel, bias = kernel_and_bias(edit, f"{name}/{suffix}", weights, each, 0, scale, per_tensor)
-        return then(
-            "CONV_2D",
-            3,
-            [data, kernel, bias],
-            suffix,
-            [*edit.tensor(data).shape[:3], len(matrix)],
-            "Conv2DOptions",
-            padding=VALID,
-            strideH=1,
-            strideW=1,
-            dilationHFactor=1,
-            dilationWFactor=1,
-            fusedActivationFunction=NONE,
-        )
+        shape = [*edit.tensor(data).shape[:3], len(matrix)]
+        return then("CONV_2D", 3, [data, kernel, bias], suffix, shape, "Conv2DOptions", **ONE_BY_ONE)
 
     options = op.builtinOptions
     convention = (bool(options.alignCorners), bool(options.halfPixelCenters))
@@ -153,19 +150,7 @@ def pixel_as_convolutions(edit: GraphEdit, index: int, per_tensor: bool) -> list
         made = edit.like(x, f"{name}/{suffix}", shape)
         size = edit.constant(f"{name}/{suffix}/shape", np.array(shape, np.int32))
         ops += [
-            edit.made(
-                "CONV_2D",
-                3,
-                [x, kernel, bias],
-                [wide],
-                "Conv2DOptions",
-                padding=VALID,
-                strideH=1,
-                strideW=1,
-                dilationHFactor=1,
-                dilationWFactor=1,
-                fusedActivationFunction=NONE,
-            ),
+            edit.made("CONV_2D", 3, [x, kernel, bias], [wide], "Conv2DOptions", **ONE_BY_ONE),
             edit.made("RESHAPE", 1, [wide, size], [made], "ReshapeOptions", newShape=list(shape)),
         ]
         x = made
