@@ -42,6 +42,26 @@ ESTIMATES = {
 
 
 @dataclasses.dataclass(frozen=True)
+class Configuration:
+    """What Vela compiles for, by its own names.
+
+    Attributes:
+      accelerator: generation and MACs a cycle, such as 'ethos-u55-128'.
+      system, memory: sections of its Arm/vela.ini: clock and bandwidths, and where tensors are kept.
+    """
+
+    accelerator: str
+    system: str
+    memory: str
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        chosen = (self.accelerator, self.system, self.memory)
+        options = ("--accelerator-config", "--system-config", "--memory-mode")
+        return tuple(word for pair in zip(options, chosen, strict=True) for word in pair)
+
+
+@dataclasses.dataclass(frozen=True)
 class Made:
     """One run of Vela: the compiled file, what it printed, its summary and its per-layer table."""
 
@@ -66,12 +86,12 @@ def version(vela: str) -> str:
     return f"Vela {done.stdout.strip()}" if done.returncode == 0 and done.stdout.strip() else "Vela"
 
 
-def run(vela: str, file: Path, configuration: tuple[str, ...]) -> Made:
+def run(vela: str, file: Path, configuration: Configuration) -> Made:
     """Compiles ``file``; raises CompilerError with what Vela said."""
     with tempfile.TemporaryDirectory(prefix="vela-") as scratch:
         copy = Path(scratch) / "network.tflite"  # Vela names its results after its input
         shutil.copyfile(file, copy)
-        command = [vela, str(copy), *configuration, "--output-dir", scratch, "--verbose-performance"]
+        command = [vela, str(copy), *configuration.arguments, "--output-dir", scratch, "--verbose-performance"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
         except subprocess.TimeoutExpired:
@@ -116,7 +136,7 @@ def estimates(made: Made) -> dict[str, Any]:
     return {ours: float(made.summary[theirs]) for theirs, ours in ESTIMATES.items() if made.summary.get(theirs)}
 
 
-def ask_with(*configuration: str) -> Callable[[Path, Graph], Answer]:
+def ask_with(configuration: Configuration) -> Callable[[Path, Graph], Answer]:
     def ask(file: Path, graph: Graph) -> Answer:
         vela = program()
         if vela is None:
@@ -126,25 +146,25 @@ def ask_with(*configuration: str) -> Callable[[Path, Graph], Answer]:
             made = run(vela, file, configuration)
         except CompilerError as error:
             return Answer(None, str(error))
-        return Answer(verdicts(graph, made, by), f"{by}, {' '.join(configuration)}", estimates(made))
+        return Answer(verdicts(graph, made, by), f"{by}, {' '.join(configuration.arguments)}", estimates(made))
 
     return ask
 
 
-def compile_with(*configuration: str) -> Callable[[Path], Compiled]:
+def compile_with(configuration: Configuration, suffix: str) -> Callable[[Path], Compiled]:
     def compile_file(artifact: Path) -> Compiled:
         vela = program()
         if vela is None:
             return Compiled(None, f"not compiled: Vela is not installed. Run `{INSTALL}` and this command again.")
         made = run(vela, artifact, configuration)
-        result = artifact.with_name(f"{artifact.stem}_vela.tflite")
+        result = artifact.with_name(f"{artifact.stem}{suffix}")
         write_atomically(result, made.data)
         write_atomically(result.with_suffix(".csv"), made.per_layer.encode())
         guess = estimates(made)
         ops = verdicts(read(artifact.read_bytes(), str(artifact)), made, "")
         return Compiled(
             result,
-            f"compiled by {version(vela)}, {configuration[1]}: {result.name};"
+            f"compiled by {version(vela)}, {configuration.accelerator}: {result.name};"
             f" {sum(v.outcome == 'accelerated' for v in ops)} of {len(ops)} ops on the NPU; it estimates"
             f" {guess.get('inference_seconds', 0) * 1000:.2f} ms and {guess.get('sram_kib', 0):.0f} KiB of SRAM",
         )

@@ -59,6 +59,8 @@ class Target:
       approximations: what nearly does the same and may be asked for by name. Measured where it is made.
       socs: the same target for each system on chip that it compiles for, for a target that has such; the target itself
         is that of the first.
+      configurations: the same target for each configuration that its chip is built in, by what a user types, for a
+        target that has such; the target itself is one of them.
       ask: (the .tflite file, its graph) → what the real compiler or runtime makes of each op; None where there is none.
       compile: (the .tflite file, seconds it may take) → Compiled; may raise CompilerError. None where nothing is
         compiled ahead of time.
@@ -76,7 +78,7 @@ class Target:
       exact_mask: whether a mask, where nobody says otherwise, is made outside the network of its stride-8 logits.
       advice: said whenever somebody converts for this target.
       known_as: what people call it, in small letters; who types that is told its name.
-      chosen: the selector that was asked for: a feature level or a system on chip; '' where none was.
+      chosen: the selector that was asked for: a feature level, a system on chip or a configuration; '' where none was.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Target:
     rewrites: tuple[Rewrite, ...] = ()
     approximations: tuple[Rewrite, ...] = ()
     socs: Mapping[str, Target] = dataclasses.field(default_factory=dict)
+    configurations: Mapping[str, Target] = dataclasses.field(default_factory=dict)
     ask: Callable[[Path, Graph], Answer] | None = None
     compile: Callable[[Path], Compiled] | None = None
     missing: Callable[[], str | None] | None = None
@@ -112,9 +115,11 @@ class Target:
 
     @property
     def selector(self) -> str:
-        """What a user may type after its name, for the help: '[:27..31]', '[:SOC]' or ''."""
+        """What a user may type after its name, for the help: '[:27..31]', '[:SOC]', '[:256|512]' or ''."""
         if self.levels:
             return f"[:{min(self.levels)}..{max(self.levels)}]"
+        if self.configurations:
+            return f"[:{'|'.join(self.configurations)}]"
         return "[:SOC]" if self.socs else ""
 
     @property
@@ -123,17 +128,23 @@ class Target:
         return self.level or next((n for n, rules in self.levels.items() if rules is self.rules), None)
 
     def selected(self, selector: str) -> Target:
-        """This target at the feature level or for the system on chip that ``selector`` names.
+        """This target at the feature level, for the system on chip or in the configuration that ``selector`` names.
 
-        Raises BadSpec where it has no such level or takes no selector, and UnknownName for a system on chip.
+        Raises BadSpec where it has no such level or configuration or takes no selector, and UnknownName for a system on
+        chip.
         """
-        if self.levels:
-            if not (selector.isdecimal() and int(selector) in self.levels):
-                known = ", ".join(f"{self.name}:{level}" for level in self.levels)
+        for kind, known in (("feature level", map(str, self.levels)), ("configuration", self.configurations)):
+            if (names := tuple(known)) and selector not in names:
+                choices = ", ".join(f"{self.name}:{name}" for name in names)
                 raise BadSpec(
-                    f"target '{self.name}:{selector}': {self.name} has no such feature level; write one of {known}."
+                    f"target '{self.name}:{selector}': {self.name} has no such {kind}; write one of {choices}."
                 )
+        if self.levels:
             return self.at_level(int(selector))
+        if self.configurations:
+            return dataclasses.replace(
+                self.configurations[selector], configurations=self.configurations, chosen=selector
+            )
         if self.socs:
             return self.with_soc(selector)
         raise BadSpec(f"target '{self.name}:{selector}': {self.name} takes nothing after its name; write {self.name}.")

@@ -14,10 +14,10 @@ def targets() -> dict[str, Target]:
 
 
 def target(text: str, *, level: int | None = None, soc: str | None = None) -> Target:
-    """The target called NAME or NAME:SELECTOR, where SELECTOR is a feature level or a system on chip.
+    """The target called NAME or NAME:SELECTOR, where SELECTOR is a feature level, a system on chip or a configuration.
 
-    ``level`` and ``soc`` say the same apart from the name. Raises UnknownName, and BadSpec for what the target does not
-    have and where the two contradict each other.
+    ``level`` and ``soc`` give the first two apart from the name. Raises UnknownName, and BadSpec for what the target
+    does not have and where the two contradict each other.
     """
     name, colon, selector = text.partition(":")
     found = find(sys.modules[__name__], Target, "target", name)

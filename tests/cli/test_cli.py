@@ -62,7 +62,7 @@ def test_without_a_run_it_says_to_run_qat_first(cli, tmp_path, command):
         (["convert", "--target", "all:29"], ["--target 'all:29'", "write all."]),
         (["agree", "--target", "qualcomm:SM865"], ["system on chip", "'SM8650'"]),
         (["evaluate", "--target", "cpu:1"], ["target 'cpu:1'", "write cpu."]),
-        (["profile", "--target", "ethos-u55:128"], ["ethos-u55:128", "write ethos-u55."]),
+        (["profile", "--target", "ethos-u55:100"], ["ethos-u55:100", "write one of ethos-u55:32"]),
         (["bench", "--device", "hst"], ["unknown device 'hst'", "'host'"]),
         (["bench", "--device", "pixel"], ["unknown device 'pixel'", "it is called 'android'"]),
         (["bench", "--device", "coral"], ["unknown device 'coral'", "it is called 'edgetpu'"]),

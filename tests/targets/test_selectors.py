@@ -23,7 +23,11 @@ def test_each_selector_that_a_target_has_chooses_what_it_names():
             chosen = target(f"{name}:{soc.lower()}")
             assert chosen.compile is one.compile and chosen.title == one.title and chosen.text == f"{name}:{soc}"
             assert target(f"{name}:{soc}", soc=soc.lower()).text == target(name, soc=soc).text == f"{name}:{soc}"
-        if not plain.levels and not plain.socs:
+        for configuration, one in plain.configurations.items():
+            chosen = target(f"{name}:{configuration}")
+            assert chosen.compile is one.compile and chosen.text == f"{name}:{configuration}" and chosen.name == name
+            assert chosen.title == one.title and chosen.configurations == plain.configurations
+        if not plain.levels and not plain.socs and not plain.configurations:
             with pytest.raises(BadSpec, match=f"write {name}\\."):
                 target(f"{name}:1")
     assert target("nnapi:29").level == 29 and target("qualcomm:SM8650").title.endswith("SM8650")
@@ -34,6 +38,10 @@ def test_each_selector_that_a_target_has_chooses_what_it_names():
     [
         ("nnapi:", {}, BadSpec, "nnapi:27, nnapi:28, nnapi:29, nnapi:30, nnapi:31"),
         ("nnapi:29.0", {}, BadSpec, "no such feature level"),
+        ("ethos-u65:128", {}, BadSpec, "no such configuration; write one of ethos-u65:256, ethos-u65:512\\."),
+        ("ethos-u55:", {}, BadSpec, "write one of ethos-u55:32, ethos-u55:64, ethos-u55:128, ethos-u55:256"),
+        ("ethos-u55:128", {"soc": "SM8650"}, BadSpec, "contradict"),
+        ("ethos-u55", {"soc": "SM8650"}, BadSpec, "no particular system on chip"),
         ("nnapi:29", {"level": 30}, BadSpec, "contradict each other"),
         ("nnapi:29", {"soc": "SM8650"}, BadSpec, "contradict|no particular system on chip"),
         ("qualcomm:", {}, UnknownName, "system on chip"),
@@ -45,6 +53,12 @@ def test_each_selector_that_a_target_has_chooses_what_it_names():
 def test_what_a_target_does_not_have_is_refused(text, said, error, words):
     with pytest.raises(error, match=words):
         target(text, **said)
+
+
+def test_an_ethos_u_without_a_size_has_256_macs():
+    for name in ("ethos-u55", "ethos-u65", "ethos-u85"):
+        assert target(name).compile is target(f"{name}:256").compile and "256 MACs" in target(name).title
+    assert target("ethos-u85:2048").title == "Arm Ethos-U85, 2048 MACs a cycle"
 
 
 def test_a_level_chooses_the_artifact_made_for_it(tmp_path):
@@ -73,4 +87,9 @@ def test_one_file_on_two_levels_is_told_apart(cli, tmp_path):
 
 def test_the_list_shows_what_may_follow_a_name(cli, tmp_path):
     shown = " ".join(cli("list", cwd=tmp_path).stdout.split())
-    assert "nnapi[:27..31]" in shown and "qualcomm[:SOC]" in shown and "SM8650, SA8255" in shown
+    assert (
+        "nnapi[:27..31]" in shown
+        and "ethos-u65[:256|512]" in shown
+        and "qualcomm[:SOC]" in shown
+        and "SM8650, SA8255" in shown
+    )
