@@ -125,9 +125,8 @@ def bench(  # long: an option a line, and what becomes of each
         quiet_tensorflow()
         from pipeline.measure.heads import bench_heads
 
-        compared = bench_heads(
-            run, artifact, device_names[0], Settings(**said), how, threads_of(threads)[0], images, say
-        )
+        heads_plan = plans.HeadsPlan(run, artifact, how, threads_of(threads)[0], images)
+        compared = bench_heads(heads_plan, device_names[0], Settings(**said), say)
         saved = saving.save(run, compared, device_names[0] if device_names[0] != "best" else "host")
         show_heads(compared)
         say(f"written: {saved}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -57,10 +58,18 @@ def gain(before: np.ndarray, after: np.ndarray, resamples: int = 2000) -> tuple[
     return float(mean_iou_percent(after.sum(0)) - mean_iou_percent(before.sum(0))), float(np.std(second - first))
 
 
-def agreement_percent(pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Share of pixels on which two masks agree, over all pairs."""
-    same = total = 0
-    for a, b in pairs:
-        same += int((a == b).sum())
-        total += a.size
-    return 100 * same / max(1, total)
+@dataclasses.dataclass
+class PixelAgreement:
+    """On how many pixels two masks have the same class, over many pairs of masks."""
+
+    same: int = 0
+    pixels: int = 0
+
+    def add(self, first: np.ndarray, second: np.ndarray) -> None:
+        """Both [h, w], of one size."""
+        self.same += int((first == second).sum())
+        self.pixels += first.size
+
+    @property
+    def percent(self) -> float:
+        return 100 * self.same / max(1, self.pixels)

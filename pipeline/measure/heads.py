@@ -1,4 +1,4 @@
-"""Measures each way to the full-size mask of a network: mIoU and latency, with what makes it outside the file."""
+"""Measures each way to the full-size mask of a network: mIoU, and latency with what makes the mask outside the file."""
 
 from __future__ import annotations
 
@@ -6,44 +6,44 @@ import contextlib
 import dataclasses
 import datetime
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import models
 from pipeline.convert.parent import load_float, parent_of
-from pipeline.core.artifact import Artifact
-from pipeline.core.device import How, Settings
+from pipeline.core.device import Device, How, Settings
 from pipeline.core.errors import BadSpec, CompilerError
 from pipeline.core.file_spec import FileSpec, Output, Stride
 from pipeline.core.files import sha256
-from pipeline.core.mask import Grid
 from pipeline.core.measurement import Head, HeadsMeasurement
 from pipeline.core.preprocessing import InputType
 from pipeline.core.recipe import Recipe
 from pipeline.core.run import Run
 from pipeline.core.say import Say
 from pipeline.core.target import Target
-from pipeline.data import dataset_of
-from pipeline.data.decoded import Decoded
 from pipeline.devices import connect, device
 from pipeline.heads.native import compiler
 from pipeline.measure.alone import alone_on
 from pipeline.measure.loaded import Loaded
 from pipeline.measure.notes import notes_on_times
-from pipeline.measure.on_device import CHUNK, masks_on
-from pipeline.measure.timing import Protocol, latency_of, measure, ratio_of
+from pipeline.measure.plan import HeadsPlan
+from pipeline.measure.predict import EvaluationSet, predict
+from pipeline.measure.time_plan import time_in_turns
+from pipeline.measure.timing import ratio_of
 from pipeline.quantize.quantize import quantize
 from pipeline.targets import target as target_named
 
 STRIDES: tuple[Stride, ...] = (8, 4, 2, 1)
+NO_MASK = "times are up to the file's output: no C code of ours runs on this device, or no C compiler is here"
 
 
 @dataclasses.dataclass(frozen=True)
 class Way:
-    """A file, and what makes the full-size mask of its output.
+    """One way to a full-size mask: a file, and what makes the mask of its output.
 
     Attributes:
-      outside: what makes it, in words; None where the output is that mask.
-      alone: only the file is timed; its mask is another way's.
+      outside: what makes the mask outside the file, in words; None where the output is that mask.
+      alone: only the file is timed, and no mask is made or scored: another way has the same file.
     """
 
     spec: FileSpec
@@ -70,118 +70,110 @@ class Way:
 
 
 def ways(target: Target, io: InputType, coarsest: int, per_tensor: bool = False) -> list[Way]:
-    """What there is for a network whose logits have ``coarsest`` pixels to a sample before their last resize."""
+    """All ways for a network whose logits have ``coarsest`` pixels to a sample before their last resize."""
     first: Stride = next(stride for stride in STRIDES if stride <= coarsest)
     logits = target.file_spec("logits", first, io, per_tensor)
-    found = [Way(logits, None, alone=True)]
+    by_logits = [Way(logits, None, alone=True)]
     if logits.postprocess:
-        found.append(Way(logits, logits.postprocess))
+        by_logits.append(Way(logits, logits.postprocess))
     masks = [target.file_spec("mask", s, io, per_tensor) for s in reversed(STRIDES) if s <= coarsest]
-    return found + [Way(spec, spec.postprocess) for spec in masks]
+    return by_logits + [Way(spec, spec.postprocess) for spec in masks]
 
 
 def target_of(recipe: Recipe) -> Target:
     """The target that a recipe names, with the rewrites that it allowed."""
-    found = target_named(recipe.target).at_level(recipe.level).with_weights(recipe.file.weights)
-    known = {one.name: one for one in (*found.approximations, *found.rewrites)}
-    return dataclasses.replace(found, rewrites=tuple(known[name] for name in recipe.rewrites if name in known))
+    target = target_named(recipe.target).at_level(recipe.level).with_weights(recipe.file.weights)
+    known = {rewrite.name: rewrite for rewrite in (*target.approximations, *target.rewrites)}
+    return dataclasses.replace(target, rewrites=tuple(known[name] for name in recipe.rewrites if name in known))
 
 
-def bench_heads(  # long: to be split
-    run: Run,
-    artifact: Artifact,
-    name: str,
-    settings: Settings,
-    protocol: Protocol,
-    threads: int,
-    images: int | None,
-    say: Say,
-) -> HeadsMeasurement:
+def bench_heads(plan: HeadsPlan, name: str, settings: Settings, say: Say) -> HeadsMeasurement:
     """Makes every head of the artifact's network and quantization, scores and times them in turns on one device.
 
     Raises BadSpec for a network without a last resize, CompilerError where the device runs compiled files and their
     compiler is missing, and the errors of converting and of the device.
     """
-    recipe, spec = artifact.recipe, run.config.model
-    coarsest = models.network(spec.network).logits_stride
-    if coarsest == 1:
-        raise BadSpec(f"--heads: the logits of {spec.network} are of full size: bench its artifact without --heads.")
-    target, kind = target_of(recipe), device(name)[0]
-    wanted = ways(target, recipe.file.io, coarsest, recipe.file.per_tensor)
-    network = load_float(run, parent_of(run, artifact).checkpoint)
-    makes_masks = kind.makes_masks and compiler() is not None
-    dataset = dataset_of(run)
-    decoded = Decoded(dataset.splits["val"])
-    count = len(decoded) if images is None else min(images, len(decoded))
-    grid = Grid(run.preprocessing.height, run.preprocessing.width, spec.resize)
+    run, artifact, kind = plan.run, plan.artifact, device(name)[0]
+    target = target_of(artifact.recipe)
+    wanted = ways(target, artifact.recipe.file.io, _coarsest(run), artifact.recipe.file.per_tensor)
+    evaluation = EvaluationSet.of(run, "val", plan.images)
+    mask_on_device = evaluation.grid if kind.makes_masks and compiler() is not None else None
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="segquant-heads-")))
-        files: dict[FileSpec, Path] = {}
-        for way in wanted:
-            if way.spec not in files:
-                say(f"converting {way.output} at stride {way.stride}")
-                file = folder / f"{way.output}-stride{way.stride}.tflite"
-                file.write_bytes(quantize(network, recipe.ranges, target, way.spec).data)
-                files[way.spec] = compiled(file, target) if target.name in kind.runs_compiled else file
+        files = _convert(plan, wanted, target, kind, folder, say)
         connection = connect(name, settings)
         stack.callback(connection.close)
         stack.enter_context(alone_on(connection.identity, say))
+
         loaded = []
         for way in wanted:
-            file = files[way.spec]
-            here = grid if makes_masks and way.outside else None
-            runner = connection.open(file, How(threads, target.name, pinned=True, mask=here, delegate=target.delegate))
+            file, mask = files[way.spec], mask_on_device if way.outside else None
+            how = How(plan.threads, target.name, pinned=True, mask=mask, delegate=target.delegate)
+            runner = connection.open(file, how)
             stack.callback(runner.close)
-            loaded.append(Loaded(file, way.name, sha256(file), runner, threads, target.files_of(file)))
-        machine = {**connection.describe(), "threads": threads}
-        say(f"scoring {count} val images of {run.config.data}")
-        for begin in range(0, count, CHUNK):
-            samples = [decoded[i] for i in range(begin, min(begin + CHUNK, count))]
-            for way, each in zip(wanted, loaded, strict=True):
-                if not way.alone:
-                    masks = masks_on(each.runner, [image for image, _ in samples], run.preprocessing, grid)
-                    each.count(samples, masks, len(dataset.classes))
-        say(f"timing {len(wanted)} heads in turns, {threads} thread{'s' if threads > 1 else ''}")
-        timed = measure([each.runner for each in loaded], protocol)
-        for each, blocks in zip(loaded, timed, strict=True):
-            each.latency = latency_of(blocks, each.runner, threads)
-        after = connection.state()
-        heads = tuple(
-            Head(
-                way.output,
-                way.stride,
-                way.outside,
-                makes_masks or way.outside is None,
-                each.measured(dataset.classes, count),
-                ratio_of(blocks, timed[0]),
-            )
-            for way, each, blocks in zip(wanted, loaded, timed, strict=True)
-        )
-        up_to_the_file = (
-            []
-            if makes_masks
-            else ["times are up to the file's output: no C code of ours runs on this device, or no C compiler is here"]
-        )
+            loaded.append(Loaded(file, way.name, sha256(file), runner, plan.threads, target.files_of(file)))
+        machine = {**connection.describe(), "threads": plan.threads}
+        say(f"scoring {evaluation.count} val images of {run.config.data}")
+        _score(wanted, loaded, evaluation)
+        say(f"timing {len(wanted)} heads in turns, {plan.threads} thread{'s' if plan.threads > 1 else ''}")
+        timed = time_in_turns(loaded, plan.protocol)
+
+        machine_after = connection.state()
+        heads = []
+        for way, each, blocks in zip(wanted, loaded, timed, strict=True):
+            included = mask_on_device is not None or way.outside is None
+            measured = each.measured(evaluation.classes, evaluation.count)
+            heads.append(Head(way.output, way.stride, way.outside, included, measured, ratio_of(blocks, timed[0])))
         return HeadsMeasurement(
             when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             target=target.name,
             artifact=str(artifact.path.relative_to(run.path)),
             artifact_sha256=artifact.sha256,
-            protocol=dataclasses.asdict(protocol),
+            protocol=dataclasses.asdict(plan.protocol),
             machine=machine,
-            machine_after=after,
+            machine_after=machine_after,
             data=run.config.data,
             split="val",
-            images=count,
-            heads=heads,
-            notes=(*up_to_the_file, *notes_on_times(machine, after, loaded)),
+            images=evaluation.count,
+            heads=tuple(heads),
+            notes=(*([] if mask_on_device else [NO_MASK]), *notes_on_times(machine, machine_after, loaded)),
         )
 
 
+def _coarsest(run: Run) -> int:
+    """Pixels to a sample of the logits before the network's last resize."""
+    network = run.config.model.network
+    stride = models.network(network).logits_stride
+    if stride == 1:
+        raise BadSpec(f"--heads: the logits of {network} are of full size: bench its artifact without --heads.")
+    return stride
+
+
+def _convert(
+    plan: HeadsPlan, wanted: Sequence[Way], target: Target, kind: Device, folder: Path, say: Say
+) -> dict[FileSpec, Path]:
+    """A file for each spec, of the artifact's own weights and ranges; compiled where the device runs such."""
+    network = load_float(plan.run, parent_of(plan.run, plan.artifact).checkpoint)
+    files: dict[FileSpec, Path] = {}
+    for spec in dict.fromkeys(way.spec for way in wanted):
+        say(f"converting {spec.output} at stride {spec.stride}")
+        file = folder / f"{spec.output}-stride{spec.stride}.tflite"
+        file.write_bytes(quantize(network, plan.artifact.recipe.ranges, target, spec).data)
+        files[spec] = compiled(file, target) if target.name in kind.runs_compiled else file
+    return files
+
+
 def compiled(file: Path, target: Target) -> Path:
-    """What the target's compiler makes of it; raises CompilerError where that is not here."""
+    """What the target's compiler makes of a file; raises CompilerError where the compiler is missing."""
     assert target.compile is not None
-    made = target.compile(file)
-    if made.path is None:
-        raise CompilerError(f"--heads: each is {made.note}")
-    return made.path
+    result = target.compile(file)
+    if result.path is None:
+        raise CompilerError(f"--heads: each is {result.note}")
+    return result.path
+
+
+def _score(wanted: Sequence[Way], loaded: Sequence[Loaded], evaluation: EvaluationSet) -> None:
+    for samples in evaluation.chunks():
+        for way, each in zip(wanted, loaded, strict=True):
+            if not way.alone:
+                each.count(samples, predict(each.runner, samples, evaluation), len(evaluation.classes))

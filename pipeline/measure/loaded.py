@@ -14,9 +14,7 @@ from pipeline.core.errors import DeviceError
 from pipeline.core.measurement import Latency, Measured
 from pipeline.core.score import Score
 from pipeline.measure.confusion import confusion
-
-Labelled = tuple[np.ndarray, np.ndarray]
-"""An image uint8 [h, w, 3] and its label uint8 [h, w]."""
+from pipeline.measure.predict import Labelled, Prediction
 
 
 @dataclasses.dataclass
@@ -24,7 +22,9 @@ class Loaded:
     """A file on the device, and what is known of it so far.
 
     Attributes:
-      files: it and what belongs to it: its size is theirs together.
+      name: what the measurement calls it.
+      files: the file and its companions; its size is theirs together.
+      total: the confusion over all images so far, int64 [classes, classes]; None for a file that is only timed.
     """
 
     path: Path
@@ -36,14 +36,15 @@ class Loaded:
     total: np.ndarray | None = None
     latency: Latency | None = None
 
-    def count(self, samples: Sequence[Labelled], masks: Sequence[tuple[np.ndarray, str]], classes: int) -> None:
-        """Adds what ``masks_on`` gave for these samples to the confusions."""
+    def count(self, samples: Sequence[Labelled], predictions: Sequence[Prediction], classes: int) -> None:
+        """Adds the predictions of these samples to the confusion."""
         if self.total is None:
             self.total = np.zeros((classes, classes), np.int64)
-        for (_, label), (mask, _) in zip(samples, masks, strict=True):
-            self.total += confusion(label, mask, classes)
+        for (_, label), prediction in zip(samples, predictions, strict=True):
+            self.total += confusion(label, prediction.mask, classes)
 
     def measured(self, classes: tuple[str, ...], images: int) -> Measured:
+        """``images``: how many were scored."""
         memory = None
         with contextlib.suppress(DeviceError):
             memory = self.runner.peak_memory_bytes()

@@ -28,3 +28,18 @@ class BenchPlan:
     threads: tuple[int, ...] = (1,)
     split: str = "val"
     images: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadsPlan:
+    """What to measure of the heads of an artifact's network.
+
+    Attributes:
+      images: the first so many validation images, None: all.
+    """
+
+    run: Run
+    artifact: Artifact
+    protocol: Protocol = DEFAULT
+    threads: int = 1
+    images: int | None = None

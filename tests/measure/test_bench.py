@@ -20,7 +20,8 @@ from pipeline.measure import bench as benching
 from pipeline.measure.alone import alone_on
 from pipeline.measure.bench import bench
 from pipeline.measure.gates import check_gates
-from pipeline.measure.on_device import bench_on, path_on
+from pipeline.measure.on_device import bench_on
+from pipeline.measure.plan_files import path_on
 from pipeline.measure.saved import save
 from pipeline.report.measurement import faster
 from pipeline.targets import targets
@@ -223,7 +224,7 @@ def test_what_a_target_says_of_itself_is_asked_of_it_and_not_of_its_name(plan, m
     new = dataclasses.replace(
         targets()["cpu"], name="no-cpu", delegate=delegate, compiled_suffix=".tflite", companions=(".crumbs",)
     )
-    for module in ("notes", "on_device"):
+    for module in ("notes", "plan_files"):
         monkeypatch.setattr(f"pipeline.measure.{module}.targets", lambda: {**targets(), "no-cpu": new})
     renamed = dataclasses.replace(plan.artifact, recipe=dataclasses.replace(plan.artifact.recipe, target="no-cpu"))
     plan.artifact.path.with_suffix(".crumbs").write_bytes(bytes(1000))

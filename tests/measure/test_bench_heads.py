@@ -21,6 +21,7 @@ from pipeline.devices import devices
 from pipeline.devices.host import HostRunner
 from pipeline.heads import native
 from pipeline.measure.heads import bench_heads, ways
+from pipeline.measure.plan import HeadsPlan
 from pipeline.measure.saved import save
 from pipeline.measure.score import score
 from pipeline.quantize.plan import plan
@@ -73,7 +74,7 @@ def few(monkeypatch):
 
 
 def heads_of(made, images=None):
-    return bench_heads(*made, "host", Settings(), QUICK, 1, images, quiet)
+    return bench_heads(HeadsPlan(*made, QUICK, images=images), "host", Settings(), quiet)
 
 
 @needs_cc

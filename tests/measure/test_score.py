@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.core.dataset import IGNORE
 from pipeline.heads.full_size import mask_of
-from pipeline.measure.confusion import agreement_percent, believed, confusion, confusions, expected_confusion, gain
+from pipeline.measure.confusion import PixelAgreement, believed, confusion, confusions, expected_confusion, gain
 from pipeline.measure.score import score
 
 CLASSES = ("a", "b", "c", "d")
@@ -78,7 +78,10 @@ def test_agreement_counts_all_pixels_of_all_pairs():
     a = np.zeros((2, 2), np.uint8)
     b = np.array([[0, 1], [0, 0]], np.uint8)
     c = np.ones((1, 4), np.uint8)
-    assert agreement_percent(iter([(a, b), (c, c)])) == pytest.approx(100 * 7 / 8)
+    agreement = PixelAgreement()
+    agreement.add(a, b)
+    agreement.add(c, c)
+    assert agreement.percent == pytest.approx(100 * 7 / 8)
 
 
 def test_argmax_takes_the_lowest_class_on_ties():

@@ -1,0 +1,108 @@
+"""Predicts the masks of labelled images with a file on a device. What came back is kept until all has."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.core.device import Runner
+from pipeline.core.errors import ArtifactError
+from pipeline.core.files import write_atomically
+from pipeline.core.mask import Grid
+from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.run import Run
+from pipeline.data import dataset_of
+from pipeline.data.decoded import Decoded
+from pipeline.heads.full_size import mask_of
+
+CHUNK = 32
+"""Images whose masks are in memory at once."""
+
+Labelled = tuple[np.ndarray, np.ndarray]
+"""An image uint8 [h, w, 3] and its label uint8 [h, w]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationSet:
+    """The labelled images that a measurement scores, and how a network of the run sees them.
+
+    Attributes:
+      count: the first so many of ``decoded`` are scored.
+      grid: the pixels that an output stands for, whatever its size.
+    """
+
+    decoded: Decoded
+    count: int
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    grid: Grid
+
+    @classmethod
+    def of(cls, run: Run, split: str, images: int | None) -> EvaluationSet:
+        """The first ``images`` of the split; None: all. Raises DataError."""
+        dataset = dataset_of(run)
+        decoded = Decoded(dataset.splits[split])
+        count = len(decoded) if images is None else min(images, len(decoded))
+        grid = Grid(run.preprocessing.height, run.preprocessing.width, run.config.model.resize)
+        return cls(decoded, count, dataset.classes, run.preprocessing, grid)
+
+    def chunks(self) -> Iterator[list[Labelled]]:
+        """All images in order, CHUNK at a time."""
+        for begin in range(0, self.count, CHUNK):
+            yield [self.decoded[i] for i in range(begin, min(begin + CHUNK, self.count))]
+
+    def tensor(self, image: np.ndarray, runner: Runner) -> np.ndarray:
+        """What the runner's file takes for an image uint8 [h, w, 3]."""
+        return self.preprocessing.tensor(image, runner.facts.input_dtype)  # type: ignore[arg-type]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """A file's answer to one image.
+
+    Attributes:
+      mask: uint8, at the image's size.
+      output_sha256: of the output's bytes, to tell whether two devices gave the same.
+    """
+
+    mask: np.ndarray
+    output_sha256: str
+
+
+def predict(
+    runner: Runner, samples: Sequence[Labelled], evaluation: EvaluationSet, cache: Path | None = None
+) -> list[Prediction]:
+    """The predictions of the samples' images, in order; those that the folder ``cache`` holds are not run again."""
+    images = [image for image, _ in samples]
+    files = [cache and cache / f"{hashlib.sha256(image.tobytes()).hexdigest()[:16]}.npz" for image in images]
+    predictions = {i: _read(file) for i, file in enumerate(files) if file and file.is_file()}
+    missing = [i for i in range(len(images)) if i not in predictions]
+    outputs = runner.infer_many(evaluation.tensor(images[i], runner) for i in missing)
+    for i, output in zip(missing, outputs, strict=True):
+        predictions[i] = _prediction(output, images[i], evaluation.grid)
+        if file := files[i]:
+            _write(file, predictions[i])
+    return [predictions[i] for i in range(len(images))]
+
+
+def _prediction(output: np.ndarray, image: np.ndarray, grid: Grid) -> Prediction:
+    if output.ndim not in (3, 4):
+        raise ArtifactError(f"the output has shape {output.shape}: expected [1, h, w] or [1, h, w, classes].")
+    height, width = image.shape[:2]
+    return Prediction(mask_of(output, height, width, grid), hashlib.sha256(output.tobytes()).hexdigest())
+
+
+def _read(file: Path) -> Prediction:
+    with np.load(file, allow_pickle=False) as arrays:
+        return Prediction(arrays["mask"], str(arrays["output"]))
+
+
+def _write(file: Path, prediction: Prediction) -> None:
+    packed = io.BytesIO()
+    np.savez_compressed(packed, mask=prediction.mask, output=prediction.output_sha256)
+    write_atomically(file, packed.getvalue())

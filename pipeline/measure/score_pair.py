@@ -1,0 +1,75 @@
+"""Scores a float parent and its artifact on a device, and compares their masks."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.core.device import Runner
+from pipeline.core.errors import DeviceError
+from pipeline.core.measurement import OnHost
+from pipeline.core.say import Say
+from pipeline.measure.confusion import PixelAgreement
+from pipeline.measure.loaded import Loaded
+from pipeline.measure.predict import EvaluationSet, Labelled, Prediction, predict
+
+PROGRESS_SECONDS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class PairAgreement:
+    """How far masks agree on all pixels of all images.
+
+    Attributes:
+      percent: of pixels on which the parent and the artifact have the same class.
+      on_host: the artifact on the device and on this machine's CPU; None where they are the same.
+    """
+
+    percent: float
+    on_host: OnHost | None
+
+
+def score_pair(
+    pair: Sequence[Loaded], reference: Runner | None, evaluation: EvaluationSet, cache: Path | None, say: Say
+) -> PairAgreement:
+    """Adds the predictions of the parent and the artifact to their confusions.
+
+    ``reference``: the artifact on this machine's CPU, to compare the device with.
+    ``cache``: a folder for the device's predictions until all images are done, so that a repeated command goes on.
+    Raises DeviceError, which says how far it got.
+    """
+    between, with_host, identical, done = PixelAgreement(), PixelAgreement(), 0, 0
+    reported = time.monotonic()
+    for samples in evaluation.chunks():
+        try:
+            parents, artifacts = _predict_all(pair, samples, evaluation, cache)
+        except DeviceError as error:
+            raise DeviceError(
+                f"{error} {done} of {evaluation.count} images are done: repeat the command to go on."
+            ) from None
+        for parent, artifact in zip(parents, artifacts, strict=True):
+            between.add(parent.mask, artifact.mask)
+        if reference is not None:
+            for artifact, here in zip(artifacts, predict(reference, samples, evaluation), strict=True):
+                with_host.add(artifact.mask, here.mask)
+                identical += artifact.output_sha256 == here.output_sha256
+        done += len(samples)
+        if time.monotonic() - reported > PROGRESS_SECONDS:
+            reported = time.monotonic()
+            say(f"scored {done} of {evaluation.count} images")
+    if cache is not None:
+        shutil.rmtree(cache, ignore_errors=True)
+    return PairAgreement(between.percent, None if reference is None else OnHost(with_host.percent, identical))
+
+
+def _predict_all(
+    pair: Sequence[Loaded], samples: Sequence[Labelled], evaluation: EvaluationSet, cache: Path | None
+) -> list[list[Prediction]]:
+    """The predictions of each file; only when all are there they count in the confusions."""
+    predictions = [predict(each.runner, samples, evaluation, cache and cache / each.sha256[:12]) for each in pair]
+    for each, of_file in zip(pair, predictions, strict=True):
+        each.count(samples, of_file, len(evaluation.classes))
+    return predictions
