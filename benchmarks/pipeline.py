@@ -69,7 +69,7 @@ def trained(parent: Path | None, data: str, size: str | None) -> tuple[Any, Any]
 def scoring(model: Any, dataset: Any, repeats: int) -> dict[str, Any]:
     """Medians over ``repeats``, in turns."""
     from calib.ranges import measure
-    from pipeline.core.device import How
+    from pipeline.core.device import RunnerOptions
     from pipeline.core.preprocessing import Preprocessing
     from pipeline.data.decoded import Decoded
     from pipeline.devices import connect
@@ -92,7 +92,7 @@ def scoring(model: Any, dataset: Any, repeats: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "network.tflite"
         file.write_bytes(quantize(model, ranges, target("cpu")).data)
-        runner = connect("host").open(file, How())
+        runner = connect("host").open(file, RunnerOptions())
         with on_this_machine(file, preprocessing) as everywhere:
             alone = runner_infer(runner, preprocessing)
             for _ in range(repeats):

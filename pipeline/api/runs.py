@@ -11,7 +11,7 @@ from pipeline.convert.convert import float_reference
 from pipeline.core import run as runs
 from pipeline.core.artifact import Artifact
 from pipeline.core.calibration import Quantization
-from pipeline.core.device import Settings
+from pipeline.core.device import DeviceOptions
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.measurement import Measurement
 from pipeline.core.run import Run
@@ -119,7 +119,7 @@ def measure(
     """
     parent = float_reference(run, artifact.recipe.file, say)
     plan = BenchPlan(run, artifact, parent, protocol=protocol, threads=(threads,), images=images)
-    (measured,) = bench(plan, [device], Settings(), say)
+    (measured,) = bench(plan, [device], DeviceOptions(), say)
     return measured
 
 

@@ -23,7 +23,7 @@ from pipeline.cli.options import (
     write_numbers,
 )
 from pipeline.cli.resolve import float_parent, newest_artifact, run_to_use, to_compare
-from pipeline.core.device import Settings
+from pipeline.core.device import DeviceOptions
 from pipeline.core.errors import BadSpec
 from pipeline.devices import device
 from pipeline.measure import bench as benching
@@ -126,7 +126,7 @@ def bench(  # long: an option a line, and what becomes of each
         from pipeline.measure.heads import bench_heads
 
         heads_plan = plans.HeadsPlan(run, artifact, how, threads_of(threads)[0], images)
-        compared = bench_heads(heads_plan, device_names[0], Settings(**said), say)
+        compared = bench_heads(heads_plan, device_names[0], DeviceOptions(**said), say)
         saved = saving.save(run, compared, device_names[0] if device_names[0] != "best" else "host")
         show_heads(compared)
         say(f"written: {saved}")
@@ -142,7 +142,7 @@ def bench(  # long: an option a line, and what becomes of each
     plan = plans.BenchPlan(run, artifact, parent, against, how, threads_of(threads), images=images)
     measurements = []
     try:
-        for measurement in benching.bench(plan, device_names, Settings(**said), say):
+        for measurement in benching.bench(plan, device_names, DeviceOptions(**said), say):
             measurements.append(measurement)
             saved = saving.save(run, measurement)
             show_measurement(measurement)

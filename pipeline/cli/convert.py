@@ -143,7 +143,7 @@ def convert(  # long: an option a line, and what becomes of each
         raise BadSpec(f"--target {target_name!r}: all takes nothing after its name; write all.")
     if target_name != "all":
         target = find_target(target_name, level=level, soc=soc).with_weights(weights)
-        target = target.with_compiler(compiler_command).approximated(approximations)
+        target = target.with_compiler(compiler_command).with_approximations(approximations)
     else:
         for_one = {
             "--soc": soc,
@@ -177,7 +177,7 @@ def convert(  # long: an option a line, and what becomes of each
     run.name_target(target.name)
     converting.float_reference(run, spec, say)
     size_mib = artifact.path.stat().st_size / (1 << 20)
-    tell(f"{artifact.path}  {size_mib:.2f} MiB  {artifact.recipe.made_of.method}, checked")
+    tell(f"{artifact.path}  {size_mib:.2f} MiB  {artifact.recipe.known_origin.method}, checked")
     artifact, compiled = converting.compile_artifact(artifact, target, require_compiled, say)
     if compiled is not None:
         tell(compiled.note)

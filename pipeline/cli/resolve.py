@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.artifact import Artifact
-from pipeline.core.compared import Other
+from pipeline.core.compared import ComparedFile
 from pipeline.core.errors import ArtifactError, BadSpec, RunError
 from pipeline.core.files import sha256
 from pipeline.core.run import FILE, Run, create, latest, new_path, open_run, remove_if_empty
@@ -164,12 +164,12 @@ def float_parent(run: Run, artifact: Artifact) -> Artifact | None:
     return None
 
 
-def to_compare(path: Path, target: str | None, say: Say) -> Other:
+def to_compare(path: Path, target: str | None, say: Say) -> ComparedFile:
     """What --vs names: a .tflite file, or a run, whose newest artifact (for ``target``) it is."""
     if (path / FILE).is_file():
         run = open_run(path)
         artifact = newest_artifact(run, target, say)
-        return Other(artifact.path, artifact.sha256, artifact.recipe.target, run.preprocessing.shape)
+        return ComparedFile(artifact.path, artifact.sha256, artifact.recipe.target, run.preprocessing.shape)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -181,4 +181,4 @@ def to_compare(path: Path, target: str | None, say: Say) -> Other:
         say(f"note: {path} is taken as a file of another program, for cpu: {error}")
         recipe = None
     takes = graph.tensors[graph.inputs[0]].shape if graph.inputs else ()
-    return Other(path, sha256(data), recipe.target if recipe else "cpu", takes)
+    return ComparedFile(path, sha256(data), recipe.target if recipe else "cpu", takes)

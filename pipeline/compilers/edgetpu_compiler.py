@@ -16,7 +16,7 @@ from pipeline.compilers.twin import verdicts_of_twin
 from pipeline.core.errors import CompilerError, SegquantError
 from pipeline.core.files import write_atomically
 from pipeline.core.graph import Graph
-from pipeline.core.target import Answer, Compiled, Target
+from pipeline.core.target import Answer, CompileResult, Target
 from pipeline.tflite.read import read
 
 COMPILER = "edgetpu_compiler"
@@ -109,11 +109,11 @@ def here() -> Program | None:
     return Program((), (found,)) if found else None
 
 
-def compile_edgetpu(artifact: Path, compiler: Program | None = None) -> Compiled:
+def compile_edgetpu(artifact: Path, compiler: Program | None = None) -> CompileResult:
     """Runs edgetpu_compiler, the given one or the one on PATH; raises CompilerError when it fails."""
     compiler = compiler or here()
     if compiler is None:
-        return Compiled(
+        return CompileResult(
             None,
             f"not compiled: {COMPILER} is not on PATH. Install Coral's Debian package edgetpu-compiler (x86-64 Linux)"
             f" and run this command again, name the machine or container that has it (`--compiler 'ssh HOST"
@@ -132,7 +132,7 @@ def compile_edgetpu(artifact: Path, compiler: Program | None = None) -> Compiled
         note += f"; {mapped} of {total} ops on the Edge TPU"
     if report.streamed and not report.streamed.startswith("0.00"):
         note += f"; {report.streamed} of parameters stream in each inference"
-    return Compiled(result, note)
+    return CompileResult(result, note)
 
 
 def missing() -> str | None:
@@ -158,7 +158,7 @@ def ask(file: Path, graph: Graph, compiler: Program | None = None) -> Answer:
     return Answer(verdicts_of_twin(graph, twin, why, by), by, {k: v for k, v in facts.items() if v})
 
 
-def driven_by(target: Target, command: str) -> Target:
+def use_compiler(target: Target, command: str) -> Target:
     """The same target with the compiler that ``command`` starts: a program, in a container, or over ssh."""
     compiler = program(command, COMPILER)
     return dataclasses.replace(

@@ -26,7 +26,7 @@ from pipeline.core.files import write_atomically
 from pipeline.core.graph import Graph
 from pipeline.core.rewrite import Rewrite
 from pipeline.core.rules import Rules, Verdict
-from pipeline.core.target import Answer, Compiled, Target
+from pipeline.core.target import Answer, CompileResult, Target
 from pipeline.rewrites.padding import PADDING_FOLDED
 from pipeline.tflite.read import read
 
@@ -57,7 +57,7 @@ class Vendor:
       flags: system on chip → further options of the tool.
       soc_name: system on chip → what the tool calls it.
       stand_ins: library that the plugin only links against → one of the vendor's own that is loaded in its place.
-      known_as: of the target, see there.
+      aliases: of the target, see there.
     """
 
     manufacturer: str
@@ -68,7 +68,7 @@ class Vendor:
     flags: Callable[[str], tuple[str, ...]] = lambda soc: ()
     soc_name: Callable[[str], str] = lambda soc: soc
     stand_ins: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    known_as: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,11 +220,11 @@ def verdicts(graph: Graph, made: Made, by: str) -> tuple[Verdict, ...]:
     return verdicts_of_twin(graph, read(made.data, "the compiled file"), made.reasons, by)
 
 
-def compile_with(vendor: Vendor, soc: str, suffix: str) -> Callable[[Path], Compiled]:
-    def compile_file(artifact: Path) -> Compiled:
+def compile_with(vendor: Vendor, soc: str, suffix: str) -> Callable[[Path], CompileResult]:
+    def compile_file(artifact: Path) -> CompileResult:
         needed = unfit() or vendor.ready(soc)
         if needed is not None:
-            return Compiled(
+            return CompileResult(
                 None,
                 f"not compiled for {soc}: its compiler is not ready here. It needs {needed}. Then repeat this command.",
             )
@@ -234,7 +234,7 @@ def compile_with(vendor: Vendor, soc: str, suffix: str) -> Callable[[Path], Comp
             raise CompilerError(f"{vendor.by()} takes no op of {artifact} ({why}): `inspect` says more of each op.")
         result = artifact.with_name(f"{artifact.stem}_{soc}{suffix}")
         write_atomically(result, made.data)
-        return Compiled(result, f"compiled by {vendor.by()} for {soc}: {result.name}; {made.report}")
+        return CompileResult(result, f"compiled by {vendor.by()} for {soc}: {result.name}; {made.report}")
 
     return compile_file
 
@@ -283,7 +283,7 @@ def target_of(
             compile=compile_with(vendor, soc, suffix),
             compiled_suffix=suffix,
             compiled_ops=(COMPILED_OP,),
-            known_as=vendor.known_as,
+            aliases=vendor.aliases,
         )
 
     every = {soc: for_soc(soc) for soc in socs}

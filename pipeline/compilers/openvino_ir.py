@@ -14,7 +14,7 @@ from pipeline.compilers.litert_aot import installed
 from pipeline.core.errors import CompilerError
 from pipeline.core.graph import Graph
 from pipeline.core.rules import Verdict
-from pipeline.core.target import Answer, Compiled
+from pipeline.core.target import Answer, CompileResult
 from pipeline.drivers.last_words import how_it_ended, why_it_failed
 from pipeline.tflite.read import read
 
@@ -74,10 +74,12 @@ def _recipe_of(graph: Graph) -> str:
     return "null" if recipe is None else recipe.dumps()
 
 
-def compile_file(artifact: Path) -> Compiled:
+def compile_file(artifact: Path) -> CompileResult:
     """Writes the IR beside the artifact, whose recipe goes into it; raises CompilerError with what OpenVINO said."""
     if command := missing():
-        return Compiled(None, f"not compiled: OpenVINO is not installed. It needs {command}. Then repeat this command.")
+        return CompileResult(
+            None, f"not compiled: OpenVINO is not installed. It needs {command}. Then repeat this command."
+        )
     graph = read(artifact.read_bytes(), str(artifact))
     result = graph.tensors[graph.outputs[0]]
     scale, zero_point = (result.scale[0], result.zero_point[0]) if result.scale else (0.0, 0)
@@ -88,4 +90,4 @@ def compile_file(artifact: Path) -> Compiled:
         worker("write", str(artifact), str(written), given=json.dumps(kept))
         for suffix in (".bin", ".xml"):  # the one that is opened last
             os.replace(written.with_suffix(suffix), made.with_suffix(suffix))
-    return Compiled(made, f"written by {by()}: {made.name}, its weights in {made.with_suffix('.bin').name}")
+    return CompileResult(made, f"written by {by()}: {made.name}, its weights in {made.with_suffix('.bin').name}")

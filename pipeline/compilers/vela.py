@@ -23,7 +23,7 @@ from pipeline.core.errors import CompilerError
 from pipeline.core.files import write_atomically
 from pipeline.core.graph import Graph
 from pipeline.core.rules import Verdict
-from pipeline.core.target import Answer, Compiled
+from pipeline.core.target import Answer, CompileResult
 from pipeline.tflite.read import read
 
 TIMEOUT_SECONDS = 600
@@ -151,18 +151,18 @@ def ask_with(configuration: Configuration) -> Callable[[Path, Graph], Answer]:
     return ask
 
 
-def compile_with(configuration: Configuration, suffix: str) -> Callable[[Path], Compiled]:
-    def compile_file(artifact: Path) -> Compiled:
+def compile_with(configuration: Configuration, suffix: str) -> Callable[[Path], CompileResult]:
+    def compile_file(artifact: Path) -> CompileResult:
         vela = program()
         if vela is None:
-            return Compiled(None, f"not compiled: Vela is not installed. Run `{INSTALL}` and this command again.")
+            return CompileResult(None, f"not compiled: Vela is not installed. Run `{INSTALL}` and this command again.")
         made = run(vela, artifact, configuration)
         result = artifact.with_name(f"{artifact.stem}{suffix}")
         write_atomically(result, made.data)
         write_atomically(result.with_suffix(".csv"), made.per_layer.encode())
         guess = estimates(made)
         ops = verdicts(read(artifact.read_bytes(), str(artifact)), made, "")
-        return Compiled(
+        return CompileResult(
             result,
             f"compiled by {version(vela)}, {configuration.accelerator}: {result.name};"
             f" {sum(v.outcome == 'accelerated' for v in ops)} of {len(ops)} ops on the NPU; it estimates"

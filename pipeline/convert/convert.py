@@ -13,10 +13,10 @@ from pipeline.core.file_spec import FileSpec, Output, Stride
 from pipeline.core.graph import Graph
 from pipeline.core.preprocessing import InputType
 from pipeline.core.recipe import Recipe
-from pipeline.core.rewrite import Applied
+from pipeline.core.rewrite import AppliedRewrite
 from pipeline.core.run import Run
 from pipeline.core.say import Say
-from pipeline.core.target import FLOAT, Compiled, Target
+from pipeline.core.target import FLOAT, CompileResult, Target
 from pipeline.heads.shipping import ship
 from pipeline.measure.approximate import effect
 from pipeline.quantize.quantize import Quantized, finish, recipe_of
@@ -108,10 +108,10 @@ def _made(run: Run, target: Target, parent: Parent, wanted: Recipe, say: Say) ->
     exact = dataclasses.replace(target, rewrites=tuple(one for one in target.rewrites if one.exact))
     without = finish(graph, parent.ranges, exact, spec, origin)
     approximated = effect(run, without.data, made.data, say)
-    return dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, approximated=approximated))
+    return dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, approximation=approximated))
 
 
-def _rewritten(one: Applied, target: Target) -> str:
+def _rewritten(one: AppliedRewrite, target: Target) -> str:
     how = next(each.how for each in target.rewrites if each.name == one.rewrite)
     return f"rewritten: {one.op} {one.output.partition(';')[0].rpartition('/')[0]} into {how} ({one.why})"
 
@@ -123,7 +123,9 @@ def say_who_makes_the_mask(graph: Graph, target: Target, say: Say) -> None:
             say(f"note: the CPU makes the mask, inside the file ({verdict.reason}). In its place: {verdict.remedy}")
 
 
-def compile_artifact(artifact: Artifact, target: Target, required: bool, say: Say) -> tuple[Artifact, Compiled | None]:
+def compile_artifact(
+    artifact: Artifact, target: Target, required: bool, say: Say
+) -> tuple[Artifact, CompileResult | None]:
     """Runs the target's compiler where it has one. Raises CompilerError when it fails, or is required and missing."""
     if target.compile is None:
         if required:

@@ -9,7 +9,7 @@ import tf_keras
 
 import models
 from pipeline.core.artifact import Artifact
-from pipeline.core.calibration import Calibrated, Calibration, Quantization
+from pipeline.core.calibration import Calibration, CalibrationRecord, Quantization
 from pipeline.core.errors import BadSpec, RunError
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.files import sha256
@@ -41,7 +41,7 @@ class Parent:
     method: Method
     checkpoint: Path
     ranges: Ranges | None = None
-    calibration: Calibrated | None = None
+    calibration: CalibrationRecord | None = None
     per_tensor: bool = False
     graphs: dict[FileSpec, bytes] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
@@ -68,7 +68,7 @@ class Parent:
 
 def parent_of(run: Run, artifact: Artifact) -> Parent:
     """What an artifact was made from; raises RunError where the run has other weights by now."""
-    recipe, origin = artifact.recipe, artifact.recipe.made_of
+    recipe, origin = artifact.recipe, artifact.recipe.known_origin
     checkpoint = run.path / origin.parent.checkpoint
     if not checkpoint.is_file() or sha256(checkpoint) != origin.parent.sha256:
         raise RunError(f"{checkpoint} is not what {artifact.path} was made from: `convert` again.")

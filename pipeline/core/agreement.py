@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 CLOSE_STEPS = 2
-PARTS_PERCENT = 99.0
+DIVERGED_BELOW_PERCENT = 99.0
 """A layer parts where fewer of its values than this are within CLOSE_STEPS."""
 FEWEST_CODES, FEWEST_CLASSES = 50, 4
 """Below these the network says too little for its agreement to mean anything."""
@@ -57,7 +57,7 @@ class Agreement:
     not_compared: tuple[tuple[str, str], ...] = ()
 
     @property
-    def means_something(self) -> bool:
+    def is_meaningful(self) -> bool:
         return self.codes >= FEWEST_CODES and self.classes >= FEWEST_CLASSES
 
     def to_json(self) -> dict[str, Any]:

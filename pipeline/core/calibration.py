@@ -39,7 +39,7 @@ class Quantization:
 
 
 @dataclasses.dataclass(frozen=True)
-class Calibrated:
+class CalibrationRecord:
     """How ranges were found.
 
     Attributes:
@@ -58,11 +58,11 @@ class Calibrated:
         return {**dataclasses.asdict(self), "images": list(self.images)}
 
     @staticmethod
-    def from_json(data: Any) -> Calibrated:
+    def from_json(data: Any) -> CalibrationRecord:
         """Raises TypeError and ValueError for what is none."""
         if not isinstance(data, dict):
             raise TypeError(f"calibration is {type(data).__name__}, not dict")
-        names = [field.name for field in dataclasses.fields(Calibrated)]
+        names = [field.name for field in dataclasses.fields(CalibrationRecord)]
         if unknown := sorted(set(data) - set(names)):
             raise ValueError(f"calibration has the unknown key {', '.join(map(str, unknown))}")
         images, said = data.get("images"), [data.get(name) for name in names if name != "images"]
@@ -71,4 +71,4 @@ class Calibrated:
         if not all(value is None or isinstance(value, str) for value in said) or said[-1] is None:
             raise TypeError("calibration has a value that is no text")
         method, selection, split, digest = said
-        return Calibrated(method, selection, split, tuple(images), str(digest))
+        return CalibrationRecord(method, selection, split, tuple(images), str(digest))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclasses.dataclass(frozen=True)
-class Other:
+class ComparedFile:
     """A .tflite file to compare with, ours or not.
 
     Attributes:

@@ -16,7 +16,7 @@ XNNPACK = "xnnpack"
 
 
 @dataclasses.dataclass(frozen=True)
-class How:
+class RunnerOptions:
     """How an artifact is to be run.
 
     Attributes:
@@ -135,7 +135,7 @@ class Connection(Protocol):
         """What changes while it works: 'load_average_1min', 'temperature_celsius', 'frequency_mhz', None likewise."""
         ...
 
-    def open(self, file: Path, how: How) -> Runner:
+    def open(self, file: Path, options: RunnerOptions) -> Runner:
         """Raises ArtifactError for a file that the runtime refuses, DeviceError where the device fails."""
         ...
 
@@ -143,7 +143,7 @@ class Connection(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class DeviceOptions:
     """What a user may say of a device beyond its name.
 
     Attributes:
@@ -163,22 +163,22 @@ class Device:
 
     Attributes:
       rank: of two attached devices the one with the higher rank is the better.
-      selector: how one of several is named, for the help, such as '[:SERIAL]'.
+      selector_help: how one of several is named, such as '[:SERIAL]'.
       find: () → what is attached, in words, or None. It must not take long.
       missing: () → the one command or act that attaches it, in words; said where ``find`` gives None.
       connect: (selector or '', settings) → Connection; raises DeviceError.
       runs_compiled: names of the targets whose compiled files it runs; of others it takes the uncompiled file.
-      makes_masks: whether ``How.mask`` may be asked of it.
-      known_as: what people call it, in small letters; who types that is told its name.
+      makes_masks: whether ``RunnerOptions.mask`` may be asked of it.
+      aliases: what people call it, in small letters; the error for such a name suggests the registered one.
     """
 
     name: str
     title: str
     rank: int
     find: Callable[[], str | None]
-    connect: Callable[[str, Settings], Connection]
-    selector: str = ""
+    connect: Callable[[str, DeviceOptions], Connection]
+    selector_help: str = ""
     missing: Callable[[], str] = lambda: "attach it"
     runs_compiled: tuple[str, ...] = ()
     makes_masks: bool = False
-    known_as: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()

@@ -62,12 +62,12 @@ class Ratio:
     confidence_percent: float
 
     @property
-    def told_apart(self) -> bool:
+    def is_significant(self) -> bool:
         return self.low is not None and self.high is not None and (self.low > 1 or self.high < 1)
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
+class FileMeasurement:
     """One artifact, measured on one device.
 
     Attributes:
@@ -101,12 +101,12 @@ class Head:
     stride: int
     outside: str | None
     mask_included: bool
-    measured: Measured
+    measured: FileMeasurement
     times_first: Ratio
 
 
 @dataclasses.dataclass(frozen=True)
-class Taken:
+class MeasurementContext:
     """What every measurement says of itself.
 
     Attributes:
@@ -128,7 +128,7 @@ class Taken:
 
 
 @dataclasses.dataclass(frozen=True)
-class HeadsMeasurement(Taken):
+class HeadsMeasurement(MeasurementContext):
     """Every way to the mask of one network, on one device.
 
     Attributes:
@@ -146,7 +146,7 @@ class HeadsMeasurement(Taken):
 
 
 @dataclasses.dataclass(frozen=True)
-class OnHost:
+class HostComparison:
     """The same artifact on this machine's CPU.
 
     Attributes:
@@ -159,7 +159,7 @@ class OnHost:
 
 
 @dataclasses.dataclass(frozen=True)
-class Swept:
+class SweepPoint:
     """Both artifacts with another number of threads."""
 
     threads: int
@@ -169,7 +169,7 @@ class Swept:
 
 
 @dataclasses.dataclass(frozen=True)
-class Measurement(Taken):
+class Measurement(MeasurementContext):
     """An artifact beside its float parent, on one device.
 
     Attributes:
@@ -183,15 +183,15 @@ class Measurement(Taken):
       unfinished: why something is missing; empty where nothing is.
     """
 
-    parent: Measured
-    artifact: Measured
+    parent: FileMeasurement
+    artifact: FileMeasurement
     speedup: Ratio | None
-    against: Measured | None
+    against: FileMeasurement | None
     against_ratio: Ratio | None
-    sweep: tuple[Swept, ...]
+    sweep: tuple[SweepPoint, ...]
     drop_points: float
     agreement_percent: float
-    on_host: OnHost | None
+    on_host: HostComparison | None
     notes: tuple[str, ...]
     unfinished: str = ""
 

@@ -23,7 +23,7 @@ class Line:
 
 
 @dataclasses.dataclass(frozen=True)
-class Timed:
+class RuntimeProfile:
     """The lines of one file's inferences in the order of execution.
 
     Attributes:
@@ -117,11 +117,11 @@ class Profile:
         """The ops in groups ('op' or 'stage'), the longest first; what could not be told is a group of its own."""
         groups: dict[str, list[OpTime]] = {}
         for one in self.ops:
-            groups.setdefault(getattr(one, attribute) if one.index is not None else UNTOLD, []).append(one)
+            groups.setdefault(getattr(one, attribute) if one.index is not None else UNATTRIBUTED, []).append(one)
         return sorted(groups.items(), key=lambda group: -sum(one.measured_ms for one in group[1]))
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": 1, **dataclasses.asdict(self)}
 
 
-UNTOLD = "not told apart"
+UNATTRIBUTED = "not told apart"

@@ -12,12 +12,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from pipeline.core.calibration import Calibrated
+from pipeline.core.calibration import CalibrationRecord
 from pipeline.core.errors import ArtifactError, SegquantError
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.ranges import Ranges, ranges_from_json, ranges_to_json
-from pipeline.core.rewrite import Applied
+from pipeline.core.rewrite import AppliedRewrite
 from pipeline.core.spec import ModelSpec
 
 SCHEMA = 1
@@ -50,7 +50,7 @@ class Origin:
     data: str
     method: Method
     parent: Checkpoint
-    calibration: Calibrated | None = None
+    calibration: CalibrationRecord | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Recipe:
       versions: of the libraries that made it.
       origin: None for a file that was made in memory, of no run.
       rewritten: the rewrites that were made.
-      approximated: what those of them did that are not equal; None where all are.
+      approximation: what those of them did that are not equal; None where all are.
     """
 
     target: str
@@ -94,11 +94,11 @@ class Recipe:
     ranges: Ranges | None = None
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     origin: Origin | None = None
-    rewritten: tuple[Applied, ...] = ()
-    approximated: Approximation | None = None
+    rewritten: tuple[AppliedRewrite, ...] = ()
+    approximation: Approximation | None = None
 
     @property
-    def made_of(self) -> Origin:
+    def known_origin(self) -> Origin:
         """The origin; raises ArtifactError for a file that was made in memory."""
         if self.origin is None:
             raise ArtifactError("the file's recipe names no run that it was made in: give a file that `convert` wrote.")
@@ -126,7 +126,7 @@ class Recipe:
             "ranges": ranges_to_json(self.ranges) if self.ranges else None,
             "versions": dict(self.versions),
             "rewritten": [dataclasses.asdict(one) for one in self.rewritten],
-            "approximated": dataclasses.asdict(self.approximated) if self.approximated else None,
+            "approximated": dataclasses.asdict(self.approximation) if self.approximation else None,
         }
         if spec.stride != 1:
             data |= {"output_stride": spec.stride, "postprocess": spec.postprocess}
@@ -233,8 +233,8 @@ def _recipe(data: dict[str, Any]) -> Recipe:
         ranges=None if ranges is None else ranges_from_json(_typed(ranges, dict, "ranges")),
         versions={key: _typed(value, str, f"versions.{key}") for key, value in versions.items()},
         origin=_origin(data) if set(ORIGIN) & set(data) else None,
-        rewritten=tuple(_fields(Applied, one, (str,) * 4, "rewritten") for one in made),
-        approximated=None if effect is None else _fields(Approximation, effect, kinds, "approximated"),
+        rewritten=tuple(_fields(AppliedRewrite, one, (str,) * 4, "rewritten") for one in made),
+        approximation=None if effect is None else _fields(Approximation, effect, kinds, "approximated"),
     )
 
 
@@ -254,7 +254,7 @@ def _origin(data: dict[str, Any]) -> Origin:
         _typed(data["data"], str, "data"),
         method,
         _fields(Checkpoint, data["parent"], (str, str), "parent"),
-        None if calibration is None else Calibrated.from_json(calibration),
+        None if calibration is None else CalibrationRecord.from_json(calibration),
     )
 
 

@@ -40,6 +40,6 @@ def find(package: ModuleType, noun: type[N], kind: str, name: str) -> N:
 def pick(known: dict[str, N], kind: str, name: str) -> N:
     """The one called ``name``; raises UnknownName with the one that people call so, or else the nearest known one."""
     if name not in known:
-        also = {one: value for one, value in known.items() if name.lower() in getattr(value, "known_as", ())}
+        also = {one: value for one, value in known.items() if name.lower() in getattr(value, "aliases", ())}
         raise UnknownName(kind, name, known, {one: getattr(value, "title", "") for one, value in also.items()})
     return known[name]

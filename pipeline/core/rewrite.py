@@ -40,7 +40,7 @@ class Rewrite:
 
 
 @dataclasses.dataclass(frozen=True)
-class Applied:
+class AppliedRewrite:
     """A rewrite that was made.
 
     Attributes:

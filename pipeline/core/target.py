@@ -16,7 +16,7 @@ from pipeline.core.rules import Rules, Verdict
 
 
 @dataclasses.dataclass(frozen=True)
-class Compiled:
+class CompileResult:
     """What became of the target's own compiler.
 
     Attributes:
@@ -66,7 +66,7 @@ class Target:
         compiled ahead of time.
       missing: () → the command that makes its compiler ready on this machine, or None where it is; None where it needs
         nothing.
-      driven_by: (this target, a command) → the same with the compiler that the command starts, on this machine or
+      use_compiler: (this target, a command) → the same with the compiler that the command starts, on this machine or
         elsewhere; None where the compiler cannot be named so.
       compiled_suffix: what a compiled file's name ends in.
       companions: suffixes of the files that belong to a compiled file, in the place of its own: its weights, say.
@@ -77,8 +77,8 @@ class Target:
         over negative logits, so that a mask is made of a multiple of so many.
       exact_mask: whether a mask, where nobody says otherwise, is made outside the network of its stride-8 logits.
       advice: said whenever somebody converts for this target.
-      known_as: what people call it, in small letters; who types that is told its name.
-      chosen: the selector that was asked for: a feature level, a system on chip or a configuration; '' where none was.
+      aliases: what people call it, in small letters; the error for such a name suggests the registered one.
+      selector: the feature level, system on chip or configuration that was asked for; '' where none was.
     """
 
     name: str
@@ -95,9 +95,9 @@ class Target:
     socs: Mapping[str, Target] = dataclasses.field(default_factory=dict)
     configurations: Mapping[str, Target] = dataclasses.field(default_factory=dict)
     ask: Callable[[Path, Graph], Answer] | None = None
-    compile: Callable[[Path], Compiled] | None = None
+    compile: Callable[[Path], CompileResult] | None = None
     missing: Callable[[], str | None] | None = None
-    driven_by: Callable[[Target, str], Target] | None = None
+    use_compiler: Callable[[Target, str], Target] | None = None
     compiled_suffix: str = ""
     companions: tuple[str, ...] = ()
     compiled_ops: tuple[str, ...] = ()
@@ -105,16 +105,16 @@ class Target:
     argmax_lanes: int = 1
     exact_mask: bool = False
     advice: str = ""
-    known_as: tuple[str, ...] = ()
-    chosen: str = ""
+    aliases: tuple[str, ...] = ()
+    selector: str = ""
 
     @property
     def text(self) -> str:
         """What a user types for it: NAME or NAME:SELECTOR."""
-        return f"{self.name}:{self.chosen}" if self.chosen else self.name
+        return f"{self.name}:{self.selector}" if self.selector else self.name
 
     @property
-    def selector(self) -> str:
+    def selector_help(self) -> str:
         """What a user may type after its name, for the help: '[:27..31]', '[:SOC]', '[:256|512]' or ''."""
         if self.levels:
             return f"[:{min(self.levels)}..{max(self.levels)}]"
@@ -127,7 +127,7 @@ class Target:
         """The feature level that counts where none is asked for; None where there are none."""
         return self.level or next((n for n, rules in self.levels.items() if rules is self.rules), None)
 
-    def selected(self, selector: str) -> Target:
+    def with_selector(self, selector: str) -> Target:
         """This target at the feature level, for the system on chip or in the configuration that ``selector`` names.
 
         Raises BadSpec where it has no such level or configuration or takes no selector, and UnknownName for a system on
@@ -140,10 +140,10 @@ class Target:
                     f"target '{self.name}:{selector}': {self.name} has no such {kind}; write one of {choices}."
                 )
         if self.levels:
-            return self.at_level(int(selector))
+            return self.with_level(int(selector))
         if self.configurations:
             return dataclasses.replace(
-                self.configurations[selector], configurations=self.configurations, chosen=selector
+                self.configurations[selector], configurations=self.configurations, selector=selector
             )
         if self.socs:
             return self.with_soc(selector)
@@ -179,7 +179,7 @@ class Target:
         if io not in self.io:
             raise BadSpec(f"--io {io} does not fit target {self.name}: it takes {', '.join(self.io)}.")
 
-    def approximated(self, names: Sequence[str]) -> Target:
+    def with_approximations(self, names: Sequence[str]) -> Target:
         """This target with what was asked for by name before its own rewrites; raises BadSpec and UnknownName."""
         if not names:
             return self
@@ -191,14 +191,14 @@ class Target:
                 raise UnknownName(f"approximation of target {self.name}", name, known)
         return dataclasses.replace(self, rewrites=(*(known[name] for name in dict.fromkeys(names)), *self.rewrites))
 
-    def at_level(self, level: int | None) -> Target:
+    def with_level(self, level: int | None) -> Target:
         """This target with the rules of a feature level; raises BadSpec where it has no such level."""
         if level is None:
             return self
         if level not in self.levels:
             known = f"it has {', '.join(map(str, self.levels))}" if self.levels else "it has none"
             raise BadSpec(f"target {self.name} has no feature level {level}: {known}.")
-        return dataclasses.replace(self, rules=self.levels[level], level=level, chosen=str(level))
+        return dataclasses.replace(self, rules=self.levels[level], level=level, selector=str(level))
 
     def with_weights(self, weights: Weights | None) -> Target:
         """This target with weights of another type; raises BadSpec where it has no such."""
@@ -213,9 +213,9 @@ class Target:
         """This target with the compiler that ``command`` starts; raises BadSpec where that cannot be chosen."""
         if command is None:
             return self
-        if self.driven_by is None:
+        if self.use_compiler is None:
             raise BadSpec(f"--compiler: target {self.name} takes none; leave it out.")
-        return self.driven_by(self, command)
+        return self.use_compiler(self, command)
 
     def with_soc(self, soc: str | None) -> Target:
         """This target for a system on chip; raises BadSpec where it has none, and UnknownName."""
@@ -227,7 +227,7 @@ class Target:
         if soc.lower() not in known:
             raise UnknownName(f"system on chip of target {self.name}", soc, self.socs)
         name = known[soc.lower()]
-        return dataclasses.replace(self.socs[name], socs=self.socs, chosen=name)
+        return dataclasses.replace(self.socs[name], socs=self.socs, selector=name)
 
 
 FLOAT = Target("float32", "float reference", "float32", ("float32",), source="")

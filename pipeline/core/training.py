@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.core.calibration import Calibrated
+from pipeline.core.calibration import CalibrationRecord
 from pipeline.core.errors import RunError
 from pipeline.core.files import write_atomically
 from pipeline.core.ranges import Ranges, ranges_from_json, ranges_to_json
@@ -27,7 +27,7 @@ Noun = TypeVar("Noun")
 
 
 @dataclasses.dataclass(frozen=True)
-class Scored:
+class HistoryEntry:
     """A scoring on the way: after which step, the mean loss since the one before, and the seconds of training so far.
 
     ``miou_percent`` is None where there was nothing to score on.
@@ -39,10 +39,10 @@ class Scored:
     seconds: float
 
     @staticmethod
-    def from_json(data: Any) -> Scored:
+    def from_json(data: Any) -> HistoryEntry:
         """Raises KeyError, TypeError and ValueError for what is none."""
         percent = data["val_miou_percent" if "val_miou_percent" in data else "miou_percent"]  # the first version's
-        return Scored(int(data["step"]), data["loss"], percent, float(data["seconds"]))
+        return HistoryEntry(int(data["step"]), data["loss"], percent, float(data["seconds"]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class FloatResult:
     last_val_miou_percent: float | None = None
     seconds: float | None = None
     step_seconds: float | None = None
-    history: tuple[Scored, ...] = ()
+    history: tuple[HistoryEntry, ...] = ()
     parent: str | None = None
     parent_sha256: str | None = None
 
@@ -97,7 +97,7 @@ class QatResult:
     step_seconds: float | None = None
     judge_seconds: float | None = None
     steps_per_epoch: int | None = None
-    history: tuple[Scored, ...] = ()
+    history: tuple[HistoryEntry, ...] = ()
     machine: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -105,11 +105,11 @@ class QatResult:
 
 
 @dataclasses.dataclass(frozen=True)
-class Start:
+class StartingRanges:
     """The ranges that a quantization-aware training starts from, and how they were found."""
 
     ranges: Ranges
-    calibration: Calibrated
+    calibration: CalibrationRecord
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,30 +180,30 @@ class Training:
     def qat_result(self) -> QatResult:
         return _result(QatResult, self.folder / RESULT)
 
-    def start(self) -> Start | None:
+    def start(self) -> StartingRanges | None:
         """None where no ranges were calibrated yet."""
         file = self.folder / RANGES
         if not file.is_file():
             return None
         data = _read(file)
         try:
-            return Start(ranges_from_json(data["ranges"]), Calibrated.from_json(data["calibration"]))
+            return StartingRanges(ranges_from_json(data["ranges"]), CalibrationRecord.from_json(data["calibration"]))
         except (LookupError, ValueError, TypeError, AttributeError) as error:
             raise _broken(file, error) from None
 
-    def write_start(self, start: Start) -> None:
+    def write_start(self, start: StartingRanges) -> None:
         data = {"ranges": ranges_to_json(start.ranges), "calibration": start.calibration.to_json()}
         _write(self.folder / RANGES, data)
 
-    def history(self) -> list[Scored]:
+    def history(self) -> list[HistoryEntry]:
         """Empty where it cannot be read: the scores on the way are lost then, the training is not."""
         try:
             lines = (self.folder / HISTORY).read_text().splitlines()
-            return [Scored.from_json(json.loads(line)) for line in lines]
+            return [HistoryEntry.from_json(json.loads(line)) for line in lines]
         except (OSError, ValueError, TypeError, KeyError):
             return []
 
-    def write_history(self, history: list[Scored]) -> None:
+    def write_history(self, history: list[HistoryEntry]) -> None:
         lines = "".join(json.dumps(dataclasses.asdict(one)) + "\n" for one in history)
         write_atomically(self.folder / HISTORY, lines.encode())
 
@@ -245,7 +245,7 @@ def _result(noun: type[Noun], file: Path) -> Noun:
     data = _read(file)
     known = {field.name for field in dataclasses.fields(noun)}  # type: ignore[arg-type]
     try:
-        history = tuple(Scored.from_json(one) for one in data.get("history", ()))
+        history = tuple(HistoryEntry.from_json(one) for one in data.get("history", ()))
         made = noun(**{**{k: v for k, v in data.items() if k in known}, "history": history})
         for name in {"best_val_miou_percent", "val_miou_percent"} & known:
             if isinstance(getattr(made, name), bool) or not isinstance(getattr(made, name), int | float):

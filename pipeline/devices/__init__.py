@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.core.device import Connection, Device, Settings
+from pipeline.core.device import Connection, Device, DeviceOptions
 from pipeline.core.errors import BadSpec, DeviceError
 from pipeline.core.registry import discover, find
 
@@ -35,14 +35,14 @@ def device(name: str) -> tuple[Device, str]:
             " with LiteRT's benchmark app for iOS."
         )
     chosen = find(sys.modules[__name__], Device, "device", kind)
-    if colon and not (selector and chosen.selector):
-        raise BadSpec(f"--device {name}: write {chosen.name}{chosen.selector}.")
+    if colon and not (selector and chosen.selector_help):
+        raise BadSpec(f"--device {name}: write {chosen.name}{chosen.selector_help}.")
     if not selector and chosen.find() is None:
         raise DeviceError(f"device {chosen.name} is not attached: {chosen.missing()}.")
     return chosen, selector
 
 
-def connect(name: str, settings: Settings = Settings()) -> Connection:
+def connect(name: str, settings: DeviceOptions = DeviceOptions()) -> Connection:
     """Raises the errors of ``device`` and of the device itself."""
     chosen, selector = device(name)
     return chosen.connect(selector, settings)

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.device import Device, How, Settings
+from pipeline.core.device import Device, DeviceOptions, RunnerOptions
 from pipeline.core.errors import DeviceError
 from pipeline.core.files import sha256
 from pipeline.drivers import adb, survey
@@ -20,7 +20,7 @@ PUBLISHED = {"arm64-v8a": "android_aarch64", "armeabi-v7a": "android_arm"}
 class Android:
     """One device. Close it: its folder there is removed."""
 
-    def __init__(self, phone: adb.Phone, settings: Settings) -> None:
+    def __init__(self, phone: adb.Phone, settings: DeviceOptions) -> None:
         self.identity = phone.name
         self._phone, self._settings = phone, settings
         self._survey = survey.survey(phone)
@@ -34,12 +34,12 @@ class Android:
     def state(self) -> dict[str, Any]:
         return survey.state(self._phone)
 
-    def open(self, file: Path, how: How) -> BenchmarkRunner:
+    def open(self, file: Path, options: RunnerOptions) -> BenchmarkRunner:
         if self._installed is None:
             abis = self._survey.abis()
             self._binary = self._settings.benchmark_binary or self._published(abis)
             self._installed = Installed(self._phone, self._binary, abis, self._settings.delegate_library)
-        return self._installed.open(file, how, self._survey.cores())
+        return self._installed.open(file, options, self._survey.cores())
 
     def _published(self, abis: tuple[str, ...]) -> Path:
         for abi in abis:
@@ -59,7 +59,7 @@ class Android:
                 self._phone.close()
 
 
-def connect(selector: str, settings: Settings) -> Android:
+def connect(selector: str, settings: DeviceOptions) -> Android:
     phone = adb.Phone(selector)
     try:
         return Android(phone, settings)
@@ -91,10 +91,10 @@ def missing() -> str:
 
 ANDROID = Device(
     name="android",
-    known_as=("phone", "pixel", "adb", "nnapi"),
+    aliases=("phone", "pixel", "adb", "nnapi"),
     title="an Android device over adb, LiteRT's benchmark_model",
     rank=2,
-    selector="[:SERIAL]",
+    selector_help="[:SERIAL]",
     find=find,
     missing=missing,
     connect=connect,

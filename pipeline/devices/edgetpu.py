@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compilers.edgetpu_compiler import COMPILED_OP
-from pipeline.core.device import Device, How, Settings
+from pipeline.core.device import Device, DeviceOptions, RunnerOptions
 from pipeline.core.errors import ArtifactError, BadSpec, DeviceError, SegquantError
 from pipeline.devices.host import WORKER
 from pipeline.drivers import litert_worker
@@ -37,7 +37,7 @@ def is_compiled(file: Path) -> bool:
     return any(op.name == COMPILED_OP for op in read(file.read_bytes(), str(file)).ops)
 
 
-def delegate(settings: Settings, selector: str = "") -> dict[str, Any]:
+def delegate(settings: DeviceOptions, selector: str = "") -> dict[str, Any]:
     """What ``litert_worker`` is told to run a compiled file."""
     return {"delegate": settings.delegate_library or LIBRARY, "options": {"device": selector} if selector else {}}
 
@@ -110,7 +110,7 @@ def explain(
 class EdgeTpu:
     identity = "host"  # its driver works on the CPU, and so do the ops that stay there
 
-    def __init__(self, selector: str, settings: Settings) -> None:
+    def __init__(self, selector: str, settings: DeviceOptions) -> None:
         self._selector, self._settings = selector, settings
 
     def describe(self) -> dict[str, Any]:
@@ -120,16 +120,16 @@ class EdgeTpu:
     def state(self) -> dict[str, Any]:
         return litert_worker.state()
 
-    def open(self, file: Path, how: How) -> WorkerRunner:
+    def open(self, file: Path, options: RunnerOptions) -> WorkerRunner:
         """Raises ArtifactError for a file of target edgetpu that is not compiled: it would run on the CPU."""
-        settings = settings_of(how)
-        if how.target == TARGET and not is_compiled(file):
+        settings = settings_of(options)
+        if options.target == TARGET and not is_compiled(file):
             raise ArtifactError(
                 f"{file} is not compiled, so the Edge TPU would do none of it: `python cli.py convert --target edgetpu`"
                 " compiles it where edgetpu_compiler is, or measure it with --device host."
             )
         check_readable(file)
-        if how.target == TARGET:
+        if options.target == TARGET:
             settings |= delegate(self._settings, self._selector)
         says = explain(file, "this machine", settings.get("delegate", ""), there=attached)
         return WorkerRunner(file, [sys.executable, str(WORKER), "run", str(file), json.dumps(settings)], says)
@@ -138,7 +138,7 @@ class EdgeTpu:
         pass
 
 
-def connect(selector: str, settings: Settings) -> EdgeTpu:
+def connect(selector: str, settings: DeviceOptions) -> EdgeTpu:
     if selector and not SELECTOR.fullmatch(selector):
         raise BadSpec(f"--device edgetpu:{selector}: write edgetpu, edgetpu:usb, edgetpu:usb:0, edgetpu:pci:1 or so.")
     return EdgeTpu(selector, settings)
@@ -146,12 +146,12 @@ def connect(selector: str, settings: Settings) -> EdgeTpu:
 
 EDGETPU = Device(
     name="edgetpu",
-    known_as=("coral", "edge-tpu", "tpu"),
+    aliases=("coral", "edge-tpu", "tpu"),
     title="Coral Edge TPU of this machine, libedgetpu through LiteRT",
     rank=1,
     find=attached,
     missing=lambda: f"plug it in (neither USB {' or '.join(USB_IDS)} nor {APEX} is there)",
     connect=connect,
-    selector="[:usb[:N]|:pci[:N]]",
+    selector_help="[:usb[:N]|:pci[:N]]",
     runs_compiled=(TARGET,),
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compilers.gpu_accelerator import NO_DEVICE, environments, missing
-from pipeline.core.device import Device, How, Settings
+from pipeline.core.device import Device, DeviceOptions, RunnerOptions
 from pipeline.core.errors import ArtifactError, DeviceError, SegquantError
 from pipeline.devices.host import WORKER
 from pipeline.drivers import litert_worker
@@ -34,7 +34,7 @@ class HostGpu:
     def state(self) -> dict[str, Any]:
         return litert_worker.state()
 
-    def open(self, file: Path, how: How) -> WorkerRunner:
+    def open(self, file: Path, options: RunnerOptions) -> WorkerRunner:
         """The first Vulkan driver that can do it runs the file; raises ArtifactError where an op is left to the CPU."""
         check_readable(file)
         command = [sys.executable, str(WORKER), "run", str(file), json.dumps({"threads": 1, "accelerator": "gpu"})]
@@ -66,7 +66,7 @@ class HostGpu:
         pass
 
 
-def connect(selector: str, settings: Settings) -> HostGpu:
+def connect(selector: str, settings: DeviceOptions) -> HostGpu:
     if command := missing():
         raise DeviceError(f"device host-gpu is not attached: Vulkan is missing here, `{command}` brings it.")
     return HostGpu()
@@ -74,7 +74,7 @@ def connect(selector: str, settings: Settings) -> HostGpu:
 
 HOST_GPU = Device(
     name="host-gpu",
-    known_as=("gpu",),
+    aliases=("gpu",),
     title="this machine's GPU, LiteRT's accelerator over Vulkan, or SwiftShader",
     rank=-1,  # SwiftShader is slower than the CPU it runs on: only by name
     find=lambda: None if missing() else "a Vulkan driver",

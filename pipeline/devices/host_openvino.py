@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compilers.openvino_ir import by, missing
-from pipeline.core.device import Device, How, Settings
+from pipeline.core.device import Device, DeviceOptions, RunnerOptions
 from pipeline.core.errors import ArtifactError, SegquantError
 from pipeline.drivers import litert_worker
 from pipeline.drivers.worker import WorkerRunner, settings_of, with_package
@@ -26,7 +26,7 @@ class HostOpenVino:
     def state(self) -> dict[str, Any]:
         return litert_worker.state()
 
-    def open(self, file: Path, how: How) -> WorkerRunner:
+    def open(self, file: Path, options: RunnerOptions) -> WorkerRunner:
         """Raises ArtifactError with OpenVINO's own words for a file that it refuses."""
 
         def explain(code: int, said: str) -> SegquantError | None:
@@ -36,14 +36,14 @@ class HostOpenVino:
                 " a .tflite file."
             )
 
-        command = [sys.executable, "-P", str(WORKER), str(file), json.dumps(settings_of(how))]
+        command = [sys.executable, "-P", str(WORKER), str(file), json.dumps(settings_of(options))]
         return WorkerRunner(file, command, explain, with_package())
 
     def close(self) -> None:
         pass
 
 
-def connect(selector: str, settings: Settings) -> HostOpenVino:
+def connect(selector: str, settings: DeviceOptions) -> HostOpenVino:
     return HostOpenVino()
 
 

@@ -11,7 +11,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.device import Device, How, Runner, Settings
+from pipeline.core.device import Device, DeviceOptions, Runner, RunnerOptions
 from pipeline.core.errors import ArtifactError, DeviceError, SegquantError
 from pipeline.core.files import sha256
 from pipeline.devices import edgetpu
@@ -58,7 +58,7 @@ def find_python(link: Link, named: str | None = None) -> str:
 class Ssh:
     """LiteRT in Python there."""
 
-    def __init__(self, link: Link, python: str, settings: Settings) -> None:
+    def __init__(self, link: Link, python: str, settings: DeviceOptions) -> None:
         self._link, self.identity, self._python, self._settings = link, link.name, python, settings
         self._worker = f"{link.folder}/{WORKER.name}"
         self._opened = 0
@@ -76,11 +76,11 @@ class Ssh:
     def state(self) -> dict[str, Any]:
         return self._asked("state")
 
-    def open(self, file: Path, how: How) -> WorkerRunner:
+    def open(self, file: Path, options: RunnerOptions) -> WorkerRunner:
         """A file compiled for the Edge TPU asks for libedgetpu there."""
         check_readable(file)
-        settings = settings_of(how)
-        if how.target == edgetpu.TARGET and edgetpu.is_compiled(file):
+        settings = settings_of(options)
+        if options.target == edgetpu.TARGET and edgetpu.is_compiled(file):
             settings |= edgetpu.delegate(self._settings)
         self._opened += 1
         path = f"{self._link.folder}/{self._opened}.tflite"
@@ -122,7 +122,7 @@ class Ssh:
 class SshBenchmark:
     """benchmark_model there."""
 
-    def __init__(self, link: Link, binary: Path, settings: Settings) -> None:
+    def __init__(self, link: Link, binary: Path, settings: DeviceOptions) -> None:
         self._link, self.identity, self._binary = link, link.name, binary
         self._survey = survey.survey(link)
         self._installed = Installed(link, binary, self._survey.abis(), settings.delegate_library)
@@ -134,8 +134,8 @@ class SshBenchmark:
     def state(self) -> dict[str, Any]:
         return survey.state(self._link)
 
-    def open(self, file: Path, how: How) -> Runner:
-        return self._installed.open(file, how, self._survey.cores())
+    def open(self, file: Path, options: RunnerOptions) -> Runner:
+        return self._installed.open(file, options, self._survey.cores())
 
     def close(self) -> None:
         with contextlib.suppress(DeviceError):
@@ -143,7 +143,7 @@ class SshBenchmark:
         self._link.close()
 
 
-def connect(selector: str, settings: Settings) -> Ssh | SshBenchmark:
+def connect(selector: str, settings: DeviceOptions) -> Ssh | SshBenchmark:
     link = Link(address(selector))
     try:
         try:
@@ -164,6 +164,6 @@ SSH = Device(
     find=lambda: None,
     missing=lambda: "name the machine, as ssh:[USER@]HOST[:PORT]",
     connect=connect,
-    selector=":[USER@]HOST[:PORT]",
+    selector_help=":[USER@]HOST[:PORT]",
     runs_compiled=(edgetpu.TARGET,),
 )

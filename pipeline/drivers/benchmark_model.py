@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from pipeline.core.device import XNNPACK, Block, How, RunnerFacts
+from pipeline.core.device import XNNPACK, Block, RunnerFacts, RunnerOptions
 from pipeline.core.errors import ArtifactError, DeviceError, SegquantError
 from pipeline.drivers.benchmark_report import last_words, parse
 from pipeline.tflite.read import read
@@ -142,10 +142,10 @@ class Installed:
         words = shell(CALL, self.folder.path, *prefix, f"./{BINARY}", *flags)
         return self.machine.run(words, timeout_seconds)
 
-    def open(self, file: Path, how: How, fastest: Sequence[int] = ()) -> BenchmarkRunner:
-        """``fastest``: the machine's cores, the fastest first, for ``how.pinned``."""
+    def open(self, file: Path, options: RunnerOptions, fastest: Sequence[int] = ()) -> BenchmarkRunner:
+        """``fastest``: the machine's cores, the fastest first, for ``options.pinned``."""
         self.opened += 1
-        return BenchmarkRunner(self, str(self.opened), file, how, fastest)
+        return BenchmarkRunner(self, str(self.opened), file, options, fastest)
 
     def close(self) -> None:
         self.folder.close()
@@ -154,7 +154,7 @@ class Installed:
 class BenchmarkRunner:
     """One artifact beside benchmark_model: a Runner. Its timings are what the tool says of a process of its own."""
 
-    def __init__(self, tool: Installed, at: str, file: Path, how: How, fastest: Sequence[int]) -> None:
+    def __init__(self, tool: Installed, at: str, file: Path, options: RunnerOptions, fastest: Sequence[int]) -> None:
         try:
             data = file.read_bytes()
         except OSError as error:
@@ -166,14 +166,14 @@ class BenchmarkRunner:
         each = self.source.activation_bytes + self._written
         self._at_once = max(1, min(BATCH_IMAGES, BATCH_BYTES // max(1, each)))
         self._batches = 0
-        cores = fastest[: how.threads] if how.pinned and tool.taskset else ()
+        cores = fastest[: options.threads] if options.pinned and tool.taskset else ()
         self._prefix = ["taskset", f"{sum(1 << core for core in cores):x}"] if cores else []
         self._flags = [
             f"--graph={at}/model.tflite",
-            f"--num_threads={how.threads}",
+            f"--num_threads={options.threads}",
             "--input_layer=image",
             f"--input_layer_shape={','.join(map(str, self.source.shape))}",
-            f"--external_delegate_path={tool.library}" if tool.library else f"--use_{how.delegate or XNNPACK}=true",
+            f"--external_delegate_path={tool.library}" if tool.library else f"--use_{options.delegate or XNNPACK}=true",
         ]
         self._last = f"--input_layer_value_files=image:{at}/last"
         try:

@@ -13,7 +13,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from pipeline.core.errors import ArtifactError
-from pipeline.core.profile import Line, Peaks, Timed
+from pipeline.core.profile import Line, Peaks, RuntimeProfile
 from pipeline.drivers.last_words import how_it_ended, why_it_failed
 from pipeline.tflite.read import packed
 
@@ -28,12 +28,12 @@ LARGE = ((32, 256, 256), (32, 512, 512), (32, 1024, 1024), (64, 256, 512))
 PEAK_RUNS = 20
 
 
-def profile(file: Path, threads: int, runs: int) -> Timed:
+def profile(file: Path, threads: int, runs: int) -> RuntimeProfile:
     """Raises ArtifactError where LiteRT cannot run or profile the file."""
     answer = _work(str(file), threads, runs)
     us, total_us = np.array(answer["us"], np.float64), np.array(answer["total_us"], np.float64)
     ms = np.percentile(us, QUARTILE, axis=0) / 1000
-    return Timed(
+    return RuntimeProfile(
         lines=tuple(Line(k, n, d, float(t)) for (k, d, n), t in zip(answer["lines"], ms, strict=True)),
         between_ms=float(np.percentile(total_us - us.sum(1), QUARTILE) / 1000),
         plain_ms=float(np.percentile(answer["plain_ms"], QUARTILE)),

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.device import Block, How, RunnerFacts
+from pipeline.core.device import Block, RunnerFacts, RunnerOptions
 from pipeline.core.errors import ArtifactError, SegquantError
 from pipeline.drivers.last_words import how_it_ended, why_it_failed
 from pipeline.drivers.litert_worker import receive, send
@@ -40,10 +40,10 @@ def check_readable(artifact: Path) -> None:
         raise ArtifactError(f"{artifact} cannot be read ({error.strerror}): convert the network again.") from None
 
 
-def settings_of(how: How) -> dict[str, Any]:
+def settings_of(options: RunnerOptions) -> dict[str, Any]:
     """What ``litert_worker`` is told of it."""
-    asked: dict[str, Any] = {"threads": how.threads, "pinned": how.pinned}
-    return asked | ({"mask": dataclasses.asdict(how.mask)} if how.mask else {})
+    asked: dict[str, Any] = {"threads": options.threads, "pinned": options.pinned}
+    return asked | ({"mask": dataclasses.asdict(options.mask)} if options.mask else {})
 
 
 def with_package() -> dict[str, str]:

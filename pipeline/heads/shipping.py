@@ -40,7 +40,7 @@ def ship(artifact: Artifact) -> list[Path]:
         return []
     graph = read(artifact.path.read_bytes(), str(artifact.path))
     rows, columns = graph.tensors[graph.outputs[0]].shape[1:3]
-    model = artifact.recipe.made_of.model
+    model = artifact.recipe.known_origin.model
     header = HEADER.format(
         file=artifact.path.name,
         call=CALLS[wanted],

@@ -11,7 +11,7 @@ import tf_keras
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from pipeline.convert.parent import load_float, parent_of
-from pipeline.core.agreement import CLOSE_STEPS, PARTS_PERCENT, Agreement, LayerAgreement
+from pipeline.core.agreement import CLOSE_STEPS, DIVERGED_BELOW_PERCENT, Agreement, LayerAgreement
 from pipeline.core.artifact import Artifact
 from pipeline.core.errors import BadSpec
 from pipeline.core.graph import Graph
@@ -137,7 +137,7 @@ def agree(run: Run, artifact: Artifact, images: int, say: Say) -> Agreement:
             yield sample.image()
 
     name = str(artifact.path.relative_to(run.path))
-    if artifact.recipe.approximated:
+    if artifact.recipe.approximation:
         say("note: a rewrite of this file is not equal, as it was asked for: the layer that it stands for will differ")
     data = artifact.path.read_bytes()
     return compare(model, ranges, artifact.recipe.file.per_tensor, data, name, run.preprocessing, shown())
@@ -203,7 +203,7 @@ def compare(
         classes |= set(np.unique(mask).tolist())
         count = i + 1
     layers = tuple(tally.done() for tally in tallies)
-    parts = next((layer.layer for layer in layers if layer.close_percent < PARTS_PERCENT), None)
+    parts = next((layer.layer for layer in layers if layer.close_percent < DIVERGED_BELOW_PERCENT), None)
     return Agreement(
         file=name,
         images=count,

@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 
-from pipeline.core.device import Connection, Settings
+from pipeline.core.device import Connection, DeviceOptions
 from pipeline.core.measurement import Measurement
 from pipeline.core.say import Say
 from pipeline.devices import connect, device
@@ -16,7 +16,7 @@ from pipeline.measure.on_device import bench_on
 from pipeline.measure.plan import BenchPlan
 
 
-def bench(plan: BenchPlan, names: Sequence[str], settings: Settings, say: Say) -> Iterator[Measurement]:
+def bench(plan: BenchPlan, names: Sequence[str], settings: DeviceOptions, say: Say) -> Iterator[Measurement]:
     """One measurement per device, as they end: side by side on different machines, one at a time on the same.
 
     A device that fails does not stop the others; the first error is raised when all have ended.

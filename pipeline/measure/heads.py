@@ -11,7 +11,7 @@ from pathlib import Path
 
 import models
 from pipeline.convert.parent import load_float, parent_of
-from pipeline.core.device import Device, How, Settings
+from pipeline.core.device import Device, DeviceOptions, RunnerOptions
 from pipeline.core.errors import BadSpec, CompilerError
 from pipeline.core.file_spec import FileSpec, Output, Stride
 from pipeline.core.files import sha256
@@ -82,12 +82,12 @@ def ways(target: Target, io: InputType, coarsest: int, per_tensor: bool = False)
 
 def target_of(recipe: Recipe) -> Target:
     """The target that a recipe names, with the rewrites that it allowed."""
-    target = target_named(recipe.target).at_level(recipe.level).with_weights(recipe.file.weights)
+    target = target_named(recipe.target).with_level(recipe.level).with_weights(recipe.file.weights)
     known = {rewrite.name: rewrite for rewrite in (*target.approximations, *target.rewrites)}
     return dataclasses.replace(target, rewrites=tuple(known[name] for name in recipe.rewrites if name in known))
 
 
-def bench_heads(plan: HeadsPlan, name: str, settings: Settings, say: Say) -> HeadsMeasurement:
+def bench_heads(plan: HeadsPlan, name: str, settings: DeviceOptions, say: Say) -> HeadsMeasurement:
     """Makes every head of the artifact's network and quantization, scores and times them in turns on one device.
 
     Raises BadSpec for a network without a last resize, CompilerError where the device runs compiled files and their
@@ -108,7 +108,7 @@ def bench_heads(plan: HeadsPlan, name: str, settings: Settings, say: Say) -> Hea
         loaded = []
         for way in wanted:
             file, mask = files[way.spec], mask_on_device if way.outside else None
-            how = How(plan.threads, target.name, pinned=True, mask=mask, delegate=target.delegate)
+            how = RunnerOptions(plan.threads, target.name, pinned=True, mask=mask, delegate=target.delegate)
             runner = connection.open(file, how)
             stack.callback(runner.close)
             loaded.append(Loaded(file, way.name, sha256(file), runner, plan.threads, target.files_of(file)))

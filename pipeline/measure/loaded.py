@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.core.device import Runner
 from pipeline.core.errors import DeviceError
-from pipeline.core.measurement import Latency, Measured
+from pipeline.core.measurement import FileMeasurement, Latency
 from pipeline.core.score import Score
 from pipeline.measure.confusion import confusion
 from pipeline.measure.predict import Labelled, Prediction
@@ -43,11 +43,13 @@ class Loaded:
         for (_, label), prediction in zip(samples, predictions, strict=True):
             self.total += confusion(label, prediction.mask, classes)
 
-    def measured(self, classes: tuple[str, ...], images: int) -> Measured:
+    def measured(self, classes: tuple[str, ...], images: int) -> FileMeasurement:
         """``images``: how many were scored."""
         memory = None
         with contextlib.suppress(DeviceError):
             memory = self.runner.peak_memory_bytes()
         score = None if self.total is None else Score.from_confusion(self.total, classes, images)
         size_bytes = sum(file.stat().st_size for file in self.files if file.is_file())
-        return Measured(self.name, self.sha256, size_bytes, self.runner.facts.runs_on, score, self.latency, memory)
+        return FileMeasurement(
+            self.name, self.sha256, size_bytes, self.runner.facts.runs_on, score, self.latency, memory
+        )

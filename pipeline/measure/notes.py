@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pipeline.core.device import XNNPACK
-from pipeline.core.measurement import OnHost
+from pipeline.core.measurement import HostComparison
 from pipeline.measure.loaded import Loaded
 from pipeline.measure.plan import BenchPlan
 from pipeline.targets import targets
@@ -21,7 +21,7 @@ def notes_of(
     machine: dict[str, object],
     after: dict[str, object],
     loaded: Sequence[Loaded],
-    on_host: OnHost | None,
+    on_host: HostComparison | None,
     count: int,
 ) -> Iterator[str]:
     artifact, target = plan.artifact, plan.artifact.recipe.target

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.device import Connection, Device, How, Runner
+from pipeline.core.device import Connection, Device, Runner, RunnerOptions
 from pipeline.core.errors import DeviceError
 from pipeline.core.measurement import Measurement
 from pipeline.core.say import Say
@@ -75,7 +75,7 @@ def bench_on(plan: BenchPlan, kind: Device, name: str, connection: Connection, s
 
 def _open_on_host(plan: BenchPlan, stack: contextlib.ExitStack) -> Runner:
     """The artifact on this machine's CPU, which a device's predictions are compared with."""
-    runner = connect("host").open(plan.artifact.path, How(2))
+    runner = connect("host").open(plan.artifact.path, RunnerOptions(2))
     stack.callback(runner.close)
     return runner
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from pipeline.core.artifact import Artifact
-from pipeline.core.compared import Other
+from pipeline.core.compared import ComparedFile
 from pipeline.core.run import Run
 from pipeline.measure.timing import DEFAULT, Protocol
 
@@ -23,7 +23,7 @@ class BenchPlan:
     run: Run
     artifact: Artifact
     parent: Artifact
-    against: Other | None = None
+    against: ComparedFile | None = None
     protocol: Protocol = DEFAULT
     threads: tuple[int, ...] = (1,)
     split: str = "val"

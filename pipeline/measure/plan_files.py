@@ -7,8 +7,8 @@ import dataclasses
 from pathlib import Path
 
 from pipeline.core.artifact import Artifact
-from pipeline.core.compared import Other
-from pipeline.core.device import Connection, Device, How
+from pipeline.core.compared import ComparedFile
+from pipeline.core.device import Connection, Device, RunnerOptions
 from pipeline.core.errors import ArtifactError
 from pipeline.core.files import sha256
 from pipeline.measure.loaded import Loaded
@@ -48,13 +48,13 @@ class PlanFiles:
             self._open(file, names[1], digest, artifact.recipe.target, threads),
         ]
 
-    def open_other(self, other: Other) -> Loaded:
+    def open_other(self, other: ComparedFile) -> Loaded:
         """A file to compare with."""
         return self._open(other.path, str(other.path), other.sha256, other.target, self.plan.threads[0])
 
     def _open(self, path: Path, name: str, digest: str, made_for: str, threads: int) -> Loaded:
         target = targets().get(made_for)  # a file to compare with may name a target that is not registered here
         delegate, files = (target.delegate, target.files_of(path)) if target else ("", (path,))
-        runner = self.connection.open(path, How(threads, made_for, pinned=True, delegate=delegate))
+        runner = self.connection.open(path, RunnerOptions(threads, made_for, pinned=True, delegate=delegate))
         self.stack.callback(runner.close)
         return Loaded(path, name, digest, runner, threads, files)

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.core.errors import ArtifactError
 from pipeline.core.files import sha256
 from pipeline.core.graph import BORDER, Graph, Op
-from pipeline.core.profile import Line, OpTime, Peaks, Profile, Timed
+from pipeline.core.profile import Line, OpTime, Peaks, Profile, RuntimeProfile
 from pipeline.devices import connect
 from pipeline.drivers import host_profile
 from pipeline.drivers.xnnpack_lines import ops_of_lines
@@ -47,7 +47,7 @@ def profile(file: Path, threads: int, runs: int) -> Profile:
     )
 
 
-def _timed(data: bytes, file: Path, graph: Graph, threads: int, runs: int) -> Timed:
+def _timed(data: bytes, file: Path, graph: Graph, threads: int, runs: int) -> RuntimeProfile:
     """The profiler makes buffers of fixed sizes only: a file that leaves some open runs as a copy with those stored."""
     if not any(tensor.dynamic for tensor in graph.tensors):
         return host_profile.profile(file, threads, runs)
@@ -78,7 +78,7 @@ def _explained(error: ArtifactError, file: Path, graph: Graph) -> ArtifactError:
     )
 
 
-def times_of_ops(graph: Graph, timed: Timed, peaks: Peaks) -> list[OpTime]:
+def times_of_ops(graph: Graph, timed: RuntimeProfile, peaks: Peaks) -> list[OpTime]:
     """Every op, and after them each line of which the op cannot be told. All times add up to those of the lines."""
     of_line = ops_of_lines(graph, timed.lines)
     stages = stages_of(graph, words_of(graph))

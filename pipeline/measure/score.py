@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.core.device import How, Runner
+from pipeline.core.device import Runner, RunnerOptions
 from pipeline.core.errors import ArtifactError
 from pipeline.core.mask import Grid
 from pipeline.core.preprocessing import Preprocessing
@@ -91,7 +91,7 @@ def on_this_machine(file: Path, preprocessing: Preprocessing, resize: Resize | N
     """The masks of a .tflite file on all cores: a runner of one thread for each. ``resize``: see ``runner_infer``."""
     host = connect("host")
     with contextlib.ExitStack() as opened:
-        runners = [opened.enter_context(contextlib.closing(host.open(file, How()))) for _ in cores()]
+        runners = [opened.enter_context(contextlib.closing(host.open(file, RunnerOptions()))) for _ in cores()]
         yield runner_infer(runners[0], preprocessing, resize, runners[1:])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.core.device import Runner
 from pipeline.core.errors import DeviceError
-from pipeline.core.measurement import OnHost
+from pipeline.core.measurement import HostComparison
 from pipeline.core.say import Say
 from pipeline.measure.confusion import PixelAgreement
 from pipeline.measure.loaded import Loaded
@@ -29,7 +29,7 @@ class PairAgreement:
     """
 
     percent: float
-    on_host: OnHost | None
+    on_host: HostComparison | None
 
 
 def score_pair(
@@ -62,7 +62,7 @@ def score_pair(
             say(f"scored {done} of {evaluation.count} images")
     if cache is not None:
         shutil.rmtree(cache, ignore_errors=True)
-    return PairAgreement(between.percent, None if reference is None else OnHost(with_host.percent, identical))
+    return PairAgreement(between.percent, None if reference is None else HostComparison(with_host.percent, identical))
 
 
 def _predict_all(

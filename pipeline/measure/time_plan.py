@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from pipeline.core.errors import DeviceError
-from pipeline.core.measurement import Ratio, Swept
+from pipeline.core.measurement import Ratio, SweepPoint
 from pipeline.core.say import Say
 from pipeline.measure.loaded import Loaded
 from pipeline.measure.plan_files import PlanFiles
@@ -25,7 +25,7 @@ class PlanTimes:
     speedup: Ratio | None = None
     against: Loaded | None = None
     against_ratio: Ratio | None = None
-    sweep: list[Swept] = dataclasses.field(default_factory=list)
+    sweep: list[SweepPoint] = dataclasses.field(default_factory=list)
     unfinished: str = ""
 
 
@@ -57,8 +57,8 @@ def time_in_turns(loaded: Sequence[Loaded], protocol: Protocol) -> list[Timed]:
     return timed
 
 
-def _time_pair(pair: Sequence[Loaded], threads: int, protocol: Protocol) -> Swept:
+def _time_pair(pair: Sequence[Loaded], threads: int, protocol: Protocol) -> SweepPoint:
     timed = time_in_turns(pair, protocol)
     parent, artifact = (each.latency for each in pair)
     assert parent and artifact
-    return Swept(threads, parent, artifact, ratio_of(*timed))
+    return SweepPoint(threads, parent, artifact, ratio_of(*timed))

@@ -11,7 +11,7 @@ import tf_keras
 from calib.estimators import estimator
 from calib.images import Candidates, choose, pooled_features, selection
 from calib.ranges import measure
-from pipeline.core.calibration import Calibrated, Calibration
+from pipeline.core.calibration import Calibration, CalibrationRecord
 from pipeline.core.dataset import IGNORE, Sample
 from pipeline.core.errors import BadSpec
 from pipeline.core.files import sha256
@@ -63,7 +63,7 @@ def tensors(run: Run, samples: Iterable[Sample]) -> Iterator[np.ndarray]:
 
 def calibrate(
     model: tf_keras.Model, run: Run, candidates: Candidates, asked: Calibration, say: Say
-) -> tuple[dict[str, Range], Calibrated]:
+) -> tuple[dict[str, Range], CalibrationRecord]:
     """Ranges of every point of the network's plan, and how they were found.
 
     Raises UnknownName, BadSpec and DataError.
@@ -77,4 +77,4 @@ def calibrate(
     names = [sample.name for sample in chosen]
     split = None if asked.folder else "train"
     digest = sha256("\n".join(names).encode())
-    return ranges, Calibrated(asked.method, asked.selection, split, tuple(names), digest)
+    return ranges, CalibrationRecord(asked.method, asked.selection, split, tuple(names), digest)

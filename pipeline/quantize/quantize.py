@@ -11,7 +11,7 @@ import tf_keras
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.ranges import Ranges
 from pipeline.core.recipe import Origin, Recipe
-from pipeline.core.rewrite import Applied
+from pipeline.core.rewrite import AppliedRewrite
 from pipeline.core.target import Target
 from pipeline.quantize.fold import INPUT_RANGE
 from pipeline.quantize.to_tflite import to_tflite
@@ -33,7 +33,7 @@ class Quantized:
     recipe: Recipe
 
     @property
-    def applied(self) -> tuple[Applied, ...]:
+    def applied(self) -> tuple[AppliedRewrite, ...]:
         """The rewrites that were made for the target, in the order of the graph."""
         return self.recipe.rewritten
 

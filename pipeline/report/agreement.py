@@ -53,7 +53,7 @@ def show_agreement(a: Agreement) -> None:
             f" channel {first.worst_at[3]}"
         )
         out.print(f"the first layer that diverges (under 99 % within 2 steps): {a.parts or 'none'}")
-    if not a.means_something:
+    if not a.is_meaningful:
         out.print(
             f"this says little: {a.codes} distinct codes and {a.classes} classes in the output; at least"
             f" {FEWEST_CODES} and {FEWEST_CLASSES} are needed"

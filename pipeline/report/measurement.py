@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from pipeline.core.measurement import HeadsMeasurement, Latency, Measured, Measurement, Ratio
+from pipeline.core.measurement import FileMeasurement, HeadsMeasurement, Latency, Measurement, Ratio
 from pipeline.measure.timing import FEWEST_STARTS
 from pipeline.report.console import MIB, absent, console
 
@@ -17,7 +17,7 @@ def faster(ratio: Ratio) -> str:
 
     Where the interval holds 1, or there is none, neither is said: 'in 1.010 of its time (…)'.
     """
-    if not ratio.told_apart or ratio.low is None or ratio.high is None:
+    if not ratio.is_significant or ratio.low is None or ratio.high is None:
         return f"in {1 / ratio.ratio:.3f} of its time ({_interval(ratio, inverted=True)})"
     if ratio.ratio > 1:
         return (
@@ -114,7 +114,7 @@ def _sentences(m: Measurement) -> Iterator[str]:
         yield f"unfinished: {m.unfinished}"
 
 
-def _where(machine: dict[str, Any], timed: Measured) -> str:
+def _where(machine: dict[str, Any], timed: FileMeasurement) -> str:
     features = f" ({', '.join(machine['cpu_features'])})" if machine.get("cpu_features") else ""
     turns = ""
     if timed.latency:
@@ -159,10 +159,10 @@ def show_heads(m: HeadsMeasurement) -> None:
         out.print(f"note: {note}")
 
 
-def _verdict(other: Measured, ratio: Ratio) -> str:
+def _verdict(other: FileMeasurement, ratio: Ratio) -> str:
     assert other.latency
     beside = f"compared with {other.file} (median {other.latency.median_ms:.2f} ms), the artifact runs {faster(ratio)}"
-    if ratio.told_apart:
+    if ratio.is_significant:
         return beside
     how = "--seconds" if ratio.low is not None else f"--starts {FEWEST_STARTS} or more"
     return f"{beside}: this does not show which is faster; measure longer ({how})"

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from pipeline.core.printable import LONGEST_NAME, printable
-from pipeline.core.profile import UNTOLD, OpTime, Profile
+from pipeline.core.profile import UNATTRIBUTED, OpTime, Profile
 from pipeline.report.console import console
 
 MILLION = 1_000_000
@@ -26,7 +26,7 @@ def show_profile(p: Profile, every_op: bool) -> None:
     shown = [one for one in p.ops if every_op or _share(one.measured_ms, p) >= SMALL_PERCENT]
     for one in shown:
         table.add_row(
-            UNTOLD if one.index is None else f"{one.index} {_name(one.op)}",
+            UNATTRIBUTED if one.index is None else f"{one.index} {_name(one.op)}",
             _name(one.layer),
             _kernels(one),
             *_numbers([one], p),
@@ -110,7 +110,7 @@ def _show_how(p: Profile) -> None:
         out.print(f"note: {note}")
     untold = sum(one.index is None for one in p.ops)
     if untold:
-        out.print(f"{untold} kernels could be of more than one op: {UNTOLD}")
+        out.print(f"{untold} kernels could be of more than one op: {UNATTRIBUTED}")
 
 
 def _size(size: int) -> str:

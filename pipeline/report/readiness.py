@@ -20,7 +20,7 @@ def show_readiness() -> None:
     for device in devices.devices().values():
         there = device.find()
         ready = f"yes, {there}" if there else f"no: {device.missing()}"
-        table.add_row("device", device.name + device.selector, device.title, ready)
+        table.add_row("device", device.name + device.selector_help, device.title, ready)
     console().print(table)
     console().print(
         "Without its compiler a target can still be converted for and inspected; only the compiled file is missing."

@@ -24,11 +24,14 @@ def show_registries() -> None:
         ("datasets", [(s.name + (":DIR" if s.layout else ""), s.title, s.layout) for s in data.sources().values()]),
         (
             "targets",
-            [(t.name + t.selector, t.title, _details(t)) for t in targets.targets().values()],
+            [(t.name + t.selector_help, t.title, _details(t)) for t in targets.targets().values()],
         ),
         ("calibrations", [(e.name, e.title) for e in ESTIMATORS.values()]),
         ("selections", [(e.name, e.title) for e in SELECTIONS.values()]),
-        ("devices", [(d.name + d.selector, d.title, d.find() or "not attached") for d in devices.devices().values()]),
+        (
+            "devices",
+            [(d.name + d.selector_help, d.title, d.find() or "not attached") for d in devices.devices().values()],
+        ),
     ):
         table = Table(
             title=title, title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 2)

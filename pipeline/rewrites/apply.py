@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.core.graph import Graph
-from pipeline.core.rewrite import Applied, Rewrite
+from pipeline.core.rewrite import AppliedRewrite, Rewrite
 from pipeline.core.target import Target
 from pipeline.tflite.by_rule import by_rule
 from pipeline.tflite.edit import GraphEdit
 from pipeline.tflite.read import read
 
 
-def rewrite(data: bytes, target: Target, per_tensor: bool = False) -> tuple[bytes, tuple[Applied, ...]]:
+def rewrite(data: bytes, target: Target, per_tensor: bool = False) -> tuple[bytes, tuple[AppliedRewrite, ...]]:
     """The file with the target's rewrites where its rules refuse an op, or are slow with it, and take what replaces it.
 
     One that is made ``always`` needs no refusal; its result must be taken as well.
@@ -57,7 +57,7 @@ def rewrite(data: bytes, target: Target, per_tensor: bool = False) -> tuple[byte
         failed = {(index, one.name) for index, (one, written) in chosen.items() if written & left}
         if not failed:
             return result, tuple(
-                Applied(one.name, graph.ops[index].name, _output(graph, index), refused.get(index, one.always))
+                AppliedRewrite(one.name, graph.ops[index].name, _output(graph, index), refused.get(index, one.always))
                 for index, (one, _) in sorted(chosen.items())
             )
         useless |= failed

@@ -22,8 +22,8 @@ def target(text: str, *, level: int | None = None, soc: str | None = None) -> Ta
     name, colon, selector = text.partition(":")
     found = find(sys.modules[__name__], Target, "target", name)
     if colon:
-        found = found.selected(selector)
+        found = found.with_selector(selector)
     for option, value in (("--level", level), ("--soc", soc)):
-        if found.chosen and value is not None and str(value).lower() != found.chosen.lower():
+        if found.selector and value is not None and str(value).lower() != found.selector.lower():
             raise BadSpec(f"target {text} and {option} {value} contradict each other: leave one of them out.")
-    return found.at_level(level).with_soc(soc)
+    return found.with_level(level).with_soc(soc)

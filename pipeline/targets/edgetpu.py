@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pipeline.compilers.edgetpu_compiler import COMPILED_OP, ask, compile_edgetpu, driven_by, missing
+from pipeline.compilers.edgetpu_compiler import COMPILED_OP, ask, compile_edgetpu, missing, use_compiler
 from pipeline.core.graph import Graph, Op
 from pipeline.core.rules import Check, Rule, Rules
 from pipeline.core.target import Target
@@ -203,7 +203,7 @@ RULES = Rules(
 EDGETPU = Target(
     name="edgetpu",
     title="Coral Edge TPU",
-    known_as=("coral", "edge-tpu", "edge tpu", "tpu"),
+    aliases=("coral", "edge-tpu", "edge tpu", "tpu"),
     weights="int8",
     io=("int8", "uint8"),
     source="edgetpu_compiler 16.0.384591198; google-coral/edgetpu issues #631, #845",
@@ -212,7 +212,7 @@ EDGETPU = Target(
     ask=ask,
     missing=missing,
     compile=compile_edgetpu,
-    driven_by=driven_by,
+    use_compiler=use_compiler,
     compiled_suffix="_edgetpu.tflite",
     compiled_ops=(COMPILED_OP,),
 )

@@ -35,7 +35,7 @@ def ready(soc: str) -> str | None:
 
 
 VENDOR = Vendor(
-    known_as=("pixel", "tensor"),
+    aliases=("pixel", "tensor"),
     manufacturer="Google",
     plugin="google_tensor",
     libraries=libraries,

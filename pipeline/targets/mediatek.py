@@ -52,7 +52,7 @@ def ready(soc: str) -> str | None:
 
 
 VENDOR = Vendor(
-    known_as=("dimensity", "neuropilot"),
+    aliases=("dimensity", "neuropilot"),
     manufacturer="MediaTek",
     plugin="mediatek",
     libraries=libraries,

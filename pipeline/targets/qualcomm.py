@@ -61,7 +61,7 @@ def by() -> str:
 
 
 VENDOR = Vendor(
-    known_as=("snapdragon", "hexagon", "htp", "qnn"),
+    aliases=("snapdragon", "hexagon", "htp", "qnn"),
     manufacturer="Qualcomm",
     plugin="qualcomm",
     libraries=libraries,

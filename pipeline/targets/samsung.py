@@ -33,7 +33,7 @@ def ready(soc: str) -> str | None:
 
 
 VENDOR = Vendor(
-    known_as=("exynos",),
+    aliases=("exynos",),
     manufacturer="Samsung",
     plugin="samsung",
     libraries=libraries,

@@ -23,7 +23,7 @@ import tf_keras
 from models.blocks import last_resize_of
 from pipeline.core.errors import DataError, RunError, TrainingDiverged
 from pipeline.core.say import Say
-from pipeline.core.training import Scored, Training
+from pipeline.core.training import HistoryEntry, Training
 from pipeline.data.decoded import Decoded
 from pipeline.train.feed import Augmentation, training_batches
 from pipeline.train.loss import distillation_loss, segmentation_loss
@@ -152,7 +152,7 @@ class Fitted:
     seconds: float
     step_seconds: float
     judge_seconds: float
-    history: tuple[Scored, ...]
+    history: tuple[HistoryEntry, ...]
 
 
 def draw_by_step(network: tf_keras.Model, seed: int, step: tf.Variable) -> None:

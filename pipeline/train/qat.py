@@ -21,7 +21,7 @@ from pipeline.core.run import Run
 from pipeline.core.say import Say
 from pipeline.core.score import mean_iou_percent
 from pipeline.core.target import FLOAT
-from pipeline.core.training import QatResult, Start, Training, plain
+from pipeline.core.training import QatResult, StartingRanges, Training, plain
 from pipeline.data import dataset_of
 from pipeline.data.census import check_labelled, count_pixels
 from pipeline.data.decoded import Decoded
@@ -240,5 +240,5 @@ def _start(model: tf_keras.Model, run: Run, how: Settings, kept: Sequence[Sample
         return begun.ranges
     samples = samples_for(run, how.calibration.folder, say) if how.calibration.folder else kept
     ranges, calibrated = calibrate(model, run, candidates_of(model, run, samples, say), how.calibration, say)
-    there.write_start(Start(ranges, calibrated))
+    there.write_start(StartingRanges(ranges, calibrated))
     return ranges

@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from pipeline.core.errors import RunError, TrainingDiverged
-from pipeline.core.training import Scored, Training
+from pipeline.core.training import HistoryEntry, Training
 
 
 class Progress:
@@ -47,7 +47,7 @@ class Progress:
         )
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder / "resume"), max_to_keep=1)
         self._training = Training(folder)
-        self.history: list[Scored] = []
+        self.history: list[HistoryEntry] = []
 
     @property
     def step(self) -> int:
@@ -122,7 +122,7 @@ class Progress:
         """Adds a scoring of the last step to the history and saves; returns the mean loss since the one before."""
         steps = int(self.loss_steps)
         loss = float(self.loss_sum) / steps if steps else None
-        self.history.append(Scored(self.step, loss, percent, self.seconds))
+        self.history.append(HistoryEntry(self.step, loss, percent, self.seconds))
         self._training.write_history(self.history)
         self._forget_losses()
         self.save()

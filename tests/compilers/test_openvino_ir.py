@@ -11,7 +11,7 @@ import pytest
 import models
 from pipeline.compilers import openvino_ir as openvino_reader
 from pipeline.compilers.litert_aot import installed
-from pipeline.core.device import How
+from pipeline.core.device import RunnerOptions
 from pipeline.core.errors import ArtifactError, CompilerError, DeviceError
 from pipeline.core.mask import Grid
 from pipeline.devices import connect
@@ -103,7 +103,7 @@ def test_the_camera_s_channels_are_not_for_amx(tmp_path):
     assert others == were and first == was.replace("_amx", "")
     image = smooth_image((1, 161, 193, 3))
     host = connect("host-openvino")
-    with host.open(made, How()) as asked, host.open(unasked, How()) as plain:
+    with host.open(made, RunnerOptions()) as asked, host.open(unasked, RunnerOptions()) as plain:
         assert np.array_equal(asked.infer(image), plain.infer(image))
 
 
@@ -132,7 +132,10 @@ def test_our_networks_compute_nearly_what_litert_does(network, output, tmp_path)
     made = IR.compile(artifact.path)
     assert made.path.name == "net_openvino.xml" and "weights in net_openvino.bin" in made.note
     image = smooth_image((1, *size, 3))
-    with HostRunner(artifact.path, 1) as litert, connect("host-openvino").open(made.path, How()) as openvino:
+    with (
+        HostRunner(artifact.path, 1) as litert,
+        connect("host-openvino").open(made.path, RunnerOptions()) as openvino,
+    ):
         expected, got = litert.infer(image), openvino.infer(image)
         assert (openvino.facts.input_dtype, openvino.facts.output_dtype) == ("int8", expected.dtype.name)
         assert openvino.facts.output_scale == pytest.approx(litert.facts.output_scale)
@@ -157,7 +160,7 @@ def test_the_recipe_travels_in_openvino_s_file_and_a_broken_one_is_a_sentence(tm
     assert artifact.recipe.dumps()[1:20] in made.read_text().replace("&quot;", '"')
     made.write_text(made.read_text()[:5000])
     with pytest.raises(ArtifactError, match=r"OpenVINO does not run .*net_openvino\.xml \("):
-        connect("host-openvino").open(made, How())
+        connect("host-openvino").open(made, RunnerOptions())
     refused = written(tmp_path / "refused", model(next(c for c in more_cases() if c.name == "relu n1 to 1")))
     with pytest.raises(CompilerError, match="No translator found for RELU_N1_TO_1 node"):
         IR.compile(refused.path)
@@ -172,7 +175,7 @@ def test_the_exact_mask_is_made_of_its_logits(tmp_path):
     made = IR.compile(artifact.path).path
     large = Grid(4000, 4000, "align_corners")
     host = connect("host-openvino")
-    with host.open(made, How()) as plain, host.open(made, How(mask=large)) as masked:
+    with host.open(made, RunnerOptions()) as plain, host.open(made, RunnerOptions(mask=large)) as masked:
         image = smooth_image((1, 161, 193, 3))
         assert np.array_equal(plain.infer(image), masked.infer(image))
         assert exact_mask(plain.infer(image)[0], large).shape == large.size

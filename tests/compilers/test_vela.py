@@ -41,7 +41,7 @@ def test_each_size_is_compiled_for_itself_and_has_a_file_of_its_own(name, vela, 
     file = tmp_path / "net.tflite"
     file.write_bytes(model(next(case for case in cases() if case.name == "conv 3x3")))
     plain = ETHOS[name].compile(file).path
-    compiled = {size: ETHOS[name].selected(size).compile(file) for size in ETHOS[name].configurations}
+    compiled = {size: ETHOS[name].with_selector(size).compile(file) for size in ETHOS[name].configurations}
     assert all(f"{name}-{size}:" in result.note for size, result in compiled.items())
     assert plain == compiled["256"].path and plain.name == "net_vela.tflite"
     assert all(r.path.name == f"net_{name}-{s}_vela.tflite" for s, r in compiled.items() if s != "256")

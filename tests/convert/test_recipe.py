@@ -100,15 +100,15 @@ def half_pixel(tmp_path, monkeypatch):
 
 def test_a_file_of_another_feature_level_is_another_file(aligned):
     nnapi = target("nnapi")
-    first, _ = aligned.convert(nnapi.at_level(29))
+    first, _ = aligned.convert(nnapi.with_level(29))
     assert first.recipe.level == 29 and read(first.path.read_bytes()).recipe().level == 29
-    again, said = aligned.convert(nnapi.at_level(29))
+    again, said = aligned.convert(nnapi.with_level(29))
     assert "reused" in said and again.sha256 == first.sha256
     with pytest.raises(RunError, match="exists with another level: pass --force"):
-        aligned.convert(nnapi.at_level(30))
+        aligned.convert(nnapi.with_level(30))
     with pytest.raises(RunError, match="another level"):
         aligned.convert(nnapi)  # the default level is one that was not asked for by number
-    other, said = aligned.convert(nnapi.at_level(30), force=True)
+    other, said = aligned.convert(nnapi.with_level(30), force=True)
     assert other.path == first.path and other.recipe.level == 30 and "reused" not in said
     beside = json.loads(other.path.with_suffix(".json").read_text())
     assert beside["recipe"]["level"] == 30
@@ -118,14 +118,14 @@ def test_a_chain_is_measured_and_in_the_recipe(half_pixel):
     plain = target("ethos-u55")
     exact, said = half_pixel.convert(plain)
     files = [exact.path.read_bytes()]
-    assert exact.recipe.approximated is None and "mIoU" not in said
+    assert exact.recipe.approximation is None and "mIoU" not in said
     assert [one.rewrite for one in exact.recipe.rewritten] == ["products"]
-    asked = plain.approximated(["resize-chain"])
+    asked = plain.with_approximations(["resize-chain"])
     with pytest.raises(RunError, match="exists with another rewrites"):
         half_pixel.convert(asked)
     made, said = half_pixel.convert(asked, force=True)
     assert [one.rewrite for one in made.recipe.rewritten] == ["resize-chain"]
-    effect = dataclasses.asdict(made.recipe.approximated)
+    effect = dataclasses.asdict(made.recipe.approximation)
     assert effect["images"] == 3 and effect["split"] == "val" and f"{effect['agreement_percent']:.2f} %" in said
     # Independent: the two files themselves, on the same images.
     masks, labels = [], []
@@ -145,21 +145,21 @@ def test_a_chain_is_measured_and_in_the_recipe(half_pixel):
         assert effect[key] == pytest.approx(np.mean(ious))
     assert effect["drop_points"] == pytest.approx(effect["exact_miou_percent"] - effect["miou_percent"])
     again, said = half_pixel.convert(asked)
-    assert "reused" in said and dataclasses.asdict(again.recipe.approximated) == effect
+    assert "reused" in said and dataclasses.asdict(again.recipe.approximation) == effect
 
 
 def test_a_network_that_aligns_corners_has_no_chain(aligned):
     with pytest.raises(BadSpec, match="resize-chain does not fit.*aligns corners has no chain"):
-        aligned.convert(target("ethos-u55").approximated(["resize-chain"]))
+        aligned.convert(target("ethos-u55").with_approximations(["resize-chain"]))
     assert not (aligned.run.path / "artifacts").exists()
 
 
 def test_what_is_not_equal_is_asked_for_by_name(cli, tmp_path):
     u65 = target("ethos-u65")
-    assert u65.approximated([]) is u65
-    assert [one.name for one in u65.approximated(["resize-chain"] * 2).rewrites][:2].count("resize-chain") == 1
+    assert u65.with_approximations([]) is u65
+    assert [one.name for one in u65.with_approximations(["resize-chain"] * 2).rewrites][:2].count("resize-chain") == 1
     with pytest.raises(UnknownName, match="did you mean 'resize-chain'"):
-        u65.approximated(["resize-chains"])
+        u65.with_approximations(["resize-chains"])
     for words, message in (
         (("--target", "cpu", "--approximate", "resize-chain"), "target cpu has nothing of the kind"),
         (("--target", "ethos-u55", "--no-rewrite", "--approximate", "resize-chain"), "leave one of them out"),

@@ -7,12 +7,12 @@ import json
 
 import pytest
 
-from pipeline.core.calibration import Calibrated
+from pipeline.core.calibration import CalibrationRecord
 from pipeline.core.errors import ArtifactError, BadSpec
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.ranges import Range
 from pipeline.core.recipe import Approximation, Recipe
-from pipeline.core.rewrite import Applied
+from pipeline.core.rewrite import AppliedRewrite
 from pipeline.targets import target, targets
 from tests.conftest import ROOT
 from tests.support.recipes import origin, recipe
@@ -88,9 +88,9 @@ def test_the_json_is_what_it_always_was():
     read = Recipe.from_json(copy.deepcopy(WRITTEN))
     assert read.to_json() == WRITTEN and Recipe.loads(read.dumps()) == read
     assert read.file == FileSpec("logits", 8, "int8") and read.ranges == {"conv": Range(-1.5, 2.25)}
-    assert read.rewritten == (Applied("mean", "AVERAGE_POOL_2D", "pool", "too large"),)
-    assert read.origin.calibration == Calibrated("min-max", "random", "train", ("x", "y"), "00")
-    assert read.origin.model.size == "360x480" and read.made_of.parent.checkpoint == "qat/best.weights.h5"
+    assert read.rewritten == (AppliedRewrite("mean", "AVERAGE_POOL_2D", "pool", "too large"),)
+    assert read.origin.calibration == CalibrationRecord("min-max", "random", "train", ("x", "y"), "00")
+    assert read.origin.model.size == "360x480" and read.known_origin.parent.checkpoint == "qat/best.weights.h5"
     effect = {
         "data": "camvid",
         "split": "val",
@@ -100,7 +100,7 @@ def test_the_json_is_what_it_always_was():
         "miou_percent": 59.5,
         "drop_points": 0.5,
     }
-    assert Recipe.from_json({**WRITTEN, "approximated": effect}).approximated == Approximation(**effect)
+    assert Recipe.from_json({**WRITTEN, "approximated": effect}).approximation == Approximation(**effect)
 
 
 @pytest.mark.parametrize("key", LATER)
@@ -183,10 +183,10 @@ def test_what_is_no_recipe_of_ours_is_one_sentence(given, words):
 
 def test_a_file_made_in_memory_names_no_run():
     with pytest.raises(ArtifactError, match="names no run"):
-        _ = recipe().made_of
+        _ = recipe().known_origin
     assert Recipe.from_json(recipe().to_json()) == recipe() and "model" not in recipe().to_json()
     whole = recipe(origin=origin())
-    assert Recipe.loads(whole.dumps()) == whole and whole.made_of.method == "ptq"
+    assert Recipe.loads(whole.dumps()) == whole and whole.known_origin.method == "ptq"
 
 
 @pytest.mark.parametrize(

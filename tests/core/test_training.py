@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from pipeline.core.calibration import Calibrated
+from pipeline.core.calibration import CalibrationRecord
 from pipeline.core.errors import RunError
 from pipeline.core.ranges import Range
-from pipeline.core.training import FloatResult, QatResult, Scored, Start, Training
+from pipeline.core.training import FloatResult, HistoryEntry, QatResult, StartingRanges, Training
 from tests.conftest import ROOT
 
 SETTINGS = {"schedule": {"steps": 4, "batch": 2}, "per_tensor": False}
@@ -23,7 +23,7 @@ def test_a_training_is_finished_when_its_result_is_there(there):
     assert not there.trained and there.settings() is None and not there.finished(SETTINGS)
     there.begin(SETTINGS)
     assert there.settings() == SETTINGS and not there.finished(SETTINGS) and not there.trained
-    result = FloatResult(50.0, 49.0, 3.0, 0.5, (Scored(4, 1.5, 50.0, 3.0),))
+    result = FloatResult(50.0, 49.0, 3.0, 0.5, (HistoryEntry(4, 1.5, 50.0, 3.0),))
     there.finish(result)
     assert there.trained and there.finished(SETTINGS) and there.float_result() == result
     with pytest.raises(RunError, match=r"other settings, listed below: pass --force.*\n  schedule.steps: 4, now 9"):
@@ -45,12 +45,12 @@ def test_results_are_written_as_they_always_were(there):
         "parent": "x.h5",
         "parent_sha256": "ff",
     }
-    there.finish(QatResult(60.0, 5.0, history=(Scored(1, None, None, 2.0),)))
+    there.finish(QatResult(60.0, 5.0, history=(HistoryEntry(1, None, None, 2.0),)))
     data = json.loads((there.folder / "result.json").read_text())
     assert data["gain_points"] is None and data["history"] == [
         {"step": 1, "loss": None, "miou_percent": None, "seconds": 2.0}
     ]
-    assert there.qat_result() == QatResult(60.0, 5.0, history=(Scored(1, None, None, 2.0),))
+    assert there.qat_result() == QatResult(60.0, 5.0, history=(HistoryEntry(1, None, None, 2.0),))
 
 
 NOUNS = {"val_miou_percent": "qat_result", "best_val_miou_percent": "float_result"}
@@ -69,10 +69,10 @@ def test_what_earlier_versions_wrote_is_read(there, file):
 
 def test_ranges_and_history_come_back(there):
     assert there.start() is None and there.history() == []
-    start = Start({"conv": Range(-1.0, 2.5)}, Calibrated("min-max", "random", None, ("a", "b"), "00"))
+    start = StartingRanges({"conv": Range(-1.0, 2.5)}, CalibrationRecord("min-max", "random", None, ("a", "b"), "00"))
     there.write_start(start)
     assert there.start() == start
-    there.write_history([Scored(1, 0.5, 10.0, 1.0), Scored(2, None, None, 2.0)])
+    there.write_history([HistoryEntry(1, 0.5, 10.0, 1.0), HistoryEntry(2, None, None, 2.0)])
     assert [one.step for one in there.history()] == [1, 2]
     (there.folder / "history.jsonl").write_text('{"step": 1}\n')
     assert there.history() == []

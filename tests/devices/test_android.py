@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from pipeline.core.device import How, Settings
+from pipeline.core.device import DeviceOptions, RunnerOptions
 from pipeline.core.errors import ArtifactError, DeviceError
 from pipeline.core.file_spec import FileSpec
 from pipeline.devices import android, connect
@@ -40,7 +40,7 @@ def attached(tmp_path, monkeypatch):
 
 def opened(one, tmp_path, kind="new"):
     binary = as_program(tmp_path / f"a 'benchmark' $(touch pwned); {kind}", kind)
-    return connect(f"android:{one.serial}", Settings(benchmark_binary=binary))
+    return connect(f"android:{one.serial}", DeviceOptions(benchmark_binary=binary))
 
 
 def noise(count):
@@ -56,12 +56,12 @@ def test_a_network_runs_there_as_it_runs_here(attached, tmp_path):
     file = tmp_path / "net $(touch pwned).tflite"
     file.write_bytes(to_tflite(network, ranges_of("fast-scnn"), FileSpec()))
     images = [np.rint(image * 255).astype(np.uint8)[None] for image in noise_images(network, 5)]
-    host = connect("host").open(file, How())
+    host = connect("host").open(file, RunnerOptions())
     expected = [host.infer(image) for image in images]
     assert len({e.tobytes() for e in expected}) == len(images)
     one = attached()
     connection = opened(one, tmp_path)
-    runner = connection.open(file, How(threads=2, target="cpu", pinned=True))
+    runner = connection.open(file, RunnerOptions(threads=2, target="cpu", pinned=True))
     for same in ("input_dtype", "output_dtype", "output_scale", "output_zero_point", "runs_on"):
         assert getattr(runner.facts, same) == getattr(host.facts, same), same
     got = list(runner.infer_many(iter(images)))
@@ -76,13 +76,13 @@ def test_a_network_runs_there_as_it_runs_here(attached, tmp_path):
     assert told["device"] == connection.identity == f"android:{one.serial}" and told["android"] == "14"
     assert told["cpu"] == "Debian SM0 (a stand-in)" and "benchmark_model, sha256" in told["runtime"]
     assert told["cores"] == len(os.sched_getaffinity(0)) and told["load_average_1min"] >= 0
-    gpu = connection.open(file, How(target="gpu", delegate=targets()["gpu"].delegate))
+    gpu = connection.open(file, RunnerOptions(target="gpu", delegate=targets()["gpu"].delegate))
     assert gpu.facts.runs_on == "GPU delegate in 2 pieces, 3 of 64 ops left to the CPU"
     assert one.left_behind()
     connection.close()
     assert not one.left_behind()
     old = opened(one, tmp_path, "old")
-    runner = old.open(file, How())
+    runner = old.open(file, RunnerOptions())
     assert runner.time(5).runs == 5 and runner.peak_memory_bytes() is None
     with pytest.raises(DeviceError, match="older than its option --output_filepath"):
         runner.infer(images[0])
@@ -121,7 +121,7 @@ def test_unplugged_in_the_middle(attached, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark_model, "BATCH_IMAGES", 1)
     one = attached()
     connection = opened(one, tmp_path)
-    runner = connection.open(small_file(tmp_path), How())
+    runner = connection.open(small_file(tmp_path), RunnerOptions())
     kept = []
     with pytest.raises(DeviceError, match=f"android:{one.serial} went away while .*: plug it in again"):
         for made in runner.infer_many(noise(100)):
@@ -138,14 +138,14 @@ def test_unplugged_while_it_measures(attached, tmp_path):
     connection = opened(one, tmp_path, "hang")
     threading.Timer(1.5, one.unplug).start()
     with pytest.raises(DeviceError, match=f"android:{one.serial} went away while .*: plug it in again"):
-        connection.open(small_file(tmp_path), How())
+        connection.open(small_file(tmp_path), RunnerOptions())
     connection.close()
 
 
 def test_a_full_disk(attached, tmp_path):
     one = attached("size=256k")
     connection = opened(one, tmp_path)
-    runner = connection.open(small_file(tmp_path), How())
+    runner = connection.open(small_file(tmp_path), RunnerOptions())
     one.shell("head -c 1000000 /dev/zero >/data/local/tmp/rest")
     with pytest.raises(DeviceError, match=f"the disk of android:{one.serial} is full: free some space"):
         runner.infer(noise(1)[0])
@@ -159,7 +159,7 @@ def test_a_disk_that_the_outputs_fill(attached, tmp_path):
     """benchmark_model does not notice: its OutputSaver looks at no write."""
     one = attached("size=320k")
     connection = opened(one, tmp_path)
-    runner = connection.open(small_file(tmp_path, (1, 100, 100, 3)), How())
+    runner = connection.open(small_file(tmp_path, (1, 100, 100, 3)), RunnerOptions())
     with pytest.raises(DeviceError, match=r"wrote \d+ bytes of an output of 120000: is its disk full"):
         runner.infer(np.zeros((1, 100, 100, 3), np.float32))
     connection.close()
@@ -172,7 +172,7 @@ def test_a_binary_that_may_not_run(attached, tmp_path):
     with pytest.raises(
         DeviceError, match=f"does not run there .*android:{one.serial} does not allow it .*Permission denied"
     ):
-        connection.open(small_file(tmp_path), How())
+        connection.open(small_file(tmp_path), RunnerOptions())
     connection.close()
     assert not one.left_behind()
 
@@ -184,9 +184,9 @@ def test_a_binary_of_another_processor(attached, tmp_path):
     binary.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00" + (183).to_bytes(2, "little") + bytes(200))
     for abis, sentence in (("x86_64", "is a program for arm64-v8a, and android:"), ("arm64-v8a", "another processor")):
         one.shell(f"echo {abis} >/data/abilist")
-        connection = connect(f"android:{one.serial}", Settings(benchmark_binary=binary))
+        connection = connect(f"android:{one.serial}", DeviceOptions(benchmark_binary=binary))
         with pytest.raises(DeviceError, match=sentence):
-            connection.open(small_file(tmp_path), How())
+            connection.open(small_file(tmp_path), RunnerOptions())
         connection.close()
         assert not one.left_behind()
 
@@ -204,7 +204,7 @@ def test_a_benchmark_model_that_fails(attached, tmp_path, monkeypatch, kind, sen
     one = attached()
     connection = opened(one, tmp_path, kind)
     with pytest.raises(DeviceError, match=sentence):
-        connection.open(small_file(tmp_path), How())
+        connection.open(small_file(tmp_path), RunnerOptions())
     connection.close()
     assert not one.left_behind()  # what hung does not run on
 
@@ -214,7 +214,7 @@ def test_interrupted_by_the_user(attached, tmp_path):
     connection = opened(one, tmp_path, "hang")
     threading.Timer(2, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
-        connection.open(small_file(tmp_path), How())
+        connection.open(small_file(tmp_path), RunnerOptions())
     connection.close()
     assert not one.left_behind()
 
@@ -224,7 +224,7 @@ def test_a_file_that_the_runtime_refuses(attached, tmp_path):
     one = attached()
     connection = opened(one, tmp_path)
     with pytest.raises(ArtifactError, match=f"tflite: LiteRT on android:{one.serial} refuses it"):
-        connection.open(file, How())
+        connection.open(file, RunnerOptions())
     connection.close()
     assert not one.left_behind()
 

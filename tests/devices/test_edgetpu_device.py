@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from pipeline.core.device import How, Settings
+from pipeline.core.device import DeviceOptions, RunnerOptions
 from pipeline.core.errors import ArtifactError, BadSpec, DeviceError
 from pipeline.devices import connect, device, edgetpu
 from pipeline.devices.edgetpu import explain, is_compiled
@@ -50,7 +50,7 @@ def sys_and_dev(tmp_path, monkeypatch):
 
 def opening(file, target="edgetpu", selector="", **settings):
     with pytest.raises((DeviceError, ArtifactError)) as error:
-        connect(f"edgetpu:{selector or 'usb'}", Settings(**settings)).open(file, How(1, target)).close()
+        connect(f"edgetpu:{selector or 'usb'}", DeviceOptions(**settings)).open(file, RunnerOptions(1, target)).close()
     assert "\n" not in str(error.value)
     return f"{type(error.value).__name__}: {error.value}"
 
@@ -91,7 +91,7 @@ def test_each_missing_part_is_one_sentence(plain, compiled, sys_and_dev, tmp_pat
 
 def test_the_cpu_beside_it_runs_what_is_not_for_the_chip(plain):
     image = np.arange(-128, 128, dtype=np.int8).repeat(8).reshape(1, 16, 16, 8)
-    runner = connect("edgetpu:usb:0").open(plain, How(1, "cpu"))
+    runner = connect("edgetpu:usb:0").open(plain, RunnerOptions(1, "cpu"))
     assert np.array_equal(runner.infer(image), np.maximum(image, 0)) and runner.facts.runs_on == "XNNPACK"
     runner.close()
 
@@ -143,16 +143,16 @@ def test_a_compiled_file_runs_in_a_delegate(compiled, plain, library):
     """Another library, which knows the op: it gets the chip's name, takes the op, and its outputs come back."""
     rng = np.random.default_rng(0)
     images = [rng.integers(-128, 128, (1, 16, 16, 8), dtype=np.int8) for _ in range(5)]
-    connection = connect("edgetpu:usb:1", Settings(delegate_library=library()))
+    connection = connect("edgetpu:usb:1", DeviceOptions(delegate_library=library()))
     assert connection.describe()["device"] == "edgetpu:usb:1" and connection.identity == "host"
-    runner = connection.open(compiled, How(1, "edgetpu"))
+    runner = connection.open(compiled, RunnerOptions(1, "edgetpu"))
     with HostRunner(plain, 1) as host:
         for got, here in zip(runner.infer_many(images), map(host.infer, images), strict=True):
             assert np.array_equal(got, here) and len(np.unique(got)) > 100
     assert "option device=usb:1\n" in runner.said() and "takes 1 of 1 ops" in runner.said()
     assert runner.facts.runs_on == "lib.so" and len(runner.time(3).samples_ms) == 3
     runner.close()
-    assert "option" not in connect("edgetpu:usb:1").open(plain, How(1, "cpu")).said()
+    assert "option" not in connect("edgetpu:usb:1").open(plain, RunnerOptions(1, "cpu")).said()
 
 
 @pytest.mark.real

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.core.device import How, Settings
+from pipeline.core.device import DeviceOptions, RunnerOptions
 from pipeline.core.errors import ArtifactError, BadSpec, DeviceError
 from pipeline.devices import connect, device
 from pipeline.devices.host import HostRunner
@@ -138,7 +138,7 @@ def test_what_runs_there_gives_what_it_gives_here_and_leaves_nothing(file, near,
     connection = connect("ssh:me@box:22")
     try:
         assert connection.identity == "ssh:me@board.local:22"
-        runner = connection.open(file, How(1))
+        runner = connection.open(file, RunnerOptions(1))
         assert len(list(runner.infer_many(images))) == len(images) and runner.facts.runs_on == "XNNPACK"
         for got, here in zip(runner.infer_many(images), expected(file, images), strict=True):
             assert np.array_equal(got, here)
@@ -170,11 +170,11 @@ def test_the_far_machine_describes_itself(near, far):
     assert state["load_average_1min"] >= 0 and nothing_left(far, 0)
 
 
-def failing(host, far, file, settings=Settings()):
+def failing(host, far, file, settings=DeviceOptions()):
     with pytest.raises((DeviceError, ArtifactError)) as error:
         connection = connect(f"ssh:{host}", settings)
         try:
-            connection.open(file, How(1)).close()
+            connection.open(file, RunnerOptions(1)).close()
         finally:
             connection.close()
     assert nothing_left(far, 0) and "\n" not in str(error.value)
@@ -223,12 +223,14 @@ def test_the_python_there(near, far, file):
     near.write_text(far_path)
     assert "python3 is not there: `ssh box sudo apt-get install python3-venv`" in failing("box", far, file)
     assert "/no/python is not there: correct --remote-python" in failing(
-        "box", far, file, Settings(remote_python="/no/python")
+        "box", far, file, DeviceOptions(remote_python="/no/python")
     )
     python.unlink()
     executable(python, f'exec "{sys.executable}" -S -I "$@"')  # without the installed packages
     assert "python3 lacks ai-edge-litert: `ssh box 'python3 -m venv .venv && .venv/bin/pip" in failing("box", far, file)
-    assert f"{python} -m pip install ai-edge-litert" in failing("box", far, file, Settings(remote_python=str(python)))
+    assert f"{python} -m pip install ai-edge-litert" in failing(
+        "box", far, file, DeviceOptions(remote_python=str(python))
+    )
     executable(python, "exit 3")
     assert "python3 does not start (exit code 3: it said nothing)" in failing("box", far, file)
     python.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x08\x00" + bytes(100))  # for MIPS
@@ -237,7 +239,7 @@ def test_the_python_there(near, far, file):
     own.mkdir(parents=True)
     executable(own / "python", f': >"{own}/asked"; exec "{sys.executable}" "$@"')
     connection = connect("ssh:box")
-    connection.open(file, How(1)).close()  # in the second place
+    connection.open(file, RunnerOptions(1)).close()  # in the second place
     connection.close()
     assert (own / "asked").is_file()
 
@@ -266,14 +268,14 @@ def test_a_file_compiled_for_the_edge_tpu_asks_for_its_library_there(near, far, 
 
     compiled = tmp_path / "net_edgetpu.tflite"
     compiled.write_bytes(custom("edgetpu-custom-op"))
-    connection = connect("ssh:box", Settings(delegate_library="/no/libedgetpu.so.1"))
+    connection = connect("ssh:box", DeviceOptions(delegate_library="/no/libedgetpu.so.1"))
     try:
         with pytest.raises(
             DeviceError, match=r"ssh:me@board.local:22 has no /no/libedgetpu.so.1 for .*: `ssh box sudo apt"
         ):
-            connection.open(compiled, How(1, "edgetpu"))
+            connection.open(compiled, RunnerOptions(1, "edgetpu"))
         with pytest.raises(ArtifactError, match=r"compiled for a chip"):
-            connection.open(compiled, How(1, "cpu"))
+            connection.open(compiled, RunnerOptions(1, "cpu"))
     finally:
         connection.close()
     assert nothing_left(far, 0)
@@ -286,7 +288,7 @@ def without_litert(far):
 
 def check_benchmark(connection, file, images):
     """What the stand-in prints and makes is what a real benchmark_model would."""
-    runner = connection.open(file, How(1))
+    runner = connection.open(file, RunnerOptions(1))
     for got, here in zip(runner.infer_many(images), expected(file, images), strict=True):
         assert np.array_equal(got, here)
     block = runner.time(20)
@@ -299,7 +301,7 @@ def check_benchmark(connection, file, images):
 
 def test_without_litert_there_benchmark_model_does_it(file, near, far, tmp_path):
     without_litert(far)
-    connection = connect("ssh:box", Settings(benchmark_binary=as_program(tmp_path / "a tool")))
+    connection = connect("ssh:box", DeviceOptions(benchmark_binary=as_program(tmp_path / "a tool")))
     try:
         check_benchmark(connection, file, inputs(2))
     finally:
@@ -307,7 +309,7 @@ def test_without_litert_there_benchmark_model_does_it(file, near, far, tmp_path)
     assert nothing_left(far, 0)
     foreign = tmp_path / "foreign"
     foreign.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x08\x00" + bytes(100))  # for MIPS
-    said = failing("box", far, file, Settings(benchmark_binary=foreign))
+    said = failing("box", far, file, DeviceOptions(benchmark_binary=foreign))
     assert "foreign is a program for another processor, and ssh:me@board.local:22 runs " in said
 
 
@@ -356,7 +358,10 @@ def test_a_real_ssh_server(file, server, far):
         assert connection.identity == f"ssh:{server.options['User']}@127.0.0.1:{server.port}"
         facts = connection.describe()
         assert facts["device"] == connection.identity and facts["cores"] == len(os.sched_getaffinity(0))
-        first, second = connection.open(file, How(1, pinned=True)), connection.open(file, How(1))
+        first, second = (
+            connection.open(file, RunnerOptions(1, pinned=True)),
+            connection.open(file, RunnerOptions(1)),
+        )
         for got, here in zip(first.infer_many(images), expected(file, images), strict=True):
             assert np.array_equal(got, here)
         assert len(first.time(20).samples_ms) == 20 and second.peak_memory_bytes() > 1 << 20
@@ -396,7 +401,7 @@ def test_what_a_real_ssh_server_refuses(file, server, far, tmp_path):
 @pytest.mark.parametrize("doing", ["inferring", "timing"])
 def test_a_link_that_is_lost_in_the_middle(doing, file, server, far):
     connection = connect("ssh:board")
-    runner = connection.open(file, How(1))
+    runner = connection.open(file, RunnerOptions(1))
     there, got = workers(far), []
     with pytest.raises(DeviceError, match=r"connection was lost \(.+\): see that .*`ssh board`"):
         if doing == "timing":
@@ -410,7 +415,7 @@ def test_a_link_that_is_lost_in_the_middle(doing, file, server, far):
     assert doing == "timing" or len(got) > 50
     assert nothing_left(far) and ended(there)
     with pytest.raises(DeviceError, match="connection was lost"):
-        connection.open(file, How(1))
+        connection.open(file, RunnerOptions(1))
     assert (server.home / "sshd.log").read_text().count("Accepted publickey") == 1  # it did not log in again
     started = time.monotonic()
     runner.close()
@@ -422,7 +427,7 @@ def test_a_link_that_is_lost_in_the_middle(doing, file, server, far):
 @pytest.mark.timeout(120)
 def test_a_link_that_falls_silent_is_not_waited_for(file, server, far):
     connection = connect("ssh:board")
-    runner = connection.open(file, How(1))
+    runner = connection.open(file, RunnerOptions(1))
     (session,) = children(server.process.pid)
     os.kill(session, signal.SIGSTOP)
     started = time.monotonic()
@@ -462,9 +467,9 @@ def test_nothing_stays_when_the_near_side_is_killed(file, server, far):
 @pytest.mark.real
 def test_benchmark_model_behind_a_real_ssh_server(file, server, far, tmp_path):
     without_litert(far)
-    connection = connect("ssh:board", Settings(benchmark_binary=as_program(tmp_path / "tool")))
+    connection = connect("ssh:board", DeviceOptions(benchmark_binary=as_program(tmp_path / "tool")))
     check_benchmark(connection, file, inputs())
-    runner = connection.open(file, How(1))
+    runner = connection.open(file, RunnerOptions(1))
     threading.Timer(1, lambda: [os.kill(pid, signal.SIGKILL) for pid in children(server.process.pid)]).start()
     with pytest.raises(DeviceError, match=r"connection was lost \(.+\): see that .*`ssh board`"):
         runner.time(10**9)
@@ -510,7 +515,7 @@ def test_an_arm64_machine_gives_the_same_bytes(core, server, far, tmp_path):
     try:
         facts = connection.describe()
         assert "aarch64" in facts["system"] and facts["runtime"].startswith("ai-edge-litert")
-        runner = connection.open(net, How(1))
+        runner = connection.open(net, RunnerOptions(1))
         here = expected(net, images)
         assert len(np.unique(here[0])) > 50 and not np.array_equal(here[0], here[1])
         assert all(np.array_equal(got, one) for got, one in zip(runner.infer_many(images), here, strict=True))

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from pipeline.core.device import How, Settings
+from pipeline.core.device import DeviceOptions, RunnerOptions
 from pipeline.core.errors import DeviceError
 from pipeline.devices import android, connect, device
 from pipeline.drivers import adb
@@ -91,7 +91,7 @@ def test_one_device_needs_no_name(fake, listed, selector, serial):
 def test_a_device_that_cannot_be_used_is_one_sentence(fake, listed, selector, sentence):
     (fake / "devices").write_text(HEAD + listed)
     with pytest.raises(DeviceError, match=sentence) as raised:
-        android.connect(selector, Settings())
+        android.connect(selector, DeviceOptions())
     assert str(raised.value).count("\n") == 0
     if not selector and "no Android" not in sentence and "2 Android" not in sentence:
         assert android.find() is None and android.missing() in str(raised.value)
@@ -235,10 +235,10 @@ def test_no_build_is_published_for_every_processor(fake, monkeypatch, tmp_path):
     (fake / "getprop").chmod(0o755)
     connection = connect("android")
     with pytest.raises(DeviceError, match=r"no benchmark_model is published for android:37021FDJG0001 \(riscv64\)"):
-        connection.open(small_file(tmp_path), How())
+        connection.open(small_file(tmp_path), RunnerOptions())
     (fake / "getprop").write_text("#!/bin/sh\n[ $1 != ro.product.cpu.abilist ] || echo arm64-v8a,armeabi-v7a\n")
     asked = []
     monkeypatch.setattr(android, "benchmark_model", lambda build: asked.append(build) or tmp_path / "none")
     with pytest.raises(DeviceError, match="none cannot be read"):
-        connect("android").open(small_file(tmp_path), How())
+        connect("android").open(small_file(tmp_path), RunnerOptions())
     assert asked == ["android_aarch64"]

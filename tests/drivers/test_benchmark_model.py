@@ -10,7 +10,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from pipeline.core.device import How
+from pipeline.core.device import RunnerOptions
 from pipeline.core.errors import ArtifactError, DeviceError
 from pipeline.drivers import benchmark_model
 from pipeline.drivers.benchmark_model import Installed, Ran, check_architecture, explained
@@ -355,7 +355,9 @@ def test_a_file_is_run_and_timed_and_nothing_stays(here, file, monkeypatch):
     monkeypatch.setattr(benchmark_model, "BATCH_IMAGES", 4)
     tool = Installed(here, program(here), ("x86_64",))
     core = max(os.sched_getaffinity(0))
-    runner = tool.open(file, How(threads=1, target="gpu", pinned=True, delegate="gpu"), fastest=(core, *range(core)))
+    runner = tool.open(
+        file, RunnerOptions(threads=1, target="gpu", pinned=True, delegate="gpu"), fastest=(core, *range(core))
+    )
     facts = runner.facts
     assert (facts.input_dtype, facts.output_dtype, facts.output_scale, facts.output_zero_point) == (
         "uint8",
@@ -403,7 +405,7 @@ def test_a_file_is_run_and_timed_and_nothing_stays(here, file, monkeypatch):
 def test_the_target_decides_the_delegate(here, file, target, flag):
     library = "libedgetpu.so.1" if target == "edgetpu" else None
     tool = Installed(here, program(here), ("x86_64",), library)
-    tool.open(file, How(target=target, delegate=targets()[target].delegate))
+    tool.open(file, RunnerOptions(target=target, delegate=targets()[target].delegate))
     assert flag in (here.home / "calls").read_text()
     tool.close()
 
@@ -425,7 +427,7 @@ def test_the_target_decides_the_delegate(here, file, target, flag):
 def test_failures_are_sentences_and_nothing_stays(here, file, body, kind, sentence):
     tool = Installed(here, program(here, body), ("x86_64",))
     with pytest.raises(kind, match=sentence):
-        tool.open(file, How()).infer(images(1)[0])
+        tool.open(file, RunnerOptions()).infer(images(1)[0])
     tool.close()
     assert not here.left()
 

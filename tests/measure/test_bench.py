@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.cli.options import threads_of
 from pipeline.cli.resolve import to_compare
-from pipeline.core.device import Block, How, Settings
+from pipeline.core.device import Block, DeviceOptions, RunnerOptions
 from pipeline.core.errors import ArtifactError, BadSpec, DeviceError, GateFailed, RunError
 from pipeline.core.measurement import Measurement, Ratio
 from pipeline.data import open_dataset
@@ -39,7 +39,7 @@ class Elsewhere:
 
     def __init__(self, identity="board:1", fails_at=None, changes=False, times_ms=None):
         self.identity, self.fails_at, self.changes, self.times_ms = identity, fails_at, changes, times_ms
-        self.host, self.inferences, self.closed = HOST.connect("", Settings()), 0, False
+        self.host, self.inferences, self.closed = HOST.connect("", DeviceOptions()), 0, False
 
     def describe(self):
         return {"device": "board", "cpu": "a board's", "cores": 4, "frequency_mhz": 2000.0}
@@ -49,7 +49,7 @@ class Elsewhere:
 
     def open(self, file, how):
         assert how.pinned
-        return Remote(self, self.host.open(file, How(how.threads)))
+        return Remote(self, self.host.open(file, RunnerOptions(how.threads)))
 
     def close(self):
         self.closed = True
@@ -93,7 +93,7 @@ def plan(tmp_path_factory):
 
 
 def on_host(plan, say=lambda text: None):
-    return bench_on(plan, HOST, "host", HOST.connect("", Settings()), say)
+    return bench_on(plan, HOST, "host", HOST.connect("", DeviceOptions()), say)
 
 
 def test_the_host(plan):
@@ -168,10 +168,12 @@ def test_a_device_that_goes_away_while_timing_leaves_its_scores(plan):
 def test_several_devices_side_by_side_and_one_that_fails_stops_no_other(plan, monkeypatch):
     made = {"a": Elsewhere("a"), "b": Elsewhere("b", fails_at=1), "c": Elsewhere("c")}
     monkeypatch.setattr(benching, "device", lambda name: (HOST, ""))
-    monkeypatch.setattr(benching, "connect", lambda name, settings=None: made.get(name) or HOST.connect("", Settings()))
+    monkeypatch.setattr(
+        benching, "connect", lambda name, settings=None: made.get(name) or HOST.connect("", DeviceOptions())
+    )
     said, got = [], []
     with pytest.raises(DeviceError, match="unplugged"):
-        got.extend(iter_into(got, bench(plan, list(made), Settings(), said.append)))
+        got.extend(iter_into(got, bench(plan, list(made), DeviceOptions(), said.append)))
     assert len(got) == 2 and all(one.artifact.score for one in got)
     assert all(one.closed for one in made.values()) and any(text.startswith("c: scoring") for text in said)
 

@@ -10,12 +10,12 @@ import models
 from calib.ranges import measure
 from pipeline.convert.convert import convert
 from pipeline.convert.parent import Parent, load_float
-from pipeline.core.device import How, Settings
+from pipeline.core.device import DeviceOptions, RunnerOptions
 from pipeline.core.errors import BadSpec, CompilerError, RunError
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.mask import Grid
 from pipeline.core.recipe import Checkpoint
-from pipeline.core.target import Compiled
+from pipeline.core.target import CompileResult
 from pipeline.data import open_dataset
 from pipeline.devices import devices
 from pipeline.devices.host import HostRunner
@@ -74,7 +74,7 @@ def few(monkeypatch):
 
 
 def heads_of(made, images=None):
-    return bench_heads(HeadsPlan(*made, QUICK, images=images), "host", Settings(), quiet)
+    return bench_heads(HeadsPlan(*made, QUICK, images=images), "host", DeviceOptions(), quiet)
 
 
 @needs_cc
@@ -115,9 +115,12 @@ def test_every_head_is_scored_by_the_mask_that_it_gives(made, few, tmp_path):
 def test_a_timed_inference_holds_the_mask_that_is_made_outside(made):
     _, artifact = made
     large = Grid(3000, 3000, "align_corners")
-    host = devices()["host"].connect("", Settings())
+    host = devices()["host"].connect("", DeviceOptions())
     image = np.random.default_rng(0).integers(0, 256, (1, *load_size(artifact), 3), np.uint8)
-    with host.open(artifact.path, How()) as plain, host.open(artifact.path, How(mask=large)) as masked:
+    with (
+        host.open(artifact.path, RunnerOptions()) as plain,
+        host.open(artifact.path, RunnerOptions(mask=large)) as masked,
+    ):
         assert np.array_equal(plain.infer(image), masked.infer(image))
         # Nine million pixels take longer than this network by far.
         assert min(masked.time(20).samples_ms) > 3 * min(plain.time(20).samples_ms)
@@ -154,7 +157,9 @@ def test_what_cannot_be_compared_is_said(made, few, monkeypatch):
         with pytest.raises(BadSpec, match="the logits of fast-scnn are of full size: bench its artifact"):
             heads_of(made)
     chip = dataclasses.replace(devices()["host"], runs_compiled=("cpu",))
-    nowhere = dataclasses.replace(target("cpu"), compile=lambda file: Compiled(None, "not compiled: buy its compiler."))
+    nowhere = dataclasses.replace(
+        target("cpu"), compile=lambda file: CompileResult(None, "not compiled: buy its compiler.")
+    )
     with monkeypatch.context() as patched:
         patched.setattr("pipeline.measure.heads.device", lambda name: (chip, ""))
         patched.setattr("pipeline.measure.heads.target_named", lambda name: nowhere)

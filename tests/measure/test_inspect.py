@@ -266,7 +266,7 @@ def test_what_is_no_file_gets_one_sentence(cli, tmp_path):
     done = cli("inspect", "whole.tflite", "--target", "cpu", "--level", "29", cwd=tmp_path)
     assert done.returncode == 2 and "no feature level" in done.stderr
     with pytest.raises(BadSpec, match=r"27, 28, 29, 30, 31"):
-        target("nnapi").at_level(26)
+        target("nnapi").with_level(26)
 
 
 def test_a_damaged_file_never_ends_without_an_answer(tmp_path):

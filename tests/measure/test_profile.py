@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import ArtifactError
-from pipeline.core.profile import Line, Peaks, Timed
+from pipeline.core.profile import Line, Peaks, RuntimeProfile
 from pipeline.drivers import host_profile
 from pipeline.drivers.xnnpack_lines import ops_of_lines
 from pipeline.measure.profile import stages_of, times_of_ops
@@ -98,7 +98,7 @@ def test_what_could_be_of_two_ops_is_told_of_none():
 def test_times_add_up_whatever_could_be_told():
     graph = read(chain("CONV_2D", "ADD", "ADD"))
     lines = (Line("Convolution", 0, True, 2.0), Line("Add (ND)", 1, True, 0.5))
-    rows = times_of_ops(graph, Timed(lines, 0.25, 2.6, 4), PEAKS)
+    rows = times_of_ops(graph, RuntimeProfile(lines, 0.25, 2.6, 4), PEAKS)
     assert [(row.index, row.measured_ms) for row in rows] == [(0, 2.0), (1, 0.0), (2, 0.0), (None, 0.5)]
     assert rows[0].macs == 8 * 8 * 16 * 16 and rows[0].moved_bytes == 2 * 8 * 8 * 16 + 16 * 16 + 16 * 4
     assert rows[0].attainable_ms == pytest.approx(rows[0].moved_bytes / 100) and rows[1].attainable_ms == 0

@@ -127,22 +127,22 @@ def machine(seed, factors, starts=10, rounds_of_each=10, inferences=3):
 
 def test_a_file_beside_itself_and_one_five_percent_slower():
     same = [ratio_of(*machine(seed, (1, 1))) for seed in range(20)]
-    assert sum(not ratio.told_apart for ratio in same) >= 19
+    assert sum(not ratio.is_significant for ratio in same) >= 19
     slower = [ratio_of(*machine(seed, (1.05, 1))) for seed in range(20)]
-    assert all(ratio.told_apart and ratio.low < 1.05 < ratio.high for ratio in slower)
+    assert all(ratio.is_significant and ratio.low < 1.05 < ratio.high for ratio in slower)
     assert np.median([ratio.high - ratio.low for ratio in same]) < 0.05  # or it would say nothing
 
 
 def test_the_interval_has_about_the_coverage_it_claims():
     for starts in (4, 10):
-        inside = np.mean([not ratio_of(*machine(seed, (1, 1), starts)).told_apart for seed in range(300)])
+        inside = np.mean([not ratio_of(*machine(seed, (1, 1), starts)).is_significant for seed in range(300)])
         assert 0.975 <= inside <= 0.998
 
 
 def test_too_few_starts_give_a_ratio_and_no_interval():
     for starts in (2, 3):
         ratio = ratio_of(*machine(1, (1.3, 1), starts))
-        assert ratio.low is ratio.high is None and not ratio.told_apart and 1.25 < ratio.ratio < 1.35
+        assert ratio.low is ratio.high is None and not ratio.is_significant and 1.25 < ratio.ratio < 1.35
 
 
 def test_a_start_that_met_a_machine_at_work_does_not_count():

@@ -119,7 +119,7 @@ def test_every_rule_names_its_source_and_every_refusal_says_why():
 
 def verdict_of(name, target_name, level=None):
     case = next(case for case in CASES if case.name == name)
-    return by_rule(read(model(case)), target(target_name).at_level(level).rules)[0]
+    return by_rule(read(model(case)), target(target_name).with_level(level).rules)[0]
 
 
 @pytest.mark.parametrize(
