@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ from pipeline.cli.options import (
 from pipeline.cli.resolve import float_parent, newest_artifact, run_to_use, to_compare
 from pipeline.core.device import DeviceOptions
 from pipeline.core.errors import BadSpec
+from pipeline.core.measurement import Measurement
 from pipeline.devices import device
 from pipeline.measure import bench as benching
-from pipeline.measure import gates
-from pipeline.measure import plan as plans
-from pipeline.measure import saved as saving
+from pipeline.measure.gates import check_gates
+from pipeline.measure.plan import BenchPlan, HeadsPlan
+from pipeline.measure.saved import save
 from pipeline.measure.timing import PROTOCOLS
 from pipeline.report.measurement import show_heads, show_measurement
 from pipeline.targets import target as find_target
@@ -86,7 +88,7 @@ from pipeline.targets import target as find_target
     metavar="MS",
     help="Gate: exit 1 when the median latency is higher.",
 )
-def bench(  # long: an option a line, and what becomes of each
+def bench(  # long: one line per option
     run_path: Path | None,
     target_name: str | None,
     device_names: tuple[str, ...],
@@ -101,7 +103,7 @@ def bench(  # long: an option a line, and what becomes of each
     json_path: str | None,
     max_drop: float | None,
     max_latency_ms: float | None,
-    **said: Any,
+    **device_options: Any,
 ) -> None:
     """Measure an artifact beside its float parent: accuracy drop and latency, on one device or several.
 
@@ -111,26 +113,17 @@ def bench(  # long: an option a line, and what becomes of each
     if target_name:
         find_target(target_name)
     device_names = tuple(dict.fromkeys(device_names or ("best",)))
-    for name in device_names:
-        chosen, selector = device(name)
-        best = "the best device attached: " if name == "best" else ""
-        say(f"device {chosen.name} ({best}{selector or chosen.find()})")
+    say_devices(device_names)
     run = run_to_use(run_path, say)
     artifact = newest_artifact(run, target_name, say)
-    given: dict[str, Any] = {"runs": runs, "seconds": seconds, "starts": starts}
-    how = dataclasses.replace(PROTOCOLS[protocol], **{k: v for k, v in given.items() if v is not None})
+    given = {"runs": runs, "seconds": seconds, "starts": starts}
+    how = dataclasses.replace(PROTOCOLS[protocol], **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    options = DeviceOptions(**device_options)
     if heads:
         if len(device_names) > 1 or "," in threads or other or max_drop is not None or max_latency_ms is not None:
             raise BadSpec("--heads goes with one --device and one number of --threads; without --vs and the gates.")
-        quiet_tensorflow()
-        from pipeline.measure.heads import bench_heads
-
-        heads_plan = plans.HeadsPlan(run, artifact, how, threads_of(threads)[0], images)
-        compared = bench_heads(heads_plan, device_names[0], DeviceOptions(**said), say)
-        saved = saving.save(run, compared, device_names[0] if device_names[0] != "best" else "host")
-        show_heads(compared)
-        say(f"written: {saved}")
-        write_numbers(json_path, compared.to_json())
+        heads_plan = HeadsPlan(run, artifact, how, threads_of(threads)[0], images)
+        compare_heads(heads_plan, device_names[0], options, json_path)
         return
     parent = float_parent(run, artifact)
     if parent is None:
@@ -139,17 +132,44 @@ def bench(  # long: an option a line, and what becomes of each
 
         parent = float_reference(run, artifact.recipe.file, say)
     against = to_compare(other, target_name, say) if other else None
-    plan = plans.BenchPlan(run, artifact, parent, against, how, threads_of(threads), images=images)
-    measurements = []
+    plan = BenchPlan(run, artifact, parent, against, how, threads_of(threads), images=images)
+    for measurement in measure_on_all(plan, device_names, options, json_path):
+        check_gates(measurement, max_drop, max_latency_ms)
+
+
+def say_devices(names: Sequence[str]) -> None:
+    """Raises UnknownName before anything else is done."""
+    for name in names:
+        kind, selector = device(name)
+        best = "the best device attached: " if name == "best" else ""
+        say(f"device {kind.name} ({best}{selector or kind.find()})")
+
+
+def measure_on_all(
+    plan: BenchPlan, names: Sequence[str], options: DeviceOptions, json_path: str | None
+) -> list[Measurement]:
+    """Shows and saves each measurement as it ends; --json gets those that ended, also where a device failed."""
+    measurements: list[Measurement] = []
     try:
-        for measurement in benching.bench(plan, device_names, DeviceOptions(**said), say):
+        for measurement in benching.bench(plan, names, options, say):
             measurements.append(measurement)
-            saved = saving.save(run, measurement)
+            saved = save(plan.run, measurement)
             show_measurement(measurement)
             say(f"written: {saved}")
     finally:
         if measurements:
             numbers = [measurement.to_json() for measurement in measurements]
-            write_numbers(json_path, numbers[0] if len(device_names) == 1 else {"measurements": numbers})
-    for measurement in measurements:
-        gates.check_gates(measurement, max_drop, max_latency_ms)
+            write_numbers(json_path, numbers[0] if len(names) == 1 else {"measurements": numbers})
+    return measurements
+
+
+def compare_heads(plan: HeadsPlan, name: str, options: DeviceOptions, json_path: str | None) -> None:
+    """`bench --heads`."""
+    quiet_tensorflow()
+    from pipeline.measure.heads import bench_heads
+
+    measurement = bench_heads(plan, name, options, say)
+    saved = save(plan.run, measurement, "host" if name == "best" else name)
+    show_heads(measurement)
+    say(f"written: {saved}")
+    write_numbers(json_path, measurement.to_json())

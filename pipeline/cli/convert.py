@@ -25,48 +25,12 @@ from pipeline.cli.options import (
     write_numbers,
 )
 from pipeline.cli.resolve import run_to_use
+from pipeline.convert.options import ConvertAllOptions
 from pipeline.core.calibration import Quantization
 from pipeline.core.errors import BadSpec, CompilerError
-from pipeline.report.inspection import show_made
+from pipeline.report.inspection import show_outcomes
 from pipeline.targets import target as find_target
 from pipeline.targets import targets
-
-
-def convert_every_target(  # long: hands on the command's options
-    run_path: Path | None,
-    output: Any,
-    stride: Any,
-    io: Any,
-    asked: Any,
-    rewrites: bool,
-    require_compiled: bool,
-    force: bool,
-    json_path: str | None,
-) -> None:
-    """Every target in turn; exit code 1 where one failed."""
-    from pipeline.convert.convert_all import convert_all
-
-    if io:
-        raise BadSpec("--io with --target all: each target has its own input type; leave --io out.")
-    run = run_to_use(run_path, say)
-    made = convert_all(
-        run,
-        targets().values(),
-        say,
-        output=output,
-        stride=stride,
-        asked=asked,
-        rewrites=rewrites,
-        force=force,
-        require_compiled=require_compiled,
-    )
-    write_numbers(json_path, {"targets": [one.to_json() for one in made]})
-    show_made(made)
-    failed = [one.target for one in made if one.failed]
-    if failed:
-        raise CompilerError(
-            f"{len(failed)} of {len(made)} targets failed: {', '.join(failed)}; their reasons are above."
-        )
 
 
 @click.command()
@@ -111,7 +75,7 @@ def convert_every_target(  # long: hands on the command's options
 @click.option("--require-compiled", is_flag=True, help="Fail when the target's own compiler does not compile the file.")
 @JSON
 @FORCE
-def convert(  # long: an option a line, and what becomes of each
+def convert(  # long: one line per option
     run_path: Path | None,
     target_name: str,
     soc: str | None,
@@ -128,7 +92,7 @@ def convert(  # long: an option a line, and what becomes of each
     require_compiled: bool,
     force: bool,
     json_path: str | None,
-    **said: Any,
+    **calibration: Any,
 ) -> None:
     """Convert to a .tflite file for one target, and check the file against the target's contract.
 
@@ -136,42 +100,39 @@ def convert(  # long: an option a line, and what becomes of each
     the file as metadata and beside it as JSON. An op that the target does not take is replaced by ops that compute the
     same, where there are such, and the command says so.
     """
-    target = None
     if approximations and not rewrites:
         raise BadSpec("--approximate asks for a rewrite and --no-rewrite forbids them: leave one of them out.")
     if target_name.startswith("all:"):
         raise BadSpec(f"--target {target_name!r}: all takes nothing after its name; write all.")
-    if target_name != "all":
-        target = find_target(target_name, level=level, soc=soc).with_weights(weights)
-        target = target.with_compiler(compiler_command).with_approximations(approximations)
-    else:
-        for_one = {
-            "--soc": soc,
-            "--level": level,
-            "--weights": weights,
-            "--compiler": compiler_command,
-            "--approximate": approximations or None,
-        }
-        if given := [option for option, value in for_one.items() if value is not None]:
-            raise BadSpec(f"{given[0]} goes with one target: name it with --target.")
-    quiet_tensorflow()
-
-    from pipeline.convert import convert as converting
-
-    if target is None:
-        asked = Quantization(parent_method, calibration_of(said), per_tensor)
-        convert_every_target(run_path, output, stride, io, asked, rewrites, require_compiled, force, json_path)
+    asked = Quantization(parent_method, calibration_of(calibration), per_tensor)
+    if target_name == "all":
+        check_options_for_all(
+            {
+                "--soc": soc,
+                "--level": level,
+                "--weights": weights,
+                "--compiler": compiler_command,
+                "--approximate": approximations or None,
+            },
+            io,
+        )
+        options = ConvertAllOptions(output, stride, asked, rewrites, force, require_compiled)
+        convert_every_target(run_path, options, json_path)
         return
+    target = find_target(target_name, level=level, soc=soc).with_weights(weights)
+    target = target.with_compiler(compiler_command).with_approximations(approximations)
     if json_path:
         raise BadSpec(
             "--json goes with --target all: for one target leave it out, the recipe lies beside the file as JSON."
         )
+    quiet_tensorflow()
+    from pipeline.convert import convert as converting
+
     if not rewrites:
         target = target.without_rewrites()
     run = run_to_use(run_path, say)
     if target.advice:
         say(f"note: {target.advice}")
-    asked = Quantization(parent_method, calibration_of(said), per_tensor)
     spec = converting.spec_for(run, target, output, stride, io, say)
     artifact = converting.convert(run, target, say, spec, source=asked, force=force)
     run.name_target(target.name)
@@ -181,3 +142,27 @@ def convert(  # long: an option a line, and what becomes of each
     artifact, compiled = converting.compile_artifact(artifact, target, require_compiled, say)
     if compiled is not None:
         tell(compiled.note)
+
+
+def check_options_for_all(for_one_target: dict[str, Any], io: Any) -> None:
+    """Raises BadSpec for an option that has a meaning for one target alone. None: not given."""
+    for option, value in for_one_target.items():
+        if value is not None:
+            raise BadSpec(f"{option} goes with one target: name it with --target.")
+    if io:
+        raise BadSpec("--io with --target all: each target has its own input type; leave --io out.")
+
+
+def convert_every_target(run_path: Path | None, options: ConvertAllOptions, json_path: str | None) -> None:
+    """Converts for one target after the other; the error at the end names those that failed."""
+    quiet_tensorflow()
+    from pipeline.convert.convert_all import convert_all
+
+    outcomes = convert_all(run_to_use(run_path, say), targets().values(), options, say)
+    write_numbers(json_path, {"targets": [outcome.to_json() for outcome in outcomes]})
+    show_outcomes(outcomes)
+    failed = [outcome.target for outcome in outcomes if outcome.failed]
+    if failed:
+        raise CompilerError(
+            f"{len(failed)} of {len(outcomes)} targets failed: {', '.join(failed)}; their reasons are above."
+        )

@@ -1,4 +1,4 @@
-"""Makes the artifact of every target, and says what became of each. One that fails does not stop the others."""
+"""Makes the artifact of every target, and reports the outcome of each. One that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.convert.convert import compile_artifact, convert, spec_for
+from pipeline.convert.options import ConvertAllOptions
 from pipeline.convert.parent import Parent, choose_parent
 from pipeline.core.artifact import Artifact
-from pipeline.core.calibration import Quantization
 from pipeline.core.errors import SegquantError
-from pipeline.core.file_spec import Output, Stride
 from pipeline.core.inspection import Coverage
 from pipeline.core.run import Run
 from pipeline.core.say import Say
@@ -22,17 +21,17 @@ from pipeline.core.target import Target
 from pipeline.measure.inspect import inspect
 
 COMPILER_BYTES = 3 << 30
-"""What a compiler of a whole FCN8 may need; an estimate, with room to spare."""
+"""Memory that a vendor's compiler may need for a whole FCN8: an estimate, with room to spare."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TargetOutcome:
-    """What became of one target.
+    """The outcome of converting for one target.
 
     Attributes:
+      note: which compiler compiled it, or why none did; the error where it failed.
       coverage: by the target's compiler or runtime where it answered, else by its rules; None without either.
       estimates: what its compiler predicts; nothing of it was measured.
-      note: compiled by what, or why not; the error where it failed.
     """
 
     target: str
@@ -47,73 +46,63 @@ class TargetOutcome:
         return dataclasses.asdict(self)
 
 
-def convert_all(  # long: to be split
-    run: Run,
-    targets: Iterable[Target],
-    say: Say,
-    *,
-    output: Output,
-    asked: Quantization,
-    stride: Stride | None = None,
-    rewrites: bool = True,
-    force: bool = False,
-    require_compiled: bool = False,
-) -> tuple[TargetOutcome, ...]:
-    """Converts for each target in turn; compiles and inspects beside that, several at once where memory allows.
+def convert_all(run: Run, targets: Iterable[Target], options: ConvertAllOptions, say: Say) -> tuple[TargetOutcome, ...]:
+    """Converts for one target after the other; compiles and inspects meanwhile, several at once where memory allows.
 
-    An error becomes that target's note.
+    An error becomes the note of its target.
     """
-    begun: list[TargetOutcome | Future[TargetOutcome]] = []
+    outcomes: list[TargetOutcome | Future[TargetOutcome]] = []
     parents: dict[str, Parent] = {}
-    with ThreadPoolExecutor(at_once()) as compilers:
+    with ThreadPoolExecutor(compilers_at_once()) as compilers:
         for target in targets:
             say(f"{target.name}: {target.title}")
-            target = target if rewrites else target.without_rewrites()
+            target = target if options.rewrites else target.without_rewrites()
             try:
-                if target.weights not in parents:
-                    parents[target.weights] = choose_parent(run, target, asked, say)
-                spec = spec_for(run, target, output, stride, None, say)
-                source = parents[target.weights]
-                artifact = convert(run, target, say, spec, source=source, force=force, replace_stale=True)
+                artifact = _convert(run, target, options, parents, say)
             except SegquantError as error:
-                begun.append(_failed(target, error, say))
+                outcomes.append(_failed(target, error, say))
             else:
-                begun.append(compilers.submit(_compiled, artifact, target, require_compiled, say))
-        found = []
-        for one in begun:
-            found.append(one if isinstance(one, TargetOutcome) else one.result())
-    return tuple(found)
+                outcomes.append(compilers.submit(_compile_and_inspect, artifact, target, options, say))
+        return tuple(each if isinstance(each, TargetOutcome) else each.result() for each in outcomes)
 
 
-def at_once() -> int:
-    """How many compilers run beside each other: one for each processor, and for each 3 GiB of memory at hand."""
+def _convert(run: Run, target: Target, options: ConvertAllOptions, parents: dict[str, Parent], say: Say) -> Artifact:
+    """``parents``: those chosen so far, by the type of their weights; a new one is added."""
+    if target.weights not in parents:
+        parents[target.weights] = choose_parent(run, target, options.quantization, say)
+    spec = spec_for(run, target, options.output, options.stride, None, say)
+    return convert(run, target, say, spec, source=parents[target.weights], force=options.force, replace_stale=True)
+
+
+def compilers_at_once() -> int:
+    """How many compilers run at the same time: one for each processor, and for each 3 GiB of free memory."""
     try:
-        said = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        at_hand_bytes = int(said["MemAvailable"].split()[0]) << 10
+        memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free_bytes = int(memory["MemAvailable"].split()[0]) << 10
     except (OSError, KeyError, ValueError):  # not Linux
-        at_hand_bytes = COMPILER_BYTES
-    return max(1, min(os.cpu_count() or 1, at_hand_bytes // COMPILER_BYTES))
+        free_bytes = COMPILER_BYTES
+    return max(1, min(os.cpu_count() or 1, free_bytes // COMPILER_BYTES))
 
 
-def _compiled(artifact: Artifact, target: Target, require_compiled: bool, say: Say) -> TargetOutcome:
+def _compile_and_inspect(artifact: Artifact, target: Target, options: ConvertAllOptions, say: Say) -> TargetOutcome:
     try:
-        artifact, compiled = compile_artifact(artifact, target, require_compiled and target.compile is not None, say)
-        note = compiled.note if compiled is not None else "LiteRT runs it as it is"
-        seen = inspect(artifact.path, target) if target.rules is not None else None
+        required = options.require_compiled and target.compile is not None
+        artifact, compiled = compile_artifact(artifact, target, required, say)
+        inspection = inspect(artifact.path, target) if target.rules is not None else None
     except SegquantError as error:
         return _failed(target, error, say)
     say(f"{target.name}: done")
     return TargetOutcome(
         target.name,
-        False,
-        note,
-        str(artifact.path),
-        artifact.path.stat().st_size,
-        (seen.real_coverage or seen.coverage) if seen else None,
-        seen.estimates if seen else {},
+        failed=False,
+        note=compiled.note if compiled is not None else "LiteRT runs it as it is",
+        file=str(artifact.path),
+        size_bytes=artifact.path.stat().st_size,
+        coverage=(inspection.real_coverage or inspection.coverage) if inspection else None,
+        estimates=inspection.estimates if inspection else {},
     )
 
 
 def _failed(target: Target, error: SegquantError, say: Say) -> TargetOutcome:
     say(f"{target.name}: {error}")
-    return TargetOutcome(target.name, True, str(error))
+    return TargetOutcome(target.name, failed=True, note=str(error))

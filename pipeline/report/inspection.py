@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from pipeline.core.inspection import Coverage, Inspection
+from pipeline.core.inspection import Change, Coverage, Inspection
 from pipeline.core.printable import LONGEST_NAME, printable
 from pipeline.core.rules import Verdict
 from pipeline.report.console import MIB, console, plain
@@ -20,9 +20,8 @@ MOST_ROWS = 200
 """Of ops that are not accelerated, unless all are asked for."""
 
 
-# long: a page from top to bottom
 def show_inspection(i: Inspection, file: str, every_op: bool) -> None:
-    """The ops that are not accelerated (with ``every_op``: all), what they add up to, and what would help most."""
+    """The ops that are not accelerated (with ``every_op``: all), their sums, and what would help most."""
     out = console()
     out.print(plain(f"{file} on {i.target}"), style="bold")
     _show_ops(i, every_op)
@@ -35,58 +34,65 @@ def show_inspection(i: Inspection, file: str, every_op: bool) -> None:
                 " its other signatures, is not"
             )
         )
-    sums = Table()
-    sums.add_column("")
-    sums.add_column("by rule", justify="right")
-    columns = [i.coverage]
-    if i.real_coverage is not None:
-        columns.append(i.real_coverage)
-        sums.add_column(f"by {i.real_coverage.by}", justify="right")
-    for label, of in (
-        ("ops accelerated", lambda c: f"{c.ops_accelerated} of {c.ops}"),
-        ("multiply-accumulates accelerated", _macs),
-        ("partitions", lambda c: str(c.partitions)),
-        ("bytes that cross a partition", lambda c: f"{c.crossing_bytes:,}"),
-    ):
-        sums.add_row(label, *(of(c) for c in columns))  # type: ignore[no-untyped-call]
-    out.print(sums)
-    streamed = (
-        ""
-        if i.streamed_bytes is None
-        else (
-            f"; {i.streamed_bytes / MIB:.2f} MiB of them stream in each inference (estimate)"
-            if i.streamed_bytes
-            else "; they fit into the chip's cache (estimate)"
-        )
-    )
-    out.print(plain(f"parameters of accelerated ops: {i.parameter_bytes / MIB:.2f} MiB{streamed}"))
-    out.print(
-        plain(f"largest activation: {i.largest_activation_bytes:,} bytes ({_name(i.largest_activation.split(';')[0])})")
-    )
-    out.print(plain(f"changes of range inside the graph: {i.requantizations}"))
-    if i.estimates:
-        out.print(plain("the compiler's estimates: " + ", ".join(f"{k} {_number(v)}" for k, v in i.estimates.items())))
-    if i.change is not None:
-        c = i.change
-        which = f"op {c.ops[0]}" if len(c.ops) == 1 else f"{len(c.ops)} ops"
-        out.print(
-            plain(
-                f"what would help most: {_name(c.op_name)} ({which}; {c.reason}), by the rules {c.ops_gained:+d} ops"
-                + (f" and {c.macs_gained / MILLION:+.1f} million MACs" if c.macs_gained else "")
-                + (f". Try: {c.remedy}" if c.remedy else "")
-            )
-        )
-    if i.disagreements:
-        which = ", ".join(map(str, i.disagreements[:MOST_ROWS]))
-        rest = f" and {len(i.disagreements) - MOST_ROWS} more" if len(i.disagreements) > MOST_ROWS else ""
-        out.print(plain(f"the rules and {i.real_note} disagree on ops {which}{rest}"))
-    out.print(plain(f"asked: {i.real_note}" if i.real is not None else f"by rules alone: {i.real_note}"))
+    out.print(_sums(i))
+    for sentence in _sentences(i):
+        out.print(plain(sentence))
     out.print()
 
 
+def _sums(i: Inspection) -> Table:
+    """The coverage by rule and, where it was asked, by the compiler."""
+    table = Table()
+    table.add_column("")
+    table.add_column("by rule", justify="right")
+    columns = [i.coverage]
+    if i.real_coverage is not None:
+        columns.append(i.real_coverage)
+        table.add_column(f"by {i.real_coverage.by}", justify="right")
+    table.add_row("ops accelerated", *(f"{c.ops_accelerated} of {c.ops}" for c in columns))
+    table.add_row("multiply-accumulates accelerated", *map(_macs, columns))
+    table.add_row("partitions", *(str(c.partitions) for c in columns))
+    table.add_row("bytes that cross a partition", *(f"{c.crossing_bytes:,}" for c in columns))
+    return table
+
+
+def _sentences(i: Inspection) -> Iterator[str]:
+    yield f"parameters of accelerated ops: {i.parameter_bytes / MIB:.2f} MiB{_streamed(i.streamed_bytes)}"
+    largest = _name(i.largest_activation.split(";")[0])
+    yield f"largest activation: {i.largest_activation_bytes:,} bytes ({largest})"
+    yield f"changes of range inside the graph: {i.requantizations}"
+    if i.estimates:
+        yield "the compiler's estimates: " + ", ".join(f"{k} {_number(v)}" for k, v in i.estimates.items())
+    if i.change is not None:
+        yield _what_would_help(i.change)
+    if i.disagreements:
+        which = ", ".join(map(str, i.disagreements[:MOST_ROWS]))
+        rest = f" and {len(i.disagreements) - MOST_ROWS} more" if len(i.disagreements) > MOST_ROWS else ""
+        yield f"the rules and {i.real_note} disagree on ops {which}{rest}"
+    yield f"asked: {i.real_note}" if i.real is not None else f"by rules alone: {i.real_note}"
+
+
+def _streamed(streamed_bytes: int | None) -> str:
+    if streamed_bytes is None:
+        return ""
+    if streamed_bytes == 0:
+        return "; they fit into the chip's cache (estimate)"
+    return f"; {streamed_bytes / MIB:.2f} MiB of them stream in each inference (estimate)"
+
+
+def _what_would_help(change: Change) -> str:
+    which = f"op {change.ops[0]}" if len(change.ops) == 1 else f"{len(change.ops)} ops"
+    macs = f" and {change.macs_gained / MILLION:+.1f} million MACs" if change.macs_gained else ""
+    remedy = f". Try: {change.remedy}" if change.remedy else ""
+    return (
+        f"what would help most: {_name(change.op_name)} ({which}; {change.reason}), by the rules"
+        f" {change.ops_gained:+d} ops{macs}{remedy}"
+    )
+
+
 def _show_ops(i: Inspection, every_op: bool) -> None:
-    """A table; long lists in lines, which are made in a tenth of the time."""
-    out, apart = console(), frozenset(i.disagreements)
+    """A table; long lists as lines, which rich prints in a tenth of the time."""
+    out, disagreeing = console(), frozenset(i.disagreements)
     rows: list[tuple[tuple[str, ...], str | None]] = []
     more = 0
     for n, (name, tensor) in enumerate(i.ops):
@@ -98,7 +104,7 @@ def _show_ops(i: Inspection, every_op: bool) -> None:
             continue
         why = next((v for v in reversed(verdicts) if v.reason and v.outcome != "accelerated"), None)
         row = (str(n), _name(name), _name(tensor), *(v.outcome for v in verdicts), _why(why, verdicts[0]))
-        rows.append((row, "bold" if n in apart else None))
+        rows.append((row, "bold" if n in disagreeing else None))
     real = [f"by {i.real[0].by}"] if i.real else []
     headings = ("op", "name", "writes", "by rule", *real, "why")
     if len(rows) > MOST_ROWS:
@@ -121,11 +127,11 @@ def _show_ops(i: Inspection, every_op: bool) -> None:
         )
 
 
-def show_made(rows: Sequence[TargetOutcome]) -> None:
+def show_outcomes(rows: Sequence[TargetOutcome]) -> None:
     """One line per target; what a compiler only estimates has its own column, and says so."""
     table = Table()
-    for name in ("target", "ops accelerated", "MACs", "partitions", "said by", "size KiB", "compiler's estimate"):
-        table.add_column(name, justify="left" if name in ("target", "said by") else "right")
+    for name in ("target", "ops accelerated", "MACs", "partitions", "reported by", "size KiB", "compiler's estimate"):
+        table.add_column(name, justify="left" if name in ("target", "reported by") else "right")
     for row in rows:
         c = row.coverage
         guess = row.estimates.get("inference_seconds")

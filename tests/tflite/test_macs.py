@@ -12,7 +12,7 @@ from pipeline.core.graph import Graph, Op, Tensor
 from pipeline.core.inspection import Coverage
 from pipeline.core.rules import Verdict
 from pipeline.measure.inspect import coverage, inspect
-from pipeline.report.inspection import show_inspection, show_made
+from pipeline.report.inspection import show_inspection, show_outcomes
 from pipeline.targets import target
 from pipeline.tflite.macs import FORMULAS, UNCOUNTED, macs
 from pipeline.tflite.read import OP_NAMES, read
@@ -154,7 +154,7 @@ def a_coverage(total, taken):
 
 def test_there_is_no_percentage_of_nothing(capsys):
     assert a_coverage(0, 0).macs_accelerated_percent is None and a_coverage(8, 2).macs_accelerated_percent == 25
-    show_made(
+    show_outcomes(
         [
             TargetOutcome("one", False, "done", coverage=a_coverage(0, 0)),
             TargetOutcome("two", False, "done", coverage=a_coverage(4, 1)),
