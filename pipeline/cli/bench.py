@@ -88,7 +88,7 @@ from pipeline.targets import target as find_target
     metavar="MS",
     help="Gate: exit 1 when the median latency is higher.",
 )
-def bench(  # long: one line per option
+def bench(
     run_path: Path | None,
     target_name: str | None,
     device_names: tuple[str, ...],

@@ -16,7 +16,7 @@ from pipeline.measure.on_device import bench_on
 from pipeline.measure.plan import BenchPlan
 
 
-def bench(plan: BenchPlan, names: Sequence[str], settings: DeviceOptions, say: Say) -> Iterator[Measurement]:
+def bench(plan: BenchPlan, names: Sequence[str], options: DeviceOptions, say: Say) -> Iterator[Measurement]:
     """One measurement per device, as they end: side by side on different machines, one at a time on the same.
 
     A device that fails does not stop the others; the first error is raised when all have ended.
@@ -26,7 +26,7 @@ def bench(plan: BenchPlan, names: Sequence[str], settings: DeviceOptions, say: S
     with contextlib.ExitStack() as stack:
         by_machine: dict[str, list[tuple[str, Connection]]] = {}
         for name in names:
-            connection = connect(name, settings)
+            connection = connect(name, options)
             stack.callback(connection.close)
             by_machine.setdefault(connection.identity, []).append((name, connection))
 

@@ -87,7 +87,7 @@ def target_of(recipe: Recipe) -> Target:
     return dataclasses.replace(target, rewrites=tuple(known[name] for name in recipe.rewrites if name in known))
 
 
-def bench_heads(plan: HeadsPlan, name: str, settings: DeviceOptions, say: Say) -> HeadsMeasurement:
+def bench_heads(plan: HeadsPlan, name: str, options: DeviceOptions, say: Say) -> HeadsMeasurement:
     """Makes every head of the artifact's network and quantization, scores and times them in turns on one device.
 
     Raises BadSpec for a network without a last resize, CompilerError where the device runs compiled files and their
@@ -101,7 +101,7 @@ def bench_heads(plan: HeadsPlan, name: str, settings: DeviceOptions, say: Say) -
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="segquant-heads-")))
         files = _convert(plan, wanted, target, kind, folder, say)
-        connection = connect(name, settings)
+        connection = connect(name, options)
         stack.callback(connection.close)
         stack.enter_context(alone_on(connection.identity, say))
 
