@@ -87,7 +87,7 @@ def test_the_int8_file_is_what_it_says(run, measured):
         "RESIZE_BILINEAR",
         "RESHAPE",
     }
-    (one,) = recipe.rewritten  # the pyramid's pool to one bin
+    (one,) = recipe.applied_rewrites  # the pyramid's pool to one bin
     assert one.rewrite == "repeats" and "ppm_resize1" in one.output and "one pixel" in one.why
     assert [graph.tensors[i].dtype for i in (*graph.inputs, *graph.outputs)] == ["int8", "int8"]
 

@@ -21,7 +21,7 @@ from pipeline.heads.shipping import ship
 from pipeline.measure.approximate import effect
 from pipeline.quantize.quantize import Quantized, finish, recipe_of
 from pipeline.tflite import artifact as artifacts
-from pipeline.tflite.by_rule import by_rule
+from pipeline.tflite.apply_rules import apply_rules
 from pipeline.tflite.read import read
 
 
@@ -118,7 +118,7 @@ def _rewritten(one: AppliedRewrite, target: Target) -> str:
 
 def say_who_makes_the_mask(graph: Graph, target: Target, say: Say) -> None:
     """Says of an ARG_MAX that the target leaves to the CPU what can be had in its place."""
-    for verdict in by_rule(graph, target.rules) if target.rules else ():
+    for verdict in apply_rules(graph, target.rules) if target.rules else ():
         if graph.ops[verdict.op].name == "ARG_MAX" and verdict.outcome != "accelerated" and verdict.remedy:
             say(f"note: the CPU makes the mask, inside the file ({verdict.reason}). In its place: {verdict.remedy}")
 

@@ -7,17 +7,19 @@ from typing import Any
 
 CLOSE_STEPS = 2
 DIVERGED_BELOW_PERCENT = 99.0
-"""A layer parts where fewer of its values than this are within CLOSE_STEPS."""
+"""A layer diverges where fewer of its values than this are within CLOSE_STEPS."""
 FEWEST_CODES, FEWEST_CLASSES = 50, 4
-"""Below these the network says too little for its agreement to mean anything."""
+"""Below these the network's output is too uniform for its agreement to mean anything."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerAgreement:
-    """One layer's output in both, in steps of its 8-bit scale.
+    """One layer's output in Keras and in the file, compared in steps of its 8-bit scale.
 
     Attributes:
       op: index and name of the op in the file.
+      values: how many were compared.
+      same_percent, close_percent: equal values, and values within CLOSE_STEPS.
       worst_at: (image, row, column, channel) of the largest difference.
     """
 
@@ -32,15 +34,16 @@ class LayerAgreement:
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """Of Keras and the file on ``images`` images.
+    """Keras and the file, compared on ``images`` images.
 
     Attributes:
+      kernels: what computed the file.
       same_class_percent: pixels on which both have the same class.
       close_percent: logits within CLOSE_STEPS of each other.
       in_training_…: the same two where the Keras network rounds in floating point, as it does in training.
-      codes: distinct values of the file's output; classes: that it predicts.
-      parts: the first layer that parts, or None.
-      not_compared: (layer, why) of those whose output the file does not hold.
+      codes, classes: distinct values of the file's output, and distinct classes that it predicts.
+      diverges_at: the first layer that diverges, or None.
+      not_compared: (layer, reason) of the layers whose output the file does not hold.
     """
 
     file: str
@@ -52,7 +55,7 @@ class Agreement:
     in_training_close_percent: float
     codes: int
     classes: int
-    parts: str | None
+    diverges_at: str | None
     layers: tuple[LayerAgreement, ...]
     not_compared: tuple[tuple[str, str], ...] = ()
 
@@ -61,4 +64,5 @@ class Agreement:
         return self.codes >= FEWEST_CODES and self.classes >= FEWEST_CLASSES
 
     def to_json(self) -> dict[str, Any]:
-        return {"schema": 2, **dataclasses.asdict(self)}
+        data = dataclasses.asdict(self)
+        return {"schema": 2, "parts": data.pop("diverges_at"), **data}

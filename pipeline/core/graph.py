@@ -181,13 +181,13 @@ class Graph:
         return {i: tuple(ops) for i, ops in found.items()}
 
     @functools.cached_property
-    def needs(self) -> tuple[frozenset[int], ...]:
+    def dependencies(self) -> tuple[frozenset[int], ...]:
         """Of each op, the indices of those whose outputs it reads."""
         made_by = {i: op.index for op in self.ops for i in op.outputs}
         return tuple(frozenset(made_by[i] for i in op.inputs if i in made_by) for op in self.ops)
 
     @functools.cached_property
-    def unpacked(self) -> frozenset[int]:
+    def unpacked_constants(self) -> frozenset[int]:
         """Tensors that only hold a constant of the file in another form: float16 or sparse weights, unpacked once."""
         return frozenset(
             op.outputs[0]

@@ -83,7 +83,7 @@ class Recipe:
       ranges: of the activations of an int8 file.
       versions: of the libraries that made it.
       origin: None for a file that was made in memory, of no run.
-      rewritten: the rewrites that were made.
+      applied_rewrites: the rewrites that were made.
       approximation: what those of them did that are not equal; None where all are.
     """
 
@@ -94,7 +94,7 @@ class Recipe:
     ranges: Ranges | None = None
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     origin: Origin | None = None
-    rewritten: tuple[AppliedRewrite, ...] = ()
+    applied_rewrites: tuple[AppliedRewrite, ...] = ()
     approximation: Approximation | None = None
 
     @property
@@ -125,7 +125,7 @@ class Recipe:
             "rewrites": list(self.rewrites),
             "ranges": ranges_to_json(self.ranges) if self.ranges else None,
             "versions": dict(self.versions),
-            "rewritten": [dataclasses.asdict(one) for one in self.rewritten],
+            "rewritten": [dataclasses.asdict(one) for one in self.applied_rewrites],
             "approximated": dataclasses.asdict(self.approximation) if self.approximation else None,
         }
         if spec.stride != 1:
@@ -233,7 +233,7 @@ def _recipe(data: dict[str, Any]) -> Recipe:
         ranges=None if ranges is None else ranges_from_json(_typed(ranges, dict, "ranges")),
         versions={key: _typed(value, str, f"versions.{key}") for key, value in versions.items()},
         origin=_origin(data) if set(ORIGIN) & set(data) else None,
-        rewritten=tuple(_fields(AppliedRewrite, one, (str,) * 4, "rewritten") for one in made),
+        applied_rewrites=tuple(_fields(AppliedRewrite, one, (str,) * 4, "rewritten") for one in made),
         approximation=None if effect is None else _fields(Approximation, effect, kinds, "approximated"),
     )
 

@@ -17,8 +17,8 @@ class Rewrite:
     Attributes:
       ops: the names of those that it can replace.
       how: what it puts in their place, in words.
-      steps: how far a value of its int8 output may be from the op's own, in steps of its scale; a test holds it. None:
-        it computes something else, nearly the same. It is then made only where it was asked for by name, and measured.
+      tolerance_steps: how far a value of its int8 output may be from the op's own, in steps of its scale; tested. None
+        for an approximation: it is made only where it was asked for by name, and measured.
       make: (the graph, the op's index, whether kernels must have one scale each) → the ops in its place, the last of
         which writes what the op wrote, or none where its readers were changed to do without; None where it does not
         fit. New tensors have names that begin with ``name_for``.
@@ -29,14 +29,14 @@ class Rewrite:
     name: str
     ops: tuple[str, ...]
     how: str
-    steps: int | None
+    tolerance_steps: int | None
     make: Callable[[GraphEdit, int, bool], list[Any] | None]
     always: str = ""
     needs: str = ""
 
     @property
     def exact(self) -> bool:
-        return self.steps is not None
+        return self.tolerance_steps is not None
 
 
 @dataclasses.dataclass(frozen=True)

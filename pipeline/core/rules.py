@@ -20,22 +20,22 @@ class Rule:
     Attributes:
       reads, writes: types that its activations may have; no ``writes``: those of ``reads``.
       source: where that is written.
-      newest: newest version of the op that is taken; None: any.
+      max_version: newest version of the op that is taken; None: any.
       checks: what its shapes and options must fulfil.
-      remedy: what can be done about it where a check fails.
-      breaks: what ends the loading, compilation or first run of the whole file where an op that passed all of the above
-        does not fulfil it.
-      mend: what can be done about that.
+      remedy: what to do where a check fails.
+      fatal_checks: as ``checks``, for an op that passed those. Where one fails, the whole file does not load, compile
+        or run.
+      fatal_remedy: what to do then.
     """
 
     reads: tuple[str, ...]
     source: str
-    newest: int | None = None
+    max_version: int | None = None
     checks: tuple[Check, ...] = ()
     writes: tuple[str, ...] = ()
     remedy: str = ""
-    breaks: tuple[Check, ...] = ()
-    mend: str = ""
+    fatal_checks: tuple[Check, ...] = ()
+    fatal_remedy: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,10 +52,10 @@ class Rules:
       refuses_newer: whether an op of a newer version ends the compilation instead of falling back.
       cache_bytes: on-chip memory for parameters; what is beyond it streams in each inference. None: no such limit.
       cache_source: where cache_bytes comes from.
-      beyond: what nobody could ask here, and the rules therefore do not say.
-      fallback: op → what the runtime's own kernel asks of one that falls back to it; where that is not fulfilled, the
-        whole file does not load, or not run.
-      mend: what can be done about that.
+      caveat: what the rules leave out because no compiler could be asked; a sentence for whoever reads the verdicts.
+      fallback: op → what the runtime's own kernel asks of an op that falls back to it. Where a check fails, the whole
+        file does not load or run.
+      fallback_remedy: what to do then.
       stored_bytes: what the target keeps of an accelerated op's constants, padded as it lays them out; None: what they
         have in the file.
     """
@@ -67,10 +67,10 @@ class Rules:
     refuses_newer: bool = False
     cache_bytes: int | None = None
     cache_source: str = ""
-    beyond: str = ""
+    caveat: str = ""
     fallback: Mapping[str, tuple[Check, ...]] = dataclasses.field(default_factory=dict)
     custom: Mapping[str, Rule] = dataclasses.field(default_factory=dict)
-    mend: str = ""
+    fallback_remedy: str = ""
     stored_bytes: Callable[[Op, Graph], int] | None = None
 
 

@@ -146,7 +146,7 @@ class Training:
         """What it was begun as, as JSON, to be compared key by key; None where nothing was."""
         return _read(self.folder / SETTINGS) if (self.folder / SETTINGS).is_file() else None
 
-    def finished(self, settings: dict[str, Any], force: bool = False) -> bool:
+    def is_finished(self, settings: dict[str, Any], force: bool = False) -> bool:
         """Whether that very training is finished; raises RunError where another one was begun here.
 
         ``force`` has it trained again.

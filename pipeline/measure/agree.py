@@ -203,7 +203,7 @@ def compare(
         classes |= set(np.unique(mask).tolist())
         count = i + 1
     layers = tuple(tally.done() for tally in tallies)
-    parts = next((layer.layer for layer in layers if layer.close_percent < DIVERGED_BELOW_PERCENT), None)
+    diverges_at = next((layer.layer for layer in layers if layer.close_percent < DIVERGED_BELOW_PERCENT), None)
     return Agreement(
         file=name,
         images=count,
@@ -214,7 +214,7 @@ def compare(
         in_training_close_percent=in_training.done().close_percent,
         codes=len(codes),
         classes=len(classes),
-        parts=parts,
+        diverges_at=diverges_at,
         layers=layers,
         not_compared=tuple(sorted(missing.items(), key=lambda item: list(rounded).index(item[0]))),
     )

@@ -18,7 +18,7 @@ from pipeline.core.printable import LONGEST_NAME, printable
 from pipeline.core.rules import Rules, Verdict
 from pipeline.core.target import Answer, Target
 from pipeline.targets import targets
-from pipeline.tflite.by_rule import by_rule
+from pipeline.tflite.apply_rules import apply_rules
 from pipeline.tflite.macs import MALFORMED, macs
 from pipeline.tflite.partitions import after_partitioning, partitions
 from pipeline.tflite.read import read
@@ -167,7 +167,7 @@ def inspect(file: Path, target: Target, compiler: bool = True, wait_seconds: flo
         raise BadSpec(f"target {target.name} has no rules about ops: {only}.")
     _, graph = opened(file)
     rules = target.rules
-    alone = by_rule(graph, rules)
+    alone = apply_rules(graph, rules)
     verdicts = after_partitioning(graph, alone, rules)
     real, estimates, note = None, {}, f"target {target.name} has no compiler that could be asked here"
     if target.ask is not None and compiler:
@@ -175,8 +175,8 @@ def inspect(file: Path, target: Target, compiler: bool = True, wait_seconds: flo
         real, estimates, note = answer.verdicts, dict(answer.estimates), answer.note
     elif not compiler:
         note = "not asked"
-    if real is None and rules.beyond:
-        note = f"{note}. {rules.beyond}"
+    if real is None and rules.caveat:
+        note = f"{note}. {rules.caveat}"
     inside = {i for v in verdicts if v.outcome == "accelerated" for i in graph.ops[v.op].inputs if i >= 0}
     parameters = sum(graph.tensors[i].size_bytes for i in inside)
     stored = _stored(graph, verdicts, rules) or parameters

@@ -15,7 +15,7 @@ from pipeline.drivers import host_profile
 from pipeline.drivers.xnnpack_lines import ops_of_lines
 from pipeline.measure.inspect import notes_on, opened
 from pipeline.targets import target
-from pipeline.tflite.by_rule import by_rule
+from pipeline.tflite.apply_rules import apply_rules
 from pipeline.tflite.macs import macs
 from pipeline.tflite.read import with_stored_sizes
 
@@ -63,7 +63,7 @@ def _timed(data: bytes, file: Path, graph: Graph, threads: int, runs: int) -> Ru
 def _explained(error: ArtifactError, file: Path, graph: Graph) -> ArtifactError:
     """What the rules of LiteRT on a CPU say of a file that it does not load; else the error itself."""
     rules = target("cpu").rules
-    refused = next((v for v in by_rule(graph, rules) if v.outcome == "refused"), None) if rules else None
+    refused = next((v for v in apply_rules(graph, rules) if v.outcome == "refused"), None) if rules else None
     sizes = graph.computed_sizes
     if refused is None and sizes:
         return ArtifactError(

@@ -35,7 +35,7 @@ class Quantized:
     @property
     def applied(self) -> tuple[AppliedRewrite, ...]:
         """The rewrites that were made for the target, in the order of the graph."""
-        return self.recipe.rewritten
+        return self.recipe.applied_rewrites
 
 
 def quantize(
@@ -65,7 +65,7 @@ def finish(
     ranges = ranges if spec.weights == "int8" else None
     data, applied = rewrite(data, target, spec.per_tensor)
     verify(read(data), target, [INPUT_RANGE, *ranges.values()] if ranges else [], spec.per_tensor)
-    return Quantized(data, dataclasses.replace(recipe_of(target, spec, ranges, origin), rewritten=applied))
+    return Quantized(data, dataclasses.replace(recipe_of(target, spec, ranges, origin), applied_rewrites=applied))
 
 
 def recipe_of(target: Target, spec: FileSpec, ranges: Ranges | None, origin: Origin | None = None) -> Recipe:

@@ -30,7 +30,7 @@ def show_agreement(a: Agreement) -> None:
             f"{layer.close_percent:.2f}",
             str(layer.worst_steps),
             where,
-            style="bold" if layer.layer == a.parts else None,
+            style="bold" if layer.layer == a.diverges_at else None,
         )
     out.print(table)
     for layer_name, why in a.not_compared:
@@ -52,7 +52,7 @@ def show_agreement(a: Agreement) -> None:
             f" {first.worst_steps} at image {first.worst_at[0]}, row {first.worst_at[1]}, column {first.worst_at[2]},"
             f" channel {first.worst_at[3]}"
         )
-        out.print(f"the first layer that diverges (under 99 % within 2 steps): {a.parts or 'none'}")
+        out.print(f"the first layer that diverges (under 99 % within 2 steps): {a.diverges_at or 'none'}")
     if not a.is_meaningful:
         out.print(
             f"this says little: {a.codes} distinct codes and {a.classes} classes in the output; at least"

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.core.graph import Graph
 from pipeline.core.rewrite import AppliedRewrite, Rewrite
 from pipeline.core.target import Target
-from pipeline.tflite.by_rule import by_rule
+from pipeline.tflite.apply_rules import apply_rules
 from pipeline.tflite.edit import GraphEdit
 from pipeline.tflite.read import read
 
@@ -24,7 +24,7 @@ def rewrite(data: bytes, target: Target, per_tensor: bool = False) -> tuple[byte
     if target.rules is None or not target.rewrites:
         return data, ()
     graph = read(data)
-    refused = {v.op: v.reason for v in by_rule(graph, target.rules) if v.outcome != "accelerated"}
+    refused = {v.op: v.reason for v in apply_rules(graph, target.rules) if v.outcome != "accelerated"}
     candidates = [
         (op, [one for one in target.rewrites if op.name in one.ops and (one.always or op.index in refused)])
         for op in graph.ops
@@ -46,11 +46,11 @@ def rewrite(data: bytes, target: Target, per_tensor: bool = False) -> tuple[byte
                     break
         if not chosen:
             break
-        result = edit.finished()
+        result = edit.to_bytes()
         made = read(result)
         left = {
             tensor.name
-            for v in by_rule(made, target.rules)
+            for v in apply_rules(made, target.rules)
             if v.outcome != "accelerated"
             for tensor in made.writes(made.ops[v.op])
         }

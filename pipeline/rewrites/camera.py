@@ -22,10 +22,10 @@ def bytes_through_float(edit: GraphEdit, index: int, per_tensor: bool) -> list[A
     ranges = [edit.tensor(i).quantization.scale[0] for i in (op.inputs[0], op.outputs[0])]
     if types != {schema.TensorType.UINT8, schema.TensorType.INT8} or ranges[0] != ranges[1]:
         return None
-    values = edit.in_float(op.inputs[0], f"{name_for(output_name(edit, index), 'float')}/values")
+    values = edit.float_like(op.inputs[0], f"{name_for(output_name(edit, index), 'float')}/values")
     return [
-        edit.made("DEQUANTIZE", 3, op.inputs, [values], "DequantizeOptions"),
-        edit.made("QUANTIZE", 2, [values], op.outputs, "QuantizeOptions"),
+        edit.new_op("DEQUANTIZE", 3, op.inputs, [values], "DequantizeOptions"),
+        edit.new_op("QUANTIZE", 2, [values], op.outputs, "QuantizeOptions"),
     ]
 
 
@@ -79,8 +79,8 @@ def pixels_as_channels(edit: GraphEdit, index: int, per_tensor: bool) -> list[An
         for i, s in enumerate((wide, edit.tensor(op.outputs[0]).shape))
     ]
     return [
-        edit.made("RESHAPE", 1, [op.inputs[0], sizes[0]], [grouped], "ReshapeOptions", newShape=list(wide)),
-        edit.made(
+        edit.new_op("RESHAPE", 1, [op.inputs[0], sizes[0]], [grouped], "ReshapeOptions", newShape=list(wide)),
+        edit.new_op(
             "CONV_2D",
             3,
             [grouped, *inputs],
@@ -93,7 +93,7 @@ def pixels_as_channels(edit: GraphEdit, index: int, per_tensor: bool) -> list[An
             dilationWFactor=1,
             fusedActivationFunction=options.fusedActivationFunction,
         ),
-        edit.made(
+        edit.new_op(
             "RESHAPE",
             1,
             [result, sizes[1]],

@@ -28,7 +28,7 @@ def dilated_as_dense(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any]
     dense[np.arange(channels), :, :, np.arange(channels)] = weights[0].transpose(2, 0, 1)
     kernel = edit.constant(f"{output_name(edit, index)}/dense/kernel", dense, old.quantization.scale, 0)
     return [
-        edit.made(
+        edit.new_op(
             "CONV_2D",
             3,
             [op.inputs[0], kernel, *op.inputs[2:]],
@@ -52,7 +52,7 @@ def transposed_without_activation(edit: GraphEdit, index: int, per_tensor: bool)
     if int8_scale(edit, index, 2) is None or options.fusedActivationFunction != RELU or zero_point[0] != -128:
         return None
     return [
-        edit.made(
+        edit.new_op(
             "TRANSPOSE_CONV",
             3 if len(op.inputs) > 3 else 2,
             op.inputs,
@@ -85,7 +85,7 @@ def transposed_as_valid(edit: GraphEdit, index: int, per_tensor: bool) -> list[A
     begin = [0, *cut, 0]
     bounds = [begin, [b + n for b, n in zip(begin, shape, strict=True)], [1, 1, 1, 1]]
     return [
-        edit.made(
+        edit.new_op(
             "TRANSPOSE_CONV",
             3 if len(op.inputs) > 3 else 2,
             [edit.constant(f"{name}/size", np.array(size, np.int32)), *op.inputs[1:]],
@@ -96,7 +96,7 @@ def transposed_as_valid(edit: GraphEdit, index: int, per_tensor: bool) -> list[A
             strideW=strides[1],
             fusedActivationFunction=options.fusedActivationFunction,
         ),
-        edit.made(
+        edit.new_op(
             "STRIDED_SLICE",
             2,
             [wide, *(edit.constant(f"{name}/slice{i}", np.array(b, np.int32)) for i, b in enumerate(bounds))],

@@ -20,7 +20,7 @@ def pool_as_mean(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | N
     if int8_scale(edit, index) is None or window != tuple(old.shape[1:3]) or options.padding != VALID:
         return None
     axes = edit.constant(f"{output_name(edit, index)}/mean/axes", np.array([1, 2], np.int32))
-    return [edit.made("MEAN", 2, [op.inputs[0], axes], op.outputs, "ReducerOptions", keepDims=True)]
+    return [edit.new_op("MEAN", 2, [op.inputs[0], axes], op.outputs, "ReducerOptions", keepDims=True)]
 
 
 def pool_as_depthwise(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
@@ -37,7 +37,7 @@ def pool_as_depthwise(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any
         edit, name, np.full((1, *window, channels), FULL), [each] * channels, 3, scale, per_tensor
     )
     return [
-        edit.made(
+        edit.new_op(
             "DEPTHWISE_CONV_2D",
             3,
             [op.inputs[0], kernel, bias],

@@ -38,7 +38,7 @@ def resize_as_products(edit: GraphEdit, index: int, per_tensor: bool) -> list[An
 
     def then(kind: str, version: int, inputs: list[int], suffix: str, shape: Any, table: str, **options: Any) -> int:
         made = edit.like(op.inputs[0], f"{name}/{suffix}", shape)
-        ops.append(edit.made(kind, version, inputs, [made], table, **options))
+        ops.append(edit.new_op(kind, version, inputs, [made], table, **options))
         return made
 
     def transposed(data: int, order: tuple[int, ...], suffix: str) -> int:
@@ -93,7 +93,7 @@ def last_resize_as_chain(edit: GraphEdit, index: int, per_tensor: bool) -> list[
         made = op.outputs[0] if step == times else edit.like(x, f"{name}/{1 << step}", (batch, *size, channels))
         shape = edit.constant(f"{name}/size{1 << step}", np.array(size, np.int32))
         ops.append(
-            edit.made(
+            edit.new_op(
                 "RESIZE_BILINEAR",
                 3,
                 [x, shape],
@@ -150,8 +150,8 @@ def pixel_as_convolutions(edit: GraphEdit, index: int, per_tensor: bool) -> list
         made = edit.like(x, f"{name}/{suffix}", shape)
         size = edit.constant(f"{name}/{suffix}/shape", np.array(shape, np.int32))
         ops += [
-            edit.made("CONV_2D", 3, [x, kernel, bias], [wide], "Conv2DOptions", **ONE_BY_ONE),
-            edit.made("RESHAPE", 1, [wide, size], [made], "ReshapeOptions", newShape=list(shape)),
+            edit.new_op("CONV_2D", 3, [x, kernel, bias], [wide], "Conv2DOptions", **ONE_BY_ONE),
+            edit.new_op("RESHAPE", 1, [wide, size], [made], "ReshapeOptions", newShape=list(shape)),
         ]
         x = made
     ops[-1].outputs = op.outputs

@@ -84,63 +84,67 @@ def taken(
     reads: tuple[str, ...] = BOTH,
     writes: tuple[str, ...] = (),
     remedy: str = "",
-    breaks: tuple[Check, ...] = (),
-    mend: str = REQUANTIZE,
+    fatal_checks: tuple[Check, ...] = (),
+    fatal_remedy: str = REQUANTIZE,
 ) -> Rule:
-    """``breaks``: XNNPACK refuses what the delegate took, and the file does not load."""
+    """``fatal_checks``: XNNPACK refuses what the delegate took, and the file does not load."""
     return Rule(
         reads,
         SOURCE,
         checks=(quantized, *checks),
         writes=writes,
         remedy=remedy,
-        breaks=(*breaks, rank_at_most(MOST_DIMENSIONS)),
-        mend=mend,
+        fatal_checks=(*fatal_checks, rank_at_most(MOST_DIMENSIONS)),
+        fatal_remedy=fatal_remedy,
     )
 
 
-def kernel(*checks: Check, breaks: tuple[Check, ...] = ()) -> Rule:
-    return taken(*checks, breaks=(requantization, *breaks), mend=REQUANTIZE_KERNEL)
+def kernel(*checks: Check, fatal_checks: tuple[Check, ...] = ()) -> Rule:
+    return taken(*checks, fatal_checks=(requantization, *fatal_checks), fatal_remedy=REQUANTIZE_KERNEL)
 
 
 FLAT = rank_at_most(MOST_DIMENSIONS)
 REDUCTION = taken(constant_axes, int32_axes)
 RULES = Rules(
     ops={
-        "CONV_2D": kernel(FUSED, has_bias, from_file(1, 2), breaks=(symmetric_kernel,)),
-        "DEPTHWISE_CONV_2D": kernel(FUSED, kernel_of_its_type, from_file(1, 2), breaks=(symmetric_kernel,)),
-        "TRANSPOSE_CONV": kernel(from_file(0, 1, 3), breaks=(symmetric_kernel,)),
+        "CONV_2D": kernel(FUSED, has_bias, from_file(1, 2), fatal_checks=(symmetric_kernel,)),
+        "DEPTHWISE_CONV_2D": kernel(FUSED, kernel_of_its_type, from_file(1, 2), fatal_checks=(symmetric_kernel,)),
+        "TRANSPOSE_CONV": kernel(from_file(0, 1, 3), fatal_checks=(symmetric_kernel,)),
         "FULLY_CONNECTED": kernel(FUSED, symmetric_kernel, from_file(1, 2)),
         "BATCH_MATMUL": taken(
-            product_types, symmetric_kernel, two_dimensions, breaks=(no_uint8,), mend="int8 in place of uint8"
+            product_types,
+            symmetric_kernel,
+            two_dimensions,
+            fatal_checks=(no_uint8,),
+            fatal_remedy="int8 in place of uint8",
         ),
         "ADD": taken(FLAT, FUSED, ratios(2**-10, 2**8)),
         "SUB": taken(FLAT, FUSED, ratios(2**-10, 2**8)),
         "MUL": taken(FLAT, FUSED, ratios(2**-16, 2**8, product=True)),
         "DIV": taken(FLAT, FUSED, reads=FLOATS),
-        "CONCATENATION": taken(activation("NONE"), inputs(2, 5), one_uint8_range, breaks=(one_int8_range,)),
+        "CONCATENATION": taken(activation("NONE"), inputs(2, 5), one_uint8_range, fatal_checks=(one_int8_range,)),
         # Not rewritten: XNNPACK takes Fast-SCNN's pools as depthwise convolutions, and the network at 360x480 then
         # 1.14 times as long (interleaved, one thread, Xeon with VNNI) as with LiteRT's own kernel beside it.
         "AVERAGE_POOL_2D": taken(FUSED, pool_stride, reads=FLOATS, remedy="a MEAN, where the window is the whole map"),
-        "MAX_POOL_2D": taken(FUSED, pool_stride, reads=FLOAT32_OR_INT8, breaks=(one_range,)),
+        "MAX_POOL_2D": taken(FUSED, pool_stride, reads=FLOAT32_OR_INT8, fatal_checks=(one_range,)),
         "MEAN": REDUCTION,
         "SUM": REDUCTION,
         "REDUCE_MAX": REDUCTION,
         "REDUCE_MIN": REDUCTION,
-        "RESIZE_BILINEAR": taken(rank_of_4, constant(1), reads=FLOAT32_OR_INT8, breaks=(one_range,)),
+        "RESIZE_BILINEAR": taken(rank_of_4, constant(1), reads=FLOAT32_OR_INT8, fatal_checks=(one_range,)),
         "SOFTMAX": taken(unit_beta, reads=FLOATS, remedy="logits in place of scores (`--output logits`)"),
         "LOGISTIC": taken(FLAT),
         "TANH": taken(FLAT),
         "ELU": taken(FLAT, reads=(*FLOATS, "int8")),
         "LEAKY_RELU": taken(FLAT, leak),
-        "PAD": taken(FLAT, constant(1), not_negative, breaks=(one_range,)),
+        "PAD": taken(FLAT, constant(1), not_negative, fatal_checks=(one_range,)),
         "RESHAPE": taken(FLAT, one_range),
-        "TRANSPOSE": taken(FLAT, constant(1), breaks=(one_range,)),
-        "SLICE": taken(constant(1, 2), whole_sizes, breaks=(one_range,)),
-        "STRIDED_SLICE": taken(plain_slice, constant(1, 2, 3), unit_strides, breaks=(one_range,)),
-        "SPLIT": taken(constant(0), pieces(2, 4), breaks=(one_range,)),
-        "DEPTH_TO_SPACE": taken(reads=FLOAT32_OR_INT8, breaks=(one_range,)),
-        "SPACE_TO_DEPTH": taken(whole_blocks, reads=FLOAT32_OR_INT8, breaks=(one_range,)),
+        "TRANSPOSE": taken(FLAT, constant(1), fatal_checks=(one_range,)),
+        "SLICE": taken(constant(1, 2), whole_sizes, fatal_checks=(one_range,)),
+        "STRIDED_SLICE": taken(plain_slice, constant(1, 2, 3), unit_strides, fatal_checks=(one_range,)),
+        "SPLIT": taken(constant(0), pieces(2, 4), fatal_checks=(one_range,)),
+        "DEPTH_TO_SPACE": taken(reads=FLOAT32_OR_INT8, fatal_checks=(one_range,)),
+        "SPACE_TO_DEPTH": taken(whole_blocks, reads=FLOAT32_OR_INT8, fatal_checks=(one_range,)),
         "PRELU": taken(FLAT, constant(1), reads=FLOATS),
         "VAR_HANDLE": taken(typed_variable, reads=RESOURCE),
         "READ_VARIABLE": taken(reads=RESOURCE, writes=BOTH),
@@ -170,7 +174,7 @@ RULES = Rules(
         "LOG_SOFTMAX": (output_range(16 / 256, 127, "int8"), output_range(16 / 256, 255, "uint8")),
         "L2_NORMALIZATION": (output_range(1 / 128, 0, "int8"), output_range(1 / 128, 128, "uint8")),
     },
-    mend=OTHER_RANGE,
+    fallback_remedy=OTHER_RANGE,
 )
 
 CPU = Target(

@@ -33,8 +33,10 @@ BILINEAR = f"{TWINS}: movenet_single_pose_lightning, deeplabv3_mnv2_pascal"
 NEAREST = f"{VERSIONS}, a log in WongKinYiu/yolov7 pull request 1672"
 
 
-def mapped(newest: int, *checks: Check, source: str = TABLE, writes: tuple[str, ...] = (), remedy: str = "") -> Rule:
-    return Rule(BYTES, source, newest, checks, writes, remedy)
+def mapped(
+    max_version: int, *checks: Check, source: str = TABLE, writes: tuple[str, ...] = (), remedy: str = ""
+) -> Rule:
+    return Rule(BYTES, source, max_version, checks, writes, remedy)
 
 
 def mean_axes(op: Op, graph: Graph) -> str | None:

@@ -43,7 +43,7 @@ VENDOR = Vendor(
     by=lambda: f"Google Tensor ML SDK ({f'{PACKAGE} {installed(PACKAGE)}' if installed(PACKAGE) else VARIABLE})",
 )
 SOURCE = "litert/vendors/google_tensor/compiler/compiler_plugin.cc, kUnSupportedOps"
-BEYOND = "The rules are those of LiteRT's plugin for Google Tensor; the SDK, which has the last word, may refuse more"
+CAVEAT = "The rules are those of LiteRT's plugin for Google Tensor; the SDK, which has the last word, may refuse more"
 NOT_TAKEN = (
     "ASSIGN_VARIABLE BIDIRECTIONAL_SEQUENCE_LSTM BROADCAST_ARGS BUCKETIZE CALL_ONCE COMPLEX_ABS CONV_3D_TRANSPOSE"
     " DENSIFY FAKE_QUANT HASHTABLE HASHTABLE_FIND HASHTABLE_IMPORT HASHTABLE_SIZE IMAG LOCAL_RESPONSE_NORMALIZATION"
@@ -56,7 +56,7 @@ NOT_TAKEN = (
 RULES = Rules(
     ops={name: Rule(tuple(TYPE_BITS), SOURCE) for name in OP_NAMES.values() if name not in NOT_TAKEN},
     source=SOURCE,
-    beyond=BEYOND,
+    caveat=CAVEAT,
 )
 GOOGLE_TENSOR = target_of(
     VENDOR, "google-tensor", "Google Tensor TPU", SOCS, "LiteRT's plugin for Google Tensor, which asks its SDK", RULES

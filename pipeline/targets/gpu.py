@@ -34,7 +34,7 @@ LANES = 4
 def known_bias(op: Op, graph: Graph) -> str | None:
     """A bias that is computed ends the process: the accelerator does not look for one."""
     bias = op.inputs[2] if len(op.inputs) > 2 else -1
-    return None if bias < 0 or bias in graph.unpacked else constant(2)(op, graph)
+    return None if bias < 0 or bias in graph.unpacked_constants else constant(2)(op, graph)
 
 
 def keeps_stride(op: Op, graph: Graph) -> str | None:
@@ -88,12 +88,12 @@ def packed_floats(op: Op, graph: Graph) -> str | None:
 
 def taken(
     *checks: Check,
-    newest: int | None = None,
+    max_version: int | None = None,
     reads: tuple[str, ...] = ("float32", *BYTES),
     writes: tuple[str, ...] = (),
     remedy: str = "",
 ) -> Rule:
-    return Rule(reads, SOURCE, newest, checks, writes, remedy)
+    return Rule(reads, SOURCE, max_version, checks, writes, remedy)
 
 
 UNARY = (
@@ -107,32 +107,34 @@ RULES = Rules(
     ops={
         **{name: taken() for name in UNARY},
         **{name: taken(FUSED, reads=NUMBERS) for name in BINARY},
-        **{name: taken(newest=2, reads=NUMBERS, writes=TRUTH) for name in COMPARED},
+        **{name: taken(max_version=2, reads=NUMBERS, writes=TRUTH) for name in COMPARED},
         "LOGICAL_AND": taken(reads=TRUTH),
         "LOGICAL_OR": taken(reads=TRUTH),
         "LOGICAL_NOT": taken(reads=TRUTH),
-        "RELU": taken(newest=2),
-        "RELU6": taken(newest=2),
-        "LOGISTIC": taken(newest=2),
-        "RSQRT": taken(newest=2),
-        "CONV_2D": taken(FUSED, known_bias, keeps_stride, newest=6, remedy=FLOAT_NETWORK),
-        "DEPTHWISE_CONV_2D": taken(FUSED, known_bias, newest=6),
-        "TRANSPOSE_CONV": taken(constant(0), newest=3, remedy="a transposed convolution without a fused activation"),
+        "RELU": taken(max_version=2),
+        "RELU6": taken(max_version=2),
+        "LOGISTIC": taken(max_version=2),
+        "RSQRT": taken(max_version=2),
+        "CONV_2D": taken(FUSED, known_bias, keeps_stride, max_version=6, remedy=FLOAT_NETWORK),
+        "DEPTHWISE_CONV_2D": taken(FUSED, known_bias, max_version=6),
+        "TRANSPOSE_CONV": taken(
+            constant(0), max_version=3, remedy="a transposed convolution without a fused activation"
+        ),
         "FULLY_CONNECTED": taken(FUSED),
         "BATCH_MATMUL": taken(),
         "ADD": taken(FUSED, reads=NUMBERS),
         "MUL": taken(FUSED, reads=NUMBERS),
-        "SUB": taken(FUSED, newest=2, reads=NUMBERS),
-        "AVERAGE_POOL_2D": taken(FUSED, newest=2),
-        "MAX_POOL_2D": taken(FUSED, newest=2),
+        "SUB": taken(FUSED, max_version=2, reads=NUMBERS),
+        "AVERAGE_POOL_2D": taken(FUSED, max_version=2),
+        "MAX_POOL_2D": taken(FUSED, max_version=2),
         "MEAN": taken(constant_axes),
         "SUM": taken(constant_axes),
         "REDUCE_MAX": taken(constant_axes),
         "CUMSUM": taken(constant(1)),
-        "CONCATENATION": taken(activation("NONE"), newest=6),
-        "RESIZE_BILINEAR": taken(not_both_resize_modes, constant(1), newest=3),
-        "RESIZE_NEAREST_NEIGHBOR": taken(not_both_resize_modes, constant(1), newest=3),
-        "SOFTMAX": taken(unit_beta, newest=2, remedy=LOGITS),
+        "CONCATENATION": taken(activation("NONE"), max_version=6),
+        "RESIZE_BILINEAR": taken(not_both_resize_modes, constant(1), max_version=3),
+        "RESIZE_NEAREST_NEIGHBOR": taken(not_both_resize_modes, constant(1), max_version=3),
+        "SOFTMAX": taken(unit_beta, max_version=2, remedy=LOGITS),
         "ARG_MAX": taken(
             index_type,
             constant(1),
@@ -140,12 +142,12 @@ RULES = Rules(
             writes=("int32", "int64"),
             remedy=f"the mask that `convert --target gpu --output mask` makes, or {ON_THE_HOST}",
         ),
-        "PAD": taken(constant(1), pads_no_batch, newest=5),
-        "PADV2": taken(constant(1, 2), pads_no_batch, newest=5),
+        "PAD": taken(constant(1), pads_no_batch, max_version=5),
+        "PADV2": taken(constant(1, 2), pads_no_batch, max_version=5),
         "MIRROR_PAD": taken(constant(1), pads_no_batch),
         "RESHAPE": taken(constant(1), reads=NUMBERS),
         "TRANSPOSE": taken(constant(1)),
-        "STRIDED_SLICE": taken(constant(1, 2, 3), plain_slice, newest=2),
+        "STRIDED_SLICE": taken(constant(1, 2, 3), plain_slice, max_version=2),
         "SLICE": taken(constant(1, 2)),
         "SPLIT": taken(constant(0)),
         "SPLIT_V": taken(constant(1, 2)),
@@ -155,11 +157,11 @@ RULES = Rules(
         "SPACE_TO_DEPTH": taken(),
         "DEPTH_TO_SPACE": taken(),
         "GATHER": taken(one_row_of_indices, constant(1), reads=("float32", *BYTES, "int32")),
-        "SELECT": taken(reads=(*FLOATS, *TRUTH), newest=1),
+        "SELECT": taken(reads=(*FLOATS, *TRUTH), max_version=1),
         "SELECT_V2": taken(reads=(*FLOATS, *TRUTH)),
         "CAST": taken(reads=("float32", "int32", "uint8", "int8", "bool")),
-        "QUANTIZE": taken(newest=2),
-        "DEQUANTIZE": taken(packed_floats, newest=3, reads=(*FLOATS, *BYTES)),
+        "QUANTIZE": taken(max_version=2),
+        "DEQUANTIZE": taken(packed_floats, max_version=3, reads=(*FLOATS, *BYTES)),
     },
     source=SOURCE,
     everywhere=(rank_at_most(4), fixed_sizes),

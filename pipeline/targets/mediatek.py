@@ -63,7 +63,7 @@ VENDOR = Vendor(
 )
 SOURCE = "litert/vendors/mediatek/compiler/compiler_plugin.cc, kSupportedOps"
 LEGALIZATIONS = "litert/vendors/mediatek/compiler/legalizations"
-BEYOND = "The rules are those of LiteRT's plugin for MediaTek; NeuroPilot, which has the last word, may refuse more"
+CAVEAT = "The rules are those of LiteRT's plugin for MediaTek; NeuroPilot, which has the last word, may refuse more"
 NUMBERS = ("int8", "uint8", "int16", "uint16", "int32", "float32", "float16", "bool")
 QUANTIZED = ("int8", "int16", "uint16")
 """Types that the plugin takes with a scale only (neuron_utils.cc, GetNeuronTensorType)."""
@@ -113,7 +113,7 @@ RULES = Rules(
     },
     source=SOURCE,
     everywhere=(with_scale,),
-    beyond=BEYOND,
+    caveat=CAVEAT,
 )
 MEDIATEK = target_of(
     VENDOR,

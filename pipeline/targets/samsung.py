@@ -42,7 +42,7 @@ VENDOR = Vendor(
 )
 SOURCE = "litert/vendors/samsung/compiler/create_model.cc"
 BUILDERS = "litert/vendors/samsung/compiler/builders"
-BEYOND = "The rules are those of LiteRT's plugin for Samsung; AI LiteCore, which has the last word, may refuse more"
+CAVEAT = "The rules are those of LiteRT's plugin for Samsung; AI LiteCore, which has the last word, may refuse more"
 
 
 def no_activation(op: Op, graph: Graph) -> str | None:
@@ -97,7 +97,7 @@ RULES = Rules(
     },
     source=SOURCE,
     partitions="whole",
-    beyond=BEYOND,
+    caveat=CAVEAT,
 )
 SAMSUNG = target_of(
     VENDOR, "samsung", "Samsung Exynos NPU", SOCS, "LiteRT's plugin for Samsung, which asks its SDK", RULES

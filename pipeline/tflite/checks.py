@@ -90,7 +90,7 @@ def from_file(*places: int) -> Check:
     def check(op: Op, graph: Graph) -> str | None:
         for place in places:
             at = op.inputs[place] if place < len(op.inputs) else -1
-            if at >= 0 and at not in graph.unpacked and not graph.tensors[at].constant:
+            if at >= 0 and at not in graph.unpacked_constants and not graph.tensors[at].constant:
                 return f"input {place} ({graph.tensors[at].name}) is computed, not a constant"
         return None
 

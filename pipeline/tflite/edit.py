@@ -64,13 +64,13 @@ class GraphEdit:
         self.graph.tensors.append(tensor)
         return len(self.graph.tensors) - 1
 
-    def in_float(self, index: int, name: str) -> int:
+    def float_like(self, index: int, name: str) -> int:
         """Adds a float32 activation of another one's shape; returns its index."""
         made = self.like(index, name, self.tensor(index).shape)
         self.tensor(made).type, self.tensor(made).quantization = schema.TensorType.FLOAT32, None
         return made
 
-    def made(
+    def new_op(
         self, name: str, version: int, inputs: Sequence[int], outputs: Sequence[int], table: str = "", **options: Any
     ) -> Any:
         """An op for ``replace``; ``options`` go by the names of the schema's ``table``."""
@@ -101,7 +101,7 @@ class GraphEdit:
     def replace(self, index: int, ops: Sequence[Any]) -> None:
         self._replaced[index] = list(ops)
 
-    def finished(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """The file with the replacements made; what nothing reads any more is left out."""
         operators = [new for i, op in enumerate(self.graph.operators) for new in self._replaced.get(i, [op])]
         ends = {*map(int, self.graph.inputs), *map(int, self.graph.outputs)}

@@ -17,7 +17,7 @@ def partitions(graph: Graph, taken: Sequence[bool]) -> list[list[int]]:
     As LiteRT partitions a graph for a delegate (PartitionGraphIntoIndependentNodeSubsets, tflite/graph_info.cc): ops of
     one kind are collected as long as any is ready, then those of the other kind.
     """
-    needs = graph.needs
+    needs = graph.dependencies
     followers: list[list[int]] = [[] for _ in graph.ops]
     for index, before in enumerate(needs):
         for i in before:

@@ -101,8 +101,8 @@ def _versions(graph: Graph, target: Target) -> Iterator[str]:
         rule = rules.ops.get(op.name)
         if rule is None:
             yield f"{_at(op, graph)} is not known to {target.title}"
-        elif rule.newest is not None and op.version > rule.newest:
-            yield f"{_at(op, graph)} has version {op.version}, {target.title} takes {rule.newest} at most"
+        elif rule.max_version is not None and op.version > rule.max_version:
+            yield f"{_at(op, graph)} has version {op.version}, {target.title} takes {rule.max_version} at most"
 
 
 def _types(graph: Graph) -> Iterator[str]:

@@ -45,7 +45,7 @@ def adopt(run: Run, path: Path, say: Say) -> FloatResult:
     except WeightsError as error:
         raise WeightsError(f"--parent {path}: {error}. {ALLOWED} ({_described(run)}).") from None
     there, settings = run.float_training, {"parent_sha256": digest}
-    if there.finished(settings):
+    if there.is_finished(settings):
         result = there.float_result()
     else:
         there.begin(settings)

@@ -85,7 +85,7 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
     parent = run.float_training.best
     settings = {"schedule": plain(schedule), **plain(how), "parent_sha256": sha256(parent)}
     name = "control (float)" if how.control else "QAT network"
-    if there.finished(settings, force):
+    if there.is_finished(settings, force):
         result = there.qat_result()
         say(f"{name}: trained already, val mIoU of its file {result.val_miou_percent:.2f} %: reused")
         return result

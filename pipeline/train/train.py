@@ -132,7 +132,7 @@ def train(
         "augmentation": plain(augmentation),
         "encoder_weights": encoder_weights,
     }
-    if there.finished(settings, force):
+    if there.is_finished(settings, force):
         result = there.float_result()
         say(f"float network: trained already, val mIoU {result.best_val_miou_percent:.2f} % ({there.folder}): reused")
         return result

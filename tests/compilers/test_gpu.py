@@ -12,7 +12,7 @@ from pipeline.compilers.gpu_accelerator import compile_files, environments, infe
 from pipeline.core.graph import Graph, Op, Tensor
 from pipeline.measure.inspect import inspect
 from pipeline.targets import target
-from pipeline.tflite.by_rule import by_rule
+from pipeline.tflite.apply_rules import apply_rules
 from pipeline.tflite.excerpt import excerpts
 from pipeline.tflite.partitions import kept, partitions
 from pipeline.tflite.read import packed, read
@@ -92,7 +92,7 @@ def test_without_vulkan_it_says_what_to_install(tmp_path, monkeypatch):
 
 def verdict(name):
     case = next(case for case in (*cases(), *gpu_cases()) if case.name == name)
-    return by_rule(read(model(case)), target("gpu").rules)[0]
+    return apply_rules(read(model(case)), target("gpu").rules)[0]
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_the_accelerator_does_what_its_rules_say(accelerator, tmp_path):
     wrong, answers = {}, {True: 0, False: 0}
     for case, file, reply in zip(corpus, files, compile_files(files), strict=True):
         assert not reply.no_device
-        rule, real = by_rule(read(file.read_bytes()), target("gpu").rules)[0], not reply.error
+        rule, real = apply_rules(read(file.read_bytes()), target("gpu").rules)[0], not reply.error
         answers[real] += 1
         if (rule.outcome == "accelerated") != real:
             wrong[case.name] = f"by rule {rule.outcome} ({rule.reason}), by the accelerator {reply}"
@@ -305,7 +305,7 @@ def test_argmax_of_negative_numbers_finds_a_class_that_is_not_there(accelerator,
     (file := tmp_path / "x.tflite").write_bytes(model(argmax("x", "int32", channels, dtype="float32")))
     (made,) = infer(file, [x])
     assert np.array_equal(made, x.argmax(-1)) == right and (right or (made == channels).all())
-    assert (by_rule(read(file.read_bytes()), target("gpu").rules)[0].outcome == "accelerated") == right
+    assert (apply_rules(read(file.read_bytes()), target("gpu").rules)[0].outcome == "accelerated") == right
 
 
 @pytest.mark.real

@@ -24,7 +24,7 @@ from pipeline.core.errors import ArtifactError, BadSpec, CompilerError, UnknownN
 from pipeline.measure.inspect import inspect
 from pipeline.targets import openvino, qualcomm, target, targets
 from pipeline.tflite import artifact as artifacts
-from pipeline.tflite.by_rule import by_rule
+from pipeline.tflite.apply_rules import apply_rules
 from pipeline.tflite.read import OP_NAMES, packed, read
 from tests.compilers.test_edgetpu import two_ops
 from tests.conftest import small_size
@@ -300,7 +300,7 @@ def test_rules_are_about_ops_that_there_are():
 )
 def test_the_htp_takes_what_its_compiler_took(case, taken):
     one = next(c for c in (*cases(), *more_cases()) if c.name == case)
-    assert (by_rule(read(model(one)), target("qualcomm").rules)[0].outcome == "accelerated") == taken
+    assert (apply_rules(read(model(one)), target("qualcomm").rules)[0].outcome == "accelerated") == taken
 
 
 # The real compilers
@@ -315,7 +315,7 @@ def test_the_real_compiler_does_what_the_rules_say_of_single_ops(name, tmp_path)
         file = tmp_path / "one.tflite"
         file.write_bytes(model(case))
         graph = read(file.read_bytes())
-        rule = by_rule(graph, target(name).rules)[0]
+        rule = apply_rules(graph, target(name).rules)[0]
         real = target(name).ask(file, graph)
         outcome = real.verdicts[0].outcome if real.verdicts else "refused"  # a file that it cannot compile
         answers[outcome] += 1

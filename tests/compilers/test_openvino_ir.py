@@ -20,7 +20,7 @@ from pipeline.heads.exact import exact_mask
 from pipeline.measure.inspect import inspect
 from pipeline.targets import target
 from pipeline.tflite import artifact as artifacts
-from pipeline.tflite.by_rule import by_rule
+from pipeline.tflite.apply_rules import apply_rules
 from pipeline.tflite.read import read
 from tests.compilers.test_litert_aot import smooth_image
 from tests.conftest import small_size
@@ -58,7 +58,7 @@ def test_openvino_takes_what_the_rules_say_of_single_ops(tmp_path):
     answers = openvino_reader.refusals(files)
     assert len(answers) == len(every)
     for case, file, refused in zip(every, files, answers, strict=True):
-        rule = by_rule(read(file.read_bytes()), IR.rules)[0]
+        rule = apply_rules(read(file.read_bytes()), IR.rules)[0]
         if case.name in ON_SOME_CPUS:
             assert rule.outcome != "accelerated"
         elif (rule.outcome == "accelerated") != (refused is None):

@@ -49,17 +49,17 @@ def network(resize, output):
     how = {"alignCorners": resize == "align_corners", "halfPixelCenters": resize == "half_pixel"}
     op.outputs = [small]
     edit.tensor(end).name = "logits/x"
-    last = edit.made("RESIZE_BILINEAR", 3, [small, size], [end], "ResizeBilinearOptions", **how)
+    last = edit.new_op("RESIZE_BILINEAR", 3, [small, size], [end], "ResizeBilinearOptions", **how)
     if output == "logits":
         edit.replace(0, [op, last])
-        return edit.finished()
+        return edit.to_bytes()
     mask = edit.constant("mask/x", np.zeros((1, HEIGHT, WIDTH), np.int32))
     edit.tensor(mask).buffer = 0
     axis = edit.constant("axis", np.array([-1], np.int32))
-    top = edit.made("ARG_MAX", 2, [end, axis], [mask], "ArgMaxOptions", outputType=edit.tensor(mask).type)
+    top = edit.new_op("ARG_MAX", 2, [end, axis], [mask], "ArgMaxOptions", outputType=edit.tensor(mask).type)
     edit.replace(0, [op, last, top])
     edit.graph.outputs = [mask]
-    return edit.finished()
+    return edit.to_bytes()
 
 
 class Made:
@@ -119,12 +119,12 @@ def test_a_chain_is_measured_and_in_the_recipe(half_pixel):
     exact, said = half_pixel.convert(plain)
     files = [exact.path.read_bytes()]
     assert exact.recipe.approximation is None and "mIoU" not in said
-    assert [one.rewrite for one in exact.recipe.rewritten] == ["products"]
+    assert [one.rewrite for one in exact.recipe.applied_rewrites] == ["products"]
     asked = plain.with_approximations(["resize-chain"])
     with pytest.raises(RunError, match="exists with another rewrites"):
         half_pixel.convert(asked)
     made, said = half_pixel.convert(asked, force=True)
-    assert [one.rewrite for one in made.recipe.rewritten] == ["resize-chain"]
+    assert [one.rewrite for one in made.recipe.applied_rewrites] == ["resize-chain"]
     effect = dataclasses.asdict(made.recipe.approximation)
     assert effect["images"] == 3 and effect["split"] == "val" and f"{effect['agreement_percent']:.2f} %" in said
     # Independent: the two files themselves, on the same images.

@@ -88,7 +88,7 @@ def test_the_json_is_what_it_always_was():
     read = Recipe.from_json(copy.deepcopy(WRITTEN))
     assert read.to_json() == WRITTEN and Recipe.loads(read.dumps()) == read
     assert read.file == FileSpec("logits", 8, "int8") and read.ranges == {"conv": Range(-1.5, 2.25)}
-    assert read.rewritten == (AppliedRewrite("mean", "AVERAGE_POOL_2D", "pool", "too large"),)
+    assert read.applied_rewrites == (AppliedRewrite("mean", "AVERAGE_POOL_2D", "pool", "too large"),)
     assert read.origin.calibration == CalibrationRecord("min-max", "random", "train", ("x", "y"), "00")
     assert read.origin.model.size == "360x480" and read.known_origin.parent.checkpoint == "qat/best.weights.h5"
     effect = {
@@ -110,7 +110,7 @@ def test_a_file_of_an_earlier_version_is_read(key):
 
 def test_what_decides_nothing_makes_no_other_file():
     read = Recipe.from_json(WRITTEN)
-    assert read.differences(dataclasses.replace(read, rewritten=())) == []
+    assert read.differences(dataclasses.replace(read, applied_rewrites=())) == []
     assert read.differences(dataclasses.replace(read, level=29)) == ["level"]
     moved = dataclasses.replace(read, origin=dataclasses.replace(read.origin, method="ptq"))
     assert moved.differences(read) == ["method"] and read.differences(recipe("edgetpu", read.file))

@@ -20,15 +20,15 @@ def there(tmp_path):
 
 
 def test_a_training_is_finished_when_its_result_is_there(there):
-    assert not there.trained and there.settings() is None and not there.finished(SETTINGS)
+    assert not there.trained and there.settings() is None and not there.is_finished(SETTINGS)
     there.begin(SETTINGS)
-    assert there.settings() == SETTINGS and not there.finished(SETTINGS) and not there.trained
+    assert there.settings() == SETTINGS and not there.is_finished(SETTINGS) and not there.trained
     result = FloatResult(50.0, 49.0, 3.0, 0.5, (HistoryEntry(4, 1.5, 50.0, 3.0),))
     there.finish(result)
-    assert there.trained and there.finished(SETTINGS) and there.float_result() == result
+    assert there.trained and there.is_finished(SETTINGS) and there.float_result() == result
     with pytest.raises(RunError, match=r"other settings, listed below: pass --force.*\n  schedule.steps: 4, now 9"):
-        there.finished({**SETTINGS, "schedule": {"steps": 9, "batch": 2}})
-    assert not there.finished({"schedule": 1}, force=True)
+        there.is_finished({**SETTINGS, "schedule": {"steps": 9, "batch": 2}})
+    assert not there.is_finished({"schedule": 1}, force=True)
     there.begin({"schedule": 1}, force=True)
     assert not there.trained and there.settings() == {"schedule": 1}
     (aside,) = there.folder.parent.glob("float.replaced-*")

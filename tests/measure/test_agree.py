@@ -31,7 +31,7 @@ def test_the_layer_that_differs_is_found_and_those_before_it_are_not(name, chang
     images = np.rint(noise_images(model, 1) * 255).astype(np.uint8)
     where = Preprocessing(*model.input_shape[1:3])
     before = compare(model, ranges, per_tensor, data, "x.tflite", where, images)
-    assert before.parts is None and before.close_percent > 99.9
+    assert before.diverges_at is None and before.close_percent > 99.9
     assert {x.layer for x in before.layers} >= {layer, before.layers[-1].layer, *list(ranges)[:3]}
     shift = np.zeros(model.get_layer(changed).weights[1].shape, np.float32)
     shift[1] = 9 * ranges[layer].scale
@@ -71,7 +71,7 @@ def test_what_is_written_for_any_integer_target_is_compared_layer_by_layer(name,
     assert len(found.layers) >= len(plain.layers) - len(applied) and found.layers[-1].layer == plain.layers[-1].layer
     sizes = {x.layer: x.values for x in plain.layers}
     assert all(x.values == sizes[x.layer] == np.prod(model.get_layer(x.layer).output_shape[1:]) for x in found.layers)
-    assert found.parts is None and found.close_percent > 99.9 and found.same_class_percent > 99
+    assert found.diverges_at is None and found.close_percent > 99.9 and found.same_class_percent > 99
     assert found.codes > 50
     if not {one.rewrite for one in applied} & set(MOST_APART):
         assert all(x.close_percent > 99.9 for x in found.layers)

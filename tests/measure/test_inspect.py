@@ -15,7 +15,7 @@ from pipeline.core.rules import Rule, Rules, Verdict
 from pipeline.core.target import Answer
 from pipeline.measure.inspect import best_change, coverage, inspect
 from pipeline.targets import target, targets
-from pipeline.tflite.by_rule import by_rule
+from pipeline.tflite.apply_rules import apply_rules
 from pipeline.tflite.macs import macs
 from pipeline.tflite.partitions import after_partitioning, partitions
 from pipeline.tflite.read import read
@@ -49,7 +49,7 @@ def test_partitions_are_as_few_as_the_order_of_the_data_allows():
 @pytest.mark.parametrize(("kind", "kept"), [("all", {0, 2, 3, 5}), ("largest", {2, 3}), ("first", {0})])
 def test_a_target_keeps_the_pieces_that_it_takes(kind, kept):
     rules = Rules(**TAKES_A, partitions=kind)
-    verdicts = after_partitioning(STRAIGHT, by_rule(STRAIGHT, rules), rules)
+    verdicts = after_partitioning(STRAIGHT, apply_rules(STRAIGHT, rules), rules)
     assert {v.op for v in verdicts if v.outcome == "accelerated"} == kept
     left = [v for v in verdicts if v.outcome != "accelerated" and STRAIGHT.ops[v.op].name == "A"]
     assert all(kind in v.reason for v in left) and len(left) == 4 - len(kept)
@@ -66,11 +66,11 @@ def test_what_crosses_a_partition_is_counted_once():
 
 def test_the_change_that_helps_most_is_the_one_that_frees_what_lies_behind():
     rules = Rules(**TAKES_A, partitions="first")
-    change = best_change(STRAIGHT, by_rule(STRAIGHT, rules), rules)
+    change = best_change(STRAIGHT, apply_rules(STRAIGHT, rules), rules)
     assert (change.op_name, change.ops, change.ops_gained) == ("B", (1, 4), 5)
     assert (
         best_change(
-            STRAIGHT, by_rule(STRAIGHT, full := Rules({**TAKES_A["ops"], "B": Rule(("int8",), "x")}, "x")), full
+            STRAIGHT, apply_rules(STRAIGHT, full := Rules({**TAKES_A["ops"], "B": Rule(("int8",), "x")}, "x")), full
         )
         is None
     )

@@ -28,7 +28,7 @@ def chain(*names, fused=0):
     for i, name in enumerate(names):
         y = 3 if i == len(names) - 1 else edit.like(0, f"net/part{i // 2}_{i}/op", (1, 8, 8, 16))
         if name == "CONV_2D":
-            op = edit.made(
+            op = edit.new_op(
                 name,
                 3,
                 [x, 1, 2],
@@ -42,11 +42,11 @@ def chain(*names, fused=0):
                 fusedActivationFunction=fused,
             )
         elif name == "ADD":
-            op = edit.made(name, 2, [x, x], [y], "AddOptions", fusedActivationFunction=fused)
+            op = edit.new_op(name, 2, [x, x], [y], "AddOptions", fusedActivationFunction=fused)
         elif name == "CONCATENATION":
-            op = edit.made(name, 2, [x], [y], "ConcatenationOptions", axis=3)
+            op = edit.new_op(name, 2, [x], [y], "ConcatenationOptions", axis=3)
         else:
-            op = edit.made(
+            op = edit.new_op(
                 name, 2, [x], [y], "Pool2DOptions", filterHeight=1, filterWidth=1, strideH=1, strideW=1, padding=1
             )
         ops.append(op)
@@ -54,7 +54,7 @@ def chain(*names, fused=0):
     edit.tensor(3).quantization = edit.tensor(0).quantization
     edit.replace(0, ops)
     assert conv is not None
-    return edit.finished()
+    return edit.to_bytes()
 
 
 def told(kernels, data):
@@ -109,12 +109,12 @@ def test_times_add_up_whatever_could_be_told():
 
 def test_what_changes_types_for_the_camera_is_a_stage_of_its_own():
     edit = GraphEdit(host_profile.convolution(8, 16, 16, "int8"))
-    values, codes = edit.in_float(0, "net/fake_quantize/values"), edit.like(0, "net/fake_quantize/x", (1, 8, 8, 16))
+    values, codes = edit.float_like(0, "net/fake_quantize/values"), edit.like(0, "net/fake_quantize/x", (1, 8, 8, 16))
     edit.tensor(3).name, conv = "net/head_ds1/Conv2D;net/head_ds1/BiasAdd", edit.op(0)
     conv.inputs = [codes, 1, 2]
-    steps = [edit.made("DEQUANTIZE", 3, [0], [values]), edit.made("QUANTIZE", 2, [values], [codes]), conv]
+    steps = [edit.new_op("DEQUANTIZE", 3, [0], [values]), edit.new_op("QUANTIZE", 2, [values], [codes]), conv]
     edit.replace(0, steps)
-    assert stages_of(read(edit.finished()), {"head": "classifier"}) == ["input", "input", "classifier"]
+    assert stages_of(read(edit.to_bytes()), {"head": "classifier"}) == ["input", "input", "classifier"]
 
 
 def test_the_peaks_bound_an_op_by_what_it_needs_longer():
@@ -167,7 +167,7 @@ def test_a_file_that_cannot_run_is_one_sentence(tmp_path):
     edit = GraphEdit(host_profile.convolution(8, 16, 16, "int8"))
     edit.tensor(1).shape = [16, 3, 3, 7]
     file = tmp_path / "wrong.tflite"
-    file.write_bytes(edit.finished())
+    file.write_bytes(edit.to_bytes())
     with pytest.raises(ArtifactError, match="LiteRT cannot profile .*wrong.tflite"):
         host_profile.profile(file, 1, 4)
 
@@ -204,7 +204,7 @@ def test_control_flow_is_one_op_and_what_it_runs_is_its_time(tmp_path):
 def test_a_file_that_does_not_load_is_not_sent_to_bench(tmp_path, cli):
     edit = GraphEdit(host_profile.convolution(8, 16, 16, "int8"))
     edit.tensor(1).shape = [16, 3, 3, 7]
-    (tmp_path / "wrong.tflite").write_bytes(edit.finished())
+    (tmp_path / "wrong.tflite").write_bytes(edit.to_bytes())
     done = cli("profile", "wrong.tflite", "--runs", "4", cwd=tmp_path)
     assert done.returncode == 2 and "required_bytes" in done.stderr and "bench" not in done.stderr, done.stderr
 

@@ -15,7 +15,7 @@ from pipeline.compilers.twin import verdicts_of_twin
 from pipeline.core.graph import Graph, Op, Tensor
 from pipeline.targets import target
 from pipeline.targets.edgetpu import SOFTMAX_TABLE_BYTES, stored_bytes
-from pipeline.tflite.by_rule import by_rule
+from pipeline.tflite.apply_rules import apply_rules
 from pipeline.tflite.partitions import after_partitioning
 
 RULES = target("edgetpu").rules
@@ -103,7 +103,7 @@ def test_the_models_are_many_and_have_both_answers():
 @pytest.mark.parametrize("name", GRAPHS)
 def test_the_rules_map_what_the_compiler_mapped(name):
     graph, mapped, _ = GRAPHS[name]
-    verdicts = after_partitioning(graph, by_rule(graph, RULES), RULES)
+    verdicts = after_partitioning(graph, apply_rules(graph, RULES), RULES)
     wrong = [
         f"{v.op} {graph.ops[v.op].name}: by rule {v.outcome} ({v.reason}), in truth {'' if yes else 'not '}mapped"
         for v, yes in zip(verdicts, mapped, strict=True)

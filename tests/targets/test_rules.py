@@ -16,7 +16,7 @@ from pipeline.compilers.xnnpack import WORKER, in_pieces
 from pipeline.core.file_spec import FileSpec
 from pipeline.measure.inspect import inspect
 from pipeline.targets import target, targets
-from pipeline.tflite.by_rule import by_rule
+from pipeline.tflite.apply_rules import apply_rules
 from pipeline.tflite.read import read
 from tests.support.single_ops import cases, model
 
@@ -26,7 +26,7 @@ KNOWN_DISAGREEMENTS: dict[tuple[str, str], str] = {}
 
 
 def by_rules(name, graph):
-    return by_rule(graph, target(name).rules)[0]
+    return apply_rules(graph, target(name).rules)[0]
 
 
 @pytest.fixture(scope="module")
@@ -112,14 +112,14 @@ def test_every_rule_names_its_source_and_every_refusal_says_why():
         for rules in [*([one.rules] if one.rules else []), *one.levels.values()]:
             assert rules.source and all(rule.source for rule in rules.ops.values()), one.name
             for case in CASES:
-                verdict = by_rule(read(model(case)), rules)[0]
+                verdict = apply_rules(read(model(case)), rules)[0]
                 assert (verdict.reason == "") == (verdict.outcome == "accelerated"), (one.name, case.name)
                 assert verdict.source
 
 
 def verdict_of(name, target_name, level=None):
     case = next(case for case in CASES if case.name == name)
-    return by_rule(read(model(case)), target(target_name).with_level(level).rules)[0]
+    return apply_rules(read(model(case)), target(target_name).with_level(level).rules)[0]
 
 
 @pytest.mark.parametrize(

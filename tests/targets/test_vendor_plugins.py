@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.compilers.litert_aot import NOT_HANDED_ON, folder_of, tool, unfit
 from pipeline.targets import target
-from pipeline.tflite.by_rule import by_rule
+from pipeline.tflite.apply_rules import apply_rules
 from pipeline.tflite.read import read
 from tests.conftest import ROOT
 from tests.support.npu_ops import more_cases
@@ -94,7 +94,7 @@ def test_the_plugin_does_what_its_rules_say(name, sdk, tmp_path):
     for case in CASES:
         file = tmp_path / "one.tflite"
         file.write_bytes(model(case))
-        (verdict,) = by_rule(read(file.read_bytes()), target(name).rules)
+        (verdict,) = apply_rules(read(file.read_bytes()), target(name).rules)
         real = takes(name, file, sdk)
         answers[real] += 1
         if (verdict.outcome == "accelerated") != real and NOT_HANDED_ON not in verdict.reason:
@@ -129,12 +129,12 @@ def two_ops(*names):
     edit = GraphEdit(model(plain(names[0], names[0])))
     op = edit.op(0)
     between = edit.like(op.inputs[0], "between", edit.tensor(op.inputs[0]).shape)
-    edit.replace(0, [edit.made(names[0], 2, op.inputs, [between]), edit.made(names[1], 1, [between], op.outputs)])
-    return edit.finished()
+    edit.replace(0, [edit.new_op(names[0], 2, op.inputs, [between]), edit.new_op(names[1], 1, [between], op.outputs)])
+    return edit.to_bytes()
 
 
 def refused(name, case):
-    (verdict,) = by_rule(read(model(case)), target(name).rules)
+    (verdict,) = apply_rules(read(model(case)), target(name).rules)
     return verdict.reason
 
 
@@ -151,9 +151,9 @@ def test_a_target_that_takes_a_graph_as_a_whole_takes_nothing_of_one_with_a_sing
 
     rules = target("samsung").rules
     graph = read(two_ops("RELU", "ROUND"))
-    alone = by_rule(graph, rules)
+    alone = apply_rules(graph, rules)
     assert [v.outcome for v in alone] == ["accelerated", "falls back"]
     whole = after_partitioning(graph, alone, rules)
     assert [v.outcome for v in whole] == ["falls back"] * 2 and "as a whole" in whole[0].reason
     graph = read(two_ops("RELU", "RELU6"))
-    assert all(v.outcome == "accelerated" for v in after_partitioning(graph, by_rule(graph, rules), rules))
+    assert all(v.outcome == "accelerated" for v in after_partitioning(graph, apply_rules(graph, rules), rules))

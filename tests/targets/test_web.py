@@ -9,7 +9,7 @@ from pipeline.core.errors import CompilerError
 from pipeline.measure.inspect import inspect
 from pipeline.targets import target
 from pipeline.targets.web import on_webgpu
-from pipeline.tflite.by_rule import by_rule
+from pipeline.tflite.apply_rules import apply_rules
 from pipeline.tflite.read import read
 from tests.support.gpu_ops import gpu_cases
 from tests.support.single_ops import cases, conv, model
@@ -35,7 +35,7 @@ def chromium():
 )
 def test_a_file_needs_ends_that_litert_js_has_arrays_for(case, taken, words):
     graph = read(model(next(c for c in (*cases(), *gpu_cases()) if c.name == case)))
-    verdict = by_rule(graph, target("web").rules)[0]
+    verdict = apply_rules(graph, target("web").rules)[0]
     assert (verdict.outcome == "accelerated") == taken and words in verdict.reason
 
 
@@ -131,7 +131,10 @@ def test_webgpu_does_what_the_rules_say(chromium, tmp_path):
         files[-1].write_bytes(model(case))
     wrong, answers = {}, {True: 0, False: 0}
     for case, file, reply in zip(corpus, files, on_webgpu(files), strict=True):
-        rule, real = by_rule(read(file.read_bytes()), target("web").rules)[0], not reply.error and reply.taken is None
+        rule, real = (
+            apply_rules(read(file.read_bytes()), target("web").rules)[0],
+            not reply.error and reply.taken is None,
+        )
         answers[real] += 1
         if (rule.outcome == "accelerated") != real and case.name not in KNOWN_DISAGREEMENTS:
             wrong[case.name] = f"by rule {rule.outcome} ({rule.reason}), by LiteRT.js {reply}"

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.measure.inspect import inspect
 from pipeline.targets import target
-from pipeline.tflite.by_rule import by_rule
+from pipeline.tflite.apply_rules import apply_rules
 from pipeline.tflite.read import read
 from tests.conftest import ROOT
 from tests.support.single_ops import model
@@ -35,7 +35,7 @@ def litert(tmp_path_factory):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_rules_say_what_litert_does(case, litert):
-    (verdict,) = by_rule(read(model(case)), target("cpu").rules)
+    (verdict,) = apply_rules(read(model(case)), target("cpu").rules)
     assert verdict.outcome == litert[case.name][0], (verdict.reason, litert[case.name][1])
     if verdict.outcome == "refused":
         assert "does not run" in verdict.reason and verdict.remedy

@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 from pipeline.core.errors import ArtifactError
 from pipeline.measure.inspect import inspect
 from pipeline.targets import target, targets
-from pipeline.tflite.by_rule import by_rule
+from pipeline.tflite.apply_rules import apply_rules
 from pipeline.tflite.excerpt import excerpts
 from pipeline.tflite.read import packed, read, with_recipe, with_stored_sizes
 from tests.support.recipes import recipe
@@ -32,7 +32,7 @@ def edited(case, edit):
 
 def verdicts(data, name):
     graph = read(data)
-    return [(v.outcome, v.reason) for v in by_rule(graph, target(name).rules)]
+    return [(v.outcome, v.reason) for v in apply_rules(graph, target(name).rules)]
 
 
 def open_sizes(*signature):

@@ -12,7 +12,7 @@ QUANTIZE_IT = "an int8 file: `convert` makes one for this target"
 NOT_RUN = "with this the whole file does not run"
 
 
-def by_rule(graph: Graph, rules: Rules) -> tuple[Verdict, ...]:
+def apply_rules(graph: Graph, rules: Rules) -> tuple[Verdict, ...]:
     """Each op by itself, before partitions are chosen."""
     return tuple(_judge(op, graph, rules) for op in graph.ops)
 
@@ -24,7 +24,7 @@ def _judge(op: Op, graph: Graph, rules: Rules) -> Verdict:
     reason = _first_reason(rules.fallback.get(op.name, ()), op, graph)
     if not reason:
         return verdict
-    return Verdict(op.index, "refused", f"{reason}: {NOT_RUN}", rules.source, remedy=rules.mend)
+    return Verdict(op.index, "refused", f"{reason}: {NOT_RUN}", rules.source, remedy=rules.fallback_remedy)
 
 
 def _first_reason(checks: Sequence[Check], op: Op, graph: Graph) -> str | None:
@@ -45,8 +45,8 @@ def _judge_alone(op: Op, graph: Graph, rules: Rules) -> Verdict:
     rule: Rule | None = (rules.custom if op.custom else rules.ops).get(op.name)
     if rule is None:
         return no("a custom op" if op.custom else "not an op that this target knows", rules.source)
-    if rule.newest is not None and op.version > rule.newest:
-        return no(f"version {op.version}; {rule.newest} at most", rule.source, rule.remedy, rules.refuses_newer)
+    if rule.max_version is not None and op.version > rule.max_version:
+        return no(f"version {op.version}; {rule.max_version} at most", rule.source, rule.remedy, rules.refuses_newer)
     for tensors, allowed in ((graph.reads(op), rule.reads), (graph.writes(op), rule.writes or rule.reads)):
         for tensor in tensors:
             if not tensor.constant and tensor.dtype not in allowed:
@@ -55,6 +55,6 @@ def _judge_alone(op: Op, graph: Graph, rules: Rules) -> Verdict:
                 return no(f"works on {tensor.dtype}; allowed: {', '.join(allowed)}", rule.source, remedy)
     if reason := _first_reason((*rules.everywhere, *rule.checks), op, graph):
         return no(reason, rule.source, rule.remedy)
-    if reason := _first_reason(rule.breaks, op, graph):
-        return no(f"{reason}: {NOT_RUN}", rule.source, rule.mend, refused=True)
+    if reason := _first_reason(rule.fatal_checks, op, graph):
+        return no(f"{reason}: {NOT_RUN}", rule.source, rule.fatal_remedy, refused=True)
     return Verdict(op.index, "accelerated", "", rule.source)
