@@ -34,5 +34,7 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 from pipeline.cli import main  # noqa: E402
 
+__all__ = ["main"]
+
 if __name__ == "__main__":
     main()

@@ -213,7 +213,7 @@ def scored(made: Files, dataset: Any, grid: Grid, count: int | None) -> dict[str
         for key, runner in running.items():
             runner.give(preprocessing.tensor(image, "uint8"))
             runner.run(None, label)
-            mask = mask_of(runner.output(), *label.shape, grid)
+            mask = mask_of(runner.output(), label.shape[0], label.shape[1], grid)
             totals[key] += confusion(label, mask, len(dataset.classes))
     percent = {key: float(mean_iou_percent(total)) for key, total in totals.items()}
     return {head.name: percent[head.output, head.stride] for head in HEADS}

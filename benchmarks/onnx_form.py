@@ -20,6 +20,10 @@ OUT_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 0, "TRANSPOSE_CONV": 1}
 CODES = {"float32": 1, "int8": 3, "int64": 7}  # onnx.TensorProto
 
 
+End = tuple[str, str, tuple[int, ...]]
+"""Name, dtype and shape of an input or an output."""
+
+
 class Form:
     """The ONNX graph in the making: the whole network, or the ops ``alone``, each of which reads the graph's inputs."""
 
@@ -68,23 +72,13 @@ class Form:
         scale = np.asarray(self.graph.tensors[tensor].scale, np.float32)
         axis = {"axis": OUT_AXIS[op.name]} if len(scale) > 1 else {}
         values = self.values(tensor).transpose(KERNEL_AXES[op.name])
-        zeros = np.zeros(len(scale), np.int8)
         made = []
-        for name, numbers, steps, zero in [
-            (f"kernel{op.index}", np.ascontiguousarray(values), scale, zeros),
-            *(
-                [
-                    (
-                        f"bias{op.index}",
-                        self.values(op.inputs[bias_place]),
-                        scale * np.float32(self.graph.tensors[data].scale[0]),
-                        zeros.astype(np.int32),
-                    )
-                ]
-                if len(op.inputs) > bias_place and op.inputs[bias_place] >= 0
-                else []
-            ),
-        ]:
+        constants = [(f"kernel{op.index}", np.ascontiguousarray(values), scale, np.zeros(len(scale), np.int8))]
+        if len(op.inputs) > bias_place and op.inputs[bias_place] >= 0:
+            steps = scale * np.float32(self.graph.tensors[data].scale[0])
+            bias = self.values(op.inputs[bias_place])
+            constants.append((f"bias{op.index}", bias, steps, np.zeros(len(scale), np.int32)))
+        for name, numbers, steps, zero in constants:
             along = axis if name.startswith("kernel") else {"axis": 0} if len(scale) > 1 else {}
             reads = [
                 self.constant(name, numbers),
@@ -173,19 +167,19 @@ class Form:
         if self.alone is not None or tensor in self.graph.outputs:
             self.outs.append(tensor)
 
-    def bytes(self) -> bytes:
+    def dumps(self) -> bytes:
         for op in self.graph.ops:
             if self.alone is None or op.index in self.alone:
                 self.add(op)
-        ins, outs = (
-            [(f"{kind}{i}", "int8", first_channels(self.graph.tensors[i].shape)) for i in tensors]
-            for kind, tensors in (("in", self.ins), ("t", self.outs))
-        )
-        return self.serialized(ins, outs)
+        return self.serialize(self.ends("in", self.ins), self.ends("t", self.outs))
 
-    def serialized(self, *ends: list[tuple[str, str, Sequence[int]]]) -> bytes:
-        """``ends``: name, dtype and shape of each input, and of each output."""
-        infos = [[self.helper.make_tensor_value_info(n, CODES[dtype], s) for n, dtype, s in end] for end in ends]
+    def ends(self, kind: str, tensors: Sequence[int]) -> list[End]:
+        return [(f"{kind}{i}", "int8", first_channels(self.graph.tensors[i].shape)) for i in tensors]
+
+    def serialize(self, ins: list[End], outs: list[End]) -> bytes:
+        infos = [
+            [self.helper.make_tensor_value_info(n, CODES[dtype], s) for n, dtype, s in ends] for ends in (ins, outs)
+        ]
         graph = self.helper.make_graph(self.nodes, "network", *infos, self.constants)
         model = self.helper.make_model(graph, opset_imports=[self.helper.make_opsetid("", 21)], ir_version=10)
         return bytes(model.SerializeToString())
@@ -217,7 +211,7 @@ class FloatForm(Form):
         assert fused in ("NONE", "RELU"), op
         self.node("Relu" if fused == "RELU" else "Identity", [real], f"t{op.outputs[0]}")
 
-    def bytes(self) -> bytes:
+    def dumps(self) -> bytes:
         *body, last = self.graph.ops
         assert last.name == "RESIZE_BILINEAR", last
         for op in body:
@@ -232,7 +226,7 @@ class FloatForm(Form):
         if self.head == "mask":
             out = (self.node("ArgMax", ["logits"], "mask", axis=1, keepdims=0), "int64", full[:3])
         image = self.graph.tensors[self.graph.inputs[0]].shape
-        return self.serialized([("image", "float32", first_channels(image))], [out])
+        return self.serialize([("image", "float32", first_channels(image))], [out])
 
 
 def first_channels(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -118,7 +118,7 @@ def main(network: str, calibration: str, target: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for head in HEADS:
         form = folder / f"float-{head}.onnx"
-        form.write_bytes(FloatForm(data, head).bytes())
+        form.write_bytes(FloatForm(data, head).dumps())
         for_onnxruntime(form, head, images, folder)
         for_openvino(form, head, images, folder)
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}

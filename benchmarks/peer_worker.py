@@ -109,7 +109,8 @@ def with_mask(
     from pipeline.heads.native import NativeMask
 
     exact = said["exact"]
-    grid = Grid(*exact["size"], exact["resize"])
+    height, width = exact["size"]
+    grid = Grid(height, width, exact["resize"])
     mask = np.zeros(grid.size, np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         finish = NativeMask(Path(folder))

@@ -125,7 +125,7 @@ def timed(workers: Sequence[Worker], images: Sequence[np.ndarray], rounds: range
     """float64 [rounds, workers]: median milliseconds of each in each round; the order turns from round to round."""
     found = np.zeros((len(rounds), len(workers)))
     for r in rounds:
-        for i in np.roll(np.arange(len(workers)), r):
+        for i in np.roll(np.arange(len(workers)), r).tolist():
             with workers[i].awake():
                 workers[i].infer(images[r % len(images)])
                 workers[i].time_ms(2)
@@ -252,7 +252,7 @@ def checked(entries: Sequence[Entry], net: Any, cores: Sequence[int]) -> dict[st
 def at_size(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     from pipeline.heads.full_size import mask_of as resized
 
-    return mask if mask.shape == shape else resized(mask[None].astype(np.int32), *shape)
+    return mask if mask.shape == shape else resized(mask[None].astype(np.int32), shape[0], shape[1])
 
 
 def measured(net: Any, size: str, threads: int, rounds: int, cores: Sequence[int]) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def measured(net: Any, size: str, threads: int, rounds: int, cores: Sequence[int
             chosen, tried[runtime] = best_of(candidates(net.folder, runtime, head, threads), images, threads, cores)
             entries.append(chosen)
         times = of_starts(entries, images, rounds, threads, cores)
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "name": e.name,
                 "median_ms": float(np.median(t.typical_ms)),

@@ -272,7 +272,12 @@ def unnamed() -> list[str]:
     from pipeline.devices import devices
     from pipeline.targets import targets
 
-    pages = {"targets.md": targets(), "devices.md": devices(), "datasets.md": sources(), "quantization.md": networks()}
+    pages: dict[str, Iterable[str]] = {
+        "targets.md": targets(),
+        "devices.md": devices(),
+        "datasets.md": sources(),
+        "quantization.md": networks(),
+    }
     missing = []
     for page, registered in pages.items():
         for file in (ROOT / "README.md", ROOT / "docs" / page):

@@ -235,7 +235,7 @@ def words_of(file):
 
 def test_no_module_knows_what_another_registers():
     """A list of names somewhere is what a new file would have to be entered in."""
-    home = {}
+    home: dict[str, set[str]] = {}
     for package, noun in REGISTRIES:
         for info in pkgutil.iter_modules(package.__path__):
             module = importlib.import_module(f"{package.__name__}.{info.name}")
@@ -243,7 +243,7 @@ def test_no_module_knows_what_another_registers():
                 if isinstance(value, noun):
                     home.setdefault(value.name, set()).add(str(Path(module.__file__).relative_to(ROOT)))
     assert set(home) >= DEFAULTS | set(OTHER_MEANINGS) | {"edgetpu", "fcn8", "unet", "camvid", "nnapi"}
-    found = {}
+    found: dict[str, set[str]] = {}
     for file in sources():
         here = str(file.relative_to(ROOT))
         for word in words_of(file) & set(home) - DEFAULTS:
@@ -413,32 +413,32 @@ def extended(tmp_path_factory):
         command = [sys.executable, "cli.py", *arguments]
         return subprocess.run(command, cwd=copy, capture_output=True, text=True, env={**os.environ}, check=False)
 
-    call.copy = copy
-    return call
+    return call, copy
 
 
 def test_a_new_model_target_device_and_dataset_are_one_file_each(extended):
     """None of them is named like one that is there: neither its layers, nor its delegate, nor what it compiles to."""
-    listed = extended("list").stdout
+    call, copy = extended
+    listed = call("list").stdout
     for name in ("two-layers", "toaster", "drawer", "kitchen", "plain"):
         assert name in listed
-    done = extended("qat", "--model", "two-layers", "--data", "plain", "--batch", "2")
+    done = call("qat", "--model", "two-layers", "--data", "plain", "--batch", "2")
     assert done.returncode == 0, done.stderr
-    done = extended("convert", "--target", "all", "--json", "made.json")
+    done = call("convert", "--target", "all", "--json", "made.json")
     assert done.returncode == 1 and f"1 of {len(targets()) + 2} targets failed: grill" in done.stderr, done.stderr
-    made = {one["target"]: one for one in json.loads((extended.copy / "made.json").read_text())["targets"]}
+    made = {one["target"]: one for one in json.loads((copy / "made.json").read_text())["targets"]}
     assert "it burnt" in made["grill"]["note"] and made["toaster"]["coverage"] is None
     assert made["cpu"]["coverage"]["by"].startswith("LiteRT") and made["nnapi"]["coverage"]["by"] == "rule"
-    assert all((extended.copy / one["file"]).is_file() for one in made.values() if not one["failed"])
-    (file,) = extended.copy.glob("runs/*/artifacts/toaster/*-int8.tflite")
-    done = extended("bench", "--target", "toaster", "--device", "kitchen", *QUICK, "--json", "measured.json")
+    assert all((copy / one["file"]).is_file() for one in made.values() if not one["failed"])
+    (file,) = copy.glob("runs/*/artifacts/toaster/*-int8.tflite")
+    done = call("bench", "--target", "toaster", "--device", "kitchen", *QUICK, "--json", "measured.json")
     assert done.returncode == 0, done.stderr
-    measured = json.loads((extended.copy / "measured.json").read_text())
+    measured = json.loads((copy / "measured.json").read_text())
     compiled = file.with_name(f"{file.stem}_toast.tflite")
     assert measured["artifact"]["file"].endswith(compiled.name)
     assert measured["artifact"]["size_bytes"] == compiled.stat().st_size + (1 << 20)
     assert {"mind your fingers", "latency is of this device's CPU, not of toaster"} <= set(measured["notes"])
-    done = extended("profile", str(file), "--runs", "4")
+    done = call("profile", str(file), "--runs", "4")
     assert done.returncode == 0 and "a wild guess" in done.stdout, done.stdout + done.stderr
-    done = extended("bench", "--device", "drawer")
+    done = call("bench", "--device", "drawer")
     assert done.returncode == 2 and "not attached" in done.stderr

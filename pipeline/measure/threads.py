@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from pipeline.drivers.litert_worker import cores
 Result = TypeVar("Result")
 
 
-def in_threads(work: Callable[[int], Result], count: int) -> Iterator[Result]:
+def in_threads(work: Callable[[int], Result], count: int) -> Generator[Result, None, None]:
     """work(0), work(1), ... work(count − 1) in this order, worked out ahead by as many threads as there are cores.
 
     What ``work`` raises is raised in its place; then, or when the caller stops, what has not begun is left undone.

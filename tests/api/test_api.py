@@ -59,7 +59,7 @@ def test_every_name_is_there_for_people_and_for_mypy():
 def test_a_verb_that_is_a_package_stays_both():
     from pipeline.quantize import plan
 
-    assert pipeline.quantize.plan is plan and "ranges" in inspect.signature(pipeline.quantize).parameters
+    assert vars(pipeline.quantize)["plan"] is plan and "ranges" in inspect.signature(pipeline.quantize).parameters
     assert "encoder_weights" in inspect.signature(pipeline.train).parameters
 
 
@@ -96,7 +96,7 @@ def test_a_run_goes_through_all_verbs(tmp_path):
     assert [one.step for one in trained.history] == [2] and trained.seconds > 0
     assert pipeline.train(run, schedule) == trained == run.float_training.float_result()
     how = Quantization("ptq", Calibration(images=2))
-    said = []
+    said: list[str] = []
     artifact = pipeline.convert(run, "cpu", how=how)
     again = pipeline.convert(run, "cpu", how=how, say=said.append)
     assert again == artifact == pipeline.open_artifact(artifact.path) and "reused" in said[-1]

@@ -1,5 +1,6 @@
 """Calibration: every estimator against its definition on all values at once, and every way to choose images."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -31,7 +32,7 @@ def activations():
     images[4, 0, 5, 7] = -4.0
     points = ["wide", "relu", "last"]
     taps = tf_keras.Model(model.input, [model.get_layer(p).output for p in points])
-    values = {p: [] for p in points}
+    values: dict[str, list[np.ndarray]] = {p: [] for p in points}
     for x in images:
         for p, y in zip(points, taps(x), strict=True):
             values[p].append(y.numpy().ravel().astype(np.float64))
@@ -152,7 +153,7 @@ def test_a_dead_layer_and_a_broken_one(name):
         one = nothing.copy()
         one[0, 1, 1, 1] = bad
         with pytest.raises(RunError, match="'conv'.*not finite"):
-            measure(model, ["conv"], lambda one=one: [one], estimator(name))
+            measure(model, ["conv"], functools.partial(list, [one]), estimator(name))
     with pytest.raises(DataError, match="no image"):
         measure(model, ["dead"], lambda: [], estimator(name))
 
@@ -166,7 +167,7 @@ def test_a_nan_is_found_wherever_it_is(size):
         one = -np.abs(rng.normal(size=(1, size, size, 3))).astype(np.float32)
         one.flat[rng.integers(one.size)] = np.nan
         with pytest.raises(RunError, match="'relu'.*not finite"):
-            measure(model, ["relu"], lambda one=one: [one])
+            measure(model, ["relu"], functools.partial(list, [one]))
 
 
 def samples(count):

@@ -182,6 +182,11 @@ def images(tmp_path):
     return root
 
 
+def fill(masks, value):
+    for mask in masks.iterdir():
+        Image.new("L", (170, 161), value).save(mask)
+
+
 def quick(images):
     return ["--data", f"folder:{images}", "--size", "161x170", "--alpha", "0.125", "--batch", "2"]
 
@@ -196,11 +201,11 @@ def quick(images):
         (lambda root: Image.new("L", (170, 161), 9).save(root / "val/masks/1.png"), ["1.png", "the value 9"]),
         (lambda root: Image.new("RGB", (170, 161)).save(root / "val/masks/1.png"), ["1.png", "mode RGB"]),
         (
-            lambda root: [Image.new("L", (170, 161), 255).save(m) for m in root.glob("train/masks/*")],
+            lambda root: fill(root / "train/masks", 255),
             ["training split"],
         ),
-        (lambda root: [Image.new("L", (170, 161), 255).save(m) for m in root.glob("val/masks/*")], ["val split"]),
-        (lambda root: [Image.new("L", (170, 161), 0).save(m) for m in root.glob("train/masks/*")], ["one class only"]),
+        (lambda root: fill(root / "val/masks", 255), ["val split"]),
+        (lambda root: fill(root / "train/masks", 0), ["one class only"]),
     ],
     ids=[
         "undecodable",
@@ -321,7 +326,8 @@ def test_help_explains_every_option(cli, tmp_path, command):
 
     done = cli(command, "--help", cwd=tmp_path)
     assert done.returncode == 0
-    shown, seen = "".join(done.stdout.split()), {}
+    shown = "".join(done.stdout.split())
+    seen: dict[str, str] = {}
     for option in main.get_command(None, command).params:
         if isinstance(option, Option):
             words = re.sub(r"\[.*?\]", "", option.help or "").strip()

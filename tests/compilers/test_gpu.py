@@ -1,5 +1,6 @@
 """LiteRT's GPU accelerator: what is read from its words, and in `make test-real` the accelerator itself."""
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def test_without_vulkan_it_says_what_to_install(tmp_path, monkeypatch):
     def absent(name):
         raise OSError(name)
 
-    monkeypatch.setattr(gpu_accelerator.ctypes, "CDLL", absent)
+    monkeypatch.setattr(ctypes, "CDLL", absent)
     assert "apt-get install" in missing() and "libvulkan1" in missing()
     monkeypatch.setattr(
         gpu_accelerator, "compile_files", lambda files: [parse("failed", "INTERNAL: No adapters found")] * len(files)

@@ -50,9 +50,9 @@ def interpreted(data, image, reference):
 
 def on_the_htp(form, interpreter, folder):
     """Output tensor → what the simulator makes of it."""
-    (folder / "x.onnx").write_bytes(form.bytes())
+    (folder / "x.onnx").write_bytes(form.dumps())
     given = {f"in{i}": np.ascontiguousarray(interpreter.get_tensor(i).transpose(0, 3, 1, 2)) for i in form.ins}
-    np.savez(folder / "in.npz", **given)
+    np.savez(folder / "in.npz", allow_pickle=False, **given)
     worker = Path(__file__).parents[1] / "support" / "htp_worker.py"
     done = subprocess.run(
         [sys.executable, str(worker), *(str(folder / name) for name in ("x.onnx", "in.npz", "out.npz"))],

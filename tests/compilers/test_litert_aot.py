@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from pipeline.cli.resolve import newest_artifact
 from pipeline.compilers import litert_aot
 from pipeline.compilers import openvino_ir as openvino_reader
 from pipeline.core.errors import ArtifactError, BadSpec, CompilerError, UnknownName
+from pipeline.core.run import Run
 from pipeline.measure.inspect import inspect
 from pipeline.targets import openvino, qualcomm, target, targets
 from pipeline.tflite import artifact as artifacts
@@ -272,7 +272,7 @@ def test_a_compiled_file_is_not_the_artifact_converted_last(tmp_path):
     for place, name in enumerate(("net_SM8650_qualcomm.tflite", "net_vela.tflite", "net_edgetpu.tflite")):
         (folder / name).write_bytes(b"x")
         os.utime(folder / name, (4e9 + place, 4e9 + place))
-    assert newest_artifact(SimpleNamespace(path=tmp_path), "qualcomm", print).path == made.path
+    assert newest_artifact(Run(tmp_path, None), "qualcomm", print).path == made.path
 
 
 def test_rules_are_about_ops_that_there_are():
@@ -310,7 +310,7 @@ def test_the_htp_takes_what_its_compiler_took(case, taken):
 @pytest.mark.parametrize("name", ["qualcomm", "openvino"])
 def test_the_real_compiler_does_what_the_rules_say_of_single_ops(name, tmp_path):
     needs(name)
-    wrong, answers = [], Counter()
+    wrong, answers = [], Counter[str]()
     for case in (*cases(), *more_cases()):
         file = tmp_path / "one.tflite"
         file.write_bytes(model(case))

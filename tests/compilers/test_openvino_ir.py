@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_the_camera_s_channels_are_not_for_amx(tmp_path):
     assert others == were and first == was.replace("_amx", "")
     image = smooth_image((1, 161, 193, 3))
     host = connect("host-openvino")
-    with host.open(made, RunnerOptions()) as asked, host.open(unasked, RunnerOptions()) as plain:
+    with closing(host.open(made, RunnerOptions())) as asked, closing(host.open(unasked, RunnerOptions())) as plain:
         assert np.array_equal(asked.infer(image), plain.infer(image))
 
 
@@ -132,10 +133,8 @@ def test_our_networks_compute_nearly_what_litert_does(network, output, tmp_path)
     made = IR.compile(artifact.path)
     assert made.path.name == "net_openvino.xml" and "weights in net_openvino.bin" in made.note
     image = smooth_image((1, *size, 3))
-    with (
-        HostRunner(artifact.path, 1) as litert,
-        connect("host-openvino").open(made.path, RunnerOptions()) as openvino,
-    ):
+    runner = connect("host-openvino").open(made.path, RunnerOptions())
+    with HostRunner(artifact.path, 1) as litert, closing(runner) as openvino:
         expected, got = litert.infer(image), openvino.infer(image)
         assert (openvino.facts.input_dtype, openvino.facts.output_dtype) == ("int8", expected.dtype.name)
         assert openvino.facts.output_scale == pytest.approx(litert.facts.output_scale)
@@ -175,7 +174,10 @@ def test_the_exact_mask_is_made_of_its_logits(tmp_path):
     made = IR.compile(artifact.path).path
     large = Grid(4000, 4000, "align_corners")
     host = connect("host-openvino")
-    with host.open(made, RunnerOptions()) as plain, host.open(made, RunnerOptions(mask=large)) as masked:
+    with (
+        closing(host.open(made, RunnerOptions())) as plain,
+        closing(host.open(made, RunnerOptions(mask=large))) as masked,
+    ):
         image = smooth_image((1, 161, 193, 3))
         assert np.array_equal(plain.infer(image), masked.infer(image))
         assert exact_mask(plain.infer(image)[0], large).shape == large.size

@@ -27,6 +27,7 @@ from pipeline.targets import target
 from pipeline.tflite.artifact import open_artifact
 from pipeline.weights import checkpoint
 from tests.conftest import ROOT, noise_images, still
+from tests.support.stand_in_runner import StandInRunner
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ ASKED = Quantization("ptq", Calibration(images=2))
 
 
 def test_what_ships_with_small_logits(run, tmp_path):
-    said = []
+    said: list[str] = []
     parent = choose_parent(run, target("cpu"), ASKED, said.append)
     whole = convert(run, target("cpu"), said.append, source=parent)
     assert "output_stride" not in whole.recipe.to_json() and whole.recipe.file == FileSpec()
@@ -161,7 +162,7 @@ int main(void) {{
 
 def test_a_mask_on_cpu_is_made_of_small_logits_unless_asked_otherwise(run):
     def chosen(name, output, stride=None, io=None):
-        said = []
+        said: list[str] = []
         spec = spec_for(run, target(name), output, stride, io, said.append)
         return spec.output, spec.stride, bool(said)
 
@@ -184,9 +185,7 @@ def test_the_float_parent_of_small_logits_has_small_logits_too(run):
 
 
 def test_samples_without_a_convention_are_refused():
-    class Small:
-        facts = type("", (), {"input_dtype": "uint8"})
-
+    class Small(StandInRunner):
         def infer(self, image):
             return np.zeros((1, 9, 13, 5), np.int8)
 

@@ -36,4 +36,4 @@ def test_another_size_is_resized_and_a_fitting_one_left_alone():
 
 def test_an_unknown_type_is_refused():
     with pytest.raises(BadSpec, match="int16.*uint8, int8, float32"):
-        Preprocessing(16, 16).tensor(all_pixels(), "int16")
+        Preprocessing(16, 16).tensor(all_pixels(), "int16")  # type: ignore[arg-type]

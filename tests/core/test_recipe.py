@@ -4,6 +4,7 @@ import ast
 import copy
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 
@@ -91,7 +92,7 @@ def test_the_json_is_what_it_always_was():
     assert read.applied_rewrites == (AppliedRewrite("mean", "AVERAGE_POOL_2D", "pool", "too large"),)
     assert read.origin.calibration == CalibrationRecord("min-max", "random", "train", ("x", "y"), "00")
     assert read.origin.model.size == "360x480" and read.known_origin.parent.checkpoint == "qat/best.weights.h5"
-    effect = {
+    effect: dict[str, Any] = {
         "data": "camvid",
         "split": "val",
         "images": 3,
@@ -122,7 +123,7 @@ def test_what_decides_nothing_makes_no_other_file():
 def nested(path, value):
     changed = copy.deepcopy(WRITTEN)
     *way, last = path.split(".")
-    place = changed
+    place: Any = changed
     for key in way:
         place = place[key]
     place[last] = value

@@ -157,7 +157,7 @@ def test_without_a_name_it_is_the_target_named_last_else_cpu_and_said(tmp_path):
     for i, target in enumerate(("cpu", "edgetpu", "float32", "web")):
         made = artifacts.write(run.artifacts(target) / "x.tflite", data, recipe(target))
         os.utime(made.path, ns=(10**18 + i, 10**18 + i))
-    said = []
+    said: list[str] = []
 
     def chosen(target=None):
         return newest_artifact(run, target, said.append).recipe.target

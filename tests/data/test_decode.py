@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,7 +92,7 @@ def test_a_picture_is_seen_as_the_camera_was_held(orientation: int, suffix: str,
     exif = Image.Exif()
     exif[0x0112] = orientation
     turned = Image.fromarray(np.ascontiguousarray(STORED[orientation](COLOUR)))
-    lossless = {"lossless": True, "exact": True} if suffix == "webp" else {}
+    lossless: dict[str, Any] = {"lossless": True, "exact": True} if suffix == "webp" else {}
     path = saved(tmp_path / f"a.{suffix}", turned, exif=exif, **lossless)
     assert (read_image(path) == COLOUR).all()
     mask = saved(tmp_path / "a_mask.png", Image.fromarray(IDS))

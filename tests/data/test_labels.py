@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def paletted(found: np.ndarray, colours: dict[int, tuple[int, int, int]]) -> Ima
     return image
 
 
-def put(root: Path, classes: str, **splits: list[Image.Image | np.ndarray]) -> Dataset:
+def put(root: Path, classes: str, **splits: Sequence[Image.Image | np.ndarray]) -> Dataset:
     """A folder dataset with these masks and images of noise."""
     for split, masks in splits.items():
         for kind in ("images", "masks"):

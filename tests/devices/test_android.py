@@ -23,7 +23,7 @@ pytestmark = pytest.mark.real
 @pytest.fixture
 def attached(tmp_path, monkeypatch):
     """Starts phones; each ends with the test."""
-    phones = []
+    phones: list[phone.Phone] = []
 
     def start(options="size=200m"):
         one = phone.started(tmp_path / f"phone{len(phones)}", options)
@@ -240,7 +240,8 @@ def test_bench_scores_and_times_on_the_phone(attached, tmp_path):
     from pipeline.measure.on_device import bench_on
     from tests.support.small_run import IMAGES, QUICK, small_run
 
-    plan, one, said = small_run(tmp_path / "bench"), attached(), []
+    plan, one = small_run(tmp_path / "bench"), attached()
+    said: list[str] = []
     connection = opened(one, tmp_path)
     measured = bench_on(plan, devices()["android"], "android", connection, said.append)
     assert measured.on_host.identical_outputs == IMAGES and measured.on_host.agreement_percent == 100

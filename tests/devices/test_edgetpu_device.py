@@ -12,6 +12,7 @@ from pipeline.core.errors import ArtifactError, BadSpec, DeviceError
 from pipeline.devices import connect, device, edgetpu
 from pipeline.devices.edgetpu import explain, is_compiled
 from pipeline.devices.host import HostRunner
+from pipeline.drivers.worker import WorkerRunner
 from tests.conftest import ROOT
 from tests.measure.test_inspect import custom
 from tests.support.single_ops import cases, model
@@ -149,10 +150,12 @@ def test_a_compiled_file_runs_in_a_delegate(compiled, plain, library):
     with HostRunner(plain, 1) as host:
         for got, here in zip(runner.infer_many(images), map(host.infer, images), strict=True):
             assert np.array_equal(got, here) and len(np.unique(got)) > 100
+    assert isinstance(runner, WorkerRunner)
     assert "option device=usb:1\n" in runner.said() and "takes 1 of 1 ops" in runner.said()
     assert runner.facts.runs_on == "lib.so" and len(runner.time(3).samples_ms) == 3
     runner.close()
-    assert "option" not in connect("edgetpu:usb:1").open(plain, RunnerOptions(1, "cpu")).said()
+    on_the_cpu = connect("edgetpu:usb:1").open(plain, RunnerOptions(1, "cpu"))
+    assert isinstance(on_the_cpu, WorkerRunner) and "option" not in on_the_cpu.said()
 
 
 @pytest.mark.real

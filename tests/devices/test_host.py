@@ -15,6 +15,7 @@ from pipeline.devices.host import HostRunner
 from pipeline.measure.timing import Protocol, measure, ratio_of
 from pipeline.quantize.to_tflite import to_tflite
 from tests.conftest import noise_images, scrambled
+from tests.support.stand_in_runner import StandInRunner
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_the_best_device_is_one_that_is_attached():
         device("hosst")
 
 
-class Slower:
+class Slower(StandInRunner):
     """The same runner, each inference a share longer."""
 
     def __init__(self, runner, share):

@@ -18,6 +18,7 @@ from pipeline.core.device import DeviceOptions, RunnerOptions
 from pipeline.core.errors import ArtifactError, BadSpec, DeviceError
 from pipeline.devices import connect, device
 from pipeline.devices.host import HostRunner
+from pipeline.devices.ssh import Ssh
 from pipeline.drivers.openssh import Address, address
 from tests.conftest import ROOT
 from tests.support.int8_networks import int8_network
@@ -342,6 +343,11 @@ def among_all(words):
     return found
 
 
+def kill_children(process):
+    for pid in children(process):
+        os.kill(pid, signal.SIGKILL)
+
+
 def ended(pids, seconds=15):
     until = time.monotonic() + seconds
     while (left := [pid for pid in pids if Path(f"/proc/{pid}").exists()]) and time.monotonic() < until:
@@ -354,6 +360,7 @@ def test_a_real_ssh_server(file, server, far):
     images = inputs(40)
     connection = connect("ssh:board")
     try:
+        assert isinstance(connection, Ssh)
         own = Path(connection._link._socket_folder)
         assert connection.identity == f"ssh:{server.options['User']}@127.0.0.1:{server.port}"
         facts = connection.describe()
@@ -405,13 +412,12 @@ def test_a_link_that_is_lost_in_the_middle(doing, file, server, far):
     there, got = workers(far), []
     with pytest.raises(DeviceError, match=r"connection was lost \(.+\): see that .*`ssh board`"):
         if doing == "timing":
-            threading.Timer(1, lambda: [os.kill(pid, signal.SIGKILL) for pid in children(server.process.pid)]).start()
+            threading.Timer(1, kill_children, [server.process.pid]).start()
             runner.time(10**9)  # days, if nobody ended it
         for i, output in enumerate(runner.infer_many(inputs(1) * 100_000)):
             got.append(output)
             if i == 50:
-                for pid in children(server.process.pid):
-                    os.kill(pid, signal.SIGKILL)
+                kill_children(server.process.pid)
     assert doing == "timing" or len(got) > 50
     assert nothing_left(far) and ended(there)
     with pytest.raises(DeviceError, match="connection was lost"):
@@ -470,7 +476,7 @@ def test_benchmark_model_behind_a_real_ssh_server(file, server, far, tmp_path):
     connection = connect("ssh:board", DeviceOptions(benchmark_binary=as_program(tmp_path / "tool")))
     check_benchmark(connection, file, inputs())
     runner = connection.open(file, RunnerOptions(1))
-    threading.Timer(1, lambda: [os.kill(pid, signal.SIGKILL) for pid in children(server.process.pid)]).start()
+    threading.Timer(1, kill_children, [server.process.pid]).start()
     with pytest.raises(DeviceError, match=r"connection was lost \(.+\): see that .*`ssh board`"):
         runner.time(10**9)
     assert nothing_left(far)

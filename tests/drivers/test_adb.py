@@ -238,7 +238,12 @@ def test_no_build_is_published_for_every_processor(fake, monkeypatch, tmp_path):
         connection.open(small_file(tmp_path), RunnerOptions())
     (fake / "getprop").write_text("#!/bin/sh\n[ $1 != ro.product.cpu.abilist ] || echo arm64-v8a,armeabi-v7a\n")
     asked = []
-    monkeypatch.setattr(android, "benchmark_model", lambda build: asked.append(build) or tmp_path / "none")
+
+    def published(build):
+        asked.append(build)
+        return tmp_path / "none"
+
+    monkeypatch.setattr(android, "benchmark_model", published)
     with pytest.raises(DeviceError, match="none cannot be read"):
         connect("android").open(small_file(tmp_path), RunnerOptions())
     assert asked == ["android_aarch64"]

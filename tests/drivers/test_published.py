@@ -22,7 +22,9 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Answer)
-        self.data, self.breaks, self.status, self.asked = FILE, [], 200, []
+        self.data, self.status = FILE, 200
+        self.breaks: list[int] = []
+        self.asked: list[str] = []
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
@@ -36,6 +38,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         server = self.server
+        assert isinstance(server, Server)
         server.asked.append(self.path)
         if server.status != 200:
             self.send_error(server.status)

@@ -105,6 +105,12 @@ class Here:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         return Ran(done.returncode, done.stdout)
 
+    def push(self, local, remote):
+        raise NotImplementedError
+
+    def pull(self, remote, local):
+        raise NotImplementedError
+
 
 def test_this_machine_is_told_as_python_tells_it():
     told, expected = survey.survey(Here()), litert_worker.describe()

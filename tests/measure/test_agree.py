@@ -1,13 +1,13 @@
 """Keras and the file: that the layer where they part is found. On a trained network: test_demo."""
 
 import functools
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import models
 from pipeline.core.file_spec import FileSpec
+from pipeline.core.graph import Graph, Op, Tensor
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.measure.agree import compare, tallies_of
 from pipeline.quantize.plan import rounded_at
@@ -79,7 +79,7 @@ def test_what_is_written_for_any_integer_target_is_compared_layer_by_layer(name,
 
 def test_of_a_layer_that_the_file_has_in_another_form_it_is_said_why():
     def tensor(name, shape=(1, 4, 6, 8), dtype="int8"):
-        return SimpleNamespace(name=name, shape=shape, dtype=dtype, scale=(0.5,), zero_point=(3,))
+        return Tensor(name, shape, False, dtype, (0.5,), (3,), 0, False, 0)
 
     tensors = [
         tensor("n/a/Conv2D/repeats/wide"),
@@ -89,9 +89,10 @@ def test_of_a_layer_that_the_file_has_in_another_form_it_is_said_why():
         tensor("n/c/Add", dtype="float32"),
         tensor("n/d;n/e/x", (1, 4, 6, 8)),
     ]
-    ops = [SimpleNamespace(index=i, name="OP", outputs=[i]) for i in range(len(tensors))]
+    ops = [Op(i, "OP", 1, (), (i,)) for i in range(len(tensors))]
+    graph = Graph(tuple(ops), tuple(tensors), (), (), {})
     names = {name: name for name in "abcdf"}
-    found, missing = tallies_of(SimpleNamespace(ops=ops, tensors=tensors), names, dict.fromkeys(names, (4, 6, 8)))
+    found, missing = tallies_of(graph, names, dict.fromkeys(names, (4, 6, 8)))
     assert {layer: tally.tensor for layer, tally in found.items()} == {"a": 1, "d": 5}
     assert missing == {
         "b": "it has shape 6x4x8 there and 4x6x8 in Keras",

@@ -171,7 +171,8 @@ def test_several_devices_side_by_side_and_one_that_fails_stops_no_other(plan, mo
     monkeypatch.setattr(
         benching, "connect", lambda name, settings=None: made.get(name) or HOST.connect("", DeviceOptions())
     )
-    said, got = [], []
+    said: list[str] = []
+    got: list[Measurement] = []
     with pytest.raises(DeviceError, match="unplugged"):
         got.extend(iter_into(got, bench(plan, list(made), DeviceOptions(), said.append)))
     assert len(got) == 2 and all(one.artifact.score for one in got)
@@ -185,7 +186,8 @@ def iter_into(got, measurements):
 
 
 def test_one_measurement_at_a_time_on_a_machine():
-    order, said = [], []
+    order: list[str] = []
+    said: list[str] = []
     with alone_on("some:machine", said.append):
         other = threading.Thread(target=lambda: order.append(enter(said)))
         other.start()
@@ -255,7 +257,7 @@ def test_what_vs_names(plan, tmp_path):
     for number, foreign in enumerate(('{"target": "edgetpu"}', '{"target": 5, "schema": 1}', "[1]", "{", '"x"')):
         file = tmp_path / f"foreign{number}.tflite"
         file.write_bytes(with_metadata(small_file(tmp_path).read_bytes(), foreign.encode()))
-        said = []
+        said: list[str] = []
         assert to_compare(file, None, said.append).target == "cpu" and "of another program" in said[0]
         with pytest.raises(ArtifactError, match=f"foreign{number}.tflite.*recipe"):
             open_artifact(file)

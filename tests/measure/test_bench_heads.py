@@ -1,5 +1,6 @@
 """Every way to a full-size mask beside each other: their masks, what their times hold, and what cannot be compared."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -25,7 +26,7 @@ from pipeline.measure.plan import HeadsPlan
 from pipeline.measure.saved import save
 from pipeline.measure.score import score
 from pipeline.quantize.plan import plan
-from pipeline.quantize.quantize import quantize
+from pipeline.quantize.quantize import Quantized, quantize
 from pipeline.targets import target
 from pipeline.weights import checkpoint
 from tests.conftest import scrambled
@@ -57,7 +58,7 @@ def made(tmp_path_factory):
     return run, convert(run, target("cpu"), quiet, FileSpec(stride=8), source=parent)
 
 
-GRAPHS = {}
+GRAPHS: dict[FileSpec, Quantized] = {}
 
 
 @pytest.fixture
@@ -74,7 +75,8 @@ def few(monkeypatch):
 
 
 def heads_of(made, images=None):
-    return bench_heads(HeadsPlan(*made, QUICK, images=images), "host", DeviceOptions(), quiet)
+    run, artifact = made
+    return bench_heads(HeadsPlan(run, artifact, QUICK, images=images), "host", DeviceOptions(), quiet)
 
 
 @needs_cc
@@ -118,8 +120,8 @@ def test_a_timed_inference_holds_the_mask_that_is_made_outside(made):
     host = devices()["host"].connect("", DeviceOptions())
     image = np.random.default_rng(0).integers(0, 256, (1, *load_size(artifact), 3), np.uint8)
     with (
-        host.open(artifact.path, RunnerOptions()) as plain,
-        host.open(artifact.path, RunnerOptions(mask=large)) as masked,
+        contextlib.closing(host.open(artifact.path, RunnerOptions())) as plain,
+        contextlib.closing(host.open(artifact.path, RunnerOptions(mask=large))) as masked,
     ):
         assert np.array_equal(plain.infer(image), masked.infer(image))
         # Nine million pixels take longer than this network by far.
@@ -138,8 +140,8 @@ def test_without_a_c_compiler_times_end_with_the_file(made, few, monkeypatch):
 
 
 def test_float_logits_have_no_exact_mask():
-    for each, io in ((target("gpu"), "float32"), (target("cpu"), "float32")):
-        assert [(way.output, way.stride, way.outside is None) for way in ways(each, io, 8)] == [
+    for name in ("gpu", "cpu"):
+        assert [(way.output, way.stride, way.outside is None) for way in ways(target(name), "float32", 8)] == [
             ("logits", 8, True),
             ("mask", 1, True),
             ("mask", 2, False),

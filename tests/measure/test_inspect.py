@@ -34,7 +34,7 @@ def chain(links, shape=(1, 4, 4, 2)):
 
 
 STRAIGHT = chain([("A", ()), ("B", (0,)), ("A", (1,)), ("A", (2,)), ("B", (3,)), ("A", (4,))])
-TAKES_A = {"ops": {"A": Rule(("int8",), "here")}, "source": "here"}
+TAKES_A = Rules({"A": Rule(("int8",), "here")}, "here")
 BRANCHES = chain([("A", ()), ("B", (0,)), ("A", (0,)), ("A", (2,)), ("A", (1, 3))])
 """Two branches from op 0: over B, and over two As, which join in the last A."""
 
@@ -48,7 +48,7 @@ def test_partitions_are_as_few_as_the_order_of_the_data_allows():
 
 @pytest.mark.parametrize(("kind", "kept"), [("all", {0, 2, 3, 5}), ("largest", {2, 3}), ("first", {0})])
 def test_a_target_keeps_the_pieces_that_it_takes(kind, kept):
-    rules = Rules(**TAKES_A, partitions=kind)
+    rules = dataclasses.replace(TAKES_A, partitions=kind)
     verdicts = after_partitioning(STRAIGHT, apply_rules(STRAIGHT, rules), rules)
     assert {v.op for v in verdicts if v.outcome == "accelerated"} == kept
     left = [v for v in verdicts if v.outcome != "accelerated" and STRAIGHT.ops[v.op].name == "A"]
@@ -65,15 +65,11 @@ def test_what_crosses_a_partition_is_counted_once():
 
 
 def test_the_change_that_helps_most_is_the_one_that_frees_what_lies_behind():
-    rules = Rules(**TAKES_A, partitions="first")
+    rules = dataclasses.replace(TAKES_A, partitions="first")
     change = best_change(STRAIGHT, apply_rules(STRAIGHT, rules), rules)
     assert (change.op_name, change.ops, change.ops_gained) == ("B", (1, 4), 5)
-    assert (
-        best_change(
-            STRAIGHT, apply_rules(STRAIGHT, full := Rules({**TAKES_A["ops"], "B": Rule(("int8",), "x")}, "x")), full
-        )
-        is None
-    )
+    full = Rules({**TAKES_A.ops, "B": Rule(("int8",), "x")}, "x")
+    assert best_change(STRAIGHT, apply_rules(STRAIGHT, full), full) is None
 
 
 def test_multiply_accumulates_are_those_of_the_definition():

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from pipeline.core.dataset import Sample
-from pipeline.core.device import RunnerFacts
 from pipeline.core.errors import ArtifactError, DataError
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.data.decoded import Decoded
 from pipeline.drivers.litert_worker import cores
 from pipeline.measure.score import masks_of, runner_infer, score_masks
 from pipeline.measure.threads import in_threads
+from tests.support.stand_in_runner import StandInRunner
 
 CLASSES = ("a", "b", "c")
 
@@ -21,16 +21,15 @@ CLASSES = ("a", "b", "c")
 def samples(count):
     rng = np.random.default_rng(3)
     images = rng.integers(0, 256, (count, 12, 16, 3), np.uint8)
-    return [
-        Sample(str(i), lambda x=x: x.copy(), lambda x=x: (x[..., 1] % len(CLASSES)).astype(np.uint8))
-        for i, x in enumerate(images)
-    ]
+    return [sample(str(i), image) for i, image in enumerate(images)]
 
 
-class Channels:
+def sample(name, image):
+    return Sample(name, image.copy, lambda: (image[..., 1] % len(CLASSES)).astype(np.uint8))
+
+
+class Channels(StandInRunner):
     """A network whose logits are the image's channels; it takes one image at a time, and more time for the first."""
-
-    facts = RunnerFacts("uint8", "uint8", 1.0, 0)
 
     def __init__(self):
         self.busy, self.asked = threading.Lock(), 0

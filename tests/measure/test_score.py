@@ -120,10 +120,11 @@ def test_a_mask_of_another_size_takes_the_nearest_pixel():
 def test_class_weights_are_divided_out_of_what_a_network_believes():
     rng = np.random.default_rng(3)
     truth = rng.dirichlet(np.ones(4), (5, 7))
-    weights = np.array([0.2, 1.0, 3.0, 0.5])
-    logits = np.log(truth * weights)[None].astype(np.float32)
+    weights = [0.2, 1.0, 3.0, 0.5]
+    logits = np.log(truth * np.array(weights))[None].astype(np.float32)
     assert np.allclose(believed(logits, 5, 7, weights), truth, atol=1e-3)
-    leaning = truth * weights / (truth * weights).sum(-1, keepdims=True)
+    leaning = truth * np.array(weights)
+    leaning /= leaning.sum(-1, keepdims=True)
     assert np.allclose(believed(logits, 5, 7, None), leaning, atol=1e-3)
     assert believed(logits, 10, 14, weights).shape == (10, 14, 4)
 

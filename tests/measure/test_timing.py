@@ -9,9 +9,10 @@ from scipy.stats import kendalltau, t
 from pipeline.core.device import Block, RunnerFacts
 from pipeline.core.errors import BadSpec
 from pipeline.measure.timing import PROTOCOLS, Protocol, Timed, drift_percent, latency_of, measure, ratio_of
+from tests.support.stand_in_runner import StandInRunner
 
 
-class Clock:
+class Clock(StandInRunner):
     """A runner whose inferences take what it is told; notes in which order runners were asked."""
 
     def __init__(self, name, order, times, block_ms=25.0):
@@ -32,7 +33,7 @@ def protocol(**options):
 
 
 def test_runners_are_timed_in_turns_forwards_and_backwards_and_summed_up_rightly():
-    order = []
+    order: list[str] = []
     values = 100 + np.random.default_rng(0).random(1000)
     runners = [Clock("a", order, values), Clock("b", order, 2 * values)]
     first, second = measure(runners, protocol(runs=40, warmup_runs=4))
@@ -58,13 +59,13 @@ def test_runners_are_timed_in_turns_forwards_and_backwards_and_summed_up_rightly
 
 
 def test_fast_networks_are_timed_in_blocks():
-    order = []
+    order: list[str] = []
     measure([Clock(name, order, [5.0] * 1000) for name in "ab"], protocol(runs=40))
     assert order[:14] == ["a"] * 3 + ["b"] * 3 + ["a", "b", "b", "a"] * 2  # blocks of 25 ms: five inferences
 
 
 def test_a_tool_that_starts_anew_for_each_block_is_not_restarted():
-    order = []
+    order: list[str] = []
     values = 100 + np.random.default_rng(2).random((2, 100))
     runners = [Clock(name, order, times) for name, times in zip("ab", values, strict=True)]
     for runner in runners:
@@ -75,7 +76,7 @@ def test_a_tool_that_starts_anew_for_each_block_is_not_restarted():
 
 
 def test_warming_up_goes_on_until_times_settle():
-    order = []
+    order: list[str] = []
     falling = [100 * 0.8**i for i in range(12)] + [5.0] * 200
     (timed,) = measure([Clock("a", order, falling, block_ms=1)], protocol(runs=10))
     assert timed.warmup_runs >= 15 and timed.stable and timed.per_start == (6, 4)
@@ -114,7 +115,7 @@ def machine(seed, factors, starts=10, rounds_of_each=10, inferences=3):
     rng = np.random.default_rng(seed)
     rounds = starts * rounds_of_each
     wander = np.cumsum(rng.normal(0, 0.01, rounds)) + 0.3 * (rng.random(rounds) < 0.1)
-    blocks = [[] for _ in factors]
+    blocks: list[list[Block]] = [[] for _ in factors]
     for i in range(rounds):
         if i % rounds_of_each == 0:
             lie = rng.normal(0, 0.01, len(factors))

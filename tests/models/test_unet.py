@@ -100,7 +100,7 @@ def test_it_computes_what_figure_1_shows(network):
     ("size", "cropped"), [((96, 128), []), ((97, 128), [1, 2, 3, 4]), ((104, 128), [4]), ((96, 100), [3, 4])]
 )
 def test_maps_are_cropped_only_where_a_pool_had_rounded_up(size, cropped):
-    model = models.build(ModelSpec("unet", *size, 2, alpha=0.03))
+    model = models.build(ModelSpec("unet", size[0], size[1], 2, alpha=0.03))
     crops = [layer for layer in model.layers if isinstance(layer, tf_keras.layers.Cropping2D)]
     assert sorted(int(layer.name[2]) for layer in crops) == cropped
     assert all(layer.cropping[0][0] == layer.cropping[1][0] == 0 for layer in crops)  # the last ones go

@@ -62,7 +62,7 @@ GIVEN = Range(-2.0, 3.1)
 def test_a_resize_has_the_reference_kernels_positions(size, convention):
     codes = np.random.default_rng(1).integers(-128, 128, (1, 5, 9, 3), dtype=np.int8)
     real = tf.constant((codes.astype(np.float32) - GIVEN.zero_point) * np.float32(GIVEN.scale))
-    layer = BilinearResize(*size, convention)
+    layer = BilinearResize(size[0], size[1], convention)
     expected = on_reference_kernels(layer, (5, 9, 3), GIVEN, codes)
     got = np.rint(imitate.Resize(layer, GIVEN)(real).numpy() / GIVEN.scale) + GIVEN.zero_point
     assert np.array_equal(got, expected)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -306,7 +307,7 @@ def after_padding(case, rows, columns):
     return edit.to_bytes()
 
 
-DEPTHWISE = {"op": "DEPTHWISE_CONV_2D", "padding": VALID}
+DEPTHWISE: dict[str, Any] = {"op": "DEPTHWISE_CONV_2D", "padding": VALID}
 FOLDED = [
     (conv("3x3", padding=VALID), (1, 1), (1, 1)),
     (conv("1x3", kernel=1, padding=VALID), (0, 0), (0, 0)),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 
+from pipeline.core.file_spec import FileSpec, Output
 from tests import conftest
 
 
 @functools.lru_cache
-def int8_network(name: str, size: tuple[int, int], output: str) -> bytes:
-    from pipeline.core.file_spec import FileSpec
+def int8_network(name: str, size: tuple[int, int], output: Output) -> bytes:
     from pipeline.quantize.to_tflite import to_tflite
 
     model, ranges = _network(name, size)

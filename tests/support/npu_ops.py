@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def dense(name: str, shape: tuple[int, ...], dtype: str = "int8", version: int =
 
 
 def strided(
-    name: str, begin: tuple[int, ...], end: tuple[int, ...], by: tuple[int, ...], made: tuple[int, ...], **masks: int
+    name: str, begin: tuple[int, ...], end: tuple[int, ...], by: tuple[int, ...], made: tuple[int, ...], **masks: Any
 ) -> Case:
     return plain(name, "STRIDED_SLICE", made=Data(made), more=(axes(*begin), axes(*end), axes(*by)), **masks)
 

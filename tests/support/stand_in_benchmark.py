@@ -62,7 +62,8 @@ def run(invoke, least, seconds, most):
         f"Running benchmark for at least {least} iterations and at least {seconds:g} seconds but terminate if exceeding"
         f" {most:g} seconds."
     )
-    times, begin = [], time.monotonic()
+    times: list[float] = []
+    begin = time.monotonic()
     while (len(times) < least or time.monotonic() - begin < seconds) and time.monotonic() - begin <= most:
         started = time.perf_counter()
         invoke()

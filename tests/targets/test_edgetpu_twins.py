@@ -8,6 +8,7 @@ parameters in the compiled file. Those of google-coral/test_data came with compi
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,11 +63,14 @@ def graphs():
     for line in (Path(__file__).parents[1] / "support" / "edgetpu_twins.txt").read_text().splitlines():
         if line.startswith("model "):
             _, repository, name, stored = line.split()
-            tensors, ops, mapped, made = [], [], [], {}
+            tensors: list[Tensor] = []
+            ops: list[Op] = []
+            mapped: list[bool] = []
+            made: dict[str, int] = {}
             name = name if repository.endswith("test_data") else f"{name}, older"
             found[name] = (tensors, ops, mapped, int(stored))
             continue
-        head, reads, writes, options = (part.strip() for part in line.split("|"))
+        head, reads, writes, written = (part.strip() for part in line.split("|"))
         status, op, *more = head.split()
         inputs = []
         for text in reads.split():
@@ -81,8 +85,8 @@ def graphs():
             made[f"{len(ops)}.{k}" if len(texts) > 1 else str(len(ops))] = len(tensors)
             outputs.append(len(tensors))
             tensors.append(tensor_of(text, f"t{len(tensors)}"))
-        known = {"dilationHFactor": 1, "dilationWFactor": 1, FUSED: "NONE", "axis": 3}
-        options = {**known, **dict(option(text) for text in options.split())}
+        known: dict[str, Any] = {"dilationHFactor": 1, "dilationWFactor": 1, FUSED: "NONE", "axis": 3}
+        options = {**known, **dict(option(text) for text in written.split())}
         ops.append(Op(len(ops), op, int(more[-1]), tuple(inputs), tuple(outputs), options, "custom" in more))
         mapped.append(status == "+")
     return {

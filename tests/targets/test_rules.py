@@ -62,7 +62,7 @@ def test_the_corpus_is_large_and_has_both_answers(xnnpack):
 def test_vela_does_what_its_rules_say(name, tmp_path):
     if program() is None:
         pytest.skip(f"Vela is not installed: {INSTALL}")
-    wrong, answers = [], Counter()
+    wrong, answers = [], Counter[str]()
     for case in CASES:
         file = tmp_path / "one.tflite"
         file.write_bytes(model(case))

@@ -90,7 +90,7 @@ def takes(name, file, sdk):
 @pytest.mark.real
 @pytest.mark.parametrize("name", PLUGINS)
 def test_the_plugin_does_what_its_rules_say(name, sdk, tmp_path):
-    wrong, answers = [], Counter()
+    wrong, answers = [], Counter[bool | None]()
     for case in CASES:
         file = tmp_path / "one.tflite"
         file.write_bytes(model(case))

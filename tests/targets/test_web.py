@@ -1,5 +1,7 @@
 """LiteRT.js in a headless Chromium. The core tests read the rules; `make test-real` installs both and asks them."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -41,9 +43,9 @@ def test_a_file_needs_ends_that_litert_js_has_arrays_for(case, taken, words):
 
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(browser, "HOME", tmp_path)
-    monkeypatch.setattr(browser.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     assert missing() == browser.INSTALL_BROWSER and "chromium" in missing()
-    monkeypatch.setattr(browser.shutil, "which", lambda name: "/usr/bin/true")
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/true")
     assert missing() == "npm ci --prefix web"
     (file := tmp_path / "x.tflite").write_bytes(model(conv("c", "float32")))
     seen = inspect(file, target("web"))

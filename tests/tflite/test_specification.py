@@ -1,6 +1,7 @@
 """The LiteRT 8-bit specification's rules: a good file keeps them all, and each broken rule is named with its op."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def good() -> Graph:
     return read(to_tflite(still("fast-scnn"), ranges_of("fast-scnn"), FileSpec("scores", io="int8")))
 
 
-def broken(graph: Graph, op_name: str, place: int, output: bool = False, **change: object) -> Graph:
+def broken(graph: Graph, op_name: str, place: int, output: bool = False, **change: Any) -> Graph:
     """The graph with one tensor of its first ``op_name`` changed."""
     op = next(op for op in graph.ops if op.name == op_name)
     index = (op.outputs if output else op.inputs)[place]
@@ -34,7 +35,7 @@ def test_our_files_keep_every_rule(good):
     assert list(specification(good)) == []
 
 
-CASES = {
+CASES: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "kernel zero point": (("CONV_2D", 1), {"zero_point": (0, 3)}, "CONV_2D.*zero point is not 0"),
     "kernel -128": (("CONV_2D", 1), {"lowest": -128}, "CONV_2D.*value -128"),
     "kernel axis": (("DEPTHWISE_CONV_2D", 1), {"axis": 0}, "DEPTHWISE_CONV_2D.*axis 0"),

@@ -28,7 +28,12 @@ def samples(count, height=12, width=18):
 def test_decoded_reads_once_and_keeps_within_its_bytes():
     calls = []
     image, label = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)
-    sample = Sample("x", lambda: calls.append(1) or image, lambda: label)
+
+    def read():
+        calls.append(1)
+        return image
+
+    sample = Sample("x", read, lambda: label)
     kept = Decoded([sample, sample], cache_bytes=64)
     for _ in range(3):
         kept[0], kept[1]

@@ -62,7 +62,7 @@ def test_the_loss_is_its_definition():
         klass = small[place]
         if klass != IGNORE:
             cross -= WEIGHTS[klass] * np.log(probability[place][klass])
-            weight += WEIGHTS[klass]
+            weight += float(WEIGHTS[klass])
             truth = np.eye(3)[klass]
             both += truth * probability[place]
             either += truth + probability[place] - truth * probability[place]

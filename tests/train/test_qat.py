@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import models
+from pipeline.core.dataset import Sample
 from pipeline.core.ranges import ranges_from_json
 from pipeline.core.recipe import Recipe
 from pipeline.core.run import create, open_run
@@ -54,12 +55,16 @@ def ranges_of_checkpoint(path):
         return ranges_from_json(json.loads(file.attrs["segquant_ranges"]))
 
 
+def samples(count):
+    return tuple(Sample(f"{i:03}", None, None) for i in range(count))
+
+
 def test_held_out_images_are_not_trained_on():
-    kept, out = hold_out(tuple(range(367)))
+    kept, out = hold_out(samples(367))
     assert len(out) == 40 and len(kept) == 327 and not set(kept) & set(out)
     for count, held in ((10, 2), (5, 1), (4, 0), (1, 0)):
-        kept, out = hold_out(tuple(range(count)))
-        assert len(out) == held and sorted({*kept, *out}) == list(range(count)) and len(kept) + len(out) == count
+        kept, out = hold_out(samples(count))
+        assert len(out) == held and {*kept, *out} == set(samples(count)) and len(kept) + len(out) == count
 
 
 @pytest.mark.parametrize("evaluations", [1, 2, 4, 100])

@@ -15,6 +15,7 @@ from PIL import Image
 
 import models
 from pipeline.train import fit as fitting
+from pipeline.train import resume
 from pipeline.train.pace import Pace, in_words
 from tests.conftest import ROOT
 
@@ -162,8 +163,8 @@ def test_a_second_ctrl_c_while_weights_are_swapped_loses_none(tmp_path):
 
     schedule = fitting.Schedule(steps=6, batch=2, learning_rate=0.01, average=2, evaluations=3)
     whole, fitted = do_fit(tmp_path / "whole", schedule)
-    interrupted = []
-    swap = fitting.Progress.put_back
+    interrupted: list[int] = []
+    swap = resume.Progress.put_back
 
     def twice(progress):
         """The first Ctrl-C comes while the network is scored, the second while its weights are put back."""
@@ -180,7 +181,7 @@ def test_a_second_ctrl_c_while_weights_are_swapped_loses_none(tmp_path):
         return 1.0
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting.Progress, "put_back", twice)
+        patch.setattr(resume.Progress, "put_back", twice)
         with pytest.raises(KeyboardInterrupt):
             do_fit(tmp_path / "parts", schedule, score)
     assert interrupted == [1, 2]
