@@ -61,10 +61,8 @@ if TYPE_CHECKING:
     from pipeline.targets import target as target
     from pipeline.tflite.artifact import open_artifact as open_artifact
     from pipeline.train.feed import Augmentation as Augmentation
-    from pipeline.train.fit import Schedule as Schedule
-    from pipeline.train.qat import Settings
-
-    QatSettings = Settings
+    from pipeline.train.qat import QatOptions as QatOptions
+    from pipeline.train.schedule import Schedule as Schedule
 
 WHERE = {
     "api.memory": "build calibrate inspect quantize score",
@@ -88,11 +86,11 @@ WHERE = {
     "targets": "target",
     "tflite.artifact": "open_artifact",
     "train.feed": "Augmentation",
-    "train.fit": "Schedule",
+    "train.qat": "QatOptions",
+    "train.schedule": "Schedule",
 }
 """Module → the names it has for the user; a test holds that they are those above."""
 _PLACES = {name: (module, name) for module, names in WHERE.items() for name in names.split()}
-_PLACES["QatSettings"] = ("train.qat", "Settings")
 
 
 def _load(name: str) -> Any:

@@ -24,9 +24,8 @@ from pipeline.measure.bench import bench
 from pipeline.measure.plan import BenchPlan
 from pipeline.measure.timing import DEFAULT, Protocol
 from pipeline.train.feed import Augmentation
-from pipeline.train.fit import Schedule
-from pipeline.train.qat import Settings as QatSettings
-from pipeline.train.qat import qat
+from pipeline.train.qat import QatOptions, qat
+from pipeline.train.schedule import Schedule
 from pipeline.train.train import defaults_of, float_schedule
 from pipeline.train.train import train as train_float
 
@@ -65,7 +64,7 @@ def train(
 def quantize_aware_train(
     run: Run,
     schedule: Schedule | None = None,
-    how: QatSettings | None = None,
+    options: QatOptions | None = None,
     *,
     force: bool = False,
     say: Say = quiet,
@@ -75,7 +74,7 @@ def quantize_aware_train(
     Raises RunError where the float network is not trained yet, and as ``train`` does.
     """
     run.float_training.check_trained(run.path)
-    return qat(run, schedule or qat_schedule(run), how or QatSettings(_augmentation(run)), say, force=force)
+    return qat(run, schedule or qat_schedule(run), options or QatOptions(_augmentation(run)), say, force=force)
 
 
 def qat_schedule(run: Run, steps: int | None = None) -> Schedule:

@@ -111,9 +111,9 @@ def qat(  # long: an option a line, and what becomes of each
     quiet_tensorflow()
     from pipeline.train.adopt import adopt
     from pipeline.train.feed import Augmentation
-    from pipeline.train.fit import Schedule
-    from pipeline.train.qat import Settings
+    from pipeline.train.qat import QatOptions
     from pipeline.train.qat import qat as train_quantized
+    from pipeline.train.schedule import Schedule
     from pipeline.train.train import defaults_of, float_training
 
     if parent is not None and float_steps is not None:
@@ -131,7 +131,7 @@ def qat(  # long: an option a line, and what becomes of each
         statistics_until=freeze_statistics,
     )
     said = {"method": method, "selection": selection, "images": images, "folder": folder}
-    how = Settings(
+    qat_options = QatOptions(
         Augmentation(defaults.scale, True, defaults.colour),
         calibration_of(said) or Calibration(),
         per_tensor,
@@ -148,7 +148,7 @@ def qat(  # long: an option a line, and what becomes of each
             f" steps (--steps), on {count} training images. How long that takes is told after the first steps of each."
         )
         train_float_parent(run, missing.schedule, missing.encoder_weights, False)
-    result = train_quantized(run, schedule, how, say, force=force)
+    result = train_quantized(run, schedule, qat_options, say, force=force)
     what = "float control: val mIoU" if control else "QAT network: val mIoU of its int8 file"
     say(f"{what} {result.val_miou_percent:.2f} %, {result.seconds:.0f} s")
     if not control:

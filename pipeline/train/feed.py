@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -78,33 +79,48 @@ def _between(draw: tf.Tensor, low: float, high: float) -> tf.Tensor:
     return low + draw * (high - low)
 
 
-def training_batches(  # long: to be split
-    decoded: Decoded, height: int, width: int, batch: int, how: Augmentation, seed: int, first_step: int, steps: int
-) -> tf.data.Dataset:
-    """Batches of steps ``first_step`` … ``steps``−1: float32 [batch, height, width, 3], uint8 [batch, height, width].
+@functools.lru_cache(maxsize=4)  # batches are prepared ahead, so two epochs meet where one ends
+def order_of(epoch: int, count: int, seed: int) -> np.ndarray:
+    """The order in which an epoch goes through ``count`` images: int64 [count]."""
+    return np.random.default_rng((seed, epoch)).permutation(count)
 
-    Every epoch has its own order. Step n's batch depends on the seed and n alone, so a resumed run goes on exactly.
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+    """Decoded images and labels as augmented batches, each epoch in its own order.
+
+    The batch of step n depends on the seed and on n alone, so a resumed training meets the same batches.
+
+    Attributes:
+      size: (height, width) of the batches in pixels.
+      batch: images in each.
+      seed: of the orders and of the augmentation.
     """
-    count = len(decoded)
-    orders: dict[int, np.ndarray] = {}
 
-    def load(position: np.int64) -> tuple[np.ndarray, np.ndarray]:
-        epoch, place = divmod(int(position), count)
-        if epoch not in orders:
-            orders.pop(epoch - 2, None)
-            orders[epoch] = np.random.default_rng((seed, epoch)).permutation(count)
-        try:
-            return decoded[int(orders[epoch][place])]
-        except DataError as error:
-            decoded.error = error
-            raise
+    decoded: Decoded
+    size: tuple[int, int]
+    batch: int
+    augmentation: Augmentation
+    seed: int
 
-    def element(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image, label = tf.numpy_function(load, [position], [tf.uint8, tf.uint8])
+    def batches(self, first_step: int, steps: int) -> tf.data.Dataset:
+        """Of steps ``first_step`` … ``steps``−1: float32 [batch, height, width, 3], uint8 [batch, height, width]."""
+        positions = tf.data.Dataset.range(first_step * self.batch, steps * self.batch)
+        augmented = positions.map(self._augmented, num_parallel_calls=2)
+        return augmented.batch(self.batch, drop_remainder=True).prefetch(3)
+
+    def _augmented(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The image and label at a position of the endless row of epochs."""
+        image, label = tf.numpy_function(self._read, [position], [tf.uint8, tf.uint8])
         image.set_shape([None, None, 3])
         label.set_shape([None, None])
-        step_seed = tf.stack([tf.cast(position, tf.int32), seed])
-        return augment(image, label, step_seed, height, width, how)
+        seed = tf.stack([tf.cast(position, tf.int32), self.seed])
+        return augment(image, label, seed, *self.size, self.augmentation)
 
-    positions = tf.data.Dataset.range(first_step * batch, steps * batch)
-    return positions.map(element, num_parallel_calls=2).batch(batch, drop_remainder=True).prefetch(3)
+    def _read(self, position: np.int64) -> tuple[np.ndarray, np.ndarray]:
+        epoch, place = divmod(int(position), len(self.decoded))
+        try:
+            return self.decoded[int(order_of(epoch, len(self.decoded), self.seed)[place])]
+        except DataError as error:
+            self.decoded.error = error  # tf.data would report it as its own
+            raise

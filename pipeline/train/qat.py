@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,36 +14,35 @@ import models
 from pipeline.convert.parent import load_float
 from pipeline.core.calibration import Calibration
 from pipeline.core.dataset import Sample
+from pipeline.core.file_spec import FileSpec
 from pipeline.core.files import sha256, write_atomically
 from pipeline.core.ranges import Ranges
 from pipeline.core.run import Run
 from pipeline.core.say import Say
-from pipeline.core.score import mean_iou_percent
-from pipeline.core.target import FLOAT
+from pipeline.core.target import FLOAT, Target
 from pipeline.core.training import QatResult, StartingRanges, Training, plain
 from pipeline.data import dataset_of
 from pipeline.data.census import check_labelled, count_pixels
 from pipeline.data.decoded import Decoded
 from pipeline.devices import connect
-from pipeline.measure.confusion import believed, confusions, expected_confusion
-from pipeline.measure.score import Infer, deployed, masks_of, score_masks
-from pipeline.measure.threads import in_threads
+from pipeline.measure.score import deployed, score_masks
 from pipeline.quantize import plan as planning
 from pipeline.quantize.calibrate import calibrate, candidates_of, samples_for
 from pipeline.quantize.network import LearnedRanges, copy_weights, quantization_aware
 from pipeline.quantize.quantize import quantize
 from pipeline.targets import target
 from pipeline.train.feed import Augmentation, class_weights, frequencies_of
-from pipeline.train.fit import Judge, Lesson, Schedule, fit
+from pipeline.train.fit import Fitted, fit
+from pipeline.train.held_out import HeldOutScorer, hold_out, parent_probabilities, percent_of
 from pipeline.train.judge import Verdict, judge_gain, too_few
-from pipeline.train.train import keras_logits, pixels_to_learn
+from pipeline.train.schedule import Schedule
+from pipeline.train.train import pixels_to_learn
+from pipeline.train.update import Lesson
 from pipeline.weights import checkpoint
-
-HELD_OUT = 40
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class QatOptions:
     """What a quantization-aware training is, beside its schedule.
 
     Attributes:
@@ -60,19 +58,7 @@ class Settings:
     control: bool = False
 
 
-def hold_out(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """(to train and calibrate on, to choose the checkpoint by): 40 evenly spread ones, a fifth at most.
-
-    No image is in both; of fewer than five images none is held out.
-    """
-    count = min(HELD_OUT, len(samples) // 5)
-    chosen = set(np.linspace(0, len(samples) - 1, count).astype(int).tolist())
-    kept = tuple(s for i, s in enumerate(samples) if i not in chosen)
-    return kept, tuple(s for i, s in enumerate(samples) if i in chosen)
-
-
-# long: to be split
-def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = False) -> QatResult:
+def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: bool = False) -> QatResult:
     """Trains the run's quantized network, or reuses or resumes the training that is there; returns its result.
 
     Checkpoints are chosen by the mIoU of the int8 file that the weights convert to, on images held out of the training
@@ -81,120 +67,214 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
     kept; so it is where too few images are held out to tell. The validation images are scored once, at the end, and
     choose nothing.
     """
-    there = run.control_training if how.control else run.qat_training
+    training = run.control_training if options.control else run.qat_training
     parent = run.float_training.best
-    settings = {"schedule": plain(schedule), **plain(how), "parent_sha256": sha256(parent)}
-    name = "control (float)" if how.control else "QAT network"
-    if there.is_finished(settings, force):
-        result = there.qat_result()
+    settings = {"schedule": plain(schedule), **plain(options), "parent_sha256": sha256(parent)}
+    name = "control (float)" if options.control else "QAT network"
+    if training.is_finished(settings, force):
+        result = training.qat_result()
         say(f"{name}: trained already, val mIoU of its file {result.val_miou_percent:.2f} %: reused")
         return result
-    dataset = dataset_of(run)
-    kept, held_out = hold_out(samples_for(run, how.calibration.folder if not schedule.labels else None, say))
-    training, validation = Decoded(kept), Decoded(dataset.splits["val"])
-    judged_on = Decoded(held_out) if held_out else None
-    spec = run.config.model
-    if schedule.labels:
-        weights = class_weights(frequencies_of(pixels_to_learn(dataset, training, validation, say)))
-        if judged_on is not None:
-            count_pixels(judged_on, spec.num_classes, "held-out", say)
-    else:
-        weights = np.ones(spec.num_classes, np.float32)
-        check_labelled(count_pixels(validation, spec.num_classes, "val", say), "val", dataset.text)
-    there.begin(settings, force)
+    images = _images(run, schedule, options, say)
+    training.begin(settings, force)
     tf_keras.utils.set_random_seed(run.config.seed)
-    model = load_float(run, parent)
-    ranges: Ranges | None = None
-    learned = None
-    student = model
-    if not how.control:
-        ranges = _start(model, run, how, kept, there, say)
-        learned = LearnedRanges(planning.plan(model), ranges) if how.learned_ranges else None
-        student = quantization_aware(model, ranges, per_tensor=how.per_tensor, learned=learned)
-
-    judged_for = FLOAT if how.control else target("cpu")
-    judged_as = judged_for.file_spec(per_tensor=how.per_tensor and not how.control)
-
-    def now() -> Ranges | None:
-        return learned.now() if learned is not None else ranges
-
-    def tflite(chosen: Ranges | None) -> bytes:
-        """What ``model`` and these ranges convert to."""
-        return quantize(model, chosen, judged_for, judged_as).data
-
-    def take_over() -> None:
-        if student is not model:
-            copy_weights(model, student)
-
+    student = _student(run, options, images.training.samples, training, say)
     teacher = load_float(run, parent) if schedule.distil else None
-    scores: Callable[[Infer], np.ndarray] | None = None
-    if judged_on is not None:
-        scores = functools.partial(_against_labels, judged_on, len(dataset.classes))
-        if teacher is not None and not schedule.labels:
-            leaning = checkpoint.class_weights_in(parent, spec.num_classes)
-            if leaning is None:
-                say(
-                    "note: the parent does not tell the class weights of its loss: its probabilities are taken as they"
-                    " are"
-                )
-            scores = functools.partial(_against_parent, _beliefs(teacher, judged_on, leaning), judged_on)
-
-    def judged(data: bytes) -> np.ndarray | None:
-        """The confusion of a file with the labels or with what the parent believes, image by image held out."""
-        if scores is None:
-            return None
-        with deployed(data, run.preprocessing) as infer:
-            return scores(infer)
-
-    scored = best = b""
-
-    def percent() -> float | None:
-        nonlocal scored
-        take_over()
-        scored = tflite(now())
-        return _percent(judged(scored))
-
-    def keep(path: Path) -> None:
-        nonlocal best
-        take_over()
-        if path == there.best:
-            best, path = scored, there.candidate
-        checkpoint.write(model, path, now())
-
-    family = models.network(spec.network)
-    say(f"{name}: {family.title} {spec.size}, {schedule.steps} steps on {len(kept)} images, {len(held_out)} held out")
-    images = len(kept) + len(held_out)
+    scorer = _scorer(run, images, None if schedule.labels else teacher, say)
     evaluations = min(schedule.evaluations, schedule.steps)
-    if hopeless := too_few(len(held_out), evaluations, images):
-        say(f"note: the start will be kept, whatever the training brings: {hopeless}")
-    lesson = Lesson(training, weights, how.augmentation, teacher)
-    start = tflite(ranges)
-    before = judged(start)
-    if before is not None:
-        say(f"start  mIoU {_percent(before):.2f} % on the images held out")
-    judge, seed = Judge(percent, keep), run.config.seed + 1
-    fitted = fit(student, (), spec.resize, lesson, schedule, judge, there.folder, seed, say)
-    verdict = Verdict(why_not=hopeless)
-    if before is not None and not hopeless:
-        if not best:  # it was found before an interruption
-            checkpoint.load(model, there.candidate)
-            best = tflite(None if how.control else checkpoint.ranges_in(there.candidate))
-        after = judged(best)
-        assert after is not None
-        verdict = judge_gain(before, after, evaluations, images)
+    say(
+        f"{name}: {models.network(run.config.model.network).title} {run.config.model.size}, {schedule.steps} steps on"
+        f" {len(images.training)} images, {images.held_out_count} held out"
+    )
+    if why_not := too_few(images.held_out_count, evaluations, images.count):
+        say(f"note: the start will be kept, whatever the training brings: {why_not}")
+    start_file = student.convert(student.start_ranges)
+    start = scorer.confusions(start_file) if scorer is not None else None
+    if start is not None:
+        say(f"start  mIoU {percent_of(start):.2f} % on the images held out")
+
+    checkpoints = QatCheckpoints(student, scorer, training)
+    seed, resize = run.config.seed + 1, run.config.model.resize
+    lesson = Lesson(images.training, images.class_weights, options.augmentation, seed, resize, teacher=teacher)
+    fitted = fit(student.trained, lesson, schedule, checkpoints, training.folder, say)
+
+    verdict = Verdict(why_not=why_not)
+    if scorer is not None and start is not None and not why_not:
+        verdict = judge_gain(start, scorer.confusions(checkpoints.best_file()), evaluations, images.count)
     say(str(verdict))
     if verdict.gained:
-        write_atomically(there.best, there.candidate.read_bytes())
+        file = checkpoints.best_file()
+        write_atomically(training.best, training.candidate.read_bytes())
     else:
-        checkpoint.load(model, parent)
-        checkpoint.write(model, there.best, ranges)
-        best = start
-    with deployed(best, run.preprocessing) as infer:
-        final = score_masks(validation, infer, dataset.classes)
-    result = QatResult(
-        val_miou_percent=final.miou_percent,
+        file = start_file
+        checkpoint.load(student.network, parent)
+        checkpoint.write(student.network, training.best, student.start_ranges)
+    with deployed(file, run.preprocessing) as infer:
+        validation = score_masks(images.validation, infer, run.config.classes)
+    result = _result(validation.miou_percent, start, fitted, verdict, images, schedule)
+    training.finish(result)
+    training.candidate.unlink(missing_ok=True)
+    return result
+
+
+@dataclasses.dataclass(frozen=True)
+class QatImages:
+    """The images of a QAT: those to train and calibrate on, to choose the checkpoint by, and to report on.
+
+    Attributes:
+      held_out: None where there are too few images to hold any out.
+      class_weights: float32 [classes], of the loss.
+    """
+
+    training: Decoded
+    held_out: Decoded | None
+    validation: Decoded
+    class_weights: np.ndarray
+
+    @property
+    def held_out_count(self) -> int:
+        return 0 if self.held_out is None else len(self.held_out)
+
+    @property
+    def count(self) -> int:
+        """Images of the training split: trained on or held out."""
+        return len(self.training) + self.held_out_count
+
+
+def _images(run: Run, schedule: Schedule, options: QatOptions, say: Say) -> QatImages:
+    """The images, their labels checked where they are needed. Raises DataError."""
+    dataset, num_classes = dataset_of(run), run.config.model.num_classes
+    kept, out = hold_out(samples_for(run, options.calibration.folder if not schedule.labels else None, say))
+    training, validation = Decoded(kept), Decoded(dataset.splits["val"])
+    held_out = Decoded(out) if out else None
+    if schedule.labels:
+        weights = class_weights(frequencies_of(pixels_to_learn(dataset, training, validation, say)))
+        if held_out is not None:
+            count_pixels(held_out, num_classes, "held-out", say)
+    else:
+        weights = np.ones(num_classes, np.float32)
+        check_labelled(count_pixels(validation, num_classes, "val", say), "val", dataset.text)
+    return QatImages(training, held_out, validation, weights)
+
+
+@dataclasses.dataclass(frozen=True)
+class Student:
+    """The network that is trained, and the float network that takes its weights over to be converted and saved.
+
+    Attributes:
+      network: float.
+      trained: the same with fake quantization; in the control ``network`` itself.
+      start_ranges: calibrated; None in the control.
+      learned_ranges: None where ``start_ranges`` stay as they are.
+      target, file_spec: of the file that a checkpoint is scored as.
+    """
+
+    network: tf_keras.Model
+    trained: tf_keras.Model
+    start_ranges: Ranges | None
+    learned_ranges: LearnedRanges | None
+    target: Target
+    file_spec: FileSpec
+
+    def ranges(self) -> Ranges | None:
+        """As they are now."""
+        return self.start_ranges if self.learned_ranges is None else self.learned_ranges.now()
+
+    def take_over(self) -> None:
+        """Gives ``network`` the weights of ``trained``."""
+        if self.trained is not self.network:
+            copy_weights(self.network, self.trained)
+
+    def convert(self, ranges: Ranges | None) -> bytes:
+        """The file that the weights of ``network`` and these ranges convert to."""
+        return quantize(self.network, ranges, self.target, self.file_spec).data
+
+
+def _student(run: Run, options: QatOptions, samples: Sequence[Sample], training: Training, say: Say) -> Student:
+    network = load_float(run, run.float_training.best)
+    if options.control:
+        return Student(network, network, None, None, FLOAT, FLOAT.file_spec())
+    ranges = _start_ranges(network, run, options, samples, training, say)
+    learned = LearnedRanges(planning.plan(network), ranges) if options.learned_ranges else None
+    trained = quantization_aware(network, ranges, per_tensor=options.per_tensor, learned=learned)
+    cpu = target("cpu")
+    return Student(network, trained, ranges, learned, cpu, cpu.file_spec(per_tensor=options.per_tensor))
+
+
+def _start_ranges(
+    network: tf_keras.Model, run: Run, options: QatOptions, kept: Sequence[Sample], training: Training, say: Say
+) -> Ranges:
+    """The calibrated ranges that training starts from: measured now, or those of the training that is resumed."""
+    if (start := training.start()) is not None:
+        return start.ranges
+    asked = options.calibration
+    samples = samples_for(run, asked.folder, say) if asked.folder else kept
+    ranges, calibrated = calibrate(network, run, candidates_of(network, run, samples, say), asked, say)
+    training.write_start(StartingRanges(ranges, calibrated))
+    return ranges
+
+
+def _scorer(run: Run, images: QatImages, parent: tf_keras.Model | None, say: Say) -> HeldOutScorer | None:
+    """Scores against the labels, or against the class probabilities of ``parent``; None where none are held out."""
+    if images.held_out is None:
+        return None
+    probabilities = None
+    num_classes = run.config.model.num_classes
+    if parent is not None:
+        weights = checkpoint.class_weights_in(run.float_training.best, num_classes)
+        if weights is None:
+            say("note: the parent does not tell the class weights of its loss: its probabilities are taken as they are")
+        probabilities = parent_probabilities(parent, images.held_out, weights)
+    return HeldOutScorer(images.held_out, num_classes, run.preprocessing, probabilities)
+
+
+class QatCheckpoints:
+    """Scores each checkpoint as the file that it converts to; keeps the best as the training's candidate."""
+
+    def __init__(self, student: Student, scorer: HeldOutScorer | None, training: Training) -> None:
+        self._student, self._scorer, self._training = student, scorer, training
+        self._scored_file = b""
+        self._best_file = b""
+
+    def score(self) -> float | None:
+        self._student.take_over()
+        if self._scorer is None:
+            return None
+        self._scored_file = self._student.convert(self._student.ranges())
+        return percent_of(self._scorer.confusions(self._scored_file))
+
+    def keep_best(self) -> None:
+        self._best_file = self._scored_file
+        self._write(self._training.candidate)
+
+    def keep_last(self) -> None:
+        self._write(self._training.last)
+
+    def best_file(self) -> bytes:
+        """The file of the best checkpoint; of one that was kept before an interruption it is converted again."""
+        if not self._best_file:
+            network, candidate = self._student.network, self._training.candidate
+            checkpoint.load(network, candidate)
+            ranges = None if self._student.start_ranges is None else checkpoint.ranges_in(candidate)
+            self._best_file = self._student.convert(ranges)
+        return self._best_file
+
+    def _write(self, path: Path) -> None:
+        checkpoint.write(self._student.network, path, self._student.ranges())
+
+
+def _result(
+    val_miou_percent: float,
+    start: np.ndarray | None,
+    fitted: Fitted,
+    verdict: Verdict,
+    images: QatImages,
+    schedule: Schedule,
+) -> QatResult:
+    return QatResult(
+        val_miou_percent=val_miou_percent,
         kept_step=fitted.best_step if verdict.gained else 0,
-        held_out_start_percent=_percent(before),
+        held_out_start_percent=None if start is None else percent_of(start),
         held_out_best_percent=fitted.best_percent,
         best_step=fitted.best_step,
         gain_points=verdict.points,
@@ -202,43 +282,11 @@ def qat(run: Run, schedule: Schedule, how: Settings, say: Say, *, force: bool = 
         gain_needed_points=verdict.needed,
         gain_not_judged=verdict.why_not,
         held_out_against="labels" if schedule.labels else "class probabilities of the float parent",
-        held_out_images=len(held_out),
+        held_out_images=images.held_out_count,
         seconds=fitted.seconds,
         step_seconds=fitted.step_seconds,
         judge_seconds=fitted.judge_seconds,
-        steps_per_epoch=math.ceil(len(kept) / schedule.batch),
+        steps_per_epoch=math.ceil(len(images.training) / schedule.batch),
         history=fitted.history,
         machine=connect("host").describe(),
     )
-    there.finish(result)
-    there.candidate.unlink(missing_ok=True)
-    return result
-
-
-def _percent(confusions_of_held_out: np.ndarray | None) -> float | None:
-    return None if confusions_of_held_out is None else float(mean_iou_percent(confusions_of_held_out.sum(0)))
-
-
-def _against_labels(judged_on: Decoded, num_classes: int, infer: Infer) -> np.ndarray:
-    return confusions(masks_of(judged_on, infer), num_classes)
-
-
-def _against_parent(beliefs: list[np.ndarray], judged_on: Decoded, infer: Infer) -> np.ndarray:
-    each = in_threads(lambda i: expected_confusion(beliefs[i], infer(judged_on[i][0])), len(beliefs))
-    return np.stack(list(each))
-
-
-def _beliefs(teacher: tf_keras.Model, judged_on: Decoded, weights: Sequence[float] | None) -> list[np.ndarray]:
-    images = [judged_on[i][0] for i in range(len(judged_on))]
-    logits = keras_logits(teacher)
-    return [believed(logits(image), image.shape[0], image.shape[1], weights) for image in images]
-
-
-def _start(model: tf_keras.Model, run: Run, how: Settings, kept: Sequence[Sample], there: Training, say: Say) -> Ranges:
-    """The calibrated ranges that training starts from: measured now, or those of the training that is resumed."""
-    if (begun := there.start()) is not None:
-        return begun.ranges
-    samples = samples_for(run, how.calibration.folder, say) if how.calibration.folder else kept
-    ranges, calibrated = calibrate(model, run, candidates_of(model, run, samples, say), how.calibration, say)
-    there.write_start(StartingRanges(ranges, calibrated))
-    return ranges

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -17,14 +18,16 @@ from pipeline.core.errors import BadSpec, RunError
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.run import Run
 from pipeline.core.say import Say
-from pipeline.core.training import FloatResult, plain
+from pipeline.core.training import FloatResult, Training, plain
 from pipeline.data import dataset_of, source_of
 from pipeline.data.census import check_labels, count_pixels
 from pipeline.data.decoded import Decoded
 from pipeline.heads.full_size import mask_of
 from pipeline.measure.score import Infer, score_masks
 from pipeline.train.feed import Augmentation, class_weights, frequencies_of
-from pipeline.train.fit import Judge, Lesson, Schedule, fit
+from pipeline.train.fit import fit
+from pipeline.train.schedule import Schedule
+from pipeline.train.update import Lesson
 from pipeline.weights import checkpoint
 
 
@@ -116,6 +119,29 @@ def pixels_to_learn(dataset: Dataset, training: Decoded, validation: Decoded, sa
     return learnt
 
 
+@dataclasses.dataclass(frozen=True)
+class FloatCheckpoints:
+    """Scores the float network on the validation images, and keeps it with the class weights of its loss."""
+
+    model: tf_keras.Model
+    validation: Decoded
+    classes: tuple[str, ...]
+    class_weights: np.ndarray
+    training: Training
+
+    def score(self) -> float:
+        return score_masks(self.validation, keras_infer(self.model), self.classes).miou_percent
+
+    def keep_best(self) -> None:
+        self._write(self.training.best)
+
+    def keep_last(self) -> None:
+        self._write(self.training.last)
+
+    def _write(self, path: Path) -> None:
+        checkpoint.write(self.model, path, class_weights=self.class_weights.tolist())
+
+
 def train(
     run: Run,
     schedule: Schedule,
@@ -126,40 +152,34 @@ def train(
     force: bool = False,
 ) -> FloatResult:
     """Trains the run's float network, or reuses or resumes the training that is there; returns its result."""
-    there = run.float_training
+    training = run.float_training
     settings = {
         "schedule": plain(schedule),
         "augmentation": plain(augmentation),
         "encoder_weights": encoder_weights,
     }
-    if there.is_finished(settings, force):
-        result = there.float_result()
-        say(f"float network: trained already, val mIoU {result.best_val_miou_percent:.2f} % ({there.folder}): reused")
+    if training.is_finished(settings, force):
+        result = training.float_result()
+        say(
+            f"float network: trained already, val mIoU {result.best_val_miou_percent:.2f} % ({training.folder}): reused"
+        )
         return result
-    dataset = dataset_of(run)
-    training, validation = Decoded(dataset.splits["train"]), Decoded(dataset.splits["val"])
-    spec = run.config.model
-    pixels = pixels_to_learn(dataset, training, validation, say)
-    there.begin(settings, force)
+    dataset, spec, seed = dataset_of(run), run.config.model, run.config.seed
+    images, validation = Decoded(dataset.splits["train"]), Decoded(dataset.splits["val"])
+    weights = class_weights(frequencies_of(pixels_to_learn(dataset, images, validation, say)))
+    training.begin(settings, force)
     family = models.network(spec.network)
-    tf_keras.utils.set_random_seed(run.config.seed)
+    tf_keras.utils.set_random_seed(seed)
     model = models.build(spec)
     if encoder_weights:
         if family.load_encoder is None:
             raise BadSpec(f"--encoder-weights does not fit {spec.network}: it has no published encoder; leave it out.")
         family.load_encoder(model, encoder_weights)
-    say(f"training {family.title} {spec.size} on {run.config.data}: {len(training)} images, {schedule.steps} steps")
-    weights = class_weights(frequencies_of(pixels))
-
-    judge = Judge(
-        score=lambda: score_masks(validation, keras_infer(model), dataset.classes).miou_percent,
-        keep=lambda path: checkpoint.write(model, path, class_weights=weights.tolist()),
-    )
-    lesson = Lesson(training, weights, augmentation)
-    fitted = fit(model, family.auxiliary, spec.resize, lesson, schedule, judge, there.folder, run.config.seed, say)
-    assert fitted.best_percent is not None  # the judge scores whenever it is asked
-    result = FloatResult(
-        fitted.best_percent, fitted.last_percent, fitted.seconds, fitted.step_seconds, tuple(fitted.history)
-    )
-    there.finish(result)
+    say(f"training {family.title} {spec.size} on {run.config.data}: {len(images)} images, {schedule.steps} steps")
+    checkpoints = FloatCheckpoints(model, validation, dataset.classes, weights, training)
+    lesson = Lesson(images, weights, augmentation, seed, spec.resize, family.auxiliary)
+    fitted = fit(model, lesson, schedule, checkpoints, training.folder, say)
+    assert fitted.best_percent is not None  # every checkpoint is scored
+    result = FloatResult(fitted.best_percent, fitted.last_percent, fitted.seconds, fitted.step_seconds, fitted.history)
+    training.finish(result)
     return result

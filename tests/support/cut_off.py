@@ -2,7 +2,7 @@
 
     python cut_off.py '[["after", NAME, N, COMMAND, FILE], ...]'
 
-NAME: of a function, such as pipeline.train.fit.Pace.step; its N-th call is the last thing that happens ("after"), or
+NAME: of a function, such as pipeline.train.pace.Pace.step; its N-th call is the last thing that happens ("after"), or
 just does not ("before"). Progress is saved after every step, so that something is there to go on from. Prints exit
 codes.
 """

@@ -8,7 +8,7 @@ from pipeline.core.dataset import IGNORE, Sample
 from pipeline.core.errors import DataError
 from pipeline.data.census import count_pixels
 from pipeline.data.decoded import Decoded
-from pipeline.train.feed import Augmentation, augment, class_weights, frequencies_of, training_batches
+from pipeline.train.feed import Augmentation, Feed, augment, class_weights, frequencies_of
 
 NO_AUGMENTATION = Augmentation(scale=(1.0, 1.0), flip=False, colour=0.0)
 
@@ -80,15 +80,14 @@ def first_red(batches):
 
 def test_every_epoch_sees_every_image_in_its_own_order():
     decoded = Decoded(samples(6))
-    order = list(itertools.chain(*first_red(training_batches(decoded, 12, 18, 3, NO_AUGMENTATION, 5, 0, 4))))
+    order = list(itertools.chain(*first_red(Feed(decoded, (12, 18), 3, NO_AUGMENTATION, 5).batches(0, 4))))
     assert sorted(order[:6]) == sorted(order[6:]) == list(range(6))
     assert order[:6] != order[6:]
 
 
 def test_a_resumed_run_meets_the_same_batches():
-    decoded, how = Decoded(samples(7)), Augmentation()
-    whole = list(training_batches(decoded, 12, 18, 2, how, 5, 0, 9))
-    rest = list(training_batches(decoded, 12, 18, 2, how, 5, 4, 9))
+    feed = Feed(Decoded(samples(7)), (12, 18), 2, Augmentation(), 5)
+    whole, rest = list(feed.batches(0, 9)), list(feed.batches(4, 9))
     assert len(rest) == 5
     for (a, b), (c, d) in zip(whole[4:], rest, strict=True):
         assert (a.numpy() == c.numpy()).all() and (b.numpy() == d.numpy()).all()
@@ -100,7 +99,7 @@ def test_an_unreadable_image_is_reported_as_itself():
 
     decoded = Decoded([Sample("x", broken, broken)])
     with pytest.raises(tf.errors.OpError, match="image x.png cannot be decoded"):
-        list(training_batches(decoded, 12, 18, 1, NO_AUGMENTATION, 0, 0, 1))
+        list(Feed(decoded, (12, 18), 1, NO_AUGMENTATION, 0).batches(0, 1))
     assert isinstance(decoded.error, DataError) and str(decoded.error) == "image x.png cannot be decoded"
 
 

@@ -1,5 +1,9 @@
 """The training loop: its loss against the definition, and that an interrupted training ends as an uninterrupted one."""
 
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,8 +17,10 @@ from pipeline.core.ranges import Range
 from pipeline.data.decoded import Decoded
 from pipeline.quantize.network import quantization_aware
 from pipeline.train.feed import Augmentation
-from pipeline.train.fit import Decay, Judge, Lesson, Schedule, fit, training_outputs
+from pipeline.train.fit import fit
 from pipeline.train.loss import distillation_loss, sample_positions, segmentation_loss
+from pipeline.train.schedule import Decay, Schedule
+from pipeline.train.update import Lesson, training_outputs
 from pipeline.weights import checkpoint
 from tests.conftest import still
 
@@ -41,11 +47,23 @@ def network():
     return tf_keras.Model(image, tf_keras.layers.Conv2D(3, 1)(x))
 
 
+@dataclasses.dataclass
+class Checkpoints:
+    model: tf_keras.Model
+    folder: Path
+    score: Callable[[], float]
+
+    def keep_best(self):
+        checkpoint.write(self.model, self.folder / "best.weights.h5")
+
+    def keep_last(self):
+        checkpoint.write(self.model, self.folder / "last.weights.h5")
+
+
 def do_fit(folder, schedule, score=lambda: 1.0, model=None, how=Augmentation(), teacher=None):
     model = model or network()
-    judge = Judge(score, lambda path: checkpoint.write(model, path))
-    lesson = Lesson(decoded(), WEIGHTS, how, teacher)
-    return model, fit(model, (), "align_corners", lesson, schedule, judge, folder, 0, lambda _: None)
+    lesson = Lesson(decoded(), WEIGHTS, how, 0, "align_corners", teacher=teacher)
+    return model, fit(model, lesson, schedule, Checkpoints(model, folder, score), folder, lambda _: None)
 
 
 def test_the_loss_is_its_definition():

@@ -14,8 +14,8 @@ from pipeline.core.ranges import ranges_from_json
 from pipeline.core.recipe import Recipe
 from pipeline.core.run import create, open_run
 from pipeline.core.training import plain
+from pipeline.train.held_out import hold_out
 from pipeline.train.judge import fewest_held_out, judge_gain
-from pipeline.train.qat import hold_out
 from pipeline.train.train import float_schedule, float_training
 from pipeline.weights import checkpoint
 

@@ -14,9 +14,10 @@ import tf_keras
 from PIL import Image
 
 import models
-from pipeline.train import fit as fitting
-from pipeline.train import resume
 from pipeline.train.pace import Pace, in_words
+from pipeline.train.reproducible import draw_by_step, one_order_of_sums
+from pipeline.train.resume import Progress
+from pipeline.train.schedule import Schedule
 from tests.conftest import ROOT
 
 HERE = ROOT / "tests" / "support"
@@ -110,7 +111,7 @@ def outcome(folder):
 
 
 CUTS = [
-    ("train", "after", "pipeline.train.fit.Pace.step", 14),  # between an update and the next saving
+    ("train", "after", "pipeline.train.pace.Pace.step", 14),  # between an update and the next saving
     ("train", "before", "pipeline.train.train.score_masks", 1),  # while the averaged weights are in the network
     ("qat", "before", "pipeline.train.resume.Progress.enter", 2),  # weights are written, the history is not
     ("qat", "before", "pipeline.core.training.Training.finish", 1),  # the start is kept and written, the result not
@@ -161,10 +162,10 @@ def test_a_killed_training_that_goes_on_ends_with_the_same_bits(whole, cut, cli,
 def test_a_second_ctrl_c_while_weights_are_swapped_loses_none(tmp_path):
     from tests.train.test_fit import do_fit
 
-    schedule = fitting.Schedule(steps=6, batch=2, learning_rate=0.01, average=2, evaluations=3)
+    schedule = Schedule(steps=6, batch=2, learning_rate=0.01, average=2, evaluations=3)
     whole, fitted = do_fit(tmp_path / "whole", schedule)
     interrupted: list[int] = []
-    swap = resume.Progress.put_back
+    swap = Progress.put_back
 
     def twice(progress):
         """The first Ctrl-C comes while the network is scored, the second while its weights are put back."""
@@ -181,7 +182,7 @@ def test_a_second_ctrl_c_while_weights_are_swapped_loses_none(tmp_path):
         return 1.0
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resume.Progress, "put_back", twice)
+        patch.setattr(Progress, "put_back", twice)
         with pytest.raises(KeyboardInterrupt):
             do_fit(tmp_path / "parts", schedule, score)
     assert interrupted == [1, 2]
@@ -196,7 +197,7 @@ def test_the_draws_of_a_step_depend_on_seed_layer_and_step_alone():
     ones, step = tf.ones((4, 5, 6, 7)), tf.Variable(3, dtype=tf.int64)
 
     def drawn(seed, at, layer):
-        fitting.draw_by_step(model, seed, step)
+        draw_by_step(model, seed, step)
         step.assign(at)
         return tf.function(lambda x: model.get_layer(layer)(x, training=True))(ones).numpy()
 
@@ -221,7 +222,7 @@ def test_large_sums_of_gradients_come_out_the_same_every_time():
         return tape.gradient(loss, model.trainable_variables)
 
     def call():
-        with fitting.one_order_of_sums():
+        with one_order_of_sums():
             return [g.numpy() for g in gradients()]
 
     first = call()

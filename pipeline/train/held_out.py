@@ -1,0 +1,69 @@
+"""Images held out of the training split, and files scored on them: by this the checkpoints of QAT are chosen."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import tf_keras
+
+from pipeline.core.dataset import Sample
+from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.score import mean_iou_percent
+from pipeline.data.decoded import Decoded
+from pipeline.measure.confusion import believed, confusions, expected_confusion
+from pipeline.measure.score import deployed, masks_of
+from pipeline.measure.threads import in_threads
+from pipeline.train.train import keras_logits
+
+HELD_OUT = 40
+
+
+def hold_out(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """(to train and calibrate on, to choose the checkpoint by): 40 evenly spread ones, a fifth at most.
+
+    No image is in both; of fewer than five images none is held out.
+    """
+    count = min(HELD_OUT, len(samples) // 5)
+    chosen = set(np.linspace(0, len(samples) - 1, count).astype(int).tolist())
+    kept = tuple(s for i, s in enumerate(samples) if i not in chosen)
+    return kept, tuple(s for i, s in enumerate(samples) if i in chosen)
+
+
+def parent_probabilities(
+    parent: tf_keras.Model, images: Decoded, class_weights: Sequence[float] | None
+) -> list[np.ndarray]:
+    """Of each image, what the float parent believes its classes to be; see ``believed``."""
+    logits = keras_logits(parent)
+    pixels = [images[i][0] for i in range(len(images))]
+    return [believed(logits(image), image.shape[0], image.shape[1], class_weights) for image in pixels]
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOutScorer:
+    """Scores files on images held out.
+
+    Attributes:
+      probabilities: of the float parent, image by image; takes the place of the labels. None: the labels count.
+    """
+
+    images: Decoded
+    num_classes: int
+    preprocessing: Preprocessing
+    probabilities: list[np.ndarray] | None = None
+
+    def confusions(self, file: bytes) -> np.ndarray:
+        """[images, classes, classes]: of a .tflite file, counted with the labels or expected with the parent's."""
+        with deployed(file, self.preprocessing) as infer:
+            if (probabilities := self.probabilities) is None:
+                return confusions(masks_of(self.images, infer), self.num_classes)
+            expected = in_threads(
+                lambda i: expected_confusion(probabilities[i], infer(self.images[i][0])), len(self.images)
+            )
+            return np.stack(list(expected))
+
+
+def percent_of(confusions_of_images: np.ndarray) -> float:
+    """mIoU of all images together, in percent."""
+    return float(mean_iou_percent(confusions_of_images.sum(0)))

@@ -1,0 +1,88 @@
+"""How long and how hard to train, and the learning rate of each step."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from pipeline.core.errors import RunError
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How long and how hard to train.
+
+    Attributes:
+      steps: weight updates.
+      batch: images in each.
+      learning_rate: peak; polynomial decay (power 0.9) to 0 after a linear warm-up over the first 5 % of the steps.
+      weight_decay: decoupled (AdamW), on everything but batch norm and biases.
+      average: the scored weights are a running mean over about steps / average; 0 scores the last weights themselves.
+      evaluations: how many checkpoints are scored, the last weights included.
+      jaccard: weight of the soft Jaccard loss beside the cross entropy.
+      distil: weight of the distance to the class probabilities of the teacher; the labels' losses have weight 1.
+      temperature: softens both distributions of that distance (Hinton et al., arXiv 1503.02531).
+      labels: False learns from the teacher alone.
+      statistics_until: share of the steps after which batch norm's statistics (and dropout) stay as they are.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    weight_decay: float = 0.01
+    average: int = 20
+    evaluations: int = 5
+    jaccard: float = 0.5
+    distil: float = 0.0
+    temperature: float = 1.0
+    labels: bool = True
+    statistics_until: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1 or not 0 < self.learning_rate < math.inf or not 0 <= self.distil < math.inf:
+            raise RunError(
+                f"steps {self.steps}, batch {self.batch}, learning rate {self.learning_rate}, weight of the teacher"
+                f" {self.distil}: all must be positive and finite."
+            )
+        if self.steps * self.batch >= 1 << 31:
+            raise RunError(
+                f"{self.steps} steps of {self.batch} images are {self.steps * self.batch} images: fewer than {1 << 31}"
+                " are allowed."
+            )
+        if not self.labels and not self.distil:
+            raise RunError("without labels there is only the teacher to learn from: its weight must not be 0.")
+
+    @property
+    def scoring_steps(self) -> set[int]:
+        """The steps after which a checkpoint is scored, the last step among them."""
+        return {math.ceil(self.steps * (i + 1) / self.evaluations) for i in range(self.evaluations)}
+
+    @property
+    def statistics_frozen_from(self) -> int:
+        """After so many steps, batch norm's statistics stay as they are."""
+        return round(self.statistics_until * self.steps)
+
+    @property
+    def average_momentum(self) -> float:
+        """Share of the running mean that a step keeps, once it has run in."""
+        return max(0.0, 1 - self.average / self.steps) if self.average else 0.0
+
+
+class Decay(tf_keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then polynomial decay with power 0.9."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.peak, self.steps = schedule.learning_rate, schedule.steps
+        self.warm_up = max(1, schedule.steps // 20)
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        step = tf.cast(step, tf.float32)
+        left = tf.maximum(0.0, 1 - step / self.steps)
+        return self.peak * tf.minimum((step + 1) / self.warm_up, tf.pow(left, 0.9))
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
