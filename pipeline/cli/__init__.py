@@ -24,6 +24,7 @@ COMMANDS = {
     "agree": "Show where the Keras network and the file made from it diverge, layer by layer.",
     "evaluate": "Score the float network in Keras, or an artifact in LiteRT, on labelled images.",
     "bench": "Measure an artifact beside its float parent: accuracy drop and latency, on one device or several.",
+    "predict": "Draw the masks of an artifact over images, a video or a camera, at their own size.",
     "inspect": "What a target makes of a .tflite file, ours or not, operator by operator: accelerated, falls back, or"
     " refused.",
     "profile": "Where an inference spends its time on this machine's CPU, op by op, beside what the machine could"

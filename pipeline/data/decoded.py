@@ -14,6 +14,16 @@ CACHE_BYTES = 4 << 30
 """Decoded images and labels kept in memory, per process. What does not fit is decoded again when needed."""
 
 
+def same_size(name: str, image: np.ndarray, label: np.ndarray) -> None:
+    """Raises DataError for a label that has not its image's size."""
+    if image.shape[:2] != label.shape:
+        (height, width), (rows, columns) = image.shape[:2], label.shape
+        raise DataError(
+            f"the label of {name} is {rows}x{columns} but its image is {height}x{width} (HEIGHTxWIDTH):"
+            " they must have one size."
+        )
+
+
 class Decoded:
     """The decoded images and labels of some samples, kept in memory up to ``cache_bytes``; any thread may ask."""
 
@@ -37,12 +47,7 @@ class Decoded:
             return self._kept[index]
         sample = self.samples[index]
         pair = sample.image(), sample.label()
-        if pair[0].shape[:2] != pair[1].shape:
-            (height, width), (rows, columns) = pair[0].shape[:2], pair[1].shape
-            raise DataError(
-                f"the label of {sample.name} is {rows}x{columns} but its image is {height}x{width} (HEIGHTxWIDTH):"
-                " they must have one size."
-            )
+        same_size(sample.name, *pair)
         size_bytes = pair[0].nbytes + pair[1].nbytes
         with self._keeping:
             if index not in self._kept and size_bytes <= self._free_bytes:

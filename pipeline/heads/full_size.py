@@ -10,6 +10,10 @@ from pipeline.heads.exact import axis as axis_of
 from pipeline.heads.exact import exact_mask, nearest_mask
 
 
+BAND_ROWS = 16
+"""Rows of a mask that are made at a time."""
+
+
 def mask_of(output: np.ndarray, height: int, width: int, grid: Grid | None = None) -> np.ndarray:
     """A network's output → uint8 mask [height, width].
 
@@ -27,16 +31,24 @@ def mask_of(output: np.ndarray, height: int, width: int, grid: Grid | None = Non
         return output.astype(np.uint8)
     if grids[0].size == pixels.size and output.dtype == np.int8 and output.shape[:2] != pixels.size:
         return exact_mask(output, grids[0])
-    for each in grids:
+    for each in grids[:-1]:
         for axis, size in enumerate(each.size):
             output = interpolate(output, axis, size, each.resize)
-    return output.argmax(-1).astype(np.uint8)
+    mask = np.empty((height, width), np.uint8)
+    for top in range(0, height, BAND_ROWS):  # whole, the interpolated logits would not fit the processor's caches
+        rows = slice(top, min(top + BAND_ROWS, height))
+        band = interpolate(output, 0, grids[-1].height, grids[-1].resize, rows)
+        mask[rows] = interpolate(band, 1, grids[-1].width, grids[-1].resize).argmax(-1)
+    return mask
 
 
-def interpolate(x: np.ndarray, axis: int, size: int, resize: Resize = "half_pixel") -> np.ndarray:
+def interpolate(
+    x: np.ndarray, axis: int, size: int, resize: Resize = "half_pixel", part: slice = slice(None)
+) -> np.ndarray:
+    """``x`` with ``size`` samples along ``axis``, bilinear, float32 (as it is where it has them); ``part``: of them."""
     if x.shape[axis] == size:
-        return x
+        return x[(slice(None),) * axis + (part,)]
     place = axis_of(x.shape[axis], size, resize)
-    share = (place.share / place.den).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
-    low, high = (np.take(x, at, axis).astype(np.float32) for at in (place.low, place.high))
+    share = (place.share[part] / place.den).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+    low, high = (np.take(x, at[part], axis).astype(np.float32) for at in (place.low, place.high))
     return low * (1 - share) + high * share

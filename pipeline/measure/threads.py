@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from pipeline.drivers.litert_worker import cores
 
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 
 def in_threads(work: Callable[[int], Result], count: int) -> Generator[Result, None, None]:
-    """work(0), work(1), ... work(count − 1) in this order, worked out ahead by as many threads as there are cores.
+    """work(0), work(1), ... work(count − 1) in this order: see ``over``."""
+    return over(work, range(count))
 
+
+def over(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+    """work(item) of each in their order, worked out ahead by as many threads as there are cores.
+
+    Items are taken in the caller's thread, a few ahead of what it has got, so that a stream of any length fits memory.
     What ``work`` raises is raised in its place; then, or when the caller stops, what has not begun is left undone.
     """
     threads = len(cores())
     waiting: collections.deque[Future[Result]] = collections.deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for i in range(count):
-                waiting.append(pool.submit(work, i))
+            for item in items:
+                waiting.append(pool.submit(work, item))
                 if len(waiting) > 2 * threads:
                     yield waiting.popleft().result()
             while waiting:

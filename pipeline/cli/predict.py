@@ -1,0 +1,170 @@
+"""The command `predict`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from pipeline.cli.options import ARTIFACT_TARGET, JSON, MOST_SECONDS, RUN, Number, say, tell, write_numbers
+from pipeline.cli.resolve import newest_artifact, run_to_use
+from pipeline.core.artifact import Artifact
+from pipeline.core.errors import BadSpec
+from pipeline.predict.looks import KINDS, Looks, kinds_of
+from pipeline.predict.segmenter import Segmenter, segmenter
+from pipeline.predict.source import Moving, Stills, source_for
+from pipeline.predict.stills import predict_stills
+from pipeline.predict.video import predict_video
+from pipeline.report.score import show_score
+from pipeline.tflite.artifact import open_artifact
+
+
+@click.command()
+@click.argument("source", metavar="IMAGE|FOLDER|DATASET|VIDEO|CAMERA")
+@RUN
+@click.option(
+    "--model",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A .tflite file that `convert` wrote, in place of a run's; size, classes and colours are inside it.",
+)
+@ARTIFACT_TARGET
+@click.option(
+    "--write",
+    "kinds",
+    metavar="KIND,...",
+    help=f"Pictures to write, some of {', '.join(KINDS)}.  [default: overlay,mask, and errors where there are labels;"
+    " of a video overlay]",
+)
+@click.option("--opacity", type=Number(0, 1), default=0.5, show_default=True, help="Of the colours over the image.")
+@click.option("--split", default="val", show_default=True, help="Of a dataset: which images.")
+@click.option("--images", type=click.IntRange(1), help="Only the first N images.  [default: all]")
+@click.option(
+    "--seconds",
+    type=Number(0, MOST_SECONDS, min_open=True),
+    help="Of a video or camera, at most.  [default: to its end]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where the pictures go.  [default: a new folder in the run's predictions/, with --model in predictions/]",
+)
+@click.option("--force", is_flag=True, help="Replace pictures of the same names in --out.")
+@JSON
+def predict(
+    source: str,
+    run_path: Path | None,
+    file: Path | None,
+    target_name: str | None,
+    kinds: str | None,
+    opacity: float,
+    split: str,
+    images: int | None,
+    seconds: float | None,
+    out: Path | None,
+    force: bool,
+    json_path: str | None,
+) -> None:
+    """Draw the masks of an artifact over images, a video or a camera, at their own size.
+
+    \b
+      python cli.py predict photo.jpg                      one image, by the latest run's artifact
+      python cli.py predict holiday/ --model network.tflite
+      python cli.py predict camvid:DIR --write side        with labels: image, label, prediction and errors
+      python cli.py predict drive.mp4
+      python cli.py predict camera:0 --seconds 20
+    """
+    looks = Looks(None if kinds is None else kinds_of(kinds), opacity)
+    given = source_for(source, split, say)
+    if isinstance(given, Stills) and seconds is not None:
+        raise BadSpec("--seconds is for a video or a camera; --images N takes the first N images.")
+    if isinstance(given, Moving) and images is not None:
+        raise BadSpec("--images is for images; --seconds limits a video or a camera.")
+    artifact, home = _artifact(file, run_path, target_name)
+    folder = out or _new_folder(home, given)
+    with segmenter(artifact) as network:
+        say(f"{artifact.path.name} ({artifact.recipe.target}) on {given.title}")
+        if isinstance(given, Stills):
+            chosen = dataclasses.replace(given, images=given.images[:images])
+            _stills(chosen, network, looks, folder, force, json_path)
+        else:
+            _video(given, network, looks, folder, force, seconds, json_path)
+
+
+def _artifact(file: Path | None, run_path: Path | None, target_name: str | None) -> tuple[Artifact, Path]:
+    """The artifact, and the folder in which predictions lie."""
+    if file is not None:
+        if run_path is not None or target_name is not None:
+            raise BadSpec("--model names the file; leave --run and --target out.")
+        return open_artifact(file), Path("predictions")
+    run = run_to_use(run_path, say)
+    return newest_artifact(run, target_name, say), run.path / "predictions"
+
+
+def _new_folder(home: Path, given: Stills | Moving) -> Path:
+    """A folder that does not exist yet, called after what is shown."""
+    stem = given.name
+    folder, number = home / stem, 1
+    while folder.exists():
+        number += 1
+        folder = home / f"{stem}-{number}"
+    return folder
+
+
+def _stills(stills: Stills, network: Segmenter, looks: Looks, folder: Path, force: bool, json_path: str | None) -> None:
+    done = predict_stills(stills, network, looks, folder, say, force=force)
+    if done.score is not None:
+        show_score(done.score, f"{network.file} on {done.images} images: {stills.title}")
+    count = "1 image" if done.images == 1 else f"{done.images} images"
+    say(f"{count} in {done.seconds:.1f} s, {done.images / done.seconds:.1f} per second")
+    for kind in done.kinds:
+        tell(f"{folder / kind}")
+    write_numbers(
+        json_path,
+        {
+            "file": str(network.file),
+            "source": stills.title,
+            "folder": str(folder),
+            "kinds": list(done.kinds),
+            "images": done.images,
+            "seconds": done.seconds,
+            "score": done.score.to_json() if done.score else None,
+        },
+    )
+
+
+def _video(
+    moving: Moving,
+    network: Segmenter,
+    looks: Looks,
+    folder: Path,
+    force: bool,
+    seconds: float | None,
+    json_path: str | None,
+) -> None:
+    done = predict_video(moving, network, looks, folder, say, force=force, seconds=seconds)
+    if done.ended:
+        say(f"ended {done.ended}")
+    parts = ", ".join(f"{part} {ms:.1f}" for part, ms in done.part_ms.items())
+    slowest, alone = done.slowest
+    say(
+        f"{done.frames} frames, {done.frames_per_second:.1f} per second; milliseconds a frame: {parts};"
+        f" the slowest, {slowest}, reaches {alone:.1f} per second on one thread"
+    )
+    for path in done.files or [done.folder]:
+        tell(str(path))
+    write_numbers(
+        json_path,
+        {
+            "file": str(network.file),
+            "source": moving.title,
+            "folder": str(folder),
+            "files": [str(path) for path in done.files],
+            "frames": done.frames,
+            "frames_per_second": done.frames_per_second,
+            "part_ms": done.part_ms,
+        },
+    )

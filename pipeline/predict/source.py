@@ -1,0 +1,133 @@
+"""What `predict` is given: an image, a folder of images, a dataset with labels, a video or a camera."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.core.dataset import Sample
+from pipeline.core.errors import DataError, UnknownName
+from pipeline.core.say import Say
+from pipeline.data import open_dataset, sources
+from pipeline.data.decode import read_image
+from pipeline.data.images import IMAGE_SUFFIXES
+
+CAMERA = re.compile(r"camera(?::(?P<number>\d{1,2}))?|(?P<device>/dev/video\d{1,2})")
+
+
+@dataclasses.dataclass(frozen=True)
+class Still:
+    """One image, decoded when asked for.
+
+    Attributes:
+      name: of its pictures; it may begin with folders.
+      image: () → uint8 [h, w, 3] RGB, upright.
+      label: () → uint8 [h, w] of class ids; None where there is no label.
+    Both raise DataError.
+    """
+
+    name: str
+    image: Callable[[], np.ndarray]
+    label: Callable[[], np.ndarray] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Stills:
+    """Images.
+
+    Attributes:
+      title: what they are, in words.
+      name: of a folder for their pictures.
+      classes: the names that their labels count by; None without labels.
+    """
+
+    title: str
+    name: str
+    images: tuple[Still, ...]
+    classes: tuple[str, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Moving:
+    """A video or a camera.
+
+    Attributes:
+      address: the video's path, or the camera's number or device.
+      name: of a folder for its pictures.
+    """
+
+    title: str
+    name: str
+    address: str
+    camera: bool = False
+
+
+def source_for(text: str, split: str, say: Say) -> Stills | Moving:
+    """What SOURCE names; raises DataError, and UnknownName for a dataset that there is not."""
+    if camera := CAMERA.fullmatch(text):
+        return Moving(text, "camera", camera["device"] or camera["number"] or "0", camera=True)
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return _folder(path, split, say)
+    if path.exists():
+        if not path.is_file():
+            raise DataError(f"{text} is neither a file nor a folder: name an image, a folder, a video or camera:0.")
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            return Stills(path.name, path.stem, (Still(path.stem, functools.partial(read_image, path)),))
+        return Moving(path.name, path.stem, str(path))
+    name = text.partition(":")[0]
+    if name in sources():
+        return _labelled(text, split)
+    if ":" in text and "/" not in name:
+        raise UnknownName("dataset", name, sources())
+    raise DataError(f"{text} does not exist: name an image, a folder, a video, camera:0 or a dataset ({_datasets()}).")
+
+
+def _datasets() -> str:
+    return ", ".join(f"{name}:DIR" if source.layout else name for name, source in sorted(sources().items()))
+
+
+def _labelled(text: str, split: str) -> Stills:
+    dataset = open_dataset(text)
+    if split not in dataset.splits:
+        raise DataError(f"{text} has no split {split!r}: choose one of {', '.join(dataset.splits)}.")
+
+    def still(sample: Sample) -> Still:
+        return Still(sample.name, sample.image, sample.label)
+
+    return Stills(
+        f"{split} of {text}",
+        f"{text.partition(':')[0]}-{split}",
+        tuple(map(still, dataset.splits[split])),
+        dataset.classes,
+    )
+
+
+def _folder(path: Path, split: str, say: Say) -> Stills:
+    if (path / "classes.txt").is_file():
+        say(f"{path} is a dataset with labels: its {split} images (folder:{path})")
+        return _labelled(f"folder:{path}", split)
+    found = sorted(p for p in path.iterdir() if _is_image(p)) or sorted(p for p in path.rglob("*") if _is_image(p))
+    if not found:
+        raise DataError(f"folder {path} holds no image ({', '.join(IMAGE_SUFFIXES)}), nor does any below it.")
+    return Stills(f"{len(found)} images of {path}", path.resolve().name or "images", tuple(_named(found, path)))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def _named(paths: Iterable[Path], root: Path) -> Iterable[Still]:
+    """Each by its name below ``root`` without the suffix, which stays where two would have one name."""
+    taken: set[str] = set()
+    for path in paths:
+        name = str(path.relative_to(root).with_suffix(""))
+        if name in taken:
+            name = str(path.relative_to(root))
+        taken.add(name)
+        yield Still(name, functools.partial(read_image, path))
