@@ -37,7 +37,7 @@ test: install compiler
 
 test-real: install compiler
 	$(PY) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-ethos.txt \
-		-r requirements-qualcomm.txt -r requirements-openvino.txt -r requirements-web.txt
+		-r requirements-qualcomm.txt -r requirements-openvino.txt -r requirements-web.txt -r requirements-video.txt
 	test -x /usr/sbin/sshd || { $(AS_ROOT) apt-get -qq update && $(AS_ROOT) apt-get -qq -y install openssh-server openssh-client; } \
 		|| echo "make: no ssh server, so its tests are skipped"
 	command -v adb >/dev/null || { $(AS_ROOT) apt-get -qq update && $(AS_ROOT) apt-get -qq -y install adb; } \
@@ -64,6 +64,7 @@ lock:
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-qualcomm.in -o requirements-qualcomm.txt
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-openvino.in -o requirements-openvino.txt
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-web.in -o requirements-web.txt
+	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-video.in -o requirements-video.txt
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-peers.in -o requirements-peers.txt
 
 clean:

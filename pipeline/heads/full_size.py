@@ -9,7 +9,6 @@ from pipeline.core.spec import Resize
 from pipeline.heads.exact import axis as axis_of
 from pipeline.heads.exact import exact_mask, nearest_mask
 
-
 BAND_ROWS = 16
 """Rows of a mask that are made at a time."""
 

@@ -36,7 +36,7 @@ class Segmenter:
 @contextlib.contextmanager
 def segmenter(artifact: Artifact) -> Iterator[Segmenter]:
     """The file, loaded once for each core; raises ArtifactError for one without an origin, and DeviceError."""
-    origin = artifact.recipe.made_of
+    origin = artifact.recipe.known_origin
     preprocessing = Preprocessing(origin.model.height, origin.model.width)
     colours = origin.colours or palette(len(origin.classes))
     with on_this_machine(artifact.path, preprocessing, origin.model.resize) as infer:

@@ -1,0 +1,132 @@
+"""Videos through FFmpeg's libraries for real: frames, sizes, times and colours of what comes out."""
+
+import numpy as np
+import pytest
+
+from pipeline.predict.looks import Looks
+from pipeline.predict.segmenter import Segmenter
+from pipeline.predict.source import Moving
+from pipeline.predict.video import ahead, predict_video
+
+COLOURS = ((0, 0, 255), (255, 0, 0))
+NETWORK = Segmenter(None, lambda image: (image[..., 1] > 128).astype(np.uint8), ("dark", "green"), COLOURS)
+"""Makes its mask of the green channel, so that frames tell themselves apart."""
+
+
+def film(path, frames=30, height=60, width=80, rate=10):
+    """Frame i is green in its left (i + 1) / frames."""
+    av = pytest.importorskip("av", reason="no PyAV: pip install -r requirements-video.txt")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=rate)
+        stream.height, stream.width, stream.pix_fmt, stream.bit_rate = height, width, "yuv420p", 4_000_000
+        for i in range(frames):
+            image = np.zeros((height, width, 3), np.uint8)
+            image[:, : width * (i + 1) // frames, 1] = 255
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def frames_of(path):
+    import av
+
+    with av.open(str(path)) as container:
+        return [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("height", "width"), [(60, 80), (61, 81)])
+def test_every_frame_is_drawn_in_its_order_at_its_time(tmp_path, height, width):
+    film(tmp_path / "in.mp4", height=height - height % 2, width=width - width % 2)
+    moving = Moving("in.mp4", "in", str(tmp_path / "in.mp4"))
+    said = []
+    done = predict_video(moving, NETWORK, Looks(), tmp_path / "out", said.append)
+    assert done.files == (tmp_path / "out" / "in-overlay.mp4",) and done.frames == 30
+    given, got = frames_of(tmp_path / "in.mp4"), frames_of(done.files[0])
+    assert len(got) == 30
+    for i, ((at, image), (shown_at, overlay)) in enumerate(zip(given, got, strict=True)):
+        assert shown_at == pytest.approx(at, abs=0.002)
+        green = (image[..., 1] > 128)[5:-5].mean()
+        red = ((overlay[..., 0].astype(int) - overlay[..., 2]) > 0)[5:-5].mean()
+        assert red == pytest.approx(green, abs=0.06), i
+    assert set(done.part_ms) == {"decode", "infer", "draw", "encode"}
+
+
+@pytest.mark.real
+def test_parts_overlap_so_the_whole_is_nearly_as_fast_as_the_slowest(tmp_path):
+    import time
+
+    film(tmp_path / "in.mp4", frames=60)
+
+    def slow(image):
+        time.sleep(0.02)  # an accelerator: the processor is free meanwhile
+        return NETWORK.infer(image)
+
+    network = Segmenter(None, slow, NETWORK.classes, COLOURS)
+    done = predict_video(Moving("in", "in", str(tmp_path / "in.mp4")), network, Looks(), tmp_path, lambda _: None)
+    assert done.slowest[0] == "infer"
+    assert done.frames_per_second >= 0.9 * done.slowest[1]
+
+
+@pytest.mark.real
+def test_masks_are_pngs_seconds_limit_and_nothing_is_overwritten(tmp_path):
+    from PIL import Image
+
+    from pipeline.core.errors import RunError
+
+    film(tmp_path / "in.mp4")
+    moving = Moving("in.mp4", "in", str(tmp_path / "in.mp4"))
+    done = predict_video(moving, NETWORK, Looks(("mask", "side")), tmp_path / "o", lambda _: None, seconds=0.95)
+    masks = sorted((tmp_path / "o" / "mask").iterdir())
+    assert done.frames == 10 and [m.name for m in masks] == [f"in-{i:06d}.png" for i in range(10)]
+    assert np.asarray(Image.open(masks[9]))[30].mean() == pytest.approx(10 / 30, abs=0.02)
+    before = done.files[0].read_bytes()
+    with pytest.raises(RunError, match="is there already"):
+        predict_video(moving, NETWORK, Looks(("side",)), tmp_path / "o", lambda _: None)
+    assert done.files[0].read_bytes() == before and not list((tmp_path / "o").glob(".*"))
+
+
+@pytest.mark.real
+def test_a_broken_or_empty_video_is_a_sentence(tmp_path, cli):
+    from tests.support.shipped import shipped
+
+    _, artifact = shipped(tmp_path)
+    film(tmp_path / "in.mp4")
+    data = (tmp_path / "in.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
+    (tmp_path / "text.mp4").write_text("no video at all")
+    for name in ("cut.mp4", "text.mp4"):
+        done = cli("predict", name, "--model", str(artifact.path), cwd=tmp_path)
+        assert done.returncode == 2 and name in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_without_pyav_a_video_says_what_to_install(tmp_path, cli, monkeypatch):
+    import importlib.util
+
+    from tests.support.shipped import shipped
+
+    _, artifact = shipped(tmp_path)
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "av" else real(name, *a))
+    (tmp_path / "in.mp4").write_bytes(b"")
+    done = cli("predict", "in.mp4", "--model", str(artifact.path), cwd=tmp_path)
+    assert done.returncode == 2 and "pip install -r requirements-video.txt" in done.stderr
+
+
+def test_work_ahead_keeps_the_order_passes_errors_on_and_ends_when_closed():
+    assert list(ahead(iter(range(50)), 3)) == list(range(50))
+
+    def fails():
+        yield 1
+        raise ValueError("here")
+
+    got = ahead(fails(), 3)
+    assert next(got) == 1
+    with pytest.raises(ValueError, match="here"):
+        next(got)
+    asked = []
+    endless = ahead((asked.append(i) or i for i in iter(int, 1)), 2)
+    next(endless)
+    endless.close()
+    count = len(asked)
+    assert count < 10 and len(asked) == count
