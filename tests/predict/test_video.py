@@ -38,7 +38,7 @@ def frames_of(path):
 def test_every_frame_is_drawn_in_its_order_at_its_time(tmp_path, height, width):
     film(tmp_path / "in.mp4", height=height - height % 2, width=width - width % 2)
     moving = Moving("in.mp4", "in", str(tmp_path / "in.mp4"))
-    said = []
+    said: list[str] = []
     done = predict_video(moving, NETWORK, Looks(), tmp_path / "out", said.append)
     assert done.files == (tmp_path / "out" / "in-overlay.mp4",) and done.frames == 30
     given, got = frames_of(tmp_path / "in.mp4"), frames_of(done.files[0])
@@ -124,8 +124,14 @@ def test_work_ahead_keeps_the_order_passes_errors_on_and_ends_when_closed():
     assert next(got) == 1
     with pytest.raises(ValueError, match="here"):
         next(got)
-    asked = []
-    endless = ahead((asked.append(i) or i for i in iter(int, 1)), 2)
+    asked: list[int] = []
+
+    def counted():
+        while True:
+            asked.append(len(asked))
+            yield asked[-1]
+
+    endless = ahead(counted(), 2)
     next(endless)
     endless.close()
     count = len(asked)
