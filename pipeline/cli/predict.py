@@ -127,7 +127,7 @@ def _stills(stills: Stills, network: Segmenter, looks: Looks, folder: Path, forc
         {
             "file": str(network.file),
             "source": stills.title,
-            "folder": str(folder),
+            "out": str(folder),
             "kinds": list(done.kinds),
             "images": done.images,
             "seconds": done.seconds,
@@ -161,7 +161,7 @@ def _video(
         {
             "file": str(network.file),
             "source": moving.title,
-            "folder": str(folder),
+            "out": str(folder),
             "files": [str(path) for path in done.files],
             "frames": done.frames,
             "frames_per_second": done.frames_per_second,

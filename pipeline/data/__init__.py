@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 from pipeline.core.dataset import Dataset, DatasetSource
@@ -27,6 +28,15 @@ def open_dataset(text: str) -> Dataset:
     if source.layout and not argument:
         raise DataError(f"dataset {text!r} names no folder: write {name}:DIR, where DIR holds {source.layout}.")
     return source.open(argument)
+
+
+def dataset_in(folder: str) -> Dataset | None:
+    """The dataset whose layout the folder has; None where it has none."""
+    for source in sources().values():
+        if source.layout:
+            with contextlib.suppress(DataError):
+                return source.open(folder)
+    return None
 
 
 def dataset_of(run: Run) -> Dataset:

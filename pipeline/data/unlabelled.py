@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.core.dataset import IGNORE, Sample
 from pipeline.core.errors import DataError
 from pipeline.core.say import Say
-from pipeline.data import sources
+from pipeline.data import dataset_in, source_of
 from pipeline.data.decode import ONE_CHANNEL, opened, orientation, read_image
 from pipeline.data.images import IMAGE_SUFFIXES, dataset_root
 
@@ -61,16 +61,13 @@ def unlabelled(folder: str, say: Say) -> tuple[Sample, ...]:
 
 
 def _of_dataset(folder: str, say: Say) -> tuple[Sample, ...] | None:
-    for source in sources().values():
-        if not source.layout:
-            continue
-        try:
-            samples = source.open(folder).splits["train"]
-        except DataError:
-            continue
-        say(f"note: {folder} is a whole dataset ({source.title}): its {len(samples)} training images are used")
-        return tuple(Sample(s.name, s.image, functools.partial(_nothing_of, s)) for s in samples)
-    return None
+    if (dataset := dataset_in(folder)) is None:
+        return None
+    samples = dataset.splits["train"]
+    say(
+        f"note: {folder} is a whole dataset ({source_of(dataset.text).title}): its {len(samples)} training images are used"
+    )
+    return tuple(Sample(s.name, s.image, functools.partial(_nothing_of, s)) for s in samples)
 
 
 def _labels_among(root: Path, paths: Iterable[Path]) -> set[Path]:

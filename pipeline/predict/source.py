@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.core.dataset import Sample
+from pipeline.core.dataset import Dataset, Sample
 from pipeline.core.errors import DataError, UnknownName
 from pipeline.core.say import Say
-from pipeline.data import open_dataset, sources
+from pipeline.data import dataset_in, open_dataset, sources
 from pipeline.data.decode import read_image
 from pipeline.data.images import IMAGE_SUFFIXES
 
@@ -82,7 +82,7 @@ def source_for(text: str, split: str, say: Say) -> Stills | Moving:
         return Moving(path.name, path.stem, str(path))
     name = text.partition(":")[0]
     if name in sources():
-        return _labelled(text, split)
+        return _labelled(open_dataset(text), split)
     if ":" in text and "/" not in name:
         raise UnknownName("dataset", name, sources())
     raise DataError(f"{text} does not exist: name an image, a folder, a video, camera:0 or a dataset ({_datasets()}).")
@@ -92,8 +92,8 @@ def _datasets() -> str:
     return ", ".join(f"{name}:DIR" if source.layout else name for name, source in sorted(sources().items()))
 
 
-def _labelled(text: str, split: str) -> Stills:
-    dataset = open_dataset(text)
+def _labelled(dataset: Dataset, split: str) -> Stills:
+    text = dataset.text
     if split not in dataset.splits:
         raise DataError(f"{text} has no split {split!r}: choose one of {', '.join(dataset.splits)}.")
 
@@ -109,9 +109,9 @@ def _labelled(text: str, split: str) -> Stills:
 
 
 def _folder(path: Path, split: str, say: Say) -> Stills:
-    if (path / "classes.txt").is_file():
-        say(f"{path} is a dataset with labels: its {split} images (folder:{path})")
-        return _labelled(f"folder:{path}", split)
+    if (dataset := dataset_in(str(path))) is not None:
+        say(f"{path} is a dataset with labels: its {split} images")
+        return _labelled(dataset, split)
     found = sorted(p for p in path.iterdir() if _is_image(p)) or sorted(p for p in path.rglob("*") if _is_image(p))
     if not found:
         raise DataError(f"folder {path} holds no image ({', '.join(IMAGE_SUFFIXES)}), nor does any below it.")
