@@ -64,9 +64,8 @@ def _of_dataset(folder: str, say: Say) -> tuple[Sample, ...] | None:
     if (dataset := dataset_in(folder)) is None:
         return None
     samples = dataset.splits["train"]
-    say(
-        f"note: {folder} is a whole dataset ({source_of(dataset.text).title}): its {len(samples)} training images are used"
-    )
+    title = source_of(dataset.text).title
+    say(f"note: {folder} is a whole dataset ({title}): its {len(samples)} training images are used")
     return tuple(Sample(s.name, s.image, functools.partial(_nothing_of, s)) for s in samples)
 
 
