@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +20,7 @@ from pipeline.core.ranges import Ranges
 from pipeline.core.run import Run
 from pipeline.core.say import Say
 from pipeline.data import dataset_of
+from pipeline.measure.confusion import PixelAgreement
 from pipeline.quantize import network as quantize
 from pipeline.quantize import plan as planning
 from pipeline.quantize.imitate import Imitation
@@ -54,7 +55,7 @@ class _Tally:
             place = np.unravel_index(apart.argmax(), apart.shape)
             self.worst_at = (image, int(place[1]), int(place[2]), int(place[3]))
 
-    def done(self) -> LayerAgreement:
+    def agreement(self) -> LayerAgreement:
         return LayerAgreement(
             self.layer,
             self.op,
@@ -90,31 +91,32 @@ def names_in_file(model: tf_keras.Model, rounded: Iterable[str]) -> dict[str, st
 def tallies_of(
     graph: Graph, names: dict[str, str], shapes: dict[str, tuple[int, ...]]
 ) -> tuple[dict[str, _Tally], dict[str, str]]:
-    """For each layer the tensor that is its output, and for those without one why there is none.
+    """(a tally for each layer whose output the file holds, the reason for each other layer).
 
-    Tensors keep the names of their layers. So do those that a rewrite put between (see ``rewrite.name_for``), which
-    are something else: a tensor whose name goes on from that of another is no layer's output, nor is one of another
-    shape than the layer's (``shapes``, by layer, the batch left out).
+    Tensors keep the names of their layers. Intermediate tensors of a rewrite are named after them as well (see
+    ``rewrite.name_for``): a tensor whose name continues that of another is no layer's output, nor is one of another
+    shape than the layer's (``shapes``, by layer, without the batch).
     """
     written = {graph.tensors[index].name for op in graph.ops for index in op.outputs}
-    found: dict[str, _Tally] = {}
-    why: dict[str, str] = {}
+    tallies: dict[str, _Tally] = {}
+    reasons: dict[str, str] = {}
     for op in graph.ops:
         for index in op.outputs:
             tensor = graph.tensors[index]
             layer = _layer_in(tensor.name, names)
-            if layer is None or layer in found:
+            if layer is None or layer in tallies:
                 continue
             if any(tensor.name.startswith(f"{other}/") for other in written):
-                why.setdefault(layer, "only parts of it were left by a rewrite")
+                reasons.setdefault(layer, "a rewrite left only parts of it")
             elif tensor.dtype != "int8":
-                why[layer] = f"it is {tensor.dtype} there"
+                reasons[layer] = f"it is {tensor.dtype} in the file"
             elif tuple(tensor.shape[1:]) != shapes[layer]:
-                there, here = ("x".join(map(str, shape)) for shape in (tensor.shape[1:], shapes[layer]))
-                why[layer] = f"it has shape {there} there and {here} in Keras"
+                in_file, in_keras = ("x".join(map(str, shape)) for shape in (tensor.shape[1:], shapes[layer]))
+                reasons[layer] = f"it has shape {in_file} in the file and {in_keras} in Keras"
             else:
-                found[layer] = _Tally(layer, f"{op.index} {op.name}", index, tensor.scale[0], tensor.zero_point[0])
-    return found, {layer: why.get(layer, "no tensor has its name") for layer in names.values() if layer not in found}
+                tallies[layer] = _Tally(layer, f"{op.index} {op.name}", index, tensor.scale[0], tensor.zero_point[0])
+    missing = (layer for layer in names.values() if layer not in tallies)
+    return tallies, {layer: reasons.get(layer, "no tensor has its name") for layer in missing}
 
 
 def _layer_in(tensor: str, names: dict[str, str]) -> str | None:
@@ -138,12 +140,11 @@ def agree(run: Run, artifact: Artifact, images: int, say: Say) -> Agreement:
 
     name = str(artifact.path.relative_to(run.path))
     if artifact.recipe.approximation:
-        say("note: a rewrite of this file is not equal, as it was asked for: the layer that it stands for will differ")
+        say("note: a rewrite of this file is approximate, as it was asked for: the layer that it replaces will differ")
     data = artifact.path.read_bytes()
     return compare(model, ranges, artifact.recipe.file.per_tensor, data, name, run.preprocessing, shown())
 
 
-# long: one pass over the images, whose sums all lie here
 def compare(
     model: tf_keras.Model,
     ranges: Ranges,
@@ -158,63 +159,92 @@ def compare(
     Layer by layer with integer arithmetic (see ``imitate``), and the logits alone in floating point, as in training.
     """
     quantized = quantize.quantization_aware(model, ranges, per_tensor=per_tensor)
-    rounded = planning.rounded_at(model)
-    shapes = {layer: tuple(model.get_layer(layer).output_shape[1:]) for layer in rounded}
-    found, missing = tallies_of(read(data, name), names_in_file(model, rounded), shapes)
-    ops = {layer: tally.op.rpartition(" ")[2] for layer, tally in found.items()}
-    in_integers = Imitation(quantized, model, ranges, per_tensor, ops)
-    tallies = [found[layer] for layer in rounded if layer in found]
-    outputs = [quantized.get_layer(quantize.PREFIX + tally.layer).output for tally in tallies]
-    taps = tf_keras.Model(quantized.input, outputs)
-    interpreter = Interpreter(
-        model_content=data,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-        experimental_preserve_all_tensors=True,
-    )
-    interpreter.allocate_tensors()
-    (image_in,) = interpreter.get_input_details()
-    io = np.dtype(image_in["dtype"]).name
-    last = found.get(list(rounded)[-1])
-    if last is None:
+    order = list(planning.rounded_at(model))
+    shapes = {layer: tuple(model.get_layer(layer).output_shape[1:]) for layer in order}
+    tally_of, missing = tallies_of(read(data, name), names_in_file(model, order), shapes)
+    if order[-1] in missing:
         raise BadSpec(
-            f"{name} gives the logits in another form than Keras ({missing[list(rounded)[-1]]}): nothing can be"
+            f"{name} gives the logits in another form than Keras ({missing[order[-1]]}): nothing can be"
             " compared. Convert with --no-rewrite."
         )
-    in_training = dataclasses.replace(last)
-    same = same_in_training = pixels = count = 0
-    codes: set[int] = set()
-    classes: set[int] = set()
-    for i, image in enumerate(images):
-        interpreter.set_tensor(image_in["index"], preprocessing.tensor(image, io))  # type: ignore[arg-type]
-        interpreter.invoke()
-        given = preprocessing.tensor(image, "float32")
-        rounded_in_float = quantized(given, training=False)
+    tallies = [tally_of[layer] for layer in order if layer in tally_of]
+    in_integers = Imitation(quantized, model, ranges, per_tensor, {t.layer: t.op.rpartition(" ")[2] for t in tallies})
+    outputs = [quantized.get_layer(quantize.PREFIX + tally.layer).output for tally in tallies]
+    every_layer = tf_keras.Model(quantized.input, outputs)
+    file, comparison = _FileOnReferenceKernels(data), _Comparison(tallies)
+    for image in images:
+        file.run(preprocessing.tensor(image, file.input_type))  # type: ignore[arg-type]
+        tensor = preprocessing.tensor(image, "float32")
+        in_training = quantized(tensor, training=False)
         with in_integers:
-            in_keras = taps(given, training=False)
-        for tally, values in zip(tallies, in_keras, strict=True):
-            tally.add(i, tally.codes(values), interpreter.get_tensor(tally.tensor))
-        file = interpreter.get_tensor(last.tensor)
-        in_training.add(i, last.codes(rounded_in_float), file)
-        mask = file[0].argmax(-1)
-        same += int((last.codes(in_keras[-1])[0].argmax(-1) == mask).sum())
-        same_in_training += int((last.codes(rounded_in_float)[0].argmax(-1) == mask).sum())
-        pixels += mask.size
-        codes |= set(np.unique(file).tolist())
-        classes |= set(np.unique(mask).tolist())
-        count = i + 1
-    layers = tuple(tally.done() for tally in tallies)
-    diverges_at = next((layer.layer for layer in layers if layer.close_percent < DIVERGED_BELOW_PERCENT), None)
-    return Agreement(
-        file=name,
-        images=count,
-        kernels="LiteRT reference kernels",
-        same_class_percent=100 * same / pixels,
-        close_percent=layers[-1].close_percent,
-        in_training_same_class_percent=100 * same_in_training / pixels,
-        in_training_close_percent=in_training.done().close_percent,
-        codes=len(codes),
-        classes=len(classes),
-        diverges_at=diverges_at,
-        layers=layers,
-        not_compared=tuple(sorted(missing.items(), key=lambda item: list(rounded).index(item[0]))),
-    )
+            layers = every_layer(tensor, training=False)
+        comparison.add(layers, in_training, file)
+    not_compared = tuple(sorted(missing.items(), key=lambda item: order.index(item[0])))
+    return comparison.agreement(name, not_compared)
+
+
+class _FileOnReferenceKernels:
+    """An int8 file in LiteRT that keeps every tensor of its last run."""
+
+    def __init__(self, data: bytes) -> None:
+        self._interpreter = Interpreter(
+            model_content=data,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+            experimental_preserve_all_tensors=True,
+        )
+        self._interpreter.allocate_tensors()
+        (self._input,) = self._interpreter.get_input_details()
+        self.input_type = np.dtype(self._input["dtype"]).name
+
+    def run(self, tensor: np.ndarray) -> None:
+        self._interpreter.set_tensor(self._input["index"], tensor)
+        self._interpreter.invoke()
+
+    def tensor(self, index: int) -> np.ndarray:
+        return self._interpreter.get_tensor(index)
+
+
+class _Comparison:
+    """Running sums over the images.
+
+    ``layers``: in order, the logits last; what Keras computes of them in integers is compared with the file.
+    """
+
+    def __init__(self, layers: Sequence[_Tally]) -> None:
+        self.layers, self.logits = layers, layers[-1]
+        self.logits_in_training = dataclasses.replace(self.logits)
+        self.masks, self.masks_in_training = PixelAgreement(), PixelAgreement()
+        self.codes: set[int] = set()
+        self.classes: set[int] = set()
+        self.images = 0
+
+    def add(self, in_integers: Sequence[tf.Tensor], in_training: tf.Tensor, file: _FileOnReferenceKernels) -> None:
+        """What Keras gave for one image: every layer, and the logits alone; the file has run on the same image."""
+        for tally, values in zip(self.layers, in_integers, strict=True):
+            tally.add(self.images, tally.codes(values), file.tensor(tally.tensor))
+        output = file.tensor(self.logits.tensor)
+        codes_in_training = self.logits.codes(in_training)
+        self.logits_in_training.add(self.images, codes_in_training, output)
+        mask = output[0].argmax(-1)
+        self.masks.add(self.logits.codes(in_integers[-1])[0].argmax(-1), mask)
+        self.masks_in_training.add(codes_in_training[0].argmax(-1), mask)
+        self.codes |= set(np.unique(output).tolist())
+        self.classes |= set(np.unique(mask).tolist())
+        self.images += 1
+
+    def agreement(self, name: str, not_compared: tuple[tuple[str, str], ...]) -> Agreement:
+        layers = tuple(tally.agreement() for tally in self.layers)
+        return Agreement(
+            file=name,
+            images=self.images,
+            kernels="LiteRT reference kernels",
+            same_class_percent=self.masks.percent,
+            close_percent=layers[-1].close_percent,
+            in_training_same_class_percent=self.masks_in_training.percent,
+            in_training_close_percent=self.logits_in_training.agreement().close_percent,
+            codes=len(self.codes),
+            classes=len(self.classes),
+            diverges_at=next((layer.layer for layer in layers if layer.close_percent < DIVERGED_BELOW_PERCENT), None),
+            layers=layers,
+            not_compared=not_compared,
+        )

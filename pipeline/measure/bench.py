@@ -1,13 +1,15 @@
-"""Measures what 8 bits cost: accuracy of the file that ships against its float parent, and the time of both."""
+"""Measures what 8 bits cost: accuracy and latency of the file that ships, beside its float parent, on each device."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import queue
 import threading
 from collections.abc import Iterator, Sequence
 
-from pipeline.core.device import Connection, DeviceOptions
+from pipeline.core.device import Connection, Device, DeviceOptions
 from pipeline.core.measurement import Measurement
 from pipeline.core.say import Say
 from pipeline.devices import connect, device
@@ -16,42 +18,61 @@ from pipeline.measure.on_device import bench_on
 from pipeline.measure.plan import BenchPlan
 
 
+@dataclasses.dataclass(frozen=True)
+class _Connected:
+    """A device that is being used. ``say`` puts its name before each line where there are several."""
+
+    name: str
+    kind: Device
+    connection: Connection
+    say: Say
+
+
 def bench(plan: BenchPlan, names: Sequence[str], options: DeviceOptions, say: Say) -> Iterator[Measurement]:
     """One measurement per device, as they end: side by side on different machines, one at a time on the same.
 
     A device that fails does not stop the others; the first error is raised when all have ended.
     """
-    chosen = {name: device(name)[0] for name in names}  # a wrong name is said before anything is measured
     results: queue.Queue[Measurement | BaseException] = queue.Queue()
+    errors: list[BaseException] = []
     with contextlib.ExitStack() as stack:
-        by_machine: dict[str, list[tuple[str, Connection]]] = {}
-        for name in names:
-            connection = connect(name, options)
-            stack.callback(connection.close)
-            by_machine.setdefault(connection.identity, []).append((name, connection))
-
-        def work(of_machine: list[tuple[str, Connection]]) -> None:
-            for name, connection in of_machine:
-
-                def tell(text: str, prefix: str = f"{name}: " if len(names) > 1 else "") -> None:
-                    say(prefix + text)
-
-                try:
-                    with alone_on(connection.identity, tell):
-                        results.put(bench_on(plan, chosen[name], name, connection, tell))
-                except BaseException as error:
-                    results.put(error)
-
-        for of_machine in by_machine.values():
-            threading.Thread(target=work, args=[of_machine], daemon=True).start()
-        failed: list[BaseException] = []
+        for devices in _connect(names, options, stack, say):
+            threading.Thread(target=_bench_in_turn, args=[plan, devices, results], daemon=True).start()
         for _ in names:
             result = results.get()
             if isinstance(result, Measurement):
                 yield result
             else:
-                failed.append(result)
+                errors.append(result)
                 if len(names) > 1:
                     say(f"failed: {result}")
-        if failed:
-            raise failed[0]
+    if errors:
+        raise errors[0]
+
+
+def _connect(
+    names: Sequence[str], options: DeviceOptions, stack: contextlib.ExitStack, say: Say
+) -> list[list[_Connected]]:
+    """The devices in groups of one machine each; ``stack`` closes them. Raises UnknownName before it connects any."""
+    kinds = [device(name)[0] for name in names]
+    machines: dict[str, list[_Connected]] = {}
+    for name, kind in zip(names, kinds, strict=True):
+        connection = connect(name, options)
+        stack.callback(connection.close)
+        say_named = functools.partial(_say_with, say, f"{name}: ") if len(names) > 1 else say
+        machines.setdefault(connection.identity, []).append(_Connected(name, kind, connection, say_named))
+    return list(machines.values())
+
+
+def _say_with(say: Say, prefix: str, text: str) -> None:
+    say(prefix + text)
+
+
+def _bench_in_turn(plan: BenchPlan, devices: list[_Connected], results: queue.Queue) -> None:
+    """Puts a measurement or an error for each device into ``results``."""
+    for each in devices:
+        try:
+            with alone_on(each.connection.identity, each.say):
+                results.put(bench_on(plan, each.kind, each.name, each.connection, each.say))
+        except BaseException as error:
+            results.put(error)

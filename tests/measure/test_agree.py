@@ -95,7 +95,7 @@ def test_of_a_layer_that_the_file_has_in_another_form_it_is_said_why():
     found, missing = tallies_of(graph, names, dict.fromkeys(names, (4, 6, 8)))
     assert {layer: tally.tensor for layer, tally in found.items()} == {"a": 1, "d": 5}
     assert missing == {
-        "b": "it has shape 6x4x8 there and 4x6x8 in Keras",
-        "c": "it is float32 there",
+        "b": "it has shape 6x4x8 in the file and 4x6x8 in Keras",
+        "c": "it is float32 in the file",
         "f": "no tensor has its name",
     }
