@@ -38,7 +38,7 @@ def spec_for(
         return target.file_spec(output, stride or 1, io)
     say(
         "mask: the file gives logits at stride 8, and segquant_mask.c beside it makes the exact mask of them;"
-        " --output-stride 1 puts resize and argmax into the file"
+        " output stride 1 puts resize and argmax into the file"
     )
     return target.file_spec("logits", 8, io)
 
@@ -79,7 +79,9 @@ def convert(
             path.touch()  # so that it is the one converted last
             return there
         if not replace_stale:
-            raise RunError(f"{path} exists with another {', '.join(changed)}: pass --force to replace it.")
+            raise RunError(
+                f"{path} exists with another {', '.join(changed)}: to replace it, force it (--force, or force=True)."
+            )
     say(f"converting {parent.method} weights for {target.title}")
     made = _made(run, target, parent, wanted, say)
     artifact = artifacts.write(path, made.data, made.recipe)
@@ -97,8 +99,8 @@ def _made(run: Run, target: Target, parent: Parent, wanted: Recipe, say: Say) ->
     for asked in nearly:
         if asked.name not in {one.rewrite for one in made.applied}:
             raise BadSpec(
-                f"--approximate {asked.name} does not fit: {target.title} refuses no op of this network that it could"
-                f" replace. It is for {asked.needs}. Leave it out."
+                f"the approximate rewrite {asked.name} does not fit: {target.title} refuses no op of this network that"
+                f" it could replace. It is for {asked.needs}. Leave it out."
             )
     for one in made.applied:
         say(_rewritten(one, target))
@@ -129,7 +131,7 @@ def compile_artifact(
     """Runs the target's compiler where it has one. Raises CompilerError when it fails, or is required and missing."""
     if target.compile is None:
         if required:
-            raise CompilerError(f"target {target.name} has no compiler to require: leave --require-compiled out.")
+            raise CompilerError(f"target {target.name} has no compiler: do not require a compiled file.")
         return artifact, None
     compiled = target.compile(artifact.path)
     if compiled.path is None:

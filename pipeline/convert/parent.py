@@ -83,7 +83,9 @@ def choose_parent(run: Run, target: Target, asked: Quantization, say: Say) -> Pa
         return Parent("float", best)
     trained = run.qat_training.trained
     if asked.method == "qat" and not trained:
-        raise RunError(f"{run.path} has no QAT network: run `python cli.py qat --run {run.path}`, or --method ptq.")
+        raise RunError(
+            f"{run.path} has no QAT network: run `python cli.py qat --run {run.path}`, or choose method ptq."
+        )
     if trained and asked.method != "ptq":
         return _qat_parent(run, asked, say)
     if asked.method is None:
@@ -101,10 +103,10 @@ def _qat_parent(run: Run, asked: Quantization, say: Say) -> Parent:
         raise RunError(f"{run.qat_dir} is broken: repeat `qat --force`, or `qat` in a new run.")
     per_tensor = bool(settings["per_tensor"])
     if asked.calibration is not None:
-        say("note: the QAT network brings its ranges; calibration options are for --method ptq")
+        say("note: the QAT network brings its ranges; calibration options are for method ptq")
     if asked.per_tensor and not per_tensor:
         raise BadSpec(
-            "--per-tensor: the QAT network of this run was trained for per-channel weights; train with `qat"
-            " --per-tensor` in a new run, or convert with --method ptq."
+            "the QAT network of this run was trained for per-channel weights, not per-tensor ones: run `qat"
+            " --per-tensor` in a new run, or choose method ptq."
         )
     return Parent("qat", checkpoint, checkpoints.ranges_in(checkpoint), start.calibration, per_tensor)

@@ -116,13 +116,13 @@ def remove_if_empty(run: Run) -> None:
 def create(path: Path, model: ModelSpec, data: str, classes: Any, colours: Any, seed: int) -> Run:
     """Makes a new run directory; raises RunError when something is there already."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(f"{path} exists and is not a run: name an empty or new directory with --run.")
+        raise RunError(f"{path} exists and is not a run: name an empty or new directory.")
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
     config = RunConfig(model, data, tuple(classes), tuple(tuple(c) for c in colours), seed, created)
     try:
         write_atomically(path / FILE, (json.dumps(config.to_json(), indent=2) + "\n").encode())
     except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror}): name another directory with --run.") from None
+        raise RunError(f"{path} cannot be written ({error.strerror}): name another directory.") from None
     return Run(path, config)
 
 

@@ -177,7 +177,7 @@ class Target:
 
     def _check_input(self, io: InputType) -> None:
         if io not in self.io:
-            raise BadSpec(f"--io {io} does not fit target {self.name}: it takes {', '.join(self.io)}.")
+            raise BadSpec(f"input type (io) {io} does not fit target {self.name}: it takes {', '.join(self.io)}.")
 
     def with_approximations(self, names: Sequence[str]) -> Target:
         """This target with what was asked for by name before its own rewrites; raises BadSpec and UnknownName."""
@@ -185,7 +185,7 @@ class Target:
             return self
         known = {one.name: one for one in self.approximations}
         if not known:
-            raise BadSpec(f"--approximate: target {self.name} has nothing of the kind; leave it out.")
+            raise BadSpec(f"target {self.name} has no approximate rewrites: ask for none.")
         for name in names:
             if name not in known:
                 raise UnknownName(f"approximation of target {self.name}", name, known)
@@ -214,7 +214,7 @@ class Target:
         if command is None:
             return self
         if self.use_compiler is None:
-            raise BadSpec(f"--compiler: target {self.name} takes none; leave it out.")
+            raise BadSpec(f"target {self.name} takes no compiler command: leave it out.")
         return self.use_compiler(self, command)
 
     def with_soc(self, soc: str | None) -> Target:
@@ -222,7 +222,7 @@ class Target:
         if soc is None:
             return self
         if not self.socs:
-            raise BadSpec(f"target {self.name} compiles for no particular system on chip: leave --soc out.")
+            raise BadSpec(f"target {self.name} compiles for no particular system on chip: leave the soc out.")
         known = {name.lower(): name for name in self.socs}
         if soc.lower() not in known:
             raise UnknownName(f"system on chip of target {self.name}", soc, self.socs)

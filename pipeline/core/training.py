@@ -156,8 +156,8 @@ class Training:
             return False
         if changed := changes(before, settings):
             raise RunError(
-                f"{self.folder} was trained with other settings, listed below: pass --force to train again (the old"
-                " training is set aside), or --run with a new directory.",
+                f"{self.folder} was trained with other settings, listed below: to train again, force it"
+                " (--force, or force=True; the old training is set aside), or take a new run.",
                 changed,
             )
         return self.trained
@@ -226,7 +226,7 @@ def changes(before: dict[str, Any], now: dict[str, Any], above: str = "") -> lis
 
 
 def _broken(file: Path, error: Exception) -> RunError:
-    return RunError(f"{file} is broken ({error}): restore it, or pass --force to train again.")
+    return RunError(f"{file} is broken ({error}): restore it, or force a new training (--force, or force=True).")
 
 
 def _read(file: Path) -> dict[str, Any]:

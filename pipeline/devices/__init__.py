@@ -31,12 +31,12 @@ def device(name: str) -> tuple[Device, str]:
     kind, colon, selector = name.partition(":")
     if kind.lower() in APPLES:
         raise BadSpec(
-            f"--device {kind}: nothing here reaches an iPhone or iPad. Convert for gpu or cpu, and time the file there"
+            f"device {kind}: nothing here reaches an iPhone or iPad. Convert for gpu or cpu, and time the file there"
             " with LiteRT's benchmark app for iOS."
         )
     chosen = find(sys.modules[__name__], Device, "device", kind)
     if colon and not (selector and chosen.selector_help):
-        raise BadSpec(f"--device {name}: write {chosen.name}{chosen.selector_help}.")
+        raise BadSpec(f"device {name}: write {chosen.name}{chosen.selector_help}.")
     if not selector and chosen.find() is None:
         raise DeviceError(f"device {chosen.name} is not attached: {chosen.missing()}.")
     return chosen, selector

@@ -140,7 +140,7 @@ class EdgeTpu:
 
 def connect(selector: str, settings: DeviceOptions) -> EdgeTpu:
     if selector and not SELECTOR.fullmatch(selector):
-        raise BadSpec(f"--device edgetpu:{selector}: write edgetpu, edgetpu:usb, edgetpu:usb:0, edgetpu:pci:1 or so.")
+        raise BadSpec(f"device edgetpu:{selector}: write edgetpu, edgetpu:usb, edgetpu:usb:0, edgetpu:pci:1 or so.")
     return EdgeTpu(selector, settings)
 
 

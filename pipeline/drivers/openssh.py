@@ -92,15 +92,13 @@ def address(selector: str) -> Address:
     """Reads [USER@]HOST[:PORT], an IPv6 address in brackets; raises BadSpec."""
     found = ADDRESS.fullmatch(selector)
     if found is None:
-        raise BadSpec(f"--device ssh:{selector}: write ssh:[USER@]HOST[:PORT], an IPv6 address as [ADDRESS].")
+        raise BadSpec(f"device ssh:{selector}: write ssh:[USER@]HOST[:PORT], an IPv6 address as [ADDRESS].")
     user, host = found["user"], found["six"] or found["host"]
     port = int(found["port"]) if found["port"] else None
     if any(UNSAFE.search(name) for name in (user or "", host)):
-        raise BadSpec(
-            f"--device ssh:{selector}: the name of a user or machine cannot have such characters: correct it."
-        )
+        raise BadSpec(f"device ssh:{selector}: the name of a user or machine cannot have such characters: correct it.")
     if port is not None and not 1 <= port <= 65535:
-        raise BadSpec(f"--device ssh:{selector}: a port is a number from 1 to 65535.")
+        raise BadSpec(f"device ssh:{selector}: a port is a number from 1 to 65535.")
     return Address(host, user, port)
 
 

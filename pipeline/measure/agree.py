@@ -72,7 +72,7 @@ def network_of(run: Run, artifact: Artifact) -> tuple[tf_keras.Model, Ranges]:
     spec, ranges = artifact.recipe.file, artifact.recipe.ranges
     if not ranges or (spec.output, spec.stride) != ("logits", 1):
         raise BadSpec(
-            f"{artifact.path} is not an int8 file that gives logits at full size: convert with --output logits for cpu."
+            f"{artifact.path} is not an int8 file that gives logits of full size: convert for cpu, with output logits."
         )
     return load_float(run, parent_of(run, artifact).checkpoint), ranges
 
@@ -165,7 +165,7 @@ def compare(
     if order[-1] in missing:
         raise BadSpec(
             f"{name} gives the logits in another form than Keras ({missing[order[-1]]}): nothing can be"
-            " compared. Convert with --no-rewrite."
+            " compared. Convert without rewrites (--no-rewrite)."
         )
     tallies = [tally_of[layer] for layer in order if layer in tally_of]
     in_integers = Imitation(quantized, model, ranges, per_tensor, {t.layer: t.op.rpartition(" ")[2] for t in tallies})

@@ -16,9 +16,9 @@ def check_gates(measurement: Measurement, max_drop: float | None, max_latency_ms
     assert measurement.artifact.latency
     failed = []
     if max_drop is not None and not measurement.drop_points <= max_drop:
-        failed.append(f"the drop is {measurement.drop_points:.2f} points, --max-drop allows {max_drop:g}")
+        failed.append(f"the drop is {measurement.drop_points:.2f} points, and the limit is {max_drop:g}")
     median = measurement.artifact.latency.median_ms
     if max_latency_ms is not None and not median <= max_latency_ms:
-        failed.append(f"the median latency is {median:.2f} ms, --max-latency-ms allows {max_latency_ms:g}")
+        failed.append(f"the median latency is {median:.2f} ms, and the limit is {max_latency_ms:g} ms")
     if failed:
         raise GateFailed(f"gate failed: {'; '.join(failed)} ({measurement.artifact.file}).")

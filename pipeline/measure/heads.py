@@ -145,7 +145,7 @@ def _coarsest(run: Run) -> int:
     network = run.config.model.network
     stride = models.network(network).logits_stride
     if stride == 1:
-        raise BadSpec(f"--heads: the logits of {network} are of full size: bench its artifact without --heads.")
+        raise BadSpec(f"the logits of {network} are of full size: bench its artifact without --heads.")
     return stride
 
 
@@ -168,7 +168,7 @@ def compiled(file: Path, target: Target) -> Path:
     assert target.compile is not None
     result = target.compile(file)
     if result.path is None:
-        raise CompilerError(f"--heads: each is {result.note}")
+        raise CompilerError(f"this device runs compiled files, and each head is {result.note}")
     return result.path
 
 

@@ -55,7 +55,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if self.runs < 1:
-            raise BadSpec(f"--runs {self.runs}: measure at least one inference.")
+            raise BadSpec(f"{self.runs} runs: measure at least one inference.")
         if self.starts < 2:
             raise ValueError(f"{self.starts} start: how starts differ cannot be told from one")
 

@@ -36,7 +36,7 @@ def class_shares(samples: Sequence[Sample], num_classes: int) -> np.ndarray:
         shares[i] = np.bincount(label[label != IGNORE], minlength=num_classes)[:num_classes] / label.size
     if not shares.any():
         raise BadSpec(
-            "--select class-balanced needs labels and these images have none: choose coverage, random or first."
+            "the selection class-balanced needs labels and these images have none: choose coverage, random or first."
         )
     return shares
 

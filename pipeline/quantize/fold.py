@@ -104,15 +104,15 @@ def last_resize(model: tf_keras.Model, stride: Stride) -> str:
     last = last_resize_of(model)
     if last is None:
         raise BadSpec(
-            f"--output-stride {stride}: {model.name} does not end in a resize of its logits: leave --output-stride out."
+            f"output stride {stride} does not fit {model.name}, which does not end in a resize of its logits: choose 1."
         )
     rows, columns = inputs_of(last)[0].output_shape[1:3]
     sizes = {s: size_at(s, *model.input_shape[1:3]) for s in get_args(Stride)}
     strides = [s for s, size in sizes.items() if size[0] >= rows and size[1] >= columns]
     if stride not in strides:
         raise BadSpec(
-            f"--output-stride {stride}: the logits of {model.name} are {rows}x{columns} before their last resize:"
-            f" choose one of {', '.join(map(str, strides))}."
+            f"output stride {stride} does not fit {model.name}, whose logits are {rows}x{columns} before their last"
+            f" resize: choose one of {', '.join(map(str, strides))}."
         )
     return str(last.name)
 

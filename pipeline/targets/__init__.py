@@ -23,7 +23,7 @@ def target(text: str, *, level: int | None = None, soc: str | None = None) -> Ta
     found = find(sys.modules[__name__], Target, "target", name)
     if colon:
         found = found.with_selector(selector)
-    for option, value in (("--level", level), ("--soc", soc)):
+    for field, value in (("level", level), ("soc", soc)):
         if found.selector and value is not None and str(value).lower() != found.selector.lower():
-            raise BadSpec(f"target {text} and {option} {value} contradict each other: leave one of them out.")
+            raise BadSpec(f"target {text} and {field} {value} contradict each other: leave one of them out.")
     return found.with_level(level).with_soc(soc)

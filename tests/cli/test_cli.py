@@ -249,7 +249,7 @@ def test_the_whole_path_on_a_folder_of_ones_own(cli, images, tmp_path):
     assert files_of(run) == before
 
     other = cli("train", "--run", str(run), "--steps", "4", "--batch", "2", cwd=tmp_path)
-    fails(other, "was trained with other settings, listed below: pass --force")
+    fails(other, "was trained with other settings, listed below: to train again, force it")
     assert other.stderr.endswith("\n  schedule.steps: 3, now 4\n") and "{" not in other.stderr
     fails(cli("train", "--run", str(run), "--seed", "5", cwd=tmp_path), "seed 0, not 5")
     assert files_of(run) == before

@@ -101,7 +101,7 @@ def test_a_system_on_chip_is_chosen_by_name(cli, tmp_path):
     assert target("qualcomm").with_soc(None).title.endswith("SM8650")
     with pytest.raises(UnknownName, match="did you mean 'SM8650'"):
         target("qualcomm").with_soc("sm8651")
-    with pytest.raises(BadSpec, match="leave --soc out"):
+    with pytest.raises(BadSpec, match="leave the soc out"):
         target("cpu").with_soc("SM8650")
     (tmp_path / "x.tflite").write_bytes(model(cases()[0]))
     asked = ("inspect", "x.tflite", "--no-compiler", "--target", "cpu")

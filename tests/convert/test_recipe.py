@@ -104,7 +104,7 @@ def test_a_file_of_another_feature_level_is_another_file(aligned):
     assert first.recipe.level == 29 and read(first.path.read_bytes()).recipe().level == 29
     again, said = aligned.convert(nnapi.with_level(29))
     assert "reused" in said and again.sha256 == first.sha256
-    with pytest.raises(RunError, match="exists with another level: pass --force"):
+    with pytest.raises(RunError, match="exists with another level: to replace it"):
         aligned.convert(nnapi.with_level(30))
     with pytest.raises(RunError, match="another level"):
         aligned.convert(nnapi)  # the default level is one that was not asked for by number
@@ -161,7 +161,7 @@ def test_what_is_not_equal_is_asked_for_by_name(cli, tmp_path):
     with pytest.raises(UnknownName, match="did you mean 'resize-chain'"):
         u65.with_approximations(["resize-chains"])
     for words, message in (
-        (("--target", "cpu", "--approximate", "resize-chain"), "target cpu has nothing of the kind"),
+        (("--target", "cpu", "--approximate", "resize-chain"), "target cpu has no approximate rewrites"),
         (("--target", "ethos-u55", "--no-rewrite", "--approximate", "resize-chain"), "leave one of them out"),
         (("--target", "all", "--approximate", "resize-chain"), "--approximate goes with one target"),
     ):

@@ -77,7 +77,7 @@ def test_a_network_that_resizes_nothing_has_no_other_stride():
     import tf_keras
 
     flat = tf_keras.Model(model.input, model.layers[-1].input, name="flat")
-    with pytest.raises(BadSpec, match="--output-stride 8: flat does not end in a resize"):
+    with pytest.raises(BadSpec, match="output stride 8 does not fit flat, which does not end in a resize"):
         fold(flat, spec=FileSpec(stride=8))
     coarse = model.layers[-1].input
     resized = models.blocks.BilinearResize(72, 104, name="logits_resize")

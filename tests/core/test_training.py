@@ -26,7 +26,9 @@ def test_a_training_is_finished_when_its_result_is_there(there):
     result = FloatResult(50.0, 49.0, 3.0, 0.5, (HistoryEntry(4, 1.5, 50.0, 3.0),))
     there.finish(result)
     assert there.trained and there.is_finished(SETTINGS) and there.float_result() == result
-    with pytest.raises(RunError, match=r"other settings, listed below: pass --force.*\n  schedule.steps: 4, now 9"):
+    with pytest.raises(
+        RunError, match=r"other settings, listed below: to train again, force it.*\n  schedule.steps: 4, now 9"
+    ):
         there.is_finished({**SETTINGS, "schedule": {"steps": 9, "batch": 2}})
     assert not there.is_finished({"schedule": 1}, force=True)
     there.begin({"schedule": 1}, force=True)
@@ -95,7 +97,7 @@ def test_a_broken_file_is_one_sentence(there, text):
     there.begin(SETTINGS)
     for name, read in (("result.json", there.float_result), ("result.json", there.qat_result)):
         (there.folder / name).write_text(text)
-        with pytest.raises(RunError, match=f"{name} is broken .*: restore it, or pass --force"):
+        with pytest.raises(RunError, match=f"{name} is broken .*: restore it, or force"):
             read()
     (there.folder / "ranges.json").write_text(text)
     with pytest.raises(RunError, match="ranges.json is broken"):

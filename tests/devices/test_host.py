@@ -86,7 +86,7 @@ def test_the_best_device_is_one_that_is_attached():
     chosen, selector = device("best")
     assert chosen.find() is not None and not selector
     assert chosen.rank == max(one.rank for one in devices().values() if one.find() is not None)
-    with pytest.raises(BadSpec, match="--device host:1: write host"):
+    with pytest.raises(BadSpec, match="device host:1: write host"):
         device("host:1")
     with pytest.raises(UnknownName, match="did you mean 'host'"):
         device("hosst")

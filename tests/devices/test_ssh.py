@@ -124,7 +124,7 @@ def test_an_address_is_read_as_one_writes_it(selector, where, typed):
     ],
 )
 def test_an_address_that_is_none_or_an_option_is_refused(selector):
-    with pytest.raises(BadSpec, match=r"--device ssh:"):
+    with pytest.raises(BadSpec, match=r"device ssh:"):
         address(selector)
 
 

@@ -276,10 +276,10 @@ def test_gates_pass_at_the_limit_and_fail_beyond_it_with_a_reason(plan):
     )
     check_gates(at, None, None)
     check_gates(at, 0.5, 10.0)
-    with pytest.raises(GateFailed, match=r"drop is 0.60 points, --max-drop allows 0.5") as failed:
+    with pytest.raises(GateFailed, match=r"drop is 0.60 points, and the limit is 0.5") as failed:
         check_gates(dataclasses.replace(at, drop_points=0.6), 0.5, 100)
     assert "latency" not in str(failed.value)
-    with pytest.raises(GateFailed, match=r"drop.*; the median latency is 10.00 ms, --max-latency-ms allows 9"):
+    with pytest.raises(GateFailed, match=r"drop.*; the median latency is 10.00 ms, and the limit is 9 ms"):
         check_gates(dataclasses.replace(at, drop_points=0.6), 0.5, 9)
 
 

@@ -165,7 +165,7 @@ def test_what_cannot_be_compared_is_said(made, few, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("pipeline.measure.heads.device", lambda name: (chip, ""))
         patched.setattr("pipeline.measure.heads.target_named", lambda name: nowhere)
-        with pytest.raises(CompilerError, match="--heads: each is not compiled: buy its compiler"):
+        with pytest.raises(CompilerError, match="each head is not compiled: buy its compiler"):
             heads_of(made)
     model = load_float(run, run.float_dir / "best.weights.h5")
     model.layers[-2].set_weights([w + 1 for w in model.layers[-2].get_weights()])

@@ -103,7 +103,7 @@ def test_a_device_that_tells_summaries_only():
 
 def test_the_protocols():
     assert PROTOCOLS["mlperf"].runs == 1024 and PROTOCOLS["mlperf"].seconds == 60
-    with pytest.raises(BadSpec, match="--runs 0"):
+    with pytest.raises(BadSpec, match="0 runs: measure"):
         Protocol(runs=0)
     with pytest.raises(ValueError, match="cannot be told from one"):
         Protocol(starts=1)

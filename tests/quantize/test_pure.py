@@ -51,7 +51,7 @@ def test_the_float_path_is_the_same_and_has_no_use_for_ranges():
 def test_what_does_not_fit_is_refused_before_anything_is_converted(monkeypatch):
     monkeypatch.setattr("pipeline.quantize.to_tflite.fold", None)
     model, ranges = still("fcn8"), ranges_of("fcn8")
-    with pytest.raises(BadSpec, match="--io float32 does not fit target edgetpu"):
+    with pytest.raises(BadSpec, match="input type .* float32 does not fit target edgetpu"):
         quantize(model, ranges, target("edgetpu"), FileSpec(io="float32"))
     with pytest.raises(BadSpec, match="is not for target cpu"):
         quantize(model, ranges, target("cpu"), FLOAT32)
