@@ -1,4 +1,4 @@
-"""The commands: one file each, loaded when it is called. ``--help`` needs none of them."""
+"""The commands: one file each, loaded when it is called. ``cli.py --help`` loads none of them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,17 @@ BUILT_ON = ("tensorflow", "tf_keras", "ai-edge-litert")
 
 COMMANDS = {
     "train": "Train the float parent.",
-    "qat": "Quantization-aware training.",
+    "qat": "Run quantization-aware training (QAT); train the float parent first where there is none.",
     "convert": "Convert to a .tflite file for one target, and check the file against the target's contract.",
-    "calibrate": "Compare ways to calibrate: estimator, choice of images, and their number.",
+    "calibrate": "Compare ways to calibrate: the estimator, the choice of images and their number.",
     "agree": "Show where the Keras network and the file made from it diverge, layer by layer.",
     "evaluate": "Score the float network in Keras, or an artifact in LiteRT, on labelled images.",
     "bench": "Measure an artifact beside its float parent: accuracy drop and latency, on one device or several.",
     "predict": "Draw the masks of an artifact over images, a video or a camera, at their own size.",
-    "inspect": "What a target makes of a .tflite file, ours or not, operator by operator: accelerated, falls back, or"
-    " refused.",
-    "profile": "Where an inference spends its time on this machine's CPU, op by op, beside what the machine could"
+    "inspect": "Show how a target runs any .tflite file, op by op: accelerated, left to the CPU, or refused.",
+    "profile": "Show where an inference spends its time on this machine's CPU, op by op, and what the machine could"
     " attain.",
-    "doctor": "Say of each target and device whether it is ready on this machine, and the one command that makes it"
-    " so.",
+    "doctor": "Show whether each target and device is ready on this machine, and the command that makes it ready.",
     "list": "List the models, datasets, targets and devices.",
 }
 """Command → the first line of its help; the file has the command's name (``list_`` for ``list``)."""
@@ -59,9 +57,7 @@ def show_version(ctx: click.Context, _: Any, asked: bool) -> None:
         return
     parts = [f"Python {platform.python_version()}"]
     for name in BUILT_ON:
-        with contextlib.suppress(
-            importlib.metadata.PackageNotFoundError
-        ):  # a build of another name, tensorflow-cpu say
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # such as tensorflow-cpu, another name
             parts.append(f"{name} {importlib.metadata.version(name)}")
     click.echo(f"segquant {VERSION} ({', '.join(parts)})")
     ctx.exit()
@@ -74,12 +70,12 @@ def show_version(ctx: click.Context, _: Any, asked: bool) -> None:
     is_eager=True,
     expose_value=False,
     callback=show_version,
-    help="Show the version, and those of what it runs on.",
+    help="Show the version, and those of Python and the frameworks.",
 )
 def main() -> None:
     """From a Keras segmentation network to a measured 8-bit file.
 
-    Three commands make and measure one, on built-in images unless --data names others:
+    Three commands make and measure one, on built-in images unless qat gets others with --data:
 
     \b
       python cli.py qat                       float training, then quantization-aware training

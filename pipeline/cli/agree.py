@@ -20,9 +20,8 @@ from pipeline.targets import target as find_target
 def agree(run_path: Path | None, target_name: str | None, images: int, json_path: str | None) -> None:
     """Show where the Keras network and the file made from it diverge, layer by layer.
 
-    The file runs on LiteRT's reference kernels, the exact ones; the Keras network computes in the same integer
-    arithmetic and, for a second figure, in floating point as in training. Names the first layer that
-    diverges, and where.
+    The file runs on LiteRT's reference kernels. The Keras network computes in the same integer arithmetic and, for a
+    second figure, in floating point as in training. The output names the first layer that diverges, and where it does.
     """
     quiet_tensorflow()
     from pipeline.measure import agree as agreeing

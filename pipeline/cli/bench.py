@@ -11,13 +11,13 @@ import click
 
 from pipeline.cli.options import (
     ARTIFACT_TARGET,
-    DEVICE_SETTINGS,
     IMAGES,
     JSON,
     MOST_SECONDS,
     RUN,
     STEPS,
     Number,
+    device_options,
     quiet_tensorflow,
     say,
     threads_of,
@@ -47,21 +47,25 @@ from pipeline.targets import target as find_target
     flag_value="best",
     multiple=True,
     metavar="[NAME[:SELECTOR]]",
-    help="Where to measure, see `list`; may be repeated. Without a name: the best device attached.",
+    help="Where to measure, see `list`; may be repeated.  [default, also without a name: the best device attached]",
 )
 @click.option(
     "--protocol",
     type=click.Choice(["default", "mlperf"]),
     default="default",
     show_default=True,
-    help="How long to time; mlperf: at least 1024 inferences and 60 seconds.",
+    help="How long to time; mlperf: at least 1024 inferences of each file and 60 seconds.",
 )
-@click.option("--runs", type=STEPS, help="Least number of timed inferences.  [default: the protocol's]")
+@click.option("--runs", type=STEPS, help="Fewest timed inferences of each file.  [default: the protocol's]")
 @click.option(
-    "--seconds", type=Number(0, MOST_SECONDS), help="Least time to measure, per file.  [default: the protocol's]"
+    "--seconds",
+    type=Number(0, MOST_SECONDS),
+    help="Shortest time to measure, all files together.  [default: the protocol's]",
 )
 @click.option(
-    "--starts", type=click.IntRange(2, 1000), help="How often each file is started.  [default: the protocol's]"
+    "--starts",
+    type=click.IntRange(2, 1000),
+    help="How often each file is started in a new process.  [default: the protocol's]",
 )
 @click.option(
     "--threads",
@@ -75,11 +79,11 @@ from pipeline.targets import target as find_target
     "other",
     type=click.Path(path_type=Path),
     metavar="FILE|RUN",
-    help="Another file or run, to tell which of the two is faster.",
+    help="Another file or run, to tell whether the artifact is faster.",
 )
-@click.option("--heads", is_flag=True, help="Compare instead all ways to make a full-size mask.")
+@click.option("--heads", is_flag=True, help="Compare all ways to make a full-size mask instead.")
 @IMAGES
-@DEVICE_SETTINGS
+@device_options
 @JSON
 @click.option("--max-drop", type=Number(-100, 100), metavar="POINTS", help="Gate: exit 1 when mIoU drops by more.")
 @click.option(
@@ -103,12 +107,12 @@ def bench(
     json_path: str | None,
     max_drop: float | None,
     max_latency_ms: float | None,
-    **device_options: Any,
+    **on_device: Any,
 ) -> None:
     """Measure an artifact beside its float parent: accuracy drop and latency, on one device or several.
 
-    Both are scored by one evaluator on the validation images, on the device itself, and timed there in turns. What is
-    measured is the file that ships. The numbers go to a table, to the run's measurements/, and to --json FILE.
+    Both are scored on the validation images and timed in turns, on the device itself. The file that is measured is the
+    one that ships. The numbers go to a table, to the run's measurements/, and to --json FILE.
     """
     if target_name:
         find_target(target_name)
@@ -118,7 +122,7 @@ def bench(
     artifact = newest_artifact(run, target_name, say)
     given = {"runs": runs, "seconds": seconds, "starts": starts}
     how = dataclasses.replace(PROTOCOLS[protocol], **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
-    options = DeviceOptions(**device_options)
+    options = DeviceOptions(**on_device)
     if heads:
         if len(device_names) > 1 or "," in threads or other or max_drop is not None or max_latency_ms is not None:
             raise BadSpec("--heads goes with one --device and one number of --threads; without --vs and the gates.")

@@ -15,10 +15,18 @@ from pipeline.report.sweep import show_sweep
 @click.command()
 @RUN
 @click.option(
-    "--calibration", "methods", multiple=True, metavar="NAME", help="Estimator, may be repeated.  [default: all]"
+    "--calibration",
+    "methods",
+    multiple=True,
+    metavar="NAME",
+    help="How ranges are estimated, see `list`; may be repeated.  [default: all]",
 )
 @click.option(
-    "--select", "selections", multiple=True, metavar="NAME", help="Choice of images, may be repeated.  [default: all]"
+    "--select",
+    "selections",
+    multiple=True,
+    metavar="NAME",
+    help="How images are chosen, see `list`; may be repeated.  [default: all]",
 )
 @click.option(
     "--images",
@@ -28,9 +36,11 @@ from pipeline.report.sweep import show_sweep
     default=(8, 32, 100),
     show_default=True,
     metavar="N",
-    help="How many images to calibrate on, may be repeated.",
+    help="How many images to calibrate on; may be repeated.",
 )
-@click.option("--images-from", "folder", metavar="DIR", help="Images without labels in place of the training images.")
+@click.option(
+    "--images-from", "folder", metavar="DIR", help="Images without labels to use in place of the training images."
+)
 @PER_TENSOR
 @JSON
 def calibrate(
@@ -42,10 +52,11 @@ def calibrate(
     per_tensor: bool,
     json_path: str | None,
 ) -> None:
-    """Compare ways to calibrate: estimator, choice of images, and their number.
+    """Compare ways to calibrate: the estimator, the choice of images and their number.
 
     Quantizes the float network after training in every combination and scores each int8 file on the validation
-    images. Can be interrupted and repeated. Use the best with `convert --method ptq --calibration NAME ...`.
+    images. A repeated command goes on where it was interrupted. Use the best combination with
+    `convert --method ptq --calibration NAME ...`.
     """
     quiet_tensorflow()
     from calib.images import SELECTIONS

@@ -48,13 +48,13 @@ from pipeline.targets import targets
 @click.option(
     "--io",
     type=click.Choice(["uint8", "int8", "float32"]),
-    help="Input type; integer files give int8 logits and scores.  [default: the target's]",
+    help="Input type; files with integer inputs output int8 logits and scores.  [default: the target's]",
 )
 @click.option(
     "--method",
     "parent_method",
     type=click.Choice(["qat", "ptq"]),
-    help="QAT network, or the float one quantized after training.  [default: QAT where there is one]",
+    help="Convert the QAT network, or quantize the float network after training.  [default: qat where there is one]",
 )
 @calibration_options
 @PER_TENSOR
@@ -62,17 +62,17 @@ from pipeline.targets import targets
     "--weights", type=click.Choice(["int8", "float16", "float32"]), help="Type of the weights.  [default: the target's]"
 )
 @LEVEL
-@click.option("--rewrite/--no-rewrite", "rewrites", default=True, help="Replace ops that the target does not take.")
+@click.option("--rewrite/--no-rewrite", "rewrites", default=True, help="Replace ops that the target does not support.")
 @click.option(
     "--approximate",
     "approximations",
     multiple=True,
     metavar="NAME",
-    help="A rewrite that changes the result a little, measured on the validation images: resize-chain (ethos-u55,"
-    " ethos-u65).",
+    help="Allow a rewrite that changes the result a little; the change is measured on the validation images."
+    " resize-chain (ethos-u55, ethos-u65).",
 )
 @COMPILER
-@click.option("--require-compiled", is_flag=True, help="Fail when the target's own compiler does not compile the file.")
+@click.option("--require-compiled", is_flag=True, help="Fail when the target's own compiler is missing.")
 @JSON
 @FORCE
 def convert(  # long: one line per option
@@ -96,9 +96,9 @@ def convert(  # long: one line per option
 ) -> None:
     """Convert to a .tflite file for one target, and check the file against the target's contract.
 
-    Takes the QAT network; without one, quantizes the float network after training, and says so. The recipe is inside
-    the file as metadata and beside it as JSON. An op that the target does not take is replaced by ops that compute the
-    same, where there are such, and the command says so.
+    Converts the QAT network or, where there is none, quantizes the float network after training. An op that the target
+    does not support is replaced by ops that compute the same, where possible, and reported. The recipe is in the file
+    as metadata and beside it as JSON.
     """
     if approximations and not rewrites:
         raise BadSpec("--approximate asks for a rewrite and --no-rewrite forbids them: leave one of them out.")

@@ -9,5 +9,5 @@ from pipeline.report.readiness import show_readiness
 
 @click.command()
 def doctor() -> None:
-    """Say of each target and device whether it is ready on this machine, and the one command that makes it so."""
+    """Show whether each target and device is ready on this machine, and the command that makes it ready."""
     show_readiness()

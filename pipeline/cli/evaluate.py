@@ -22,10 +22,12 @@ from pipeline.targets import target as find_target
     type=click.Choice(["float", "artifact"]),
     default="artifact",
     show_default=True,
-    help="The float network in Keras, or the artifact in LiteRT.",
+    help="Score the float network in Keras, or the artifact in LiteRT.",
 )
 @ARTIFACT_TARGET
-@click.option("--split", type=click.Choice(["val", "train"]), default="val", show_default=True, help="Which images.")
+@click.option(
+    "--split", type=click.Choice(["val", "train"]), default="val", show_default=True, help="Which images to score on."
+)
 @IMAGES
 @JSON
 def evaluate(

@@ -20,19 +20,19 @@ from pipeline.targets import target as find_target
     multiple=True,
     required=True,
     metavar="NAME[:SELECTOR]",
-    help="One or more, see `list`; nnapi:29, qualcomm:SM8650.",
+    help="What to inspect for, see `list`: edgetpu, nnapi:29, qualcomm:SM8650; may be repeated.",
 )
 @LEVEL
 @SOC
 @click.option("--all", "every_op", is_flag=True, help="Show the accelerated ops as well.")
-@click.option("--no-compiler", is_flag=True, help="Use the rules alone; do not ask the target's own compiler.")
+@click.option("--no-compiler", is_flag=True, help="Use the rules only; do not ask the target's own compiler.")
 @click.option(
     "--wait",
     type=Number(0, MOST_SECONDS),
     default=20.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long a compiler may take; after that the rules alone are used.",
+    help="How long the target's compiler may take before it is ended and the rules alone are used.",
 )
 @COMPILER
 @JSON
@@ -47,9 +47,10 @@ def inspect(
     compiler_command: str | None,
     json_path: str | None,
 ) -> None:
-    """What a target makes of a .tflite file, ours or not, operator by operator: accelerated, falls back, or refused.
+    """Show how a target runs any .tflite file, op by op: accelerated, left to the CPU, or refused.
 
-    By the target's rules, each with its source, and by its own compiler or runtime where that is on this machine.
+    The answers come from the target's rules, each with its source, and from the target's own compiler or runtime where
+    it is installed.
     """
     named = [find_target(name) for name in names]
     leveled, with_socs = any(target.levels for target in named), any(target.socs for target in named)

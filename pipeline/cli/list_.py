@@ -12,5 +12,4 @@ from pipeline.report.registries import show_registries
 def list_() -> None:
     """List the models, datasets, targets and devices."""
     quiet_tensorflow()
-
     show_registries()

@@ -20,7 +20,7 @@ from pipeline.core.printable import printable
 
 
 class Main(click.Group):
-    """Turns every error a user can meet into one sentence and its exit code."""
+    """Turns every error into one sentence and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -39,7 +39,7 @@ class Main(click.Group):
             ctx.exit(2)
         except click.UsageError as error:
             lines = "\n".join(map(printable, error.message.split("\n")))
-            if lines != error.message:  # what was typed is quoted
+            if lines != error.message:  # the message quotes what was typed
                 raise click.UsageError(lines, error.ctx) from None
             raise
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -52,7 +52,7 @@ class Main(click.Group):
 
 
 def quiet_tensorflow() -> None:
-    """Loads TensorFlow without the start-up lines that its C++ part writes whatever the log level."""
+    """Loads TensorFlow without the lines that its C++ part writes at start-up, whatever the log level."""
     import warnings
 
     sys.stderr.flush()
@@ -72,42 +72,44 @@ def quiet_tensorflow() -> None:
 
 
 def say(message: str) -> None:
-    """One line on standard error, whatever names and last words it carries."""
+    """One line on standard error; control characters in it are made harmless."""
     click.echo(printable(message), err=True)
 
 
 def tell(result: str) -> None:
-    """One line on standard output: what the command was called for."""
+    """One line on standard output: the result of the command."""
     click.echo(printable(result))
 
 
 class OutputFile(click.ParamType):
-    """Where a command writes what --json asks for: a file, a device or a pipe, or - for standard output.
+    """The destination of --json: a file, a device or a pipe, or - for standard output.
 
-    What cannot be written to is refused before the command works for it.
+    A destination that cannot be written to is refused before the command starts.
     """
 
     name = "file"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not value:
-            self.fail("an empty name: name a file, or - for standard output.", param, ctx)
+            self.fail("the name is empty: name a file, or - for standard output.", param, ctx)
         path = Path(value)
         if value in STANDARD_OUTPUT:
-            if ctx is not None and STDOUT not in ctx.meta:  # tables go to standard error, so that it is JSON alone
+            if (
+                ctx is not None and STDOUT not in ctx.meta
+            ):  # tables go to standard error: standard output gets JSON only
                 ctx.meta[STDOUT] = sys.stdout
                 ctx.with_resource(contextlib.redirect_stdout(sys.stderr))
             return "-"
         if path.is_dir():
             self.fail(f"{value} is a folder: name a file in it.", param, ctx)
-        there = next((each for each in (path, *path.absolute().parents) if each.exists()), path)
-        if not os.access(there, os.W_OK) or (there != path and not there.is_dir()):
-            self.fail(f"{value} cannot be written: {there} is not writable; name another file.", param, ctx)
+        existing = next((place for place in (path, *path.absolute().parents) if place.exists()), path)
+        if not os.access(existing, os.W_OK) or (existing != path and not existing.is_dir()):
+            self.fail(f"{value} cannot be written: {existing} is not writable; name another file.", param, ctx)
         return str(value)
 
 
 def write_numbers(destination: str | None, numbers: dict[str, Any]) -> None:
-    """What --json asks for; ``destination`` as OutputFile gives it."""
+    """Writes the JSON of --json; ``destination`` as OutputFile converts it, None: nowhere."""
     if destination is None:
         return
     text = json.dumps(numbers, indent=1) + "\n"
@@ -131,14 +133,14 @@ class Number(click.FloatRange):
         return number
 
     def _describe_range(self) -> str:
-        """For --help; click writes x<=None where there is no bound."""
+        """For --help; click would write x<=None where there is no bound."""
         return "" if self.min is None and self.max is None else super()._describe_range()
 
 
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 STDOUT = "segquant.stdout"
 MOST_STEPS, MOST_IMAGES, MOST_SECONDS = 10_000_000, 4096, 7 * 86_400
-"""Of a training, in a batch, and of waiting or measuring."""
+"""The largest values of --steps, of --batch, and of --wait and --seconds."""
 MOST_SEED = 2**31 - 2
 """Augmentation draws from an int32, and QAT takes the next seed after the run's."""
 STEPS, BATCH = click.IntRange(1, MOST_STEPS), click.IntRange(1, MOST_IMAGES)
@@ -150,7 +152,7 @@ RUN = click.option(
     "run_path",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Run directory; by default the latest run.",
+    help="Run directory.  [default: the latest run]",
 )
 NEW_RUN = [
     click.option("--model", "network", metavar="NAME", help="Network, see `list`.  [default: fast-scnn]"),
@@ -170,21 +172,21 @@ NEW_RUN = [
     click.option("--dropout", type=Number(0, 1, max_open=True), help="Dropout rate.  [default: 0.1]"),
     click.option("--encoder-weights", metavar="FILE|imagenet", help="VGG16 weights for the FCN8 encoder."),
 ]
-FORCE = click.option("--force", is_flag=True, help="Replace what is there (a training is set aside, not deleted).")
+FORCE = click.option("--force", is_flag=True, help="Replace what exists (a training is set aside, not deleted).")
 OUTPUT = click.option(
     "--output",
     type=click.Choice(["logits", "scores", "mask"]),
     default="logits",
     show_default=True,
-    help="What the file gives: logits, softmax scores, or an int32 argmax mask.",
+    help="What the file outputs: logits, softmax scores, or an int32 argmax mask.",
 )
 OUTPUT_STRIDE = click.option(
     "--output-stride",
     "stride",
     type=click.Choice(["8", "4", "2", "1"]),
-    callback=lambda _, __, said: said and int(said),
-    help="Pixels, along each axis, for one sample of the output: 8 leaves out the resize of the logits, and the mask is"
-    " made of them outside the network.  [default: 1; for a mask on cpu and openvino-ir 8, with C code that makes it]",
+    callback=lambda _, __, value: value and int(value),
+    help="Pixels, along each axis, for one sample of the output; 8 leaves out the last resize of the logits, and the"
+    " mask is made outside the network.  [default: 1; for a mask on cpu and openvino-ir 8, with C code that makes it]",
 )
 JSON = click.option(
     "--json", "json_path", type=OutputFile(), metavar="FILE", help="Write the numbers here; - is standard output."
@@ -193,10 +195,10 @@ ARTIFACT_TARGET = click.option(
     "--target",
     "target_name",
     metavar="NAME[:SELECTOR]",
-    help="Target whose newest artifact is used.  [default: the one that `convert` was last given by name, else cpu]",
+    help="Target whose newest artifact is used.  [default: the last that `convert` was given by name, else cpu]",
 )
-LEVEL = click.option("--level", type=int, metavar="N", help="Feature level; `--target nnapi:29` says the same.")
-SOC = click.option("--soc", metavar="NAME", help="System on chip; `--target qualcomm:SM8650` says the same.")
+LEVEL = click.option("--level", type=int, metavar="N", help="Feature level; same as `--target nnapi:29`.")
+SOC = click.option("--soc", metavar="NAME", help="System on chip; same as `--target qualcomm:SM8650`.")
 IMAGES = click.option("--images", type=click.IntRange(1), help="Score only the first N images.  [default: all]")
 
 CALIBRATION = [
@@ -210,13 +212,15 @@ CALIBRATION = [
     ),
 ]
 PER_TENSOR = click.option(
-    "--per-tensor", is_flag=True, help="One scale for each kernel, for chips that take no other; costs accuracy."
+    "--per-tensor",
+    is_flag=True,
+    help="One scale for each weight tensor, not for each of its channels: for chips that need it; costs accuracy.",
 )
 COMPILER = click.option(
     "--compiler",
     "compiler_command",
     metavar="COMMAND",
-    help="Starts the target's compiler (edgetpu), here or elsewhere: 'ssh HOST edgetpu_compiler',"
+    help="Command that starts the target's compiler (edgetpu), here or elsewhere: 'ssh HOST edgetpu_compiler',"
     " 'docker run --rm IMAGE edgetpu_compiler'.",
 )
 PARENT = click.option(
@@ -228,11 +232,15 @@ PARENT = click.option(
 )
 
 
-def DEVICE_SETTINGS(command: Any) -> Any:
+def device_options(command: Any) -> Any:
     for option in (
-        click.option("--remote-python", metavar="PATH", help="Behind ssh: path of the Python that has ai-edge-litert."),
         click.option(
-            "--delegate-library", metavar="FILE", help="Path of the delegate on the device, where it is not found."
+            "--remote-python", metavar="PATH", help="For ssh: path of the remote Python that has ai-edge-litert."
+        ),
+        click.option(
+            "--delegate-library",
+            metavar="FILE",
+            help="Path of the delegate on the device, where it is not in its usual place.",
         ),
         click.option(
             "--benchmark-binary",
@@ -259,11 +267,11 @@ def calibration_options(command: Any) -> Any:
     return command
 
 
-def calibration_of(said: dict[str, Any]) -> Any:
-    """What was said of calibration, or None where nothing was."""
+def calibration_of(options: dict[str, Any]) -> Any:
+    """The Calibration of the options that were given; None where none was."""
     from pipeline.core.calibration import Calibration
 
-    given = {k: v for k, v in said.items() if v is not None}
+    given = {k: v for k, v in options.items() if v is not None}
     return Calibration(**given) if given else None
 
 

@@ -30,10 +30,10 @@ def profile(
     every_op: bool,
     json_path: str | None,
 ) -> None:
-    """Where an inference spends its time on this machine's CPU, op by op, beside what the machine could attain.
+    """Show where an inference spends its time on this machine's CPU, op by op, and what the machine could attain.
 
-    FILE is any .tflite file; without it, the run's artifact. Times are from the runtime's own
-    profiler; MACs and bytes are counted from the file; peaks are measured in the same runtime.
+    FILE is any .tflite file; without it, the run's artifact is profiled. Times come from the runtime's own profiler;
+    MACs and bytes are counted from the file; peaks are measured in the same runtime.
     """
     if target_name:
         find_target(target_name)

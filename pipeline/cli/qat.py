@@ -46,7 +46,7 @@ from pipeline.data import open_dataset
     "--labels/--no-labels",
     default=True,
     show_default=True,
-    help="Learn from the labels beside the float parent, or from the float parent alone.",
+    help="Learn from the labels and the float parent, or from the float parent alone.",
 )
 @click.option(
     "--distil",
@@ -60,7 +60,7 @@ from pipeline.data import open_dataset
     type=click.Choice(["learned", "frozen"]),
     default="learned",
     show_default=True,
-    help="Whether training goes on to adjust the calibrated ranges.",
+    help="Whether training adjusts the calibrated ranges or keeps them.",
 )
 @click.option(
     "--freeze-statistics",
@@ -68,16 +68,18 @@ from pipeline.data import open_dataset
     default=0.0,
     show_default=True,
     metavar="SHARE",
-    help="Share of the steps after which batch norm's statistics stay as they are; 0 keeps the parent's.",
+    help="Share of the steps after which batch norm's statistics are frozen; 0 keeps the parent's.",
 )
 @click.option("--evaluations", type=STEPS, help="How many checkpoints to choose from.  [default: one every 50 steps]")
 @PER_TENSOR
 @calibration_options
 @click.option(
-    "--control", is_flag=True, help="Train in float instead, with the same steps: shows what the steps alone gain."
+    "--control",
+    is_flag=True,
+    help="Train in float for the same steps instead: shows what the steps gain without quantization.",
 )
 @FORCE
-def qat(  # long: an option a line, and what becomes of each
+def qat(  # long: one line per option
     run_path: Path | None,
     parent: Path | None,
     steps: int | None,
@@ -99,14 +101,13 @@ def qat(  # long: an option a line, and what becomes of each
     force: bool,
     **wanted: Any,
 ) -> None:
-    """Quantization-aware training.
+    """Run quantization-aware training (QAT); train the float parent first where there is none.
 
-    Starts from the float parent's weights, which it trains first when there are none, and from ranges calibrated on
-    training images. A fifth of the training images, 40 at most, is held out, and the int8 file of each checkpoint is
-    scored on them. The best one replaces the start if its gain there is larger than chance explains: a one-sided test
-    at 5 %, by the standard error of the gain, corrected for the number of checkpoints. With too few images held out to
-    tell (fewer than 5 with one checkpoint, 7 with four) the start is kept. The validation images choose nothing; they
-    are only reported on.
+    QAT starts from the float parent's weights and from ranges calibrated on training images. A fifth of the training
+    images, 40 at most, is held out, and the int8 file of each checkpoint is scored on them. The best checkpoint
+    replaces the start if its gain there is larger than chance explains: a one-sided test at 5 %, by the standard error
+    of the gain, corrected for the number of checkpoints. With too few images held out to tell (fewer than 5 with one
+    checkpoint, 7 with four) the start is kept. The validation images are only reported on; they choose nothing.
     """
     quiet_tensorflow()
     from pipeline.train.adopt import adopt
@@ -145,7 +146,7 @@ def qat(  # long: an option a line, and what becomes of each
         say(
             "there is no float parent in this run: training it first. Plan:"
             f" {missing.schedule.steps} float steps (--float-steps), then {steps} {'control' if control else 'QAT'}"
-            f" steps (--steps), on {count} training images. How long that takes is told after the first steps of each."
+            f" steps (--steps), on {count} training images. An estimate of the time follows the first steps."
         )
         train_float_parent(run, missing.schedule, missing.encoder_weights, False)
     result = train_quantized(run, schedule, qat_options, say, force=force)

@@ -50,8 +50,9 @@ def train(
 ) -> None:
     """Train the float parent.
 
-    Uses the latest run when it is what the options ask for, else makes a new one. Polynomial decay, class-weighted
-    cross entropy with a soft Jaccard loss; keeps the best and the last checkpoint. Ctrl-C and repeat to go on later.
+    Uses the latest run when it fits the options, else makes a new one. The loss is class-weighted cross entropy with a
+    soft Jaccard loss; the best and the last checkpoint are kept. Interrupt it with Ctrl-C, and repeat the command to
+    resume.
     """
     quiet_tensorflow()
     from pipeline.train.adopt import adopt
