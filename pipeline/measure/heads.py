@@ -24,10 +24,10 @@ from pipeline.core.target import Target
 from pipeline.devices import connect, device
 from pipeline.heads.native import compiler
 from pipeline.measure.alone import alone_on
+from pipeline.measure.evaluation import EvaluationSet, predict
 from pipeline.measure.loaded import Loaded
 from pipeline.measure.notes import notes_on_times
 from pipeline.measure.plan import HeadsPlan
-from pipeline.measure.predict import EvaluationSet, predict
 from pipeline.measure.time_plan import time_in_turns
 from pipeline.measure.timing import ratio_of
 from pipeline.quantize.quantize import quantize

@@ -14,7 +14,7 @@ from pipeline.core.errors import DeviceError
 from pipeline.core.measurement import FileMeasurement, Latency
 from pipeline.core.score import Score
 from pipeline.measure.confusion import confusion
-from pipeline.measure.predict import Labelled, Prediction
+from pipeline.measure.evaluation import Labelled, Prediction
 
 
 @dataclasses.dataclass

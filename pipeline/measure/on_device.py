@@ -15,12 +15,12 @@ from pipeline.core.errors import DeviceError
 from pipeline.core.measurement import Measurement
 from pipeline.core.say import Say
 from pipeline.devices import connect
+from pipeline.measure.evaluation import EvaluationSet
 from pipeline.measure.loaded import Loaded
 from pipeline.measure.mask_note import mask_note
 from pipeline.measure.notes import notes_of
 from pipeline.measure.plan import BenchPlan
 from pipeline.measure.plan_files import PlanFiles
-from pipeline.measure.predict import EvaluationSet
 from pipeline.measure.saved import slug
 from pipeline.measure.score_pair import score_pair
 from pipeline.measure.time_plan import time_plan

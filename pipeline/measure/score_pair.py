@@ -13,8 +13,8 @@ from pipeline.core.errors import DeviceError
 from pipeline.core.measurement import HostComparison
 from pipeline.core.say import Say
 from pipeline.measure.confusion import PixelAgreement
+from pipeline.measure.evaluation import EvaluationSet, Labelled, Prediction, predict
 from pipeline.measure.loaded import Loaded
-from pipeline.measure.predict import EvaluationSet, Labelled, Prediction, predict
 
 PROGRESS_SECONDS = 10
 

@@ -1,4 +1,4 @@
-"""Predicts the masks of labelled images with a file on a device. What came back is kept until all has."""
+"""The images that a measurement scores, and the masks that a file on a device predicts of them."""
 
 from __future__ import annotations
 
