@@ -14,7 +14,7 @@ True
 (2, True)
 
 In memory: ``build``, ``calibrate``, ``quantize``, ``inspect``, ``score``. In a run's folder, as the commands do it:
-``create_run`` or ``open_run``, then ``train``, ``quantize_aware_train``, ``convert``, ``measure``. All take and give
+``create_run`` or ``open_run``, then ``train``, ``quantize_aware_train``, ``convert``, ``measure``. All take and return
 frozen dataclasses, print nothing (``say=print`` shows progress), and raise subclasses of ``SegquantError``.
 
 A name is loaded when it is used: importing it needs no TensorFlow. ``convert``, ``measure``, ``quantize`` and ``train``

@@ -50,7 +50,7 @@ def build(spec: ModelSpec | str, size: str = "360x480", num_classes: int = 19, a
     then go with. Raises UnknownName and BadSpec.
     """
     if isinstance(spec, str):
-        models.network(spec)  # a wrong name is said before a wrong size
+        models.network(spec)  # first: an unknown name is the error to report before a bad size
         spec = ModelSpec(spec, *parse_size(size), num_classes, alpha)
     return models.build(spec)
 
@@ -65,7 +65,7 @@ def calibrate(network: tf_keras.Model, images: Iterable[np.ndarray], method: str
     preprocessing = Preprocessing(*network.input_shape[1:3])
     tensors = [preprocessing.tensor(image, "float32") for image in images]
     if not tensors:
-        raise BadSpec("calibrate: there is no image. Give some, uint8 [height, width, 3]; 100 are plenty.")
+        raise BadSpec("calibrate got no image: give some, uint8 [height, width, 3]; 100 are enough.")
     return planned.share(measure_ranges(network, planned.points, lambda: iter(tensors), how))
 
 
@@ -74,20 +74,22 @@ def quantize(
 ) -> Quantized:
     """The checked .tflite file of a network for a target, by default with logits of full size.
 
-    ``ranges``: what ``calibrate`` found; None for a target of float files. The network stays as it is. Raises
+    ``ranges``: from ``calibrate``; None for a target of float files. The network is not changed. Raises
     UnknownName, BadSpec, and ContractViolation naming the op.
     """
     return quantize_network(network, ranges, target_of(target), spec)
 
 
 def inspect(file: File, target: Target | str, *, compiler: bool = True) -> Inspection:
-    """What a target makes of a .tflite file, ours or not, op by op; ``compiler``: asked too, where it is here."""
+    """How a target runs any .tflite file, op by op, by its rules and, with ``compiler``, by its own compiler where that
+    is installed. Raises ArtifactError, UnknownName and BadSpec.
+    """
     with on_disk(file) as path:
         return inspect_file(path, target_of(target), compiler)
 
 
 def score(
-    what: tf_keras.Model | File,
+    network: tf_keras.Model | File,
     data: Dataset | str,
     *,
     split: str = "val",
@@ -103,9 +105,9 @@ def score(
     if split not in dataset.splits:
         raise BadSpec(f"{dataset.text} has no split {split!r}: choose one of {', '.join(dataset.splits)}.")
     decoded = Decoded(dataset.splits[split])
-    if isinstance(what, tf_keras.Model):
-        return score_masks(decoded, keras_infer(what), dataset.classes, images)
-    with on_disk(what) as path, _infer(path, resize) as infer:
+    if isinstance(network, tf_keras.Model):
+        return score_masks(decoded, keras_infer(network), dataset.classes, images)
+    with on_disk(network) as path, _infer(path, resize) as infer:
         return score_masks(decoded, infer, dataset.classes, images)
 
 
@@ -113,13 +115,13 @@ def _infer(path: Path, resize: Resize | None) -> contextlib.AbstractContextManag
     graph = read(path.read_bytes(), str(path))
     shape = graph.tensors[graph.inputs[0]].shape if graph.inputs else ()
     if len(shape) != 4 or shape[3] != 3:
-        raise BadSpec(f"{path.name} takes an input of shape {list(shape)}: a file is scored that takes [1, h, w, 3].")
+        raise BadSpec(f"{path.name} has an input of shape {list(shape)}: only [1, h, w, 3] can be scored.")
     return on_this_machine(path, Preprocessing(*shape[1:3]), resize)
 
 
 @contextlib.contextmanager
 def on_disk(file: File) -> Iterator[Path]:
-    """Where the file lies; one in memory is written to a temporary folder meanwhile."""
+    """The file's path; a file in memory is written to a temporary folder meanwhile."""
     if isinstance(file, Artifact | Path):
         yield file.path if isinstance(file, Artifact) else file
         return

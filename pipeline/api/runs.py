@@ -1,4 +1,4 @@
-"""The verbs that keep what they make in a run's folder: train, quantize_aware_train, convert, measure."""
+"""The verbs that write into a run's folder: train, quantize_aware_train, convert, measure."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from pipeline.train.train import defaults_of, float_schedule
 from pipeline.train.train import train as train_float
 
 DISTIL = 10.0
-"""Weight of the float parent's say in quantization-aware training, where nobody says otherwise; as the command's."""
+"""Default weight of the float parent's predictions in the loss of quantization-aware training."""
 
 
 def quiet(text: str) -> None:
-    """Says nothing of the progress; pass ``print`` to see it."""
+    """Shows no progress; pass ``print`` to see it."""
 
 
 def create_run(path: Path | str, spec: ModelSpec, data: str, *, seed: int = 0) -> Run:
-    """A new run directory for a network on a dataset, such as 'synthetic'; raises RunError where something is there."""
+    """A new run directory for a network on a dataset, such as 'synthetic'; raises RunError where the path exists."""
     models.check_size(spec)
     dataset = open_dataset(data)
     return runs.create(Path(path), spec, data, dataset.classes, dataset.colours, seed)
@@ -52,10 +52,10 @@ def train(
     force: bool = False,
     say: Say = quiet,
 ) -> FloatResult:
-    """Trains the run's float network, or reuses or resumes the training that is there.
+    """Trains the run's float network, or reuses or resumes an earlier training.
 
-    ``schedule``: None for what suits the dataset. Raises RunError where the run was trained otherwise; ``force`` then
-    sets that aside.
+    ``schedule``: None for the dataset's defaults. Raises RunError where the run was trained with other settings;
+    ``force`` then sets that training aside.
     """
     schedule = schedule or float_schedule(run, None, 8, None)
     return train_float(run, schedule, _augmentation(run), say, encoder_weights=encoder_weights, force=force)
@@ -69,7 +69,7 @@ def quantize_aware_train(
     force: bool = False,
     say: Say = quiet,
 ) -> QatResult:
-    """Trains the run's quantized network from its float one, or reuses or resumes the training that is there.
+    """Trains the run's quantized network from its float one, or reuses or resumes an earlier training.
 
     Raises RunError where the float network is not trained yet, and as ``train`` does.
     """
@@ -78,7 +78,7 @@ def quantize_aware_train(
 
 
 def qat_schedule(run: Run, steps: int | None = None) -> Schedule:
-    """What suits the run's dataset: a checkpoint to choose from in every 50 steps."""
+    """The defaults of the run's dataset: one checkpoint to choose from for every 50 steps."""
     defaults = defaults_of(run)
     steps = steps or defaults.qat_steps
     rate, evaluations = defaults.qat_learning_rate, max(1, steps // 50)
@@ -94,10 +94,10 @@ def convert(
     force: bool = False,
     say: Say = quiet,
 ) -> Artifact:
-    """Makes the checked .tflite file of a run for a target, or reuses the one that is there.
+    """Makes the checked .tflite file of a run for a target, or reuses the existing one.
 
-    ``spec``: None for logits of full size and the target's own input type, see ``Target.file_spec``. ``how``: the QAT
-    network where there is one, else the float one quantized after training.
+    ``spec``: None for logits of full size and the target's own input type, see ``Target.file_spec``. ``how``: by
+    default the QAT network where there is one, else the float network quantized after training.
     """
     return convert_network(run, target_of(target), say, spec, source=how, force=force)
 

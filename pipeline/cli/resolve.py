@@ -26,7 +26,7 @@ DEFAULTS = {"network": "fast-scnn", "data": "synthetic", "seed": 0}
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """What the user said of a run; None where nothing was said."""
+    """The options that describe a run; None where an option was not given."""
 
     network: str | None = None
     data: str | None = None
@@ -39,22 +39,22 @@ class Wanted:
     dropout: float | None = None
 
     def differences(self, run: Run) -> list[str]:
-        """What was said that the run is not, in words."""
+        """In words, each option that does not describe the run."""
         spec = dataclasses.asdict(run.config.model)
-        is_now = {**spec, "data": run.config.data, "size": run.config.model.size, "seed": run.config.seed}
+        actual = {**spec, "data": run.config.data, "size": run.config.model.size, "seed": run.config.seed}
         size = "x".join(map(str, parse_size(self.size))) if self.size else None
-        said = {**dataclasses.asdict(self), "size": size}
-        return [f"{k} {is_now[k]}, not {v}" for k, v in said.items() if v is not None and is_now[k] != v]
+        wanted = {**dataclasses.asdict(self), "size": size}
+        return [f"{k} {actual[k]}, not {v}" for k, v in wanted.items() if v is not None and actual[k] != v]
 
 
 @contextlib.contextmanager
 def run_to_train(path: Path | None, wanted: Wanted, say: Say) -> Iterator[Run]:
-    """The run at ``path``, or the latest one, when it is what was asked for; else a new one.
+    """The run at ``path``, or the latest one, when it is the wanted one; else a new one.
 
-    A new one goes again where nothing was trained in it. Raises RunError when ``path`` is a run of something else, and
-    the errors of the spec and the dataset.
+    A new one is removed again if nothing was trained in it. Raises RunError when ``path`` is another run, and the
+    errors of the spec and the dataset.
     """
-    run, new = _found_or_made(path, wanted, say)
+    run, new = _open_or_create(path, wanted, say)
     try:
         yield run
     finally:
@@ -62,9 +62,9 @@ def run_to_train(path: Path | None, wanted: Wanted, say: Say) -> Iterator[Run]:
             remove_if_empty(run)
 
 
-def _found_or_made(path: Path | None, wanted: Wanted, say: Say) -> tuple[Run, bool]:
+def _open_or_create(path: Path | None, wanted: Wanted, say: Say) -> tuple[Run, bool]:
     """The run, and whether it is new."""
-    import models  # brings TensorFlow, which commands on an existing run may not need
+    import models  # loads TensorFlow, which commands on an existing run may not need
 
     if wanted.network:
         models.network(wanted.network)
@@ -74,28 +74,28 @@ def _found_or_made(path: Path | None, wanted: Wanted, say: Say) -> tuple[Run, bo
             raise RunError(f"{path} is a run of {'; '.join(differences)}: leave those options out or name a new --run.")
         say(f"run {run.path}")
         return run, False
-    there = latest() if path is None else None
-    if there is not None and not wanted.differences(there):
-        say(f"run {there.path} (the latest)")
-        return there, False
+    newest = latest() if path is None else None
+    if newest is not None and not wanted.differences(newest):
+        say(f"run {newest.path} (the latest)")
+        return newest, False
     run = _create(path, wanted)
     say(f"run {run.path} (new)")
     return run, True
 
 
 def _create(path: Path | None, wanted: Wanted) -> Run:
-    said: dict[str, Any] = {**DEFAULTS, **{k: v for k, v in dataclasses.asdict(wanted).items() if v is not None}}
-    data, seed, size = said.pop("data"), said.pop("seed"), said.pop("size", None)
+    values: dict[str, Any] = {**DEFAULTS, **{k: v for k, v in dataclasses.asdict(wanted).items() if v is not None}}
+    data, seed, size = values.pop("data"), values.pop("seed"), values.pop("size", None)
     if size is not None:
         parse_size(size)
-    dataset = open_dataset(data)  # first: a folder that is not there is no question of size
+    dataset = open_dataset(data)  # first: a missing folder is reported before a missing size
     size = size or source_of(data).training.size
     if size is None:
-        raise BadSpec(f"dataset {data!r} has images of any size: give the network's with --size HEIGHTxWIDTH.")
+        raise BadSpec(f"dataset {data!r} has images of various sizes: give the input size with --size HEIGHTxWIDTH.")
     height, width = parse_size(size)
     import models
 
-    spec = ModelSpec(height=height, width=width, num_classes=len(dataset.classes), **said)
+    spec = ModelSpec(height=height, width=width, num_classes=len(dataset.classes), **values)
     models.check_size(spec)
     return create(path or new_path(spec, data), spec, data, dataset.classes, dataset.colours, seed)
 
@@ -110,28 +110,30 @@ def run_to_use(path: Path | None, say: Say) -> Run:
 
 
 def newest_artifact(run: Run, target: str | None, say: Say) -> Artifact:
-    """The artifact of ``target`` that was converted last: NAME, or NAME:LEVEL for one of that feature level. Without
-    ``target``, said aloud: of the one that `convert` was last given by name, else of cpu, else the newest of all.
+    """The newest artifact of ``target``: NAME, or NAME:LEVEL for one of that feature level.
+
+    Without ``target``, that of the target that `convert` was last given by name, else of cpu, else the newest of all;
+    ``say`` reports which.
 
     Raises RunError when there is none, and the errors of the target's name.
     """
     wanted = find_target(target) if target else None
     folder = run.path / "artifacts"
     suffixes = tuple(each.compiled_suffix for each in targets().values() if each.compiled_suffix)
-    found = [
+    paths = [
         path
         for path in folder.glob(f"{wanted.name if wanted else '*'}/*.tflite")
         if path.parent.name != "float32" and not path.name.endswith(suffixes)
     ]
     if wanted and wanted.level is not None:
-        found = [path for path in found if _level_of(open_artifact(path)) == wanted.level]
-    if not found:
+        paths = [path for path in paths if _level_of(open_artifact(path)) == wanted.level]
+    if not paths:
         what = f"no artifact for target {target}" if target else "no artifact"
         raise RunError(f"{run.path} has {what} yet: run `python cli.py convert --target {target or 'cpu'}` first.")
-    chosen = wanted.name if wanted else _default_target(run, {path.parent.name for path in found})
-    path = max((each for each in found if each.parent.name == chosen), key=lambda path: path.stat().st_mtime_ns)
+    chosen = wanted.name if wanted else _default_target(run, {path.parent.name for path in paths})
+    path = max((each for each in paths if each.parent.name == chosen), key=lambda path: path.stat().st_mtime_ns)
     if target is None:
-        others = len({each.parent.name for each in found}) - 1
+        others = len({each.parent.name for each in paths}) - 1
         more = f"; {others} other target{'s' if others > 1 else ''}: --target NAME" if others else ""
         say(f"artifact {path.relative_to(run.path)} (target {chosen}{more})")
     return open_artifact(path)
@@ -142,13 +144,13 @@ def _level_of(artifact: Artifact) -> int | None:
     return targets()[recipe.target].default_level if recipe.level is None else recipe.level
 
 
-def _default_target(run: Run, there: set[str]) -> str:
+def _default_target(run: Run, converted: set[str]) -> str:
     named = run.named_target()
-    if named in there:
+    if named in converted:
         return str(named)
-    if "cpu" in there:
+    if "cpu" in converted:
         return "cpu"
-    newest = max((run.artifacts(name) for name in there), key=lambda folder: folder.stat().st_mtime_ns)
+    newest = max((run.artifacts(name) for name in converted), key=lambda folder: folder.stat().st_mtime_ns)
     return newest.name
 
 
@@ -156,16 +158,16 @@ def float_parent(run: Run, artifact: Artifact) -> Artifact | None:
     """The float parent as a file with the same output as ``artifact``; None where it has not been converted yet."""
     checkpoint, wanted = sha256(run.float_training.best), artifact.recipe.file
     for path in (run.path / "artifacts" / "float32").glob("*.tflite"):
-        found = open_artifact(path)
-        spec, origin = found.recipe.file, found.recipe.origin
+        candidate = open_artifact(path)
+        spec, origin = candidate.recipe.file, candidate.recipe.origin
         same_weights = origin is not None and origin.parent.sha256 == checkpoint
         if same_weights and (spec.output, spec.stride) == (wanted.output, wanted.stride):
-            return found
+            return candidate
     return None
 
 
 def to_compare(path: Path, target: str | None, say: Say) -> ComparedFile:
-    """What --vs names: a .tflite file, or a run, whose newest artifact (for ``target``) it is."""
+    """The file to compare with: the .tflite file ``path``, or the newest artifact (of ``target``) of the run there."""
     if (path / FILE).is_file():
         run = open_run(path)
         artifact = newest_artifact(run, target, say)
@@ -178,7 +180,7 @@ def to_compare(path: Path, target: str | None, say: Say) -> ComparedFile:
     try:
         recipe = graph.recipe()
     except ArtifactError as error:
-        say(f"note: {path} is taken as a file of another program, for cpu: {error}")
+        say(f"note: {path} is treated as a file of another program, for cpu: {error}")
         recipe = None
     takes = graph.tensors[graph.inputs[0]].shape if graph.inputs else ()
     return ComparedFile(path, sha256(data), recipe.target if recipe else "cpu", takes)

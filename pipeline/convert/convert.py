@@ -28,17 +28,17 @@ from pipeline.tflite.read import read
 def spec_for(
     run: Run, target: Target, output: Output, stride: Stride | None, io: InputType | None, say: Say
 ) -> FileSpec:
-    """What the file is to be where the stride was left open: what was asked for, at full size, but for a mask.
+    """The spec of the file: what was asked for, by default at full size. Raises BadSpec.
 
-    That is made of stride-8 int8 logits, where the network has them and the target says so: segquant_mask.c needs less
-    time for it than a resize and argmax in the network, and rounds nothing. Raises BadSpec.
+    A mask without a stride becomes int8 logits at stride 8 where the network and the target allow it: segquant_mask.c
+    then makes the mask in less time than a resize and argmax in the network, and without rounding.
     """
     as_asked = stride is not None or output != "mask" or (io or target.io[0]) == "float32" or target.weights != "int8"
     if as_asked or not target.exact_mask or models.network(run.config.model.network).logits_stride != 8:
         return target.file_spec(output, stride or 1, io)
     say(
-        "mask: the file gives logits at stride 8, and segquant_mask.c beside it makes the exact mask of them;"
-        " output stride 1 puts resize and argmax into the file"
+        "mask: the file outputs logits at stride 8, and segquant_mask.c beside it makes the exact mask of them;"
+        " output stride 1 (--output-stride 1) puts resize and argmax into the file"
     )
     return target.file_spec("logits", 8, io)
 
@@ -53,16 +53,16 @@ def convert(
     force: bool = False,
     replace_stale: bool = False,
 ) -> Artifact:
-    """Makes the artifact of one target in the run, or reuses the one that is there.
+    """Makes the artifact of one target in the run, or reuses the existing one.
 
-    ``spec``: what it is to give and take, see ``Target.file_spec``; whether it is per tensor is for ``source`` to say:
-    how to quantize, or the parent that was chosen already, which spares choosing it again, and calibrating, and what
+    ``spec``: what the file takes and outputs, see ``Target.file_spec``; its ``per_tensor`` is ignored, ``source``
+    decides it. ``source``: how to quantize, or a parent chosen before, which spares calibrating again and keeps what
     TensorFlow's converter made of it.
-    Beside a file with a larger stride lies the C code that makes the mask of its output, but for float logits (see
-    ``heads.shipping``).
-    Ops that the target does not take are rewritten where one of its rewrites does the same (see ``rewrite``).
-    One that was made otherwise is replaced with ``force``, or with ``replace_stale`` where nobody asked for it by name.
-    Raises BadSpec for a spec the target does not take, RunError, and ContractViolation naming the op.
+    ``force``, ``replace_stale``: replace an artifact that was made otherwise; the second is for artifacts that the user
+    did not ask for by name.
+    Beside a file of a larger stride lies the C code that makes the mask of its output, except for float logits (see
+    ``heads.shipping``). Ops that the target does not support are rewritten where possible (see ``rewrites``).
+    Raises BadSpec for a spec that the target does not take, RunError, and ContractViolation naming the op.
     """
     spec = target.file_spec() if spec is None else spec
     target.check(spec)
@@ -71,55 +71,56 @@ def convert(
     path = run.artifacts(target.name) / spec.file_name(run.config.model.network, parent.method)
     wanted = recipe_of(target, spec, parent.ranges, parent.origin(run))
     if path.exists() and not force:
-        there = artifacts.open_artifact(path)
-        changed = there.recipe.differences(wanted)
+        existing = artifacts.open_artifact(path)
+        changed = existing.recipe.differences(wanted)
         if not changed:
-            say(f"{path} is there and made the same way: reused")
-            ship(there)
-            path.touch()  # so that it is the one converted last
-            return there
+            say(f"{path} exists and was made the same way: reused")
+            ship(existing)
+            path.touch()  # so that it counts as the newest artifact
+            return existing
         if not replace_stale:
             raise RunError(
                 f"{path} exists with another {', '.join(changed)}: to replace it, force it (--force, or force=True)."
             )
     say(f"converting {parent.method} weights for {target.title}")
-    made = _made(run, target, parent, wanted, say)
-    artifact = artifacts.write(path, made.data, made.recipe)
+    quantized = _quantize(run, target, parent, wanted, say)
+    artifact = artifacts.write(path, quantized.data, quantized.recipe)
     for file in ship(artifact):
-        say(f"to make the mask of its output: {file}")
+        say(f"makes the mask of its output: {file}")
     return artifact
 
 
-def _made(run: Run, target: Target, parent: Parent, wanted: Recipe, say: Say) -> Quantized:
-    """The file, and all that is worth saying of it; what a rewrite does that is not equal is measured."""
+def _quantize(run: Run, target: Target, parent: Parent, wanted: Recipe, say: Say) -> Quantized:
+    """Reports what was rewritten; measures what approximate rewrites do. Raises BadSpec where one does not fit."""
     spec, origin = wanted.file, wanted.origin
     graph = parent.graph(run, spec)
-    made = finish(graph, parent.ranges, target, spec, origin)
-    nearly = [one for one in target.rewrites if not one.exact]
-    for asked in nearly:
-        if asked.name not in {one.rewrite for one in made.applied}:
+    quantized = finish(graph, parent.ranges, target, spec, origin)
+    approximate = [rewrite for rewrite in target.rewrites if not rewrite.exact]
+    for rewrite in approximate:
+        if rewrite.name not in {applied.rewrite for applied in quantized.applied}:
             raise BadSpec(
-                f"the approximate rewrite {asked.name} does not fit: {target.title} refuses no op of this network that"
-                f" it could replace. It is for {asked.needs}. Leave it out."
+                f"the approximate rewrite {rewrite.name} does not fit: {target.title} refuses no op of this network"
+                f" that it could replace. It is for {rewrite.needs}. Leave it out."
             )
-    for one in made.applied:
-        say(_rewritten(one, target))
-    say_who_makes_the_mask(read(made.data), target, say)
-    if not nearly:
-        return made
-    exact = dataclasses.replace(target, rewrites=tuple(one for one in target.rewrites if one.exact))
+    for applied in quantized.applied:
+        say(_sentence(applied, target))
+    say_mask_on_cpu(read(quantized.data), target, say)
+    if not approximate:
+        return quantized
+    exact = dataclasses.replace(target, rewrites=tuple(rewrite for rewrite in target.rewrites if rewrite.exact))
     without = finish(graph, parent.ranges, exact, spec, origin)
-    approximated = effect(run, without.data, made.data, say)
-    return dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, approximation=approximated))
+    approximation = effect(run, without.data, quantized.data, say)
+    return dataclasses.replace(quantized, recipe=dataclasses.replace(quantized.recipe, approximation=approximation))
 
 
-def _rewritten(one: AppliedRewrite, target: Target) -> str:
-    how = next(each.how for each in target.rewrites if each.name == one.rewrite)
-    return f"rewritten: {one.op} {one.output.partition(';')[0].rpartition('/')[0]} into {how} ({one.why})"
+def _sentence(applied: AppliedRewrite, target: Target) -> str:
+    how = next(rewrite.how for rewrite in target.rewrites if rewrite.name == applied.rewrite)
+    layer = applied.output.partition(";")[0].rpartition("/")[0]
+    return f"rewritten: {applied.op} {layer} into {how} ({applied.why})"
 
 
-def say_who_makes_the_mask(graph: Graph, target: Target, say: Say) -> None:
-    """Says of an ARG_MAX that the target leaves to the CPU what can be had in its place."""
+def say_mask_on_cpu(graph: Graph, target: Target, say: Say) -> None:
+    """Reports an ARG_MAX that the target leaves to the CPU, and what can take its place."""
     for verdict in apply_rules(graph, target.rules) if target.rules else ():
         if graph.ops[verdict.op].name == "ARG_MAX" and verdict.outcome != "accelerated" and verdict.remedy:
             say(f"note: the CPU makes the mask, inside the file ({verdict.reason}). In its place: {verdict.remedy}")
@@ -142,5 +143,5 @@ def compile_artifact(
 
 
 def float_reference(run: Run, spec: FileSpec, say: Say) -> Artifact:
-    """The float parent as a .tflite file with the same output and stride, for comparison."""
+    """The float parent as a .tflite file with the same output and stride, to compare with."""
     return convert(run, FLOAT, say, FLOAT.file_spec(spec.output, spec.stride), replace_stale=True)

@@ -35,7 +35,7 @@ class Parent:
     """What an artifact is made from: float weights, and for an int8 one the ranges that go with them.
 
     Attributes:
-      graphs: what TensorFlow's converter made of it so far; spares its work for the next target of the same spec.
+      graphs: what TensorFlow's converter made so far, by spec; the next target of the same spec takes it over.
     """
 
     method: Method
@@ -46,13 +46,13 @@ class Parent:
     graphs: dict[FileSpec, bytes] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def graph(self, run: Run, spec: FileSpec) -> bytes:
-        """See ``to_tflite``; nothing in it is for one target yet."""
+        """The .tflite bytes that ``to_tflite`` makes for any target: no rewrite yet, no check."""
         if spec not in self.graphs:
             self.graphs[spec] = to_tflite(load_float(run, self.checkpoint), self.ranges, spec)
         return self.graphs[spec]
 
     def origin(self, run: Run) -> Origin:
-        """What the recipe says of it."""
+        """For the recipe."""
         config = run.config
         name = f"{self.checkpoint.parent.name}/{self.checkpoint.name}"
         return Origin(
@@ -67,7 +67,7 @@ class Parent:
 
 
 def parent_of(run: Run, artifact: Artifact) -> Parent:
-    """What an artifact was made from; raises RunError where the run has other weights by now."""
+    """The parent of an existing artifact; raises RunError where the run has other weights by now."""
     recipe, origin = artifact.recipe, artifact.recipe.known_origin
     checkpoint = run.path / origin.parent.checkpoint
     if not checkpoint.is_file() or sha256(checkpoint) != origin.parent.sha256:
@@ -76,7 +76,7 @@ def parent_of(run: Run, artifact: Artifact) -> Parent:
 
 
 def choose_parent(run: Run, target: Target, asked: Quantization, say: Say) -> Parent:
-    """The QAT network where there is one, else the float network, which is then quantized after training."""
+    """The QAT network where there is one, else the float network, calibrated. Raises RunError and BadSpec."""
     best = run.float_training.best
     run.float_training.check_trained(run.path)
     if target.weights != "int8":
@@ -89,7 +89,7 @@ def choose_parent(run: Run, target: Target, asked: Quantization, say: Say) -> Pa
     if trained and asked.method != "ptq":
         return _qat_parent(run, asked, say)
     if asked.method is None:
-        say("there is no QAT network in this run: post-training quantization (`python cli.py qat` trains one)")
+        say("this run has no QAT network: quantizing after training (`python cli.py qat` trains one)")
     model = load_float(run, best)
     asked_calibration = asked.calibration or Calibration()
     candidates = candidates_of(model, run, samples_for(run, asked_calibration.folder, say), say)
@@ -100,7 +100,7 @@ def choose_parent(run: Run, target: Target, asked: Quantization, say: Say) -> Pa
 def _qat_parent(run: Run, asked: Quantization, say: Say) -> Parent:
     checkpoint, start, settings = run.qat_training.best, run.qat_training.start(), run.qat_training.settings()
     if start is None or settings is None or "per_tensor" not in settings:
-        raise RunError(f"{run.qat_dir} is broken: repeat `qat --force`, or `qat` in a new run.")
+        raise RunError(f"{run.qat_dir} is broken: run `qat --force`, or `qat` in a new run.")
     per_tensor = bool(settings["per_tensor"])
     if asked.calibration is not None:
         say("note: the QAT network brings its ranges; calibration options are for method ptq")
