@@ -1,4 +1,4 @@
-"""A file that can be shipped, with the recipe it was made by."""
+"""A file that can be shipped, with the recipe that it was made by."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Artifact:
     """A .tflite file in a run, and its recipe: inside it as metadata and beside it as JSON.
 
     Attributes:
-      compiled: the vendor compiler's result made from it, if there is one.
+      compiled: what the vendor's compiler made from it; None where it was not compiled.
     """
 
     path: Path

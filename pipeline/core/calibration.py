@@ -1,4 +1,4 @@
-"""How activation ranges are to be found."""
+"""How activation ranges are found: what a user asked for, and what was done."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """What the user asked for.
+    """How the user wants ranges to be found.
 
     Attributes:
       method: name of an estimator, see calib.estimators.
       selection: name of a way to choose images, see calib.images.
-      images: how many.
+      images: how many to calibrate on.
       folder: images without labels to choose from; None for the training split.
     """
 
@@ -25,7 +25,7 @@ class Calibration:
 
 @dataclasses.dataclass(frozen=True)
 class Quantization:
-    """How a float network is to become an 8-bit file.
+    """How the user wants a float network to become an 8-bit file.
 
     Attributes:
       method: 'qat', 'ptq', or None for the run's QAT network where there is one.
@@ -43,9 +43,10 @@ class CalibrationRecord:
     """How ranges were found.
 
     Attributes:
-      method, selection: see ``Calibration``; None where a file of an earlier version does not tell.
+      method, selection: see ``Calibration``; None in files of earlier versions, which do not record them.
       split: of the dataset; None for the images of a folder.
-      images: names of the images, in order; ``images_sha256`` is of them, joined by newlines.
+      images: names of the images, in order.
+      images_sha256: of these names, joined by newlines.
     """
 
     method: str | None
@@ -59,16 +60,16 @@ class CalibrationRecord:
 
     @staticmethod
     def from_json(data: Any) -> CalibrationRecord:
-        """Raises TypeError and ValueError for what is none."""
+        """Raises TypeError and ValueError for data that ``to_json`` did not write."""
         if not isinstance(data, dict):
             raise TypeError(f"calibration is {type(data).__name__}, not dict")
         names = [field.name for field in dataclasses.fields(CalibrationRecord)]
         if unknown := sorted(set(data) - set(names)):
             raise ValueError(f"calibration has the unknown key {', '.join(map(str, unknown))}")
-        images, said = data.get("images"), [data.get(name) for name in names if name != "images"]
+        images, texts = data.get("images"), [data.get(name) for name in names if name != "images"]
         if not isinstance(images, list) or not all(isinstance(name, str) for name in images):
-            raise TypeError("calibration.images is no list of names")
-        if not all(value is None or isinstance(value, str) for value in said) or said[-1] is None:
-            raise TypeError("calibration has a value that is no text")
-        method, selection, split, digest = said
+            raise TypeError("calibration.images is not a list of names")
+        if not all(value is None or isinstance(value, str) for value in texts) or texts[-1] is None:
+            raise TypeError("calibration has a value that is not text")
+        method, selection, split, digest = texts
         return CalibrationRecord(method, selection, split, tuple(images), str(digest))

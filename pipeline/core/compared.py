@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclasses.dataclass(frozen=True)
 class ComparedFile:
-    """A .tflite file to compare with, ours or not.
+    """A .tflite file to compare with, from `convert` or from another program.
 
     Attributes:
       takes: shape of its image, as the file has it.

@@ -1,4 +1,4 @@
-"""Images with labels, as every loader gives them."""
+"""Images with labels, as every loader returns them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ IGNORE = 255
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One image and its label, read when asked for.
+    """One image and its label, read when they are needed.
 
     Attributes:
       name: unique in its split.
@@ -29,13 +29,13 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A dataset that has been found on disk (or made), with its splits 'train' and 'val'.
+    """A dataset on disk, or a generated one, with its splits 'train' and 'val'.
 
     Attributes:
       text: what the user wrote, e.g. 'camvid:/data/camvid'.
       classes: names in the order of their train ids.
       colours: RGB of each class, for overlays.
-      notes: () → what a user should know of the labels that have been read so far.
+      notes: () → what a user should know about the labels read so far.
     """
 
     text: str
@@ -47,11 +47,11 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingDefaults:
-    """How to train on a dataset when the user does not say.
+    """How to train on a dataset where the user gives no settings.
 
     Attributes:
-      size: HEIGHTxWIDTH of the network's input; None where the user must say.
-      steps, qat_steps: weight updates of the float training and of the quantization-aware one.
+      size: HEIGHTxWIDTH of the network's input; None where the user must give it.
+      steps, qat_steps: weight updates of the float training and of quantization-aware training.
       evaluations: how often the validation images are scored during the float training.
       scale, colour: see pipeline.train.feed.Augmentation.
     """
@@ -71,7 +71,7 @@ class DatasetSource:
     """A registered kind of dataset.
 
     Attributes:
-      layout: one line that shows the folder it expects; empty for one that needs no folder.
+      layout: one line that shows the folder it expects; empty for a dataset that needs no folder.
       open: (text after the colon) → Dataset; raises DataError.
     """
 

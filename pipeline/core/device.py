@@ -12,20 +12,20 @@ import numpy as np
 from pipeline.core.mask import Grid
 
 XNNPACK = "xnnpack"
-"""LiteRT's delegate for CPUs: what runs a file where nothing else is asked for."""
+"""LiteRT's delegate for CPUs, which runs a file unless another delegate is asked for."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunnerOptions:
-    """How an artifact is to be run.
+    """How a device runs an artifact.
 
     Attributes:
       threads: CPU threads.
-      pinned: bind them to as many cores, the fastest, where the device allows that: for timing.
+      pinned: bind the threads to the fastest cores where the device allows it; for timing.
       target: name of the target that the file was made for.
-      delegate: that target's (``Target.delegate``), which a device with a choice of delegates asks for.
-      mask: a timed inference ends with the mask of these pixels, made of the output by segquant_mask.c, which only a
-        device that ``makes_masks`` does.
+      delegate: LiteRT's delegate for that target (``Target.delegate``), for a device that has several.
+      mask: the pixels of the full-size mask that segquant_mask.c makes from the output within each timed inference;
+        None without a mask. Only for a device that ``makes_masks``.
     """
 
     threads: int = 1
@@ -42,11 +42,11 @@ class RunnerFacts:
     Attributes:
       input_dtype, output_dtype: 'uint8', 'int8', 'float32', 'int32'.
       output_scale, output_zero_point: real = scale * (q − zero_point); 0 and 0 where the output is not quantized.
-      init_ms: loading the file and preparing its tensors; None where the device does not tell.
-      first_ms: the very first inference, which is not among the timed ones; None likewise.
+      init_ms: loading the file and preparing its tensors; None where the device does not report it.
+      first_ms: the very first inference, which is not among the timed ones; None where it is not reported.
       runs_on: what runs it, in words: 'XNNPACK', 'GPU delegate, 3 of 60 ops left to the CPU'.
-      block_ms: how long a timed block should last, so that what it costs to ask for one does not count.
-      block_is_a_start: each timed block is a process of its own, so that there is nothing to restart.
+      block_ms: how long a timed block should last, so that the cost of asking for it is negligible.
+      block_is_a_start: each timed block runs in a process of its own, so ``restart`` has nothing to do.
     """
 
     input_dtype: str
@@ -65,8 +65,8 @@ class Block:
     """Inferences timed in one go, in milliseconds.
 
     Attributes:
-      samples_ms: each of them, in order; () where the device's tool tells no more than a summary.
-      summary_ms: that summary by name, some of 'median', 'mean', 'min', 'max', 'std', 'p5', 'p95'; {} beside samples.
+      samples_ms: each inference, in order; () where the device's tool reports a summary alone.
+      summary_ms: that summary, some of 'median', 'mean', 'min', 'max', 'std', 'p5', 'p95'; {} where there are samples.
     """
 
     runs: int
@@ -86,7 +86,7 @@ class Block:
 
 
 class Runner(Protocol):
-    """One artifact loaded on a device. Close it when done; its calls raise DeviceError when the device goes away."""
+    """One artifact loaded on a device. Close it when done. Its methods raise DeviceError when the device goes away."""
 
     @property
     def facts(self) -> RunnerFacts: ...
@@ -96,43 +96,43 @@ class Runner(Protocol):
         ...
 
     def infer_many(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """``infer`` of each in order; a device far away takes and gives several at once."""
+        """``infer`` of each image, in order; a remote device gets several at once."""
         ...
 
     def time(self, runs: int) -> Block:
-        """Times ``runs`` inferences on the last input, or on zeros where there was none."""
+        """Times ``runs`` inferences on the last input, or on zeros where there was no input yet."""
         ...
 
     def restart(self) -> None:
-        """Puts a new process in the place of the one that runs it, with the same last input."""
+        """Starts the artifact again in a new process, which keeps the last input."""
         ...
 
     def peak_memory_bytes(self) -> int | None:
-        """Of the process that runs it; None where the device does not tell."""
+        """Of the process that runs it; None where the device does not report it."""
         ...
 
     def close(self) -> None: ...
 
 
 class Connection(Protocol):
-    """A device that is being used. Close it when done: nothing of ours stays on the device.
+    """A device in use. Close it when done: then none of our files stay on the device.
 
     Attributes:
-      identity: the machine, such as 'host' or 'android:SERIAL'. What has the same identity is used one at a time.
+      identity: the machine, such as 'host' or 'android:SERIAL'. Connections of one identity are used one at a time.
     """
 
     @property
     def identity(self) -> str: ...
 
     def describe(self) -> dict[str, Any]:
-        """The device for a measurement: see ``litert_worker.describe`` for the keys; None where it does not tell.
+        """The device, for a measurement. Keys as in ``litert_worker.describe``; None for what it does not report.
 
-        A 'caution' is a sentence that `bench` puts beside the times.
+        A 'caution' is a sentence that `bench` prints beside the times.
         """
         ...
 
     def state(self) -> dict[str, Any]:
-        """What changes while it works: 'load_average_1min', 'temperature_celsius', 'frequency_mhz', None likewise."""
+        """What changes while it works: 'load_average_1min', 'temperature_celsius', 'frequency_mhz'; None as above."""
         ...
 
     def open(self, file: Path, options: RunnerOptions) -> Runner:
@@ -144,12 +144,12 @@ class Connection(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class DeviceOptions:
-    """What a user may say of a device beyond its name.
+    """What a user may set about a device, besides its name.
 
     Attributes:
       benchmark_binary: LiteRT's benchmark_model, built for the device.
-      delegate_library: the delegate's shared library, on the device's side, where it is not in its usual place.
-      remote_python: the Python with ai-edge-litert behind ssh, where it is neither `python3` nor ~/.venv's.
+      delegate_library: path on the device of the delegate's shared library, where it is not in its usual place.
+      remote_python: the Python with ai-edge-litert on the ssh host, where it is neither `python3` nor that of ~/.venv.
     """
 
     benchmark_binary: Path | None = None
@@ -159,16 +159,16 @@ class DeviceOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """A registered kind of device. One of that kind is called ``name`` or ``name:SELECTOR``.
+    """A registered kind of device. A user names one device of that kind with ``name`` or ``name:SELECTOR``.
 
     Attributes:
-      rank: of two attached devices the one with the higher rank is the better.
-      selector_help: how one of several is named, such as '[:SERIAL]'.
+      rank: `--device best` takes the attached device with the highest rank.
+      selector_help: how to name one of several, for the help: '[:SERIAL]'.
       find: () → what is attached, in words, or None. It must not take long.
-      missing: () → the one command or act that attaches it, in words; said where ``find`` gives None.
-      connect: (selector or '', settings) → Connection; raises DeviceError.
-      runs_compiled: names of the targets whose compiled files it runs; of others it takes the uncompiled file.
-      makes_masks: whether ``RunnerOptions.mask`` may be asked of it.
+      missing: () → how to attach it: one command or action, in words; shown where ``find`` returns None.
+      connect: (selector or '', options) → Connection; raises DeviceError.
+      runs_compiled: names of the targets whose compiled files it runs; for other targets it gets the uncompiled file.
+      makes_masks: whether it supports ``RunnerOptions.mask``.
       aliases: what people call it, in small letters; the error for such a name suggests the registered one.
     """
 

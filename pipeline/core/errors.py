@@ -34,18 +34,19 @@ class SegquantError(Exception):
 
 
 class UnknownName(SegquantError):
-    """A name that no registry holds; suggests the one that is meant.
+    """A name that is not registered; the message suggests a registered one.
 
-    ``meant``: names of those that people call ``name``, with their titles; {}: the nearest of ``known`` is suggested.
+    ``meant``: registered name → title, of those that list ``name`` as an alias. Where there is none, the nearest of
+    ``known`` is suggested.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], meant: Mapping[str, str] | None = None) -> None:
         known = sorted(known)
         if meant:
-            named = " or ".join(f"{one!r} ({title})" for one, title in meant.items())
+            named = " or ".join(f"{alias_of!r} ({title})" for alias_of, title in meant.items())
             super().__init__(f"unknown {kind} {name!r}: it is called {named} here. Known: {', '.join(known)}.")
             return
-        folded = {one.lower(): one for one in known}
+        folded = {each.lower(): each for each in known}
         near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
         hint = f"did you mean {folded[near[0]]!r}? " if near else ""
         super().__init__(f"unknown {kind} {name!r}: {hint}Known: {', '.join(known)}.")

@@ -1,4 +1,4 @@
-"""What a .tflite file gives and takes: the one noun for it, from the command line to the file's name."""
+"""What a .tflite file reads and gives: one noun for it, from the command line to the file's name."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ NEAREST = "nearest sample: segquant_expand of segquant_mask.c"
 
 @dataclasses.dataclass(frozen=True)
 class FileSpec:
-    """All that decides the graph of a file but the network, its ranges and the target's rewrites.
+    """What decides the graph of a file, apart from the network, its ranges and the target's rewrites.
 
-    Two files of one network and the same ranges with the same spec are the same bytes, so that a spec is also the key
-    under which TensorFlow's converter's work is kept. Raises BadSpec for a combination that cannot exist.
+    One network, the same ranges and the same spec give the same bytes, so the spec is also the key under which the
+    output of TensorFlow's converter is kept. Raises BadSpec for a combination that cannot exist.
 
     Attributes:
       output: logits, scores (their softmax), or the mask.
@@ -37,7 +37,7 @@ class FileSpec:
         int32.
       weights: type of the weights; 'int8' makes the whole graph int8.
       per_tensor: int8 kernels have one scale each instead of one per output channel.
-      argmax_lanes: channels that the target's ARG_MAX takes at once (see ``Target``): a mask is made of a multiple.
+      argmax_lanes: channels that the target's ARG_MAX reads at once (see ``Target``); logits are padded to a multiple.
     """
 
     output: Output = "logits"
@@ -56,7 +56,7 @@ class FileSpec:
         if type(self.per_tensor) is not bool:
             raise BadSpec(f"per_tensor is {self.per_tensor!r}: it is true or false.")
         if type(self.argmax_lanes) is not int or self.argmax_lanes < 1:
-            raise BadSpec(f"argmax_lanes is {self.argmax_lanes!r}: a whole number from 1 on.")
+            raise BadSpec(f"argmax_lanes is {self.argmax_lanes!r}: give a whole number, 1 or more.")
         if self.weights != "int8" and self.io != "float32":
             raise BadSpec(f"a file with {self.weights} weights has no {self.io} input: choose float32.")
         if self.weights != "int8" and self.per_tensor:
@@ -71,9 +71,9 @@ class FileSpec:
 
     @property
     def postprocess(self) -> str | None:
-        """What makes the mask of full size where the output is smaller; None where it is not.
+        """What makes the full-size mask where the output is smaller; None for an output of full size.
 
-        None for float logits, too: nothing ships for them.
+        None for float logits as well: there is no C code for them.
         """
         if self.stride == 1:
             return None

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written completely or not at all, and their digests."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def write_atomically(path: Path, data: bytes, sync: bool = True) -> None:
 
 
 def write_new(path: Path, text: str) -> None:
-    """Writes a file the user named; a regular file that stood there before is kept as <name>.1, .2, ...
+    """Writes a file that the user named; keeps a regular file of that name as <name>.1, .2, ...
 
-    A device, a pipe or a terminal is written to as it is; a link leads to what it names. Raises OSError.
+    Writes to a device, pipe or terminal as it is, and follows links. Raises OSError.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
@@ -49,7 +49,7 @@ def sha256(data: bytes | Path) -> str:
 
 
 def unreadable(path: Path) -> str | None:
-    """Why no file can be read at ``path``, as the rest of a sentence; None where one can."""
+    """Why the file at ``path`` cannot be read, as the rest of a sentence; None where it can."""
     try:
         if path.is_symlink() and not path.exists():
             return f"is a link to {os.readlink(path)}, which does not exist"
@@ -57,7 +57,7 @@ def unreadable(path: Path) -> str | None:
             return "does not exist"
         if path.is_dir():
             return "is a folder, not a file"
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # reading a pipe would block
             return "is neither a file nor a folder"
         with open(path, "rb"):
             return None

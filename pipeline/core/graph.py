@@ -35,7 +35,7 @@ TYPE_BITS = {
 }
 BORDER = ("QUANTIZE", "DEQUANTIZE")
 COMPUTED = frozenset({"WHERE", "UNIQUE", "IF", "WHILE", "CALL", "STABLEHLO_WHILE", "STABLEHLO_CASE"})
-"""Ops whose outputs have sizes that nobody knows before they ran."""
+"""Ops whose output sizes are known only after they ran."""
 SIZED_BY = {
     "RESHAPE": (1,),
     "RESIZE_BILINEAR": (1,),
@@ -75,8 +75,8 @@ SIZED_BY = {
     "MULTINOMIAL": (1,),
     "SEGMENT_SUM": (1,),
 }
-"""Op → its inputs that say how large the output is; where one is computed, so is that size (tflite/kernels/*.cc, the
-calls of SetTensorToDynamic)."""
+"""Op → the inputs that set the size of its output; where one of them is computed, the size is known only at run time
+(tflite/kernels/*.cc, the calls of SetTensorToDynamic)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,13 +86,13 @@ class Tensor:
     Attributes:
       dtype: 'int8', 'float32', ...
       scale, zero_point: per tensor or per channel; empty where the tensor is not quantized.
-      axis: the one that the channels of a per-channel scale lie on.
+      axis: the axis of the channels of a per-channel scale.
       constant: whether its values are in the file.
       size_bytes: of the constant values; 0 for activations.
-      lowest: smallest value of an int8 constant; None for all others.
-      values: of a constant with at most 64 numbers, such as axes and sizes, flattened; None for all others.
-      open_axes: those that the file leaves open; ``shape`` has the sizes that a runtime takes for them.
-      dynamic: whether there are such.
+      lowest: smallest value of an int8 constant; None for other tensors.
+      values: of a constant with at most 64 numbers, such as axes and sizes, flattened; None for other tensors.
+      open_axes: axes whose size the file leaves open; ``shape`` has the sizes that a runtime assumes for them.
+      dynamic: whether there are open axes.
     """
 
     name: str
@@ -114,7 +114,7 @@ class Tensor:
 
     @property
     def activation_bytes(self) -> int:
-        """What the tensor needs in memory while it is alive, unpadded."""
+        """Memory that the tensor needs while it is alive, unpadded."""
         return -(-self.elements * TYPE_BITS.get(self.dtype, 0) // 8)
 
     @property
@@ -125,11 +125,10 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Op:
-    """One operator: its place in the file, name, version, the tensors it reads (−1: none) and writes.
+    """One operator: its index in the file, name, version, and the tensors that it reads (−1: absent) and writes.
 
     Attributes:
-      options: what the schema's table of options for this op holds, under the schema's own names, with 'padding' and
-        'fusedActivationFunction' as words.
+      options: the op's options under the schema's own names, with 'padding' and 'fusedActivationFunction' as words.
       custom: whether the name is that of a custom op.
     """
 
@@ -165,7 +164,7 @@ class Graph:
 
     @functools.cached_property
     def writers(self) -> dict[int, tuple[Op, ...]]:
-        """Tensor → the ops that write it: one, in a whole file."""
+        """Tensor → the ops that write it; one in a valid file."""
         return self._by_tensor("outputs")
 
     @functools.cached_property
@@ -174,21 +173,21 @@ class Graph:
         return self._by_tensor("inputs")
 
     def _by_tensor(self, side: str) -> dict[int, tuple[Op, ...]]:
-        found: dict[int, list[Op]] = {}
+        by_tensor: dict[int, list[Op]] = {}
         for op in self.ops:
             for i in dict.fromkeys(getattr(op, side)):
-                found.setdefault(i, []).append(op)
-        return {i: tuple(ops) for i, ops in found.items()}
+                by_tensor.setdefault(i, []).append(op)
+        return {i: tuple(ops) for i, ops in by_tensor.items()}
 
     @functools.cached_property
     def dependencies(self) -> tuple[frozenset[int], ...]:
-        """Of each op, the indices of those whose outputs it reads."""
-        made_by = {i: op.index for op in self.ops for i in op.outputs}
-        return tuple(frozenset(made_by[i] for i in op.inputs if i in made_by) for op in self.ops)
+        """For each op, the indices of the ops whose outputs it reads."""
+        writer = {i: op.index for op in self.ops for i in op.outputs}
+        return tuple(frozenset(writer[i] for i in op.inputs if i in writer) for op in self.ops)
 
     @functools.cached_property
     def unpacked_constants(self) -> frozenset[int]:
-        """Tensors that only hold a constant of the file in another form: float16 or sparse weights, unpacked once."""
+        """Tensors that hold a constant of the file in another form: float16 or sparse weights, unpacked once."""
         return frozenset(
             op.outputs[0]
             for op in self.ops
@@ -197,18 +196,18 @@ class Graph:
 
     @functools.cached_property
     def computed_sizes(self) -> frozenset[int]:
-        """Tensors whose size is known only once the graph runs, in the file's order of ops."""
-        found: set[int] = set()
+        """Tensors whose size is known only at run time; the ops are followed in the file's order."""
+        tensors: set[int] = set()
         for op in self.ops:
             sizes = [op.inputs[at] for at in SIZED_BY.get(op.name, ()) if at < len(op.inputs)]
             computed = op.name in COMPUTED or any(i >= 0 and not self.tensors[i].constant for i in sizes)
-            if op.name != "SHAPE" and (computed or any(i in found for i in op.inputs)):
-                found.update(op.outputs)
-        return frozenset(found)
+            if op.name != "SHAPE" and (computed or any(i in tensors for i in op.inputs)):
+                tensors.update(op.outputs)
+        return frozenset(tensors)
 
     @functools.cached_property
     def open_beyond_batch(self) -> bool:
-        """Whether an input leaves more than its first axis open: then nobody knows how large anything will be."""
+        """Whether an input leaves an axis open besides its first: then no size in the graph is known."""
         return any(axis != 0 for i in self.inputs for axis in self.tensors[i].open_axes)
 
     @functools.cached_property
@@ -220,7 +219,7 @@ class Graph:
         )
 
     def at_border(self, op: Op) -> bool:
-        """Whether an op that changes types does so for the graph's input or output: alone, or with floats between."""
+        """Whether an op that changes types converts the graph's input or output, directly or with floats between."""
         if op.index in self._border:
             return True
         floats = [i for i in (*op.inputs, *op.outputs) if i >= 0 and "float" in self.tensors[i].dtype]
@@ -233,8 +232,8 @@ class Graph:
         return not self._border.isdisjoint(near)
 
     def recipe(self) -> Recipe | None:
-        """What we wrote into the file when it was made; None for a file that is not ours.
+        """The recipe that `convert` wrote into the file; None for a file of another program.
 
-        Raises ArtifactError for what lies in its place and cannot be read.
+        Raises ArtifactError for a recipe that cannot be read.
         """
         return Recipe.loads(self.metadata[RECIPE_KEY]) if RECIPE_KEY in self.metadata else None

@@ -1,4 +1,4 @@
-"""What a target makes of a graph: every op's verdict and what they add up to."""
+"""What a target makes of a graph: the verdict on each op, and their sums."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Coverage:
     """How much of a graph is accelerated.
 
     Attributes:
-      macs: multiply-accumulates (1 MAC = one product added; ``pipeline/tflite/macs.py`` says of which ops).
-      partitions: accelerated pieces.
-      crossing_bytes: activations that pass between an accelerated piece and the rest of the graph, each counted once.
-      by: 'rule', or the compiler or runtime that did it.
+      macs: multiply-accumulates (1 MAC = one product added; ``pipeline/tflite/macs.py`` defines which ops have any).
+      partitions: accelerated pieces of the graph.
+      crossing_bytes: activations that pass between a partition and the rest of the graph, each counted once.
+      by: who judged: 'rule', or the compiler or runtime.
     """
 
     ops: int
@@ -29,17 +29,17 @@ class Coverage:
 
     @property
     def macs_accelerated_percent(self) -> float | None:
-        """None where there are none to accelerate."""
+        """None for a graph without multiply-accumulates."""
         return 100 * self.macs_accelerated / self.macs if self.macs else None
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """What would help most: the ops of one kind and reason, were they taken.
+    """What would help most: that the target takes all ops of one kind that it leaves for one reason.
 
     Attributes:
       ops: their indices.
-      ops_gained, macs_gained: accelerated beside those that are now, by the rules.
+      ops_gained, macs_gained: how much more would then be accelerated, by the rules.
     """
 
     ops: tuple[int, ...]
@@ -56,16 +56,16 @@ class Inspection:
 
     Attributes:
       verdicts: one per op, by the rules.
-      real: one per op, by the target's own compiler or runtime where it is on this machine; else None.
-      real_note: why there is none, or what did it.
+      real: one per op, by the target's own compiler or runtime; None where it could not be asked.
+      real_note: what was asked, or why nothing was.
       parameter_bytes: constants that accelerated ops read.
-      streamed_bytes: of those, laid out for the target, what is beyond its cache, an estimate; None where it has
-        no such limit.
+      streamed_bytes: an estimate: how much of these, as the target lays them out, does not fit its cache; None where
+        it has no such limit.
       largest_activation_bytes: of one tensor, unpadded, and its name.
       requantizations: QUANTIZE and DEQUANTIZE ops that lie inside the graph.
-      subgraphs: how many the file has; only the first is looked at.
-      estimates: what the compiler predicts (cycles, memory), its own names and units; nothing of it was measured.
-      notes: what the file leaves open, and as what it was taken.
+      subgraphs: how many the file has; only the first is inspected.
+      estimates: what the compiler predicts (cycles, memory), under its own names and units; none of it was measured.
+      notes: sizes that the file leaves open, and what was assumed for them.
     """
 
     target: str
@@ -87,11 +87,11 @@ class Inspection:
 
     @property
     def disagreements(self) -> tuple[int, ...]:
-        """Ops of which the rules and the real compiler say different things."""
+        """Ops on which the rules and the real compiler disagree."""
         if self.real is None:
             return ()
-        taken = [v.outcome == "accelerated" for v in self.verdicts]
-        return tuple(v.op for v, rule in zip(self.real, taken, strict=True) if (v.outcome == "accelerated") != rule)
+        by_rule = [v.outcome == "accelerated" for v in self.verdicts]
+        return tuple(v.op for v, rule in zip(self.real, by_rule, strict=True) if (v.outcome == "accelerated") != rule)
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": 1, **dataclasses.asdict(self), "disagreements": list(self.disagreements)}

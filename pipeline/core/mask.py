@@ -1,7 +1,4 @@
-"""The full-size mask of a network from its small output, exactly: see ``pipeline/heads/segquant_mask.h``.
-
-The same result as that C file, in NumPy.
-"""
+"""The size of a full-size mask, and how the samples of a smaller output lie on it."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from pipeline.core.spec import Resize
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """The pixels that the output of a network stands for, and how its samples lie on them."""
+    """The pixels that a network's output stands for, and the convention that places its samples on them."""
 
     height: int
     width: int

@@ -1,4 +1,4 @@
-"""What bench found out. docs/measurement.md describes the JSON form, field by field."""
+"""What `bench` measured. docs/measurement.md describes the JSON form, field by field."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Latency:
     """Milliseconds per inference as measured, over all blocks.
 
     Attributes:
-      p90_ms, p99_ms: None where the device's tool tells no single inferences.
+      p90_ms, p99_ms: None where the device's tool does not report single inferences.
       rounds: how many blocks; artifacts that are compared are timed in turns, a block of each per round.
-      starts: how many processes they come from.
-      stable: whether the first warm-up ended because times had settled, and not because it had lasted long enough.
-      init_ms, first_ms: loading, and the first inference after it, apart from the timed ones; None where not told.
+      starts: how many processes the blocks ran in.
+      stable: whether the first warm-up ended because times had settled, not because its time was over.
+      init_ms, first_ms: loading, and the first inference after it, which is not timed; None where not reported.
       drift_percent: how much slower (positive) the last third was than the first, where times have a trend, else 0.
       samples_ms: every timed inference in order; () where there are only ``summaries_ms``, one per block.
     """
@@ -50,10 +50,10 @@ class Ratio:
     """How many times as long the first of two artifacts takes as the second.
 
     Attributes:
-      ratio: geometric mean over starts, a tenth left out at either end, of the median over rounds of the quotient of
-        both blocks' times.
-      low, high: interval of that trimmed mean, of ``confidence_percent``; None where too few starts say how much
-        starts differ.
+      ratio: the quotient of both blocks' times: median over rounds, then geometric mean over starts without a tenth of
+        them at either end.
+      low, high: confidence interval of that trimmed mean, at ``confidence_percent``; None where there are too few
+        starts to estimate it.
     """
 
     ratio: float
@@ -68,7 +68,7 @@ class Ratio:
 
 @dataclasses.dataclass(frozen=True)
 class FileMeasurement:
-    """One artifact, measured on one device.
+    """One file, measured on one device.
 
     Attributes:
       runs_on: what ran it, in the runtime's words.
@@ -91,9 +91,9 @@ class Head:
 
     Attributes:
       output, stride: of the file.
-      outside: what makes the mask of full size of that output; None where the file gives it, or where none is made.
-      measured: its ``file`` is this head in words, its ``latency`` includes what is ``outside``, where
-        ``mask_included``.
+      outside: what makes the full-size mask from that output; None where the file gives it, or where there is no mask.
+      mask_included: whether the latency includes what runs ``outside``.
+      measured: its ``file`` is this head in words.
       times_first: its time over that of the first head.
     """
 
@@ -107,13 +107,14 @@ class Head:
 
 @dataclasses.dataclass(frozen=True)
 class MeasurementContext:
-    """What every measurement says of itself.
+    """What every measurement records about itself.
 
     Attributes:
-      when: end of it, UTC.
+      when: its end, UTC.
       target: what the artifact was made for.
       protocol: how time was measured.
-      machine: the device before, ``machine_after``: what changes while it works, afterwards.
+      machine: the device, before the measurement.
+      machine_after: its load, temperature and clock, after the measurement.
       data, split, images: what was scored.
     """
 
@@ -132,8 +133,8 @@ class HeadsMeasurement(MeasurementContext):
     """Every way to the mask of one network, on one device.
 
     Attributes:
-      artifact, artifact_sha256: the file whose weights and ranges all of them have.
-      notes: what a reader must know to read the numbers rightly.
+      artifact, artifact_sha256: the file whose weights and ranges all heads have.
+      notes: what a reader must know to understand the numbers.
     """
 
     artifact: str
@@ -160,7 +161,7 @@ class HostComparison:
 
 @dataclasses.dataclass(frozen=True)
 class SweepPoint:
-    """Both artifacts with another number of threads."""
+    """The parent and the artifact, timed with another number of threads."""
 
     threads: int
     parent: Latency
@@ -174,13 +175,14 @@ class Measurement(MeasurementContext):
 
     Attributes:
       speedup: the parent's time over the artifact's.
-      against: another file that was timed in the same turns, and ``against_ratio``: its time over the artifact's.
-      sweep: the same with other numbers of threads.
+      against: another file, timed in the same turns (`--vs`).
+      against_ratio: its time over the artifact's.
+      sweep: times with other numbers of threads.
       drop_points: mIoU of the parent minus mIoU of the artifact, percentage points.
       agreement_percent: share of all pixels where both masks have the same class.
-      on_host: the artifact there and here; None on this machine's CPU itself.
-      notes: what a reader must know to read the numbers rightly.
-      unfinished: why something is missing; empty where nothing is.
+      on_host: the artifact on the device compared with this machine's CPU; None where that is the device.
+      notes: what a reader must know to understand the numbers.
+      unfinished: why part of the measurement is missing; empty where it is complete.
     """
 
     parent: FileMeasurement

@@ -1,4 +1,4 @@
-"""From a decoded image to the network's input: one definition for training, calibration, scoring and the device."""
+"""From a decoded image to the network's input: one definition for training, calibration, scoring and devices."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ ZERO_POINTS = {"uint8": 0, "int8": -128}
 class Preprocessing:
     """Plain bilinear resize to height × width, RGB, real = raw / 255.
 
-    The network sees reals in [0, 1]; no mean, no deviation. So an integer input is the raw pixel: scale 1/255 with
-    zero point 0 (uint8) or −128 (int8), and nothing is computed between the camera and the network.
+    The network sees reals in [0, 1], with no mean and deviation. So an integer input is the raw pixel, at scale 1/255
+    with zero point 0 (uint8) or −128 (int8), and nothing is computed between the camera and the network.
     """
 
     height: int

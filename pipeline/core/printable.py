@@ -1,8 +1,8 @@
-"""Text from files, devices and other programs, as it may go to a terminal.
+"""Text from files, devices and other programs, made safe for a terminal.
 
-A name inside a .tflite file, a class, a path or a compiler's last words can hold anything: control characters, which a
-terminal obeys; characters that turn the direction of text or are not seen at all; or megabytes. Everything for people
-goes through here: tables (``pipeline/report/console.py``), messages and errors (``pipeline/cli/options.py``).
+A name inside a .tflite file, a class, a path or a compiler's output can hold anything: control characters, which a
+terminal obeys; characters that reverse the direction of text or are invisible; or megabytes. All output for people
+passes through here: tables (``pipeline/report/console.py``), messages and errors (``pipeline/cli/options.py``).
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from __future__ import annotations
 import unicodedata
 
 LONGEST = 2000
-"""Characters of one message or table cell. A longer one loses its middle: sentences end in what to do."""
+"""Characters of one message or table cell. A longer one loses its middle, because a message ends with what to do."""
 LONGEST_NAME = 160
 """Characters of one name in a table."""
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode's categories of what is obeyed or not seen: controls, formats (zero width, direction), surrogates, private
-and unassigned characters, separators of lines and paragraphs."""
+"""Unicode's categories of control and invisible characters: controls, formats (zero width, direction), surrogates,
+private and unassigned characters, separators of lines and paragraphs."""
 BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\u2800\u00a0")
-"""Those of other categories that look like nothing; variation selectors likewise (Unicode, Default_Ignorable)."""
+"""Blank characters of other categories (Unicode, Default_Ignorable); variation selectors are hidden too."""
 
 
 def printable(text: str, longest: int = LONGEST) -> str:
-    r"""``text`` in one line of at most ``longest`` characters; what is not seen becomes ``\x1b`` or ``\u202e``."""
+    r"""``text`` in one line of at most ``longest`` characters; hidden ones are escaped, as ``\x1b`` or ``\u202e``."""
     if len(text) > longest:
         half = (longest - 1) // 2
         text = f"{text[:half]}…{text[len(text) - half :]}"

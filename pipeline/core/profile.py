@@ -1,4 +1,4 @@
-"""Where an inference spends its time, op by op, beside what the machine could attain."""
+"""Where an inference spends its time, op by op, beside the time that the machine could attain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Line:
 
     Attributes:
       kernel: what ran, in the runtime's words: 'AVERAGE_POOL_2D', 'Convolution (NHWC, QC8) IGEMM'.
-      node: the op's index in the file; where delegated, its place within the delegate's piece.
+      node: the op's index in the file; where delegated, its index within the delegate's partition.
       ms: per inference.
     """
 
@@ -27,7 +27,7 @@ class RuntimeProfile:
     """The lines of one file's inferences in the order of execution.
 
     Attributes:
-      between_ms: of an inference, what is in no line: the runtime between its ops.
+      between_ms: time per inference that no line covers: the runtime between its ops.
       plain_ms: a whole inference without the profiler, timed from outside.
       runs: inferences with the profiler, and as many without, in turns.
     """
@@ -44,11 +44,11 @@ class RuntimeProfile:
 
 @dataclasses.dataclass(frozen=True)
 class Peaks:
-    """What the machine attained at best in the same runtime with the same threads, measured.
+    """The best rates that the machine attained in the same runtime with the same threads, measured.
 
     Attributes:
       int8_macs_per_ms, float_macs_per_ms: multiply-accumulates in one large 1×1 convolution, the best of several sizes.
-      bytes_per_ms: of memory copied by NumPy, read and written both counted, by how many bytes one copy moves.
+      bytes_per_ms: of memory copied by NumPy, reads and writes both counted; by the bytes that one copy moves.
     """
 
     int8_macs_per_ms: float
@@ -65,17 +65,17 @@ class Peaks:
 
 @dataclasses.dataclass(frozen=True)
 class OpTime:
-    """One op of the file; or a line of the profile that could not be told which op it is of.
+    """One op of the file, or a line of the profile that could not be attributed to an op.
 
     Attributes:
-      index: the op's, None for such a line.
+      index: the op's; None for such a line.
       op: its name in the file; '' for such a line.
-      layer: from the name of what it writes.
+      layer: from the name of the tensor that it writes.
       kernels: what ran for it; empty where the runtime fused the op into another or left it out.
       measured_ms, measured_share: time per inference, and its share of the whole.
       macs: counted from the file, 1 MAC = one product added.
       moved_bytes: counted from the file: its constants, what it reads and what it writes, each once.
-      attainable_ms: estimated: what the machine's peaks allow for these; 0 where nothing ran for the op.
+      attainable_ms: estimated from the machine's peaks, ``macs`` and ``moved_bytes``; 0 where nothing ran for the op.
     """
 
     index: int | None
@@ -95,10 +95,11 @@ class Profile:
     """One file on one machine.
 
     Attributes:
-      ops: in the order of the file, then what could not be told.
-      total_ms: all of ``ops`` and ``between_ms``, what the runtime spends between them.
+      ops: in the order of the file, then the lines that could not be attributed.
+      total_ms: the sum of ``ops`` and ``between_ms``.
+      between_ms: what the runtime spends between the ops.
       plain_ms: a whole inference without the profiler, timed from outside.
-      notes: what the file leaves open, and as what it was taken.
+      notes: sizes that the file leaves open, and what was assumed for them.
     """
 
     file: str
@@ -114,14 +115,14 @@ class Profile:
     notes: tuple[str, ...] = ()
 
     def by(self, attribute: str) -> list[tuple[str, list[OpTime]]]:
-        """The ops in groups ('op' or 'stage'), the longest first; what could not be told is a group of its own."""
+        """The ops in groups ('op' or 'stage'), the longest first; unattributed lines are a group of their own."""
         groups: dict[str, list[OpTime]] = {}
-        for one in self.ops:
-            groups.setdefault(getattr(one, attribute) if one.index is not None else UNATTRIBUTED, []).append(one)
-        return sorted(groups.items(), key=lambda group: -sum(one.measured_ms for one in group[1]))
+        for op in self.ops:
+            groups.setdefault(getattr(op, attribute) if op.index is not None else UNATTRIBUTED, []).append(op)
+        return sorted(groups.items(), key=lambda group: -sum(op.measured_ms for op in group[1]))
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": 1, **dataclasses.asdict(self)}
 
 
-UNATTRIBUTED = "not told apart"
+UNATTRIBUTED = "not attributed"

@@ -11,7 +11,7 @@ from pipeline.core.errors import RunError
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The reals [low, high] that an int8 activation covers; it always holds 0, which padding needs exactly."""
+    """The reals [low, high] that an int8 activation covers. They include 0, which padding needs exactly."""
 
     low: float
     high: float
@@ -19,8 +19,8 @@ class Range:
     def __post_init__(self) -> None:
         if not self.low <= 0 <= self.high or not self.high - self.low > 1e-9:
             raise RunError(
-                f"range [{self.low}, {self.high}] cannot be quantized: it must hold 0 and not be empty; a layer that"
-                " gives a constant, or weights that are not finite, cause this."
+                f"range [{self.low}, {self.high}] cannot be quantized: it must include 0 and not be empty. A layer with"
+                " a constant output, or weights that are not finite, cause this."
             )
 
     @property
@@ -37,7 +37,7 @@ class Range:
 
 
 Ranges = Mapping[str, Range]
-"""Range of each range point, by layer name: the layers whose output the quantized graph keeps in 8 bits."""
+"""Layer name → range of its output, for the layers whose output the quantized graph stores in 8 bits."""
 
 
 def ranges_to_json(ranges: Ranges) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""All that is known of how a .tflite file was made. It travels inside the file, and as JSON beside it.
+"""How a .tflite file was made. The recipe is stored inside the file, and as JSON beside it.
 
-This is the one place that knows the names of its JSON. Keys that only say again what others decide (size,
-preprocessing, mask, postprocess) are for readers without this program: they are written and not read back. What came to
-the format later may be missing in a file; a key that is not known is refused, for it may change what the rest means.
+Only this module knows the names of its JSON. Keys that follow from others (size, preprocessing, mask, postprocess) are
+for readers without this program: they are written and not read back. Keys that came to the format later may be missing
+in a file. An unknown key is refused, because it may change what the others mean.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pipeline.core.spec import ModelSpec
 
 SCHEMA = 1
 OUTCOMES = ("rewritten", "approximated")
-"""What a recipe says of the making, and nothing decides."""
+"""Keys that report what the conversion did; they decide nothing."""
 Method = Literal["qat", "ptq", "float"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """The weights that a file was made from: 'float/best.weights.h5', from its run's folder on, and their sha256."""
+    """The weights that a file was made from: their path in the run, such as 'float/best.weights.h5', and sha256."""
 
     checkpoint: str
     sha256: str
@@ -36,11 +36,11 @@ class Checkpoint:
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where a file's network and ranges come from: what a run knows of them, and the making of the file needs not.
+    """Where a file's network and ranges come from: what the run knows and the conversion does not need.
 
     Attributes:
-      data: the dataset's name without its place.
-      method: of the int8 ranges; 'float' where there are none.
+      data: the dataset's name without its folder.
+      method: how the int8 ranges were found; 'float' where there are none.
       calibration: how the ranges, or those that QAT started from, were found.
     """
 
@@ -55,7 +55,7 @@ class Origin:
 
 @dataclasses.dataclass(frozen=True)
 class Approximation:
-    """What a rewrite that is not equal did to the masks, on labelled images.
+    """What an approximate rewrite did to the masks, measured on labelled images.
 
     Attributes:
       agreement_percent: share of all pixels with the same class in both masks.
@@ -78,13 +78,13 @@ class Recipe:
 
     Attributes:
       target: its name; 'float32' for the float reference.
-      level: the target's feature level, where another than its default was asked for.
-      rewrites: names of those that the target allowed.
+      level: the target's feature level; None for its default.
+      rewrites: names of the rewrites that the target allowed.
       ranges: of the activations of an int8 file.
       versions: of the libraries that made it.
-      origin: None for a file that was made in memory, of no run.
+      origin: None for a file that was made in memory, without a run.
       applied_rewrites: the rewrites that were made.
-      approximation: what those of them did that are not equal; None where all are.
+      approximation: the effect of the approximate ones; None where all are exact.
     """
 
     target: str
@@ -99,17 +99,19 @@ class Recipe:
 
     @property
     def known_origin(self) -> Origin:
-        """The origin; raises ArtifactError for a file that was made in memory."""
+        """The origin; raises ArtifactError for a file that was made in memory, which has none."""
         if self.origin is None:
-            raise ArtifactError("the file's recipe names no run that it was made in: give a file that `convert` wrote.")
+            raise ArtifactError(
+                "the file's recipe names no run, because it was made in memory: give a file that `convert` wrote."
+            )
         return self.origin
 
     def differences(self, other: Recipe) -> list[str]:
-        """The JSON names of what is decided otherwise in ``other``, sorted; outcomes do not count."""
+        """The sorted JSON keys whose values differ in ``other``, except those that report outcomes."""
         ours, theirs = self.to_json(), other.to_json()
-        # Files of earlier versions do not tell the lanes; the target, which both name, decides them.
-        passed_over = (*OUTCOMES, "argmax_lanes")
-        return sorted(k for k in {**ours, **theirs} if k not in passed_over and ours.get(k) != theirs.get(k))
+        # Files of earlier versions lack the lanes; the target, which both recipes name, decides them.
+        ignored = (*OUTCOMES, "argmax_lanes")
+        return sorted(k for k in {**ours, **theirs} if k not in ignored and ours.get(k) != theirs.get(k))
 
     def to_json(self) -> dict[str, Any]:
         spec = self.file
@@ -125,7 +127,7 @@ class Recipe:
             "rewrites": list(self.rewrites),
             "ranges": ranges_to_json(self.ranges) if self.ranges else None,
             "versions": dict(self.versions),
-            "rewritten": [dataclasses.asdict(one) for one in self.applied_rewrites],
+            "rewritten": [dataclasses.asdict(rewrite) for rewrite in self.applied_rewrites],
             "approximated": dataclasses.asdict(self.approximation) if self.approximation else None,
         }
         if spec.stride != 1:
@@ -139,7 +141,7 @@ class Recipe:
 
     @staticmethod
     def from_json(data: object) -> Recipe:
-        """Raises ArtifactError for what this version did not write, nor one before it."""
+        """Raises ArtifactError for data that neither this version nor an earlier one wrote."""
         try:
             return _recipe(_typed(data, dict, "the recipe"))
         except KeyError as error:
@@ -149,14 +151,14 @@ class Recipe:
 
     @staticmethod
     def loads(text: bytes | str) -> Recipe:
-        """Raises ArtifactError for what is no JSON object, and as ``from_json`` does."""
+        """Raises ArtifactError for text that is not a JSON object, and as ``from_json`` does."""
         try:
-            found = json.loads(text)
+            data = json.loads(text)
         except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
-            raise ArtifactError("the recipe inside the .tflite file is no JSON object: convert the network again.")
-        return Recipe.from_json(found)
+            data = None
+        if not isinstance(data, dict):
+            raise ArtifactError("the recipe inside the .tflite file is not a JSON object: convert the network again.")
+        return Recipe.from_json(data)
 
 
 ORIGIN = ("model", "size", "classes", "colours", "data", "preprocessing", "method", "calibration", "parent")
@@ -182,30 +184,30 @@ Kind = TypeVar("Kind")
 
 def _unreadable(why: str) -> ArtifactError:
     return ArtifactError(
-        f"the recipe of the .tflite file cannot be read: {why.rstrip('.')}. It is of another program or of a later"
-        " version: run `convert --force` to write the file again."
+        f"the recipe of the .tflite file cannot be read: {why.rstrip('.')}. Another program or a later version"
+        " wrote it: run `convert --force` to write the file again."
     )
 
 
 def _typed(value: object, kind: type[Kind], name: str) -> Kind:
-    """``value`` where it is of that type; True is no number here. Raises TypeError."""
-    whole = kind is float and isinstance(value, int)
-    if (isinstance(value, bool) and kind is not bool) or not (isinstance(value, kind) or whole):
+    """``value`` where it has that type, else TypeError; an int is a float here, True is no number."""
+    int_as_float = kind is float and isinstance(value, int)
+    if (isinstance(value, bool) and kind is not bool) or not (isinstance(value, kind) or int_as_float):
         raise TypeError(f"{name} is {type(value).__name__}, not {kind.__name__}")
     return value  # type: ignore[return-value]
 
 
 def _texts(value: object, name: str) -> tuple[str, ...]:
-    return tuple(_typed(one, str, f"an entry of {name}") for one in _typed(value, list, name))
+    return tuple(_typed(text, str, f"an entry of {name}") for text in _typed(value, list, name))
 
 
 def _fields(noun: type[Kind], data: object, kinds: Sequence[type], name: str) -> Kind:
-    """A flat dataclass from its JSON; what has a default may be missing. Raises TypeError, KeyError and BadSpec."""
-    given = _typed(data, dict, name)
+    """A flat dataclass from its JSON; fields with a default may be missing. Raises TypeError, KeyError and BadSpec."""
+    values = _typed(data, dict, name)
     known = dict(zip((f.name for f in dataclasses.fields(noun)), kinds, strict=True))  # type: ignore[arg-type]
-    if unknown := sorted(set(given) - set(known)):
+    if unknown := sorted(set(values) - set(known)):
         raise TypeError(f"{name} has the unknown key {', '.join(map(str, unknown))}")
-    return noun(**{key: _typed(value, known[key], f"{name}.{key}") for key, value in given.items()})
+    return noun(**{key: _typed(value, known[key], f"{name}.{key}") for key, value in values.items()})
 
 
 def _recipe(data: dict[str, Any]) -> Recipe:
@@ -223,7 +225,7 @@ def _recipe(data: dict[str, Any]) -> Recipe:
     )
     level, ranges, effect = data.get("level"), data.get("ranges"), data.get("approximated")
     versions = _typed(data.get("versions", {}), dict, "versions")
-    made = _typed(data.get("rewritten", []), list, "rewritten")
+    rewrites = _typed(data.get("rewritten", []), list, "rewritten")
     kinds = (str, str, int, float, float, float, float)
     return Recipe(
         _typed(data["target"], str, "target"),
@@ -233,7 +235,7 @@ def _recipe(data: dict[str, Any]) -> Recipe:
         ranges=None if ranges is None else ranges_from_json(_typed(ranges, dict, "ranges")),
         versions={key: _typed(value, str, f"versions.{key}") for key, value in versions.items()},
         origin=_origin(data) if set(ORIGIN) & set(data) else None,
-        applied_rewrites=tuple(_fields(AppliedRewrite, one, (str,) * 4, "rewritten") for one in made),
+        applied_rewrites=tuple(_fields(AppliedRewrite, each, (str,) * 4, "rewritten") for each in rewrites),
         approximation=None if effect is None else _fields(Approximation, effect, kinds, "approximated"),
     )
 
@@ -244,7 +246,7 @@ def _origin(data: dict[str, Any]) -> Origin:
         raise ValueError(f"its method is {method!r}, which is not one of qat, ptq, float")
     colours = [[_typed(v, int, "a colour") for v in _typed(c, list, "a colour")] for c in data.get("colours", [])]
     if any(len(colour) != 3 for colour in colours):
-        raise ValueError("a colour has not three values")
+        raise ValueError("a colour does not have three values")
     kinds = (str, int, int, int, float, str, bool, float, float)
     calibration = data.get("calibration")
     return Origin(

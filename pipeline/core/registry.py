@@ -1,4 +1,4 @@
-"""Finds what a package registers: every module-level instance of a noun in the package's modules.
+"""Finds what a package registers: each module-level instance of a noun in its modules.
 
 A new model, dataset, target or device is therefore one new file and no edit elsewhere.
 """
@@ -23,23 +23,23 @@ N = TypeVar("N", bound=Named)
 
 def discover(package: ModuleType, noun: type[N]) -> dict[str, N]:
     """Returns {name: instance} of ``noun`` over all modules of ``package``, sorted by name."""
-    found: dict[str, N] = {}
+    registered: dict[str, N] = {}
     for info in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{info.name}")
         for value in vars(module).values():
-            if isinstance(value, noun) and found.setdefault(value.name, value) is not value:
+            if isinstance(value, noun) and registered.setdefault(value.name, value) is not value:
                 raise RuntimeError(f"{package.__name__} registers {value.name!r} twice")
-    return dict(sorted(found.items()))
+    return dict(sorted(registered.items()))
 
 
 def find(package: ModuleType, noun: type[N], kind: str, name: str) -> N:
-    """The registered instance called ``name``; raises UnknownName with the nearest known one."""
+    """The registered instance called ``name``; raises UnknownName."""
     return pick(discover(package, noun), kind, name)
 
 
 def pick(known: dict[str, N], kind: str, name: str) -> N:
-    """The one called ``name``; raises UnknownName with the one that people call so, or else the nearest known one."""
+    """The instance called ``name``; raises UnknownName, which suggests one with that alias or else the nearest name."""
     if name not in known:
-        also = {one: value for one, value in known.items() if name.lower() in getattr(value, "aliases", ())}
-        raise UnknownName(kind, name, known, {one: getattr(value, "title", "") for one, value in also.items()})
+        meant = {key: value for key, value in known.items() if name.lower() in getattr(value, "aliases", ())}
+        raise UnknownName(kind, name, known, {key: getattr(value, "title", "") for key, value in meant.items()})
     return known[name]

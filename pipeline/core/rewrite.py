@@ -1,4 +1,4 @@
-"""Another form of an op: one that computes the same, or one that nearly does and must be asked for."""
+"""Another form of an op: an exact one, or an approximation, which a user must ask for."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Rewrite:
-    """How one op is written in others.
+    """How an op is replaced by others.
 
     Attributes:
-      ops: the names of those that it can replace.
-      how: what it puts in their place, in words.
+      ops: names of the ops that it can replace.
+      how: what replaces them, in words.
       tolerance_steps: how far a value of its int8 output may be from the op's own, in steps of its scale; tested. None
         for an approximation: it is made only where it was asked for by name, and measured.
-      make: (the graph, the op's index, whether kernels must have one scale each) → the ops in its place, the last of
-        which writes what the op wrote, or none where its readers were changed to do without; None where it does not
-        fit. New tensors have names that begin with ``name_for``.
-      always: why it is made of an op that the target takes, too; empty where it is not.
-      needs: what an op must be for it, in words; said where it was asked for and no op is that.
+      make: (the graph, the op's index, whether kernels must have one scale each) → the new ops, the last of which
+        writes the op's output; [] where its readers were changed instead, so that the op can go; None where the rewrite
+        does not fit the op. Names of new tensors begin with ``name_for``.
+      always: why it is made even of an op that the target accelerates; empty where it is made of refused ops alone.
+      needs: which op it fits, in words, for the error where it was asked for and no op fits.
     """
 
     name: str
@@ -44,8 +44,9 @@ class AppliedRewrite:
     """A rewrite that was made.
 
     Attributes:
-      output: name of the tensor that the rewritten op writes, before and after.
-      why: why the target would not have taken the op, or why it is made of one that it takes.
+      rewrite, op: names of the rewrite and of the op that it replaced.
+      output: name of the tensor that the op wrote; the new ops write it now.
+      why: why the target does not accelerate the op, or the rewrite's ``always``.
     """
 
     rewrite: str
@@ -55,5 +56,5 @@ class AppliedRewrite:
 
 
 def name_for(output: str, rewrite: str) -> str:
-    """What the names of a rewrite's new tensors begin with."""
+    """The prefix of the names of a rewrite's new tensors."""
     return f"{output}/{rewrite}"

@@ -1,4 +1,4 @@
-"""What a target takes of each op, as typed data, and what is said of an op."""
+"""Which ops a target accelerates, as typed data, and the verdict on an op."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pipeline.core.graph import Graph, Op
 
 Outcome = Literal["accelerated", "falls back", "refused"]
 Check = Callable[[Op, Graph], str | None]
-"""Why an op is not taken, in words that say what came and what is allowed; None where it is."""
+"""(op, graph) → why the target does not take the op: what came and what is allowed. None where it takes it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What a target takes of one op.
+    """When a target accelerates one kind of op.
 
     Attributes:
-      reads, writes: types that its activations may have; no ``writes``: those of ``reads``.
-      source: where that is written.
-      max_version: newest version of the op that is taken; None: any.
-      checks: what its shapes and options must fulfil.
+      reads, writes: types that its activations may have; without ``writes``, those of ``reads``.
+      source: where that is documented.
+      max_version: newest version of the op that the target takes; None for any.
+      checks: on its shapes and options; all must return None.
       remedy: what to do where a check fails.
       fatal_checks: as ``checks``, for an op that passed those. Where one fails, the whole file does not load, compile
         or run.
@@ -40,24 +40,24 @@ class Rule:
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """What a target takes of a graph. An op without a rule falls back.
+    """Which ops of a graph a target accelerates. An op without a rule falls back.
 
     Attributes:
-      ops: op → rule.
-      custom: custom op → rule.
-      source: of the list of ops itself.
+      ops: name of an op → its rule.
+      custom: name of a custom op → its rule.
+      source: where the list of ops is documented.
       everywhere: checks that each op must pass.
-      partitions: which of the accelerated pieces of a graph the target keeps: 'all', the 'largest', the 'first', or the
-        'whole' graph alone.
+      partitions: which partitions of a graph the target keeps: 'all', the 'largest', the 'first', or the 'whole' graph
+        and nothing less.
       refuses_newer: whether an op of a newer version ends the compilation instead of falling back.
-      cache_bytes: on-chip memory for parameters; what is beyond it streams in each inference. None: no such limit.
+      cache_bytes: on-chip memory for parameters; the rest streams in each inference. None for no such limit.
       cache_source: where cache_bytes comes from.
       caveat: what the rules leave out because no compiler could be asked; a sentence for whoever reads the verdicts.
       fallback: op → what the runtime's own kernel asks of an op that falls back to it. Where a check fails, the whole
         file does not load or run.
       fallback_remedy: what to do then.
-      stored_bytes: what the target keeps of an accelerated op's constants, padded as it lays them out; None: what they
-        have in the file.
+      stored_bytes: (op, graph) → bytes of an accelerated op's constants as the target lays them out, with padding; None
+        where they have the size that they have in the file.
     """
 
     ops: Mapping[str, Rule]
@@ -76,14 +76,14 @@ class Rules:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What becomes of one op.
+    """What a target does with one op.
 
     Attributes:
       op: its index in the graph.
       reason: why it is not accelerated; empty where it is.
-      source: where that is written.
-      by: 'rule', or the name and version of the compiler or runtime that did it.
-      remedy: what could be done about it; may be empty.
+      source: where that is documented.
+      by: 'rule', or the name and version of the compiler or runtime that decided.
+      remedy: what to do about it; may be empty.
     """
 
     op: int

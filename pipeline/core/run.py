@@ -1,6 +1,6 @@
 """The run directory: everything that was made from one network on one dataset.
 
-run.json                     what it is: network, dataset, classes, preprocessing, seed
+run.json                     its network, dataset, classes, preprocessing, seed
 float/                       the float parent; its files: see core/training
 qat/                         the network after quantization-aware training
 control/                     the parent trained on in float for as long as QAT
@@ -87,11 +87,11 @@ class Run:
         return self.path / "artifacts" / target
 
     def name_target(self, target: str) -> None:
-        """Keeps which target the user named last, for commands that name none."""
+        """Stores the target that the user named last, the default of commands without --target."""
         write_atomically(self.path / NAMED, (json.dumps({"target": target}) + "\n").encode())
 
     def named_target(self) -> str | None:
-        """None where no target was ever named, or what was kept of it cannot be read."""
+        """The target that ``name_target`` stored; None where there is none or it cannot be read."""
         try:
             return str(json.loads((self.path / NAMED).read_text())["target"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -99,7 +99,7 @@ class Run:
 
 
 def remove_if_empty(run: Run) -> None:
-    """Removes a run that holds nothing but what it is to be, and the folders that were made for it."""
+    """Removes a run in which nothing was trained yet, and the folders that were made for it."""
     files = [file for file in run.path.rglob("*") if not file.is_dir()]
     if any(file.name not in (FILE, SETTINGS) for file in files):
         return
@@ -114,7 +114,7 @@ def remove_if_empty(run: Run) -> None:
 
 
 def create(path: Path, model: ModelSpec, data: str, classes: Any, colours: Any, seed: int) -> Run:
-    """Makes a new run directory; raises RunError when something is there already."""
+    """Makes a new run directory; raises RunError when the path exists and is not an empty directory."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"{path} exists and is not a run: name an empty or new directory.")
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
@@ -150,14 +150,14 @@ def open_run(path: Path) -> Run:
 
 
 def latest(root: Path = RUNS) -> Run | None:
-    """The run made last, or None; directories that are no runs, and broken ones, are passed over."""
-    found = []
+    """The newest run, or None; skips directories that are not runs, and broken runs."""
+    runs = []
     for file in root.glob(f"*/{FILE}"):
         try:
-            found.append(open_run(file.parent))
+            runs.append(open_run(file.parent))
         except RunError:
             continue
-    return max(found, key=lambda run: (run.config.created, run.path.name), default=None)
+    return max(runs, key=lambda run: (run.config.created, run.path.name), default=None)
 
 
 def new_path(model: ModelSpec, data: str, root: Path = RUNS) -> Path:

@@ -1,8 +1,8 @@
-"""How the verbs speak to whoever called them."""
+"""How the verbs report progress to their caller."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Say = Callable[[str], None]
-"""Takes one line on how the work goes. The commands write it to standard error; what was asked for is returned."""
+"""Called with one line about progress. The commands write it to standard error; results are returned, not said."""

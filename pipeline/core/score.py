@@ -1,4 +1,4 @@
-"""How well masks match labels."""
+"""How well masks match labels: IoU and pixel accuracy."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Score:
     def from_confusion(cls, confusion: np.ndarray, classes: tuple[str, ...], images: int) -> Score:
         """``confusion``: int64 [classes, classes], row = label, column = predicted.
 
-        Raises DataError where no pixel is labelled: that can neither be right nor wrong.
+        Raises DataError where no pixel is labelled: such images have no score.
         """
         if not confusion.any():
             raise DataError(

@@ -35,10 +35,10 @@ class ModelSpec:
       height, width: input size in pixels.
       num_classes: channels of the logits.
       alpha: width multiplier of every channel count but the classes.
-      resize: the bilinear convention, fixed when the network is built; trained weights do not survive a swap.
-      batch_norm: off gives every convolution a bias instead.
+      resize: the bilinear convention, fixed when the network is built: trained weights fit one convention only.
+      batch_norm: where it is off, every convolution has a bias instead.
       l2: L2 regularisation of the convolutions' kernels (0: none).
-      dropout: rate, where the paper of the network has one.
+      dropout: rate, where the network's paper has dropout.
     """
 
     network: str
@@ -81,14 +81,14 @@ class Network:
     """A registered model family.
 
     Attributes:
-      build: spec → tf_keras.Model that gives logits; may raise BadSpec for a size it cannot take.
-      auxiliary: layers whose outputs get a classifier of their own while training (0.4 of the loss each).
+      build: spec → tf_keras.Model that gives logits; raises BadSpec for a size that it cannot take.
+      auxiliary: layers whose outputs get a classifier of their own in training (0.4 of the loss each).
       min_size: smallest (height, width) that it takes.
-      learning_rate_factor: of the dataset's default learning rate; deep networks that half lack batch norm need less.
-      logits_stride: pixels, along each axis, for one sample of the logits before the last resize; 1 without such.
-      stages: what the first word of a layer's name ('down1' of 'down1_conv2') stands for, for people. Others stand for
-        themselves.
-      load_encoder: (model, source) → None; loads published encoder weights, None where there are none.
+      learning_rate_factor: times the dataset's default learning rate; deep networks with few batch norms need less.
+      logits_stride: pixels, along each axis, for one sample of the logits before the last resize; 1 without a resize.
+      stages: first word of a layer's name ('down1' of 'down1_conv2') → what tables call it; without an entry, the word
+        itself.
+      load_encoder: (model, source) → None; loads published encoder weights. None where there are none.
     """
 
     name: str

@@ -17,11 +17,11 @@ from pipeline.core.rules import Rules, Verdict
 
 @dataclasses.dataclass(frozen=True)
 class CompileResult:
-    """What became of the target's own compiler.
+    """What the target's own compiler made of a file.
 
     Attributes:
       path: the compiled file, or None.
-      note: one sentence: compiled by what, or why not and how to do it.
+      note: one sentence: which compiler made it, or why none did and what to do.
     """
 
     path: Path | None
@@ -30,11 +30,11 @@ class CompileResult:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a target's own compiler or runtime says of a file.
+    """What a target's own compiler or runtime answers about a file.
 
     Attributes:
-      verdicts: one per op; None where it could not be asked or said nothing of single ops.
-      note: what was asked, or why not and how to make it possible.
+      verdicts: one per op; None where it could not be asked or reports nothing about single ops.
+      note: what was asked, or why nothing was and what to do.
       estimates: what it predicts, under its own names and units.
     """
 
@@ -49,34 +49,33 @@ class Target:
 
     Attributes:
       weights: type of the weights; 'int8' makes the whole graph int8.
-      other_weights: those that it can have instead, on request.
+      other_weights: types that the user may choose instead.
       io: types that the input and output may have, the default first.
       source: where its contract comes from.
-      rules: which ops it accelerates; None where nothing is known of single ops.
-      levels: rules by feature level, for a target that has such; ``rules`` are those of its default level.
-      level: that of ``rules`` where one was asked for.
+      rules: which ops it accelerates; None where nothing is known about single ops.
+      levels: rules by feature level; ``rules`` are those of the default level. {} for a target without levels.
+      level: the feature level that was asked for; None for the default.
       rewrites: what may replace an op that the rules refuse, in the order in which they are tried.
-      approximations: what nearly does the same and may be asked for by name. Measured where it is made.
-      socs: the same target for each system on chip that it compiles for, for a target that has such; the target itself
-        is that of the first.
-      configurations: the same target for each configuration that its chip is built in, by what a user types, for a
-        target that has such; the target itself is one of them.
-      ask: (the .tflite file, its graph) → what the real compiler or runtime makes of each op; None where there is none.
-      compile: (the .tflite file, seconds it may take) → Compiled; may raise CompilerError. None where nothing is
-        compiled ahead of time.
-      missing: () → the command that makes its compiler ready on this machine, or None where it is; None where it needs
-        nothing.
-      use_compiler: (this target, a command) → the same with the compiler that the command starts, on this machine or
-        elsewhere; None where the compiler cannot be named so.
-      compiled_suffix: what a compiled file's name ends in.
-      companions: suffixes of the files that belong to a compiled file, in the place of its own: its weights, say.
-      compiled_ops: names of the custom ops that its compiler leaves in the place of others.
-      delegate: LiteRT's own delegate that runs its files, as benchmark_model calls it: 'gpu' for --use_gpu=true. ''
-        where none of them does: XNNPACK then stands in on a device of another kind, and `bench` notes that.
-      argmax_lanes: channels that its ARG_MAX takes at once. Where the last ones are not there it reads zeros, which win
-        over negative logits, so that a mask is made of a multiple of so many.
-      exact_mask: whether a mask, where nobody says otherwise, is made outside the network of its stride-8 logits.
-      advice: said whenever somebody converts for this target.
+      approximations: rewrites that change the result a little and must be asked for by name; `convert` measures them.
+      socs: system on chip → this target for it; the target itself is for the first. {} where it has none.
+      configurations: configuration that its chip is built in → this target for it; the target itself is for one of
+        them. {} where it has none.
+      ask: (the .tflite file, its graph) → the answer of its compiler or runtime; None where it has none.
+      compile: (the .tflite file) → CompileResult; may raise CompilerError. None where nothing is compiled ahead of
+        time.
+      missing: () → the command that installs its compiler, None where it is ready. None where nothing is needed.
+      use_compiler: (this target, a command) → this target with the compiler that the command starts, on this machine or
+        elsewhere; None where no command can be given.
+      compiled_suffix: the ending of a compiled file's name.
+      companions: suffixes of the files that belong to a compiled file and differ from it in their suffix alone, such as
+        its weights.
+      compiled_ops: names of the custom ops that its compiler puts in place of others.
+      delegate: LiteRT's delegate that runs its files, as benchmark_model calls it: 'gpu' for --use_gpu=true. '' where
+        none does: then XNNPACK stands in, and `bench` notes that.
+      argmax_lanes: channels that its ARG_MAX reads at once. It reads zeros in place of missing channels, and these win
+        over negative logits: a mask is therefore made from a multiple of this many channels.
+      exact_mask: whether, by default, a mask is made outside the network, from logits at stride 8.
+      advice: a note that `convert` prints for this target.
       aliases: what people call it, in small letters; the error for such a name suggests the registered one.
       selector: the feature level, system on chip or configuration that was asked for; '' where none was.
     """
@@ -110,7 +109,7 @@ class Target:
 
     @property
     def text(self) -> str:
-        """What a user types for it: NAME or NAME:SELECTOR."""
+        """What a user types for this target: NAME or NAME:SELECTOR."""
         return f"{self.name}:{self.selector}" if self.selector else self.name
 
     @property
@@ -124,14 +123,14 @@ class Target:
 
     @property
     def default_level(self) -> int | None:
-        """The feature level that counts where none is asked for; None where there are none."""
+        """The feature level where none was asked for; None for a target without levels."""
         return self.level or next((n for n, rules in self.levels.items() if rules is self.rules), None)
 
     def with_selector(self, selector: str) -> Target:
-        """This target at the feature level, for the system on chip or in the configuration that ``selector`` names.
+        """This target at the feature level, for the system on chip or in the configuration called ``selector``.
 
-        Raises BadSpec where it has no such level or configuration or takes no selector, and UnknownName for a system on
-        chip.
+        Raises BadSpec for an unknown level or configuration and for a target without selectors, and UnknownName for an
+        unknown system on chip.
         """
         for kind, known in (("feature level", map(str, self.levels)), ("configuration", self.configurations)):
             if (names := tuple(known)) and selector not in names:
@@ -147,27 +146,27 @@ class Target:
             )
         if self.socs:
             return self.with_soc(selector)
-        raise BadSpec(f"target '{self.name}:{selector}': {self.name} takes nothing after its name; write {self.name}.")
+        raise BadSpec(f"target '{self.name}:{selector}': {self.name} has no variants; write {self.name}.")
 
     def without_rewrites(self) -> Target:
-        """This target where ops stay as they are, whether it takes them or not."""
+        """This target, for which `convert` leaves every op as it is."""
         return dataclasses.replace(self, rewrites=())
 
     def files_of(self, file: Path) -> tuple[Path, ...]:
-        """The file, and those that belong to it where it is compiled."""
+        """The file and, where it is a compiled one, its companions."""
         compiled = self.compiled_suffix and file.name.endswith(self.compiled_suffix)
         return (file, *(file.with_suffix(suffix) for suffix in self.companions if compiled))
 
     def file_spec(
         self, output: Output = "logits", stride: Stride = 1, io: InputType | None = None, per_tensor: bool = False
     ) -> FileSpec:
-        """What a file for this target is, ``io`` being its own where nobody says; raises BadSpec."""
+        """The spec of a file for this target; ``io`` is the target's default where none is given. Raises BadSpec."""
         lanes = self.argmax_lanes if output == "mask" else 1
         self._check_input(io or self.io[0])
         return FileSpec(output, stride, io or self.io[0], self.weights, per_tensor, lanes)
 
     def check(self, spec: FileSpec) -> None:
-        """Raises BadSpec for a file that this target does not take."""
+        """Raises BadSpec for a spec that does not fit this target."""
         self._check_input(spec.io)
         if spec != self.file_spec(spec.output, spec.stride, spec.io, spec.per_tensor):
             raise BadSpec(
@@ -180,10 +179,10 @@ class Target:
             raise BadSpec(f"input type (io) {io} does not fit target {self.name}: it takes {', '.join(self.io)}.")
 
     def with_approximations(self, names: Sequence[str]) -> Target:
-        """This target with what was asked for by name before its own rewrites; raises BadSpec and UnknownName."""
+        """This target with these of its approximations tried before its rewrites; raises BadSpec and UnknownName."""
         if not names:
             return self
-        known = {one.name: one for one in self.approximations}
+        known = {rewrite.name: rewrite for rewrite in self.approximations}
         if not known:
             raise BadSpec(f"target {self.name} has no approximate rewrites: ask for none.")
         for name in names:
@@ -201,16 +200,16 @@ class Target:
         return dataclasses.replace(self, rules=self.levels[level], level=level, selector=str(level))
 
     def with_weights(self, weights: Weights | None) -> Target:
-        """This target with weights of another type; raises BadSpec where it has no such."""
+        """This target with weights of another type; raises BadSpec for a type that it does not have."""
         if weights in (None, self.weights):
             return self
         if weights not in self.other_weights:
             known = ", ".join((self.weights, *self.other_weights))
-            raise BadSpec(f"target {self.name} has no {weights} weights: choose {known}.")
+            raise BadSpec(f"target {self.name} has no {weights} weights: choose one of {known}.")
         return dataclasses.replace(self, weights=weights)
 
     def with_compiler(self, command: str | None) -> Target:
-        """This target with the compiler that ``command`` starts; raises BadSpec where that cannot be chosen."""
+        """This target with the compiler that ``command`` starts; raises BadSpec where no compiler can be given."""
         if command is None:
             return self
         if self.use_compiler is None:
@@ -222,7 +221,7 @@ class Target:
         if soc is None:
             return self
         if not self.socs:
-            raise BadSpec(f"target {self.name} compiles for no particular system on chip: leave the soc out.")
+            raise BadSpec(f"target {self.name} does not distinguish systems on chip: leave the soc out.")
         known = {name.lower(): name for name in self.socs}
         if soc.lower() not in known:
             raise UnknownName(f"system on chip of target {self.name}", soc, self.socs)
@@ -231,4 +230,4 @@ class Target:
 
 
 FLOAT = Target("float32", "float reference", "float32", ("float32",), source="")
-"""The float parent as a file: what every other artifact is compared with. It is in no list of targets."""
+"""The float parent as a file, with which every other artifact is compared. It is not among the registered targets."""

@@ -1,11 +1,11 @@
 """The folder of one training (a run's float/, qat/ or control/): the names and the meaning of its files.
 
-settings.json                what it is to be; written before it begins
-ranges.json                  of QAT: the calibrated ranges that it started from, and how they were found
-history.jsonl                a line per scoring
+settings.json                the training's settings; written before it begins
+ranges.json                  QAT only: the calibrated ranges that it started from, and how they were found
+history.jsonl                one line per scoring
 best.weights.h5, last.weights.h5
-candidate.weights.h5         of QAT, while it trains: the best checkpoint so far
-result.json                  what came of it; written last: a training is finished where it is there
+candidate.weights.h5         QAT only, while it trains: the best checkpoint so far
+result.json                  the result; written last, so a training is finished where this file exists
 """
 
 from __future__ import annotations
@@ -28,9 +28,13 @@ Noun = TypeVar("Noun")
 
 @dataclasses.dataclass(frozen=True)
 class HistoryEntry:
-    """A scoring on the way: after which step, the mean loss since the one before, and the seconds of training so far.
+    """One scoring during a training.
 
-    ``miou_percent`` is None where there was nothing to score on.
+    Attributes:
+      step: after which step.
+      loss: mean loss since the scoring before.
+      miou_percent: None where there were no images to score on.
+      seconds: time trained so far.
     """
 
     step: int
@@ -40,19 +44,19 @@ class HistoryEntry:
 
     @staticmethod
     def from_json(data: Any) -> HistoryEntry:
-        """Raises KeyError, TypeError and ValueError for what is none."""
-        percent = data["val_miou_percent" if "val_miou_percent" in data else "miou_percent"]  # the first version's
+        """Raises KeyError, TypeError and ValueError for data of another form."""
+        percent = data["val_miou_percent" if "val_miou_percent" in data else "miou_percent"]  # first version: val_
         return HistoryEntry(int(data["step"]), data["loss"], percent, float(data["seconds"]))
 
 
 @dataclasses.dataclass(frozen=True)
 class FloatResult:
-    """What came of a float training, or of weights that were taken over.
+    """The result of a float training, or of weights adopted from a file.
 
     Attributes:
-      best_val_miou_percent: of the weights that are kept; the others are None where they were trained elsewhere.
+      best_val_miou_percent: of the weights that are kept. Fields with None do not apply to adopted weights.
       step_seconds: median time of a step.
-      parent, parent_sha256: the file that was taken over.
+      parent, parent_sha256: the file that the weights were adopted from.
     """
 
     best_val_miou_percent: float
@@ -64,22 +68,24 @@ class FloatResult:
     parent_sha256: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        said = dataclasses.asdict(self)
-        elsewhere = ("best_val_miou_percent", "parent", "parent_sha256")
-        return {k: v for k, v in said.items() if (k in elsewhere if self.parent else k[:6] != "parent")}
+        data = dataclasses.asdict(self)
+        adopted = ("best_val_miou_percent", "parent", "parent_sha256")
+        return {k: v for k, v in data.items() if (k in adopted if self.parent else k not in adopted[1:])}
 
 
 @dataclasses.dataclass(frozen=True)
 class QatResult:
-    """What came of quantization-aware training, or of its control in float.
+    """The result of quantization-aware training, or of its control in float.
 
     Attributes:
       val_miou_percent: of the file that the kept weights convert to, on the validation images.
-      kept_step: 0 where the start was kept.
-      held_out_start_percent, held_out_best_percent, best_step: on the images held out; None without such.
-      gain_points, gain_standard_error_points, gain_needed_points: in mIoU there; None where no gain could be told from
-        luck, and ``gain_not_judged`` says why.
-      machine: on which it was trained.
+      kept_step: the step whose weights were kept; 0 for those at the start.
+      held_out_start_percent, held_out_best_percent, best_step: mIoU on the held-out images at the start and at the best
+        step; None where no images were held out.
+      gain_points, gain_standard_error_points, gain_needed_points: gain in mIoU on the held-out images, its standard
+        error, and the least gain that is significant; None where that could not be judged.
+      gain_not_judged: why it could not be judged.
+      machine: the machine that it was trained on.
     """
 
     val_miou_percent: float
@@ -106,7 +112,7 @@ class QatResult:
 
 @dataclasses.dataclass(frozen=True)
 class StartingRanges:
-    """The ranges that a quantization-aware training starts from, and how they were found."""
+    """The ranges from which a quantization-aware training starts, and how they were found."""
 
     ranges: Ranges
     calibration: CalibrationRecord
@@ -114,7 +120,7 @@ class StartingRanges:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """The files of one training. Reading raises RunError for one that is broken."""
+    """The files of one training. Reading a broken file raises RunError."""
 
     folder: Path
 
@@ -128,28 +134,28 @@ class Training:
 
     @property
     def candidate(self) -> Path:
-        """The best checkpoint so far, until it is known whether it becomes ``best`` or the start does: a training that
-        is cut off between the two must find it again."""
+        """The best checkpoint so far. At the end either it or the start becomes ``best``; an interrupted training finds
+        it here again."""
         return self.folder / "candidate.weights.h5"
 
     @property
     def trained(self) -> bool:
-        """Whether it is finished, and ``best`` is what came of it."""
+        """Whether the training is finished, so that ``best`` is its result."""
         return (self.folder / RESULT).is_file()
 
     def check_trained(self, run: Path) -> None:
-        """Raises RunError where it is not finished: the float network of the run, without which nothing is made."""
+        """Raises RunError where this training, the float training of ``run``, is not finished."""
         if not self.trained:
             raise RunError(f"{run} has no trained network yet: run `python cli.py qat --run {run}` first.")
 
     def settings(self) -> dict[str, Any] | None:
-        """What it was begun as, as JSON, to be compared key by key; None where nothing was."""
+        """The settings that it began with, as JSON; None where no training began."""
         return _read(self.folder / SETTINGS) if (self.folder / SETTINGS).is_file() else None
 
     def is_finished(self, settings: dict[str, Any], force: bool = False) -> bool:
-        """Whether that very training is finished; raises RunError where another one was begun here.
+        """Whether the training with these settings is finished; raises RunError where one with others began here.
 
-        ``force`` has it trained again.
+        Always False with ``force``, which trains again.
         """
         before = None if force else self.settings()
         if before is None:
@@ -163,7 +169,7 @@ class Training:
         return self.trained
 
     def begin(self, settings: dict[str, Any], force: bool = False) -> None:
-        """Writes what it is to be, where nothing was begun; ``force`` sets another one aside under another name."""
+        """Writes the settings where no training began; ``force`` first sets an earlier training aside."""
         if (self.folder / SETTINGS).is_file() and not force:
             return
         if self.folder.is_dir():
@@ -181,7 +187,7 @@ class Training:
         return _result(QatResult, self.folder / RESULT)
 
     def start(self) -> StartingRanges | None:
-        """None where no ranges were calibrated yet."""
+        """The starting ranges; None where no ranges were calibrated yet."""
         file = self.folder / RANGES
         if not file.is_file():
             return None
@@ -196,7 +202,7 @@ class Training:
         _write(self.folder / RANGES, data)
 
     def history(self) -> list[HistoryEntry]:
-        """Empty where it cannot be read: the scores on the way are lost then, the training is not."""
+        """The scorings so far; [] where the file cannot be read, which does not stop the training."""
         try:
             lines = (self.folder / HISTORY).read_text().splitlines()
             return [HistoryEntry.from_json(json.loads(line)) for line in lines]
@@ -204,25 +210,25 @@ class Training:
             return []
 
     def write_history(self, history: list[HistoryEntry]) -> None:
-        lines = "".join(json.dumps(dataclasses.asdict(one)) + "\n" for one in history)
+        lines = "".join(json.dumps(dataclasses.asdict(entry)) + "\n" for entry in history)
         write_atomically(self.folder / HISTORY, lines.encode())
 
 
 def plain(noun: Any) -> dict[str, Any]:
-    """A dataclass as JSON gives it back, so that settings can be compared with those on disk."""
+    """A dataclass as JSON returns it, so that settings can be compared with those on disk."""
     return dict(json.loads(json.dumps(dataclasses.asdict(noun))))
 
 
 def changes(before: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:
-    """'schedule.steps: 4000, now 100' for each setting of ``now`` that is another one than before."""
-    found = []
+    """'schedule.steps: 4000, now 100' for each setting of ``now`` that differs from ``before``."""
+    lines = []
     for key, value in now.items():
         was = before.get(key)
         if isinstance(was, dict) and isinstance(value, dict):
-            found += changes(was, value, f"{above}{key}.")
+            lines += changes(was, value, f"{above}{key}.")
         elif was != value:
-            found.append(f"{above}{key}: {was}, now {value}")
-    return found
+            lines.append(f"{above}{key}: {was}, now {value}")
+    return lines
 
 
 def _broken(file: Path, error: Exception) -> RunError:
@@ -241,15 +247,15 @@ def _write(file: Path, data: dict[str, Any]) -> None:
 
 
 def _result(noun: type[Noun], file: Path) -> Noun:
-    """What an earlier version did not write is None; what this one does not know is passed over."""
+    """Fields that an earlier version did not write are None; unknown keys are ignored."""
     data = _read(file)
     known = {field.name for field in dataclasses.fields(noun)}  # type: ignore[arg-type]
     try:
-        history = tuple(HistoryEntry.from_json(one) for one in data.get("history", ()))
-        made = noun(**{**{k: v for k, v in data.items() if k in known}, "history": history})
+        history = tuple(HistoryEntry.from_json(entry) for entry in data.get("history", ()))
+        result = noun(**{**{k: v for k, v in data.items() if k in known}, "history": history})
         for name in {"best_val_miou_percent", "val_miou_percent"} & known:
-            if isinstance(getattr(made, name), bool) or not isinstance(getattr(made, name), int | float):
-                raise TypeError(f"{name} is no number")
+            if isinstance(getattr(result, name), bool) or not isinstance(getattr(result, name), int | float):
+                raise TypeError(f"{name} is not a number")
     except (TypeError, ValueError, KeyError) as error:
         raise _broken(file, error) from None
-    return made
+    return result

@@ -167,8 +167,8 @@ def nested(path, value):
         (nested("classes", "ab"), "classes is str"),
         (nested("colours", [[1, 2]]), "three values"),
         (nested("calibration", []), "calibration is list"),
-        (nested("calibration.images", "x"), "no list"),
-        (nested("calibration.split", 1), "no text"),
+        (nested("calibration.images", "x"), "not a list"),
+        (nested("calibration.split", 1), "not text"),
         (nested("parent", {"checkpoint": "x"}), "missing"),
         (nested("rewritten", [{"op": "ADD"}]), "missing"),
         (nested("approximated", {"data": 1}), "data is int"),
@@ -199,7 +199,7 @@ def test_a_file_made_in_memory_names_no_run():
         ({"weights": "float16"}, "no uint8 input"),
         ({"weights": "float32", "io": "float32", "per_tensor": True}, "scales"),
         ({"argmax_lanes": 4}, "no ARG_MAX"),
-        ({"output": "mask", "argmax_lanes": 0}, "from 1 on"),
+        ({"output": "mask", "argmax_lanes": 0}, "1 or more"),
     ],
 )
 def test_a_file_that_cannot_be_is_no_spec(wrong, words):
