@@ -32,13 +32,13 @@ rewrites drivers
 quantize
 compilers
 targets devices
-convert train measure report predict
+convert train measure report predict check
 api
 cli
 """
 """A room may import from itself, from its own floor where BESIDE says so, and from every floor above its line."""
 BESIDE = {
-    "verbs": ("convert", "train", "measure", "report", "predict"),
+    "verbs": ("convert", "train", "measure", "report", "predict", "check"),
     "mask": ("tflite", "heads"),
     "files": ("weights", "models"),
 }

@@ -36,6 +36,7 @@ class Dataset:
       classes: names in the order of their train ids.
       colours: RGB of each class, for overlays.
       notes: () → what a user should know about the labels read so far.
+      how_split: who decided which images are for validation, in words.
     """
 
     text: str
@@ -43,6 +44,7 @@ class Dataset:
     colours: tuple[tuple[int, int, int], ...]
     splits: dict[str, tuple[Sample, ...]]
     notes: Callable[[], tuple[str, ...]] = tuple
+    how_split: str = "as the dataset's folders or lists say"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,13 +36,13 @@ def open_folder(folder: str) -> Dataset:
     root = dataset_root(folder, LAYOUT)
     classes, given = read_classes(root / "classes.txt")
     colours = tuple(rgb or default for rgb, default in zip(given, palette(len(classes)), strict=True))
-    if (root / "train").exists() or (root / "val").exists():
-        pairs = {split: _pairs(root / split) for split in ("train", "val")}
-    else:
-        pairs = _divide(root, _pairs(root))
+    own = (root / "train").exists() or (root / "val").exists()
+    splits = ("train", "val")
+    pairs = {split: _pairs(root / split) for split in splits} if own else _divide(root, _pairs(root))
     labels = _labels(classes, given, pairs)
-    splits = {split: _samples(found, labels) for split, found in pairs.items()}
-    return Dataset(f"folder:{folder}", classes, colours, splits, labels.notes)
+    samples = {split: _samples(found, labels) for split, found in pairs.items()}
+    how = "by the folders train/ and val/" if own else "every fifth image, in the order of the names, is val"
+    return Dataset(f"folder:{folder}", classes, colours, samples, labels.notes, how)
 
 
 def _labels(

@@ -99,3 +99,31 @@ def side_by_side(
         page.paste(Image.fromarray(picture), (left, top + bar))
     page.paste(key, (0, rows * (bar + height)))
     return page
+
+
+def contact_sheet(
+    rows: Sequence[tuple[str, Sequence[Image.Image]]],
+    entries: Sequence[tuple[str, tuple[int, int, int]]],
+    width: int,
+) -> Image.Image:
+    """Rows of pictures of ``width``, two rows beside each other, each under its title; the legend below them."""
+    text, gap = text_pixels_for(2 * width), 8
+    bar = text + text // 2
+    across = max((len(pictures) for _, pictures in rows), default=1) * (width + gap) + gap
+    heights = [
+        max((picture.height for _, each in rows[i : i + 2] for picture in each), default=0)
+        for i in range(0, len(rows), 2)
+    ]
+    key = legend(entries, 2 * across, text)
+    page = Image.new("RGB", (max(2 * across, key.width), sum(heights) + len(heights) * bar + gap + key.height), PAPER)
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(text)
+    top = 0
+    for i, height in enumerate(heights):
+        for side, (title, each) in enumerate(rows[2 * i : 2 * i + 2]):
+            left = side * across + gap
+            draw.text((left, top + bar // 2), printable(title, LONGEST_NAME), fill=INK, font=font, anchor="lm")
+            for n, picture in enumerate(each):
+                page.paste(picture, (left + n * (width + gap), top + bar))
+        top += bar + height
+    page.paste(key, (0, top + gap))
+    return page

@@ -1,0 +1,112 @@
+"""Opens every image and label of a dataset, and reports what is in them and what is wrong with them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from pipeline.check.facts import REACH, Facts, edge_fits, facts_of
+from pipeline.check.findings import Finding, findings, pixels_of
+from pipeline.core.dataset import IGNORE, Dataset, Sample
+from pipeline.core.errors import DataError
+from pipeline.core.progress import track
+from pipeline.core.say import Say
+from pipeline.data.decoded import same_size
+from pipeline.measure.threads import over
+
+EDGES_OF = 48
+"""Images whose edges are compared with their labels' boundaries, evenly spread."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitFacts:
+    """What a split holds.
+
+    Attributes:
+      sizes: (height, width) → how many images.
+      pixels: of each class, over all labels; unlabelled_pixels are of none.
+      images_with: how many images hold each class.
+    """
+
+    images: int
+    sizes: dict[tuple[int, int], int]
+    pixels: tuple[int, ...]
+    unlabelled_pixels: int
+    images_with: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """What a dataset holds, and what is to be said of it."""
+
+    data: str
+    classes: tuple[str, ...]
+    how_split: str
+    splits: dict[str, SplitFacts]
+    findings: tuple[Finding, ...]
+
+    @property
+    def usable(self) -> bool:
+        return all(finding.level != "error" for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        data = dataclasses.asdict(self)
+        for split in data["splits"].values():
+            split["sizes"] = {f"{h}x{w}": n for (h, w), n in split["sizes"].items()}
+        return data
+
+
+def check(dataset: Dataset, say: Say) -> Checked:
+    """Decodes each image and label once, several at a time; keeps none of them. What cannot be used becomes a finding.
+
+    Raises nothing for the files' sake.
+    """
+    splits: dict[str, list[Facts]] = {}
+    faults: list[Finding] = []
+    fits = np.zeros((3, 2 * REACH + 1, 2 * REACH + 1))
+    compared = 0
+    for split, samples in dataset.splits.items():
+        chosen = set(np.linspace(0, len(samples) - 1, EDGES_OF // len(dataset.splits)).astype(int).tolist())
+
+        def look(
+            numbered: tuple[int, Sample], chosen: set[int] = chosen
+        ) -> tuple[Facts | None, np.ndarray | None, str]:
+            index, sample = numbered
+            try:
+                image, label = sample.image(), sample.label()
+                same_size(sample.name, image, label)
+            except DataError as error:
+                return None, None, error.message
+            return facts_of(sample.name, image, label), edge_fits(image, label) if index in chosen else None, ""
+
+        splits[split] = []
+        for facts, fit, fault in track(say, over(look, enumerate(samples)), f"opened {split}", len(samples)):
+            if facts is None:
+                faults.append(Finding("error", fault))
+                continue
+            splits[split].append(facts)
+            if fit is not None:
+                fits, compared = fits + fit, compared + 1
+    known = [Finding("note", text) for text in dataset.notes()]
+    seen = findings(splits, dataset.classes, fits / max(1, compared), dataset.text)
+    return Checked(
+        dataset.text,
+        dataset.classes,
+        dataset.how_split,
+        {split: _summary(facts, len(dataset.classes)) for split, facts in splits.items()},
+        tuple(sorted([*faults, *seen, *known], key=lambda f: ("error", "warning", "note").index(f.level))),
+    )
+
+
+def _summary(facts: list[Facts], num_classes: int) -> SplitFacts:
+    pixels = pixels_of(facts, num_classes)
+    return SplitFacts(
+        len(facts),
+        dict(Counter((f.height, f.width) for f in facts).most_common()),
+        tuple(pixels.sum(0).tolist()),
+        int(sum(f.pixels[IGNORE] for f in facts)),
+        tuple((pixels > 0).sum(0).tolist()),
+    )

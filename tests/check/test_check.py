@@ -1,0 +1,179 @@
+"""`check` finds what was done to a small dataset, one fault at a time, and nothing in a good one."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.check.facts import REACH, edge_fit, facts_of
+from pipeline.check.findings import inverted
+
+HEIGHT, WIDTH = 120, 160
+COLOURS = np.array([(90, 120, 60), (200, 60, 40), (40, 60, 200)], np.int16)
+
+
+def scene(seed):
+    """A picture of two noisy objects on a background, and its label."""
+    rng = np.random.default_rng(seed)
+    label = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for klass in (1, 2):
+        top, left = rng.integers(25, 55), rng.integers(25, 80)
+        label[top : top + rng.integers(20, 40), left : left + rng.integers(20, 50)] = klass
+    image = COLOURS[label] + rng.integers(-15, 16, (HEIGHT, WIDTH, 1)) + rng.integers(-30, 31)
+    return np.clip(image, 0, 255).astype(np.uint8), label
+
+
+def write(root, name, image, label):
+    for kind, pixels in (("images", image), ("masks", label)):
+        (root / kind).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / kind / f"{name}.png")
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    root = tmp_path_factory.mktemp("good") / "photos"
+    for split, count in (("train", 30), ("val", 8)):
+        for i in range(count):
+            write(root / split, f"{split}{i:02d}", *scene(i if split == "train" else 100 + i))
+    (root / "classes.txt").write_text("ground\nred\nblue\n")
+    return root
+
+
+@pytest.fixture
+def photos(good, tmp_path):
+    return shutil.copytree(good, tmp_path / "photos")
+
+
+def run(cli, photos, code=0, **more):
+    done = cli("check", f"folder:{photos}", "--json", "check.json", cwd=photos.parent, **more)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done, json.loads((photos.parent / "check.json").read_text())
+
+
+def change_masks(photos, change, pattern="*/masks/*.png"):
+    paths = sorted(photos.glob(pattern))
+    for path in paths:
+        Image.fromarray(change(np.asarray(Image.open(path)))).save(path)
+    return paths
+
+
+def test_a_good_dataset_is_counted_as_it_is_and_nothing_is_objected_to(cli, photos):
+    done, said = run(cli, photos)
+    assert said["findings"] == [] and "nothing to object to" in done.stdout
+    for split in ("train", "val"):
+        masks = [np.asarray(Image.open(p)) for p in sorted((photos / split / "masks").iterdir())]
+        facts = said["splits"][split]
+        assert facts["pixels"] == [sum(int((m == k).sum()) for m in masks) for k in range(3)]
+        assert facts["images_with"] == [sum(bool((m == k).any()) for m in masks) for k in range(3)]
+        assert facts["sizes"] == {"120x160": len(masks)} and facts["images"] == len(masks)
+    assert "train/ and val/" in said["how_split"]
+    sheet = Image.open(photos.parent / "contact-sheet-folder.png")
+    assert sheet.width > 6 * 160 and str(sheet.filename).endswith(done.stdout.split()[-1])
+    again, _ = run(cli, photos)
+    assert again.stdout.split()[-1] == "contact-sheet-folder-2.png"
+
+
+MOVES = [((5, -3), "by -5 rows and +3 columns"), ((0, 8), "+0 rows and -8 columns")]
+
+
+@pytest.mark.parametrize(("move", "words"), MOVES)
+def test_shifted_masks_are_noticed_with_the_way_back(cli, photos, move, words):
+    change_masks(photos, lambda mask: np.roll(mask, move, (0, 1)))
+    _, said = run(cli, photos)
+    (finding,) = said["findings"]
+    assert finding["level"] == "warning" and "look shifted" in finding["text"] and words in finding["text"]
+
+
+def test_mirrored_masks_are_noticed(cli, photos):
+    change_masks(photos, lambda mask: mask[:, ::-1])
+    _, said = run(cli, photos)
+    assert ["look mirrored" in f["text"] for f in said["findings"]] == [True]
+
+
+def test_every_file_that_cannot_be_used_is_named_not_the_first_alone(cli, photos):
+    (photos / "train" / "images" / "train03.png").write_bytes(b"no picture")
+    cut = photos / "val" / "images" / "val02.png"
+    cut.write_bytes(cut.read_bytes()[:-60])
+    change_masks(photos, lambda mask: mask + 7, "train/masks/train05.png")
+    change_masks(photos, lambda mask: mask[:60], "train/masks/train09.png")
+    done, said = run(cli, photos, code=2)
+    errors = [f["text"] for f in said["findings"] if f["level"] == "error"]
+    assert len(errors) == 4
+    for name in ("train03.png", "val02.png", "train05.png", "train09.png"):
+        assert sum(name in text for text in errors) == 1, errors
+    assert "has 4 errors, listed above" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_images_of_train_that_are_in_val_as_well_are_an_error_and_alike_ones_a_warning(cli, photos):
+    image = Image.open(photos / "train" / "images" / "train07.png")
+    image.save(photos / "val" / "images" / "val01.png", compress_level=0)  # another file, the same picture
+    shutil.copy(photos / "train" / "masks" / "train07.png", photos / "val" / "masks" / "val01.png")
+    nearly = np.asarray(Image.open(photos / "train" / "images" / "train11.png")).copy()
+    nearly[0, 0] ^= 1
+    Image.fromarray(nearly).save(photos / "val" / "images" / "val04.png")
+    shutil.copy(photos / "train" / "masks" / "train11.png", photos / "val" / "masks" / "val04.png")
+    shutil.copy(photos / "train" / "images" / "train00.png", photos / "train" / "images" / "train01.png")
+    shutil.copy(photos / "train" / "masks" / "train00.png", photos / "train" / "masks" / "train01.png")
+    _, said = run(cli, photos, code=2)
+    assert [(f["level"], f["names"]) for f in said["findings"]] == [
+        ("error", ["val01 = train07"]),
+        ("warning", ["train01 = train00"]),
+        ("warning", ["val04 ~ train11"]),
+    ]
+
+
+def test_absent_and_rare_classes_and_empty_labels_are_named(cli, photos):
+    change_masks(photos, lambda mask: np.where(mask == 2, 0, mask).astype(np.uint8))
+    change_masks(photos, lambda mask: np.where(mask == 1, 2, mask).astype(np.uint8), "train/masks/train0[01].png")
+    change_masks(photos, lambda mask: np.full_like(mask, 255), "train/masks/train29.png")
+    _, said = run(cli, photos)
+    texts = [f["text"] + str(f["names"]) for f in said["findings"]]
+    assert any("'blue'" in t and "in val" in t for t in texts), texts
+    assert any("hardly learnt" in t and "'blue' (2)" in t for t in texts), texts
+    assert any("no labelled pixel" in t and "train29" in t for t in texts), texts
+
+
+def test_a_split_without_any_label_is_an_error(cli, photos):
+    change_masks(photos, lambda mask: np.full_like(mask, 255), "val/masks/*.png")
+    _, said = run(cli, photos, code=2)
+    assert any(f["level"] == "error" and "no pixel of the val split" in f["text"] for f in said["findings"])
+
+
+def test_inverted_masks_are_noticed_all_of_them_or_a_few():
+    def facts(mask):
+        return facts_of("x", np.zeros((*mask.shape, 3), np.uint8), mask)
+
+    blob = np.zeros((40, 40), np.uint8)
+    blob[12:28, 12:28] = 1
+    right, wrong = facts(blob), facts(1 - blob)
+    classes = ("background", "person")
+    assert not list(inverted({"train": [right] * 20, "val": [right] * 5}, classes))
+    (finding,) = inverted({"train": [wrong] * 20, "val": [wrong] * 5}, classes)
+    assert "look inverted" in finding.text and "'person' surrounds" in finding.sentence()
+    (finding,) = inverted({"train": [right] * 20 + [wrong], "val": [right] * 5}, ("sky", "roof"))
+    assert "1 mask(s) look inverted compared" in finding.text
+    assert not list(inverted({"train": [wrong] * 20, "val": [wrong] * 5}, ("sky", "roof")))  # nobody knows
+
+
+def test_edge_fit_is_its_definition_by_shifts():
+    rng = np.random.default_rng(0)
+    image = np.repeat(rng.integers(0, 256, (60, 70, 1), np.uint8), 3, -1)
+    label = np.zeros((60, 70), np.uint8)
+    label[25:35, 30:45] = 1
+    got = edge_fit(image, label)
+    grey = image[..., 0].astype(float)
+    edges = np.hypot(*np.gradient(grey))
+    edges = (edges - edges.mean()) / edges.std()
+    boundary = np.zeros((60, 70), bool)
+    boundary[:, :-1] |= label[:, :-1] != label[:, 1:]
+    boundary[:-1] |= label[:-1] != label[1:]
+    rows, columns = np.nonzero(boundary)
+    for dy, dx in ((0, 0), (3, -5), (-REACH, REACH)):
+        assert got[REACH + dy, REACH + dx] == pytest.approx(edges[rows + dy, columns + dx].mean())
+
+
+def test_real_street_scenes_have_no_finding(cli, real_data, tmp_path):
+    done = cli("check", f"camvid:{real_data / 'camvid'}", "--no-sheet", cwd=tmp_path)
+    assert done.returncode == 0 and "nothing to object to" in done.stdout
