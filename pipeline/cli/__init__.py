@@ -17,7 +17,7 @@ VERSION = "unreleased"
 BUILT_ON = ("tensorflow", "tf_keras", "ai-edge-litert")
 
 COMMANDS = {
-    "check": "Check a dataset before it is trained on: every file opened, classes counted, a contact sheet drawn.",
+    "check": "Check a dataset before it is trained on.",
     "train": "Train the float parent.",
     "qat": "Run quantization-aware training (QAT); train the float parent first where there is none.",
     "convert": "Convert to a .tflite file for one target, and check the file against the target's contract.",
