@@ -123,7 +123,7 @@ def test_an_edge_tpu_file_is_scored_through_its_twin(run, measured, trained, cli
         done = cli(
             "bench", "--target", "edgetpu", "--images", "2", "--runs", "3", "--starts", "2", cwd=trained.parent.parent
         )
-        assert done.returncode == 0 and "uncompiled twin" in done.stdout.replace("\n", " "), done.stderr
+        assert done.returncode == 0 and "the uncompiled file" in done.stdout.replace("\n", " "), done.stderr
     finally:
         twin.unlink()
         beside.write_text(kept)

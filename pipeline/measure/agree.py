@@ -78,7 +78,7 @@ def network_of(run: Run, artifact: Artifact) -> tuple[tf_keras.Model, Ranges]:
 
 
 def names_in_file(model: tf_keras.Model, rounded: Iterable[str]) -> dict[str, str]:
-    """What tensors of the file call each layer's output: its own name, or for a batch norm that of its convolution."""
+    """{layer whose name the file uses: rounded layer}: itself, or for a batch norm its convolution."""
     names: dict[str, str] = {}
     for name in rounded:
         layer = model.get_layer(name)
@@ -128,10 +128,10 @@ def _layer_in(tensor: str, names: dict[str, str]) -> str | None:
 
 
 def agree(run: Run, artifact: Artifact, images: int, say: Say) -> Agreement:
-    """Runs both on the first ``images`` validation images; the file on LiteRT's reference kernels."""
+    """Compares the artifact, on LiteRT's reference kernels, with its network on the first validation images."""
     model, ranges = network_of(run, artifact)
     samples = dataset_of(run).splits["val"][:images]
-    say(f"comparing every layer on {len(samples)} validation images, on reference kernels (slow)")
+    say(f"comparing every layer on {len(samples)} validation images, with reference kernels (slow)")
 
     def shown() -> Iterator[np.ndarray]:
         for i, sample in enumerate(samples):

@@ -1,4 +1,4 @@
-"""One measurement at a time on one machine."""
+"""Locks a machine, so that one measurement at a time runs on it."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def effect(run: Run, exact: bytes, approximate: bytes, say: Say) -> Approximatio
     """The effect for the recipe: both .tflite files run on the run's validation images, on this machine."""
     dataset = dataset_of(run)
     decoded = Decoded(dataset.splits["val"])
-    say(f"measuring what that does to the masks, on {len(decoded)} val images of {run.config.data}")
+    say(f"measuring what the approximate rewrite does to the masks, on {len(decoded)} val images of {run.config.data}")
     totals = [np.zeros((len(dataset.classes),) * 2, np.int64) for _ in range(2)]
     agreement = PixelAgreement()
     with deployed(exact, run.preprocessing) as before, deployed(approximate, run.preprocessing) as after:

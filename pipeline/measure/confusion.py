@@ -1,4 +1,4 @@
-"""Counts of what was labelled and what was predicted, and what follows from them."""
+"""Confusion matrices: counts of labelled and predicted classes, and statistics of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def confusion(label: np.ndarray, mask: np.ndarray, num_classes: int) -> np.ndarr
 
 
 def expected_confusion(shares: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """float64 [classes, classes] like ``confusion``: each pixel counts for every class by its probability.
+    """float64 [classes, classes] like ``confusion``: each pixel counts for every class with its probability.
 
     ``shares``: float [h, w, classes], summing to 1; ``mask``: uint8 [h, w].
     """
@@ -29,7 +29,7 @@ def expected_confusion(shares: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def believed(logits: np.ndarray, height: int, width: int, weights: Sequence[float] | None) -> np.ndarray:
-    """What a network takes each pixel's class probabilities to be: float16 [height, width, classes].
+    """The class probabilities that a network predicts for each pixel: float16 [height, width, classes].
 
     A loss that weights classes makes softmax(logits) proportional to weight · probability; dividing them out gives
     the probability itself (Elkan, The Foundations of Cost-Sensitive Learning, 2001, theorem 2, for many classes).

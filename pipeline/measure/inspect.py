@@ -1,4 +1,4 @@
-"""Asks what a target makes of a .tflite file, operator by operator."""
+"""Inspects how a target runs a .tflite file, op by op."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ from pipeline.tflite.partitions import after_partitioning, partitions
 from pipeline.tflite.read import read
 
 MOST_CHANGES = 24
-"""Kinds of ops whose acceptance is tried out: a file can name as many custom ops as it has ops."""
+"""Groups of ops for which ``best_change`` tries acceptance; a file can have as many custom ops as it has ops."""
 
 
 def coverage(graph: Graph, verdicts: Sequence[Verdict], by: str, counts: Sequence[int] | None = None) -> Coverage:
-    """``counts``: the MACs of each op, where they are known already."""
-    taken = [v.outcome == "accelerated" for v in verdicts]
-    pieces = partitions(graph, taken)
-    place = {i: n for n, piece in enumerate(pieces) for i in piece}
-    made_by = {i: op.index for op in graph.ops for i in op.outputs}
+    """The sums of ``verdicts``, which come from ``by``. ``counts``: the MACs of each op, where known already."""
+    accelerated = [v.outcome == "accelerated" for v in verdicts]
+    parts = partitions(graph, accelerated)
+    part_of = {i: n for n, part in enumerate(parts) for i in part}
+    producer = {i: op.index for op in graph.ops for i in op.outputs}
     crossing = {
-        i for op in graph.ops for i in op.inputs if i in made_by and place.get(made_by[i]) != place.get(op.index)
+        i for op in graph.ops for i in op.inputs if i in producer and part_of.get(producer[i]) != part_of.get(op.index)
     }
     counts = [macs(op, graph) for op in graph.ops] if counts is None else counts
     return Coverage(
         ops=len(graph.ops),
-        ops_accelerated=sum(taken),
+        ops_accelerated=sum(accelerated),
         macs=sum(counts),
-        macs_accelerated=sum(n for n, yes in zip(counts, taken, strict=True) if yes),
-        partitions=len(pieces),
+        macs_accelerated=sum(n for n, yes in zip(counts, accelerated, strict=True) if yes),
+        partitions=len(parts),
         crossing_bytes=sum(graph.tensors[i].activation_bytes for i in crossing),
         by=by,
     )
 
 
 def best_change(graph: Graph, alone: tuple[Verdict, ...], rules: Rules) -> Change | None:
-    """Of all the ops with one name and one remedy, those whose acceptance would gain most: MACs first, then ops."""
+    """Of the groups of ops with one name and one remedy, that whose acceptance would gain most: MACs, then ops."""
     counts = [macs(op, graph) for op in graph.ops]
     now = coverage(graph, after_partitioning(graph, alone, rules), "rule", counts)
     groups: dict[tuple[str, str], list[Verdict]] = {}
@@ -68,7 +68,7 @@ def best_change(graph: Graph, alone: tuple[Verdict, ...], rules: Rules) -> Chang
 
 
 def _stored(graph: Graph, verdicts: Sequence[Verdict], rules: Rules) -> int:
-    """Bytes of the accelerated ops' constants as the target lays them out; 0 where nothing is known of that."""
+    """Bytes of the accelerated ops' constants as the target stores them; 0 where its layout is not known."""
     if rules.stored_bytes is None:
         return 0
     try:
@@ -78,7 +78,7 @@ def _stored(graph: Graph, verdicts: Sequence[Verdict], rules: Rules) -> int:
 
 
 def _answer(target: Target, file: Path, graph: Graph, wait_seconds: float | None) -> Answer:
-    """The compiler's; one that takes longer than ``wait_seconds`` is ended, with all that it started."""
+    """The compiler's answer; after ``wait_seconds`` the compiler and its child processes are killed."""
     assert target.ask is not None
     if wait_seconds is None:
         return target.ask(file, graph)
@@ -97,23 +97,23 @@ def _answer(target: Target, file: Path, graph: Graph, wait_seconds: float | None
         for child in _descendants(os.getpid()):
             with contextlib.suppress(OSError):
                 os.kill(child, signal.SIGKILL)
-        return Answer(None, f"its compiler had not answered after {wait_seconds:g} s (--wait gives it longer)")
+        return Answer(None, f"its compiler gave no answer within {wait_seconds:g} s (--wait gives it longer)")
     if isinstance(answer, Exception):
         raise answer
     return answer
 
 
 def _descendants(process: int) -> list[int]:
-    """Linux tells which they are; elsewhere what was started ends by itself."""
-    found = []
+    """Process ids of all children and theirs, on Linux; elsewhere none, and children end by themselves."""
+    children: list[int] = []
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{process}/task").iterdir():
-            found += [int(child) for child in (task / "children").read_text().split()]
-    return found + [deeper for child in found for deeper in _descendants(child)]
+            children += [int(child) for child in (task / "children").read_text().split()]
+    return children + [descendant for child in children for descendant in _descendants(child)]
 
 
 def opened(file: Path) -> tuple[bytes, Graph]:
-    """A .tflite file that no vendor's compiler has taken apart; raises ArtifactError."""
+    """The bytes and the graph of a .tflite file that no vendor's compiler has compiled; raises ArtifactError."""
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -124,39 +124,39 @@ def opened(file: Path) -> tuple[bytes, Graph]:
 
 
 def check_not_compiled(graph: Graph, file: Path) -> None:
-    """Raises ArtifactError for a file that a target's compiler has made: what it took is not to be seen any more."""
+    """Raises ArtifactError for a file that a vendor's compiler wrote: the ops that it compiled are no longer in it."""
     marks: dict[str, list[str]] = {}
-    for one in targets().values():
-        for mark in one.compiled_ops:
-            marks.setdefault(mark, []).append(one.name)
-    made = next((op.name for op in graph.ops if op.custom and op.name in marks), None)
-    if made is not None:
+    for target in targets().values():
+        for mark in target.compiled_ops:
+            marks.setdefault(mark, []).append(target.name)
+    compiled_op = next((op.name for op in graph.ops if op.custom and op.name in marks), None)
+    if compiled_op is not None:
         raise ArtifactError(
-            f"{file} is compiled already ({made}, which the compiler for {' or '.join(marks[made])} leaves): name the"
-            " file that it was compiled from."
+            f"{file} is compiled already: it holds {compiled_op}, an op of the compiler for"
+            f" {' or '.join(marks[compiled_op])}. Name the file that it was compiled from."
         )
 
 
 def notes_on(graph: Graph) -> tuple[str, ...]:
-    """What the file leaves open, and as what it is taken."""
+    """A note where the file leaves the size of its input open: which size is assumed, and how to fix it."""
     for i in graph.inputs:
         tensor = graph.tensors[i]
         if tensor.open_axes:
             fixed = f"[{', '.join(map(str, tensor.shape))}]"
-            what = "a size open, not the batch alone" if graph.open_beyond_batch else "the batch open"
+            what = "more than the batch size" if graph.open_beyond_batch else "the batch size"
             return (
-                f"input {printable(tensor.name, LONGEST_NAME)} leaves {what}: it is taken as {fixed}, the size that the"
-                " file stores, as runtimes do that are told no other. To fix it, convert from a function of that size:"
+                f"input {printable(tensor.name, LONGEST_NAME)} leaves {what} open: {fixed} is assumed, the size that"
+                " the file stores, as runtimes do by default. To fix the size, convert from a function of that size:"
                 f" tf.function(network, input_signature=[tf.TensorSpec({fixed})]).get_concrete_function()",
             )
     return ()
 
 
 def inspect(file: Path, target: Target, compiler: bool = True, wait_seconds: float | None = None) -> Inspection:
-    """What ``target`` makes of ``file``, by its rules and, with ``compiler``, by its own compiler where that is here.
+    """How ``target`` runs ``file``, by its rules and, with ``compiler``, by its own compiler where that is installed.
 
     ``wait_seconds``: how long the compiler may take; None: as long as it needs.
-    Raises ArtifactError for a file that is none, and BadSpec for a target without rules.
+    Raises ArtifactError for a file that is not a .tflite file, and BadSpec for a target without rules.
     """
     if target.rules is None:
         only = (
@@ -169,7 +169,7 @@ def inspect(file: Path, target: Target, compiler: bool = True, wait_seconds: flo
     rules = target.rules
     alone = apply_rules(graph, rules)
     verdicts = after_partitioning(graph, alone, rules)
-    real, estimates, note = None, {}, f"target {target.name} has no compiler that could be asked here"
+    real, estimates, note = None, {}, f"target {target.name} has no compiler that can be asked"
     if target.ask is not None and compiler:
         answer = _answer(target, file, graph, wait_seconds)
         real, estimates, note = answer.verdicts, dict(answer.estimates), answer.note
@@ -197,7 +197,7 @@ def inspect(file: Path, target: Target, compiler: bool = True, wait_seconds: flo
         requantizations=sum(
             op.name in BORDER
             and not graph.at_border(op)
-            and not all(t.constant for t in graph.reads(op))  # weights kept as float16 are no change of range
+            and not all(t.constant for t in graph.reads(op))  # weights stored as float16 do not change a range
             for op in graph.ops
         ),
         estimates=estimates,

@@ -1,4 +1,4 @@
-"""A file on a device, and what is known of it so far."""
+"""A file that is open on a device, and its numbers so far."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.measure.evaluation import Labelled, Prediction
 
 @dataclasses.dataclass
 class Loaded:
-    """A file on the device, and what is known of it so far.
+    """A file that is open on a device, and its numbers so far.
 
     Attributes:
       name: what the measurement calls it.

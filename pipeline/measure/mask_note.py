@@ -1,4 +1,4 @@
-"""What is not in the latency of an artifact whose output is smaller than the mask, in a sentence."""
+"""A note on an artifact whose output is smaller than the mask: what its latency leaves out."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ RUNS = 100
 
 
 def mask_note(artifact: Artifact, output: np.ndarray, grid: Grid, here: bool) -> str | None:
-    """None where the output is of full size.
+    """The note; None where the output is of full size.
 
-    ``output``: one that the artifact gave; where that was ``here``, on this machine, and a C compiler is there too, the
-    exact mask of it is timed.
+    ``output``: the artifact's output for some image. ``here``: whether the device is this machine; if it is, and there
+    is a C compiler, the note says how long the exact mask of that output takes.
     """
     spec = artifact.recipe.file
     if spec.stride == 1:
@@ -31,9 +31,9 @@ def mask_note(artifact: Artifact, output: np.ndarray, grid: Grid, here: bool) ->
     if spec.postprocess != EXACT or not here or compiler() is None:
         return note
     with tempfile.TemporaryDirectory() as folder:
-        native, mask, spent = NativeMask(Path(folder)), np.empty(grid.size, np.uint8), []
+        native, mask, times_ms = NativeMask(Path(folder)), np.empty(grid.size, np.uint8), []
         for _ in range(RUNS):
             began = time.perf_counter()
             native.exact(output[0], grid, mask)
-            spent.append(1000 * (time.perf_counter() - began))
-    return f"{note}, by segquant_mask.c in {np.median(spent):.2f} ms here (median of {RUNS}, one thread)"
+            times_ms.append(1000 * (time.perf_counter() - began))
+    return f"{note}, by segquant_mask.c in {np.median(times_ms):.2f} ms on this machine (median of {RUNS}, one thread)"

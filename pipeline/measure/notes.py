@@ -1,4 +1,4 @@
-"""What a reader of a measurement must know of how it came about."""
+"""Notes on a measurement: the conditions that a reader must know."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pipeline.measure.plan import BenchPlan
 from pipeline.targets import targets
 
 BUSY = 0.5
-"""Load per core from which on a machine is called busy."""
+"""A machine is busy from this load per core on."""
 THROTTLED = 0.95
-"""Share of its clock that a core has lost when that is worth a note."""
+"""A core was throttled when its clock has fallen below this share of what it was."""
 
 
 def notes_of(
@@ -24,6 +24,7 @@ def notes_of(
     on_host: HostComparison | None,
     count: int,
 ) -> Iterator[str]:
+    """``loaded``: the parent, the artifact, then others; ``count``: images that were scored."""
     artifact, target = plan.artifact, plan.artifact.recipe.target
     delegate = targets()[target].delegate if target in targets() else ""
     if loaded[1].runner.facts.runs_on == "XNNPACK" and delegate != XNNPACK:
@@ -35,8 +36,8 @@ def notes_of(
         )
     if artifact.compiled is not None and loaded[1].path != artifact.compiled:
         yield (
-            f"{artifact.compiled.name} is not for this device: scored and timed through its uncompiled twin"
-            f" {artifact.path.name}"
+            f"{artifact.compiled.name} is not for this device: the uncompiled file {artifact.path.name} was scored and"
+            " timed instead"
         )
     if on_host and artifact.recipe.file.weights == "int8" and on_host.identical_outputs < count:
         yield (
@@ -48,12 +49,12 @@ def notes_of(
 
 
 def notes_on_times(machine: dict[str, object], after: dict[str, object], loaded: Sequence[Loaded]) -> Iterator[str]:
-    """What a reader must know of how the machine was meanwhile."""
+    """What the machine did meanwhile: cautions, load, drift, throttling."""
     if caution := machine.get("caution"):
         yield str(caution)
     cores, load = machine.get("cores"), machine.get("load_average_1min")
     if isinstance(cores, int) and isinstance(load, float) and load > BUSY * cores:
-        yield f"the machine was busy: a load of {load:.1f} on {cores} cores before"
+        yield f"the machine was busy before the measurement: a load of {load:.1f} on {cores} cores"
     for each in loaded:
         latency = each.latency
         if latency and not latency.stable:

@@ -1,4 +1,4 @@
-"""What to measure."""
+"""Plans: what to measure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class BenchPlan:
     """What to measure, the same on every device.
 
     Attributes:
-      against: another file to time in the same turns.
+      against: another file to compare with, timed in the same turns.
       threads: the first is that of the measurement, the others are swept after it.
       images: the first so many of the split, None: all.
     """

@@ -17,7 +17,7 @@ from pipeline.targets import targets
 
 
 def path_on(kind: Device, artifact: Artifact) -> Path:
-    """The compiled file where the device runs such; raises ArtifactError where it was not compiled."""
+    """The file to open: compiled where the device runs such. Raises ArtifactError where it was not compiled."""
     if artifact.recipe.target not in kind.runs_compiled:
         return artifact.path
     if artifact.compiled is None:

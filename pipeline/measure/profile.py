@@ -1,4 +1,4 @@
-"""Tells op by op where a file's inference spends its time on this machine, and what the machine could attain."""
+"""Profiles an inference on this machine's CPU op by op, and compares it with what the machine could attain."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from pipeline.tflite.macs import macs
 from pipeline.tflite.read import with_stored_sizes
 
 OUTPUT = {"scores": "output", "mask": "output"}
-"""The layers that ``fold`` puts behind any network's logits."""
+"""Stages of the layers that ``fold`` puts behind any network's logits."""
 
 
 def profile(file: Path, threads: int, runs: int) -> Profile:
-    """Raises ArtifactError for a file that is none or that LiteRT cannot profile."""
+    """Raises ArtifactError for a file that is not a .tflite file or that LiteRT cannot profile."""
     data, graph = opened(file)
     machine = connect("host").describe()
     try:
@@ -48,7 +48,7 @@ def profile(file: Path, threads: int, runs: int) -> Profile:
 
 
 def _timed(data: bytes, file: Path, graph: Graph, threads: int, runs: int) -> RuntimeProfile:
-    """The profiler makes buffers of fixed sizes only: a file that leaves some open runs as a copy with those stored."""
+    """The profiler needs fixed sizes: a file that leaves some open runs as a copy with the sizes that it stores."""
     if not any(tensor.dynamic for tensor in graph.tensors):
         return host_profile.profile(file, threads, runs)
     with tempfile.TemporaryDirectory(prefix="profile-") as scratch:
@@ -61,14 +61,14 @@ def _timed(data: bytes, file: Path, graph: Graph, threads: int, runs: int) -> Ru
 
 
 def _explained(error: ArtifactError, file: Path, graph: Graph) -> ArtifactError:
-    """What the rules of LiteRT on a CPU say of a file that it does not load; else the error itself."""
+    """An error that names the op that LiteRT's rules for CPUs refuse, or the open size; else the error itself."""
     rules = target("cpu").rules
     refused = next((v for v in apply_rules(graph, rules) if v.outcome == "refused"), None) if rules else None
     sizes = graph.computed_sizes
     if refused is None and sizes:
         return ArtifactError(
-            f"{error} Tensor {graph.tensors[min(sizes)].name} gets its size only when the network runs, which is too"
-            " late for LiteRT's profiler: convert it from a function in which all sizes are fixed."
+            f"{error} Tensor {graph.tensors[min(sizes)].name} gets its size only when the network runs, which"
+            " LiteRT's profiler does not support: convert from a function in which all sizes are fixed."
         )
     if refused is None:
         return error
@@ -79,7 +79,7 @@ def _explained(error: ArtifactError, file: Path, graph: Graph) -> ArtifactError:
 
 
 def times_of_ops(graph: Graph, timed: RuntimeProfile, peaks: Peaks) -> list[OpTime]:
-    """Every op, and after them each line of which the op cannot be told. All times add up to those of the lines."""
+    """Every op, then each line that cannot be attributed to one op. The times add up to those of the lines."""
     of_line = ops_of_lines(graph, timed.lines)
     stages = stages_of(graph, words_of(graph))
     lines_of: dict[int | None, list[Line]] = {}
@@ -112,7 +112,7 @@ def times_of_ops(graph: Graph, timed: RuntimeProfile, peaks: Peaks) -> list[OpTi
 
 
 def moved_bytes(op: Op, graph: Graph) -> int:
-    """Its constants, what it reads and what it writes, each tensor once and unpadded."""
+    """Bytes of the op's constants, inputs and outputs, each tensor once and without padding."""
     tensors = [graph.tensors[i] for i in {i for i in (*op.inputs, *op.outputs) if i >= 0}]
     return sum(t.size_bytes if t.constant else t.activation_bytes for t in tensors)
 
@@ -122,41 +122,42 @@ def in_int8(op: Op, graph: Graph) -> bool:
 
 
 def layer_of(op: Op, graph: Graph) -> str:
-    """What it writes is named after the network and the layer: 'fast_scnn/ltd_conv_relu/Relu;…' → 'ltd_conv_relu'."""
+    """From the name of the op's output, NETWORK/LAYER/…: 'fast_scnn/ltd_conv_relu/Relu;…' → 'ltd_conv_relu'."""
     name = next((t.name for t in graph.writes(op)), "").partition(";")[0]
     parts = name.split("/")
     return parts[1] if len(parts) > 1 and parts[1] else parts[0]
 
 
 def words_of(graph: Graph) -> Mapping[str, str]:
-    """``Network.stages`` of the network that the file's recipe names, and OUTPUT; none for a file that is not ours."""
+    """``Network.stages`` of the network in the file's recipe, and OUTPUT; {} for a file without a recipe."""
     try:
         recipe = graph.recipe()
     except ArtifactError:
         recipe = None
     if recipe is None or recipe.origin is None:
         return {}
-    from models import networks  # loads TensorFlow, which a file that is not ours does not need
+    from models import networks  # loads TensorFlow, which a file without a recipe does not need
 
     named = networks().get(recipe.origin.model.network)
     return {**OUTPUT, **(named.stages if named else {})}
 
 
 def stages_of(graph: Graph, words: Mapping[str, str]) -> list[str]:
-    """Each op's stage: the first word of its layer's name, which ``words`` may put in plain words.
+    """Each op's stage: the first word of its layer's name, in plain words where ``words`` has them.
 
-    An op whose result has no layer's name, as those at the network's border, goes with what it reads, or reads it.
+    Conversions at the network's border belong to the input or the output; another op whose output has no layer's name
+    belongs to the stage of the op before it.
     """
-    made_by = {i: op.index for op in graph.ops for i in op.outputs}
-    found = ["" for _ in graph.ops]
+    producer = {i: op.index for op in graph.ops for i in op.outputs}
+    stages = ["" for _ in graph.ops]
     first = next((op.index for op in graph.ops if op.name not in BORDER), len(graph.ops))
     for op in graph.ops:
         word = layer_of(op, graph).partition("_")[0]
-        before = next((made_by[i] for i in op.inputs if i in made_by), None)
+        before = next((producer[i] for i in op.inputs if i in producer), None)
         if op.name in BORDER and graph.at_border(op):
-            found[op.index] = "input" if op.index < first else "output"
+            stages[op.index] = "input" if op.index < first else "output"
         elif not any("/" in t.name for t in graph.writes(op)) and before is not None:
-            found[op.index] = found[before]
+            stages[op.index] = stages[before]
         else:
-            found[op.index] = words.get(word, word)
-    return found
+            stages[op.index] = words.get(word, word)
+    return stages

@@ -1,4 +1,4 @@
-"""Measurements as files of the run."""
+"""Saves measurements as files of the run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from pipeline.core.run import Run
 
 
 def slug(text: str) -> str:
+    """``text`` as a part of a file's name."""
     return re.sub(r"[^A-Za-z0-9.-]+", "_", text)
 
 
 def save(run: Run, measurement: Measurement | HeadsMeasurement, name: str = "host") -> str:
-    """Writes the measurement into the run under a new name; returns it."""
+    """Writes the measurement into the run under a new name; returns the path. ``name``: of the device."""
     stamp = measurement.when.replace(":", "").replace("-", "").partition("+")[0]
     kind = "bench" if isinstance(measurement, Measurement) else "heads"
     stem = f"{kind}-{measurement.target}-{stamp}" + ("" if name == "host" else f"-{slug(name)}")

@@ -1,4 +1,4 @@
-"""Scores masks against labels, from whatever made them: a Keras network or an artifact on a device."""
+"""Scores masks against labels, whether a Keras network or an artifact on a device made them."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def score_masks(decoded: Decoded, infer: Infer, classes: tuple[str, ...], images
 def runner_infer(
     runner: Runner, preprocessing: Preprocessing, resize: Resize | None = None, twins: Sequence[Runner] = ()
 ) -> Infer:
-    """Masks of an artifact on a device, through the preprocessing that the artifact was made for.
+    """Masks of an artifact on a device, with the preprocessing that the artifact was made for.
 
-    ``resize``: the convention of the network's resizes, which says where the samples of an output lie that is smaller
-    than the image. Raises ArtifactError for such an output without it.
-    A runner takes one image at a time; ``twins`` have the same artifact and take others meanwhile.
+    ``resize``: the convention of the network's resizes, which decides where the samples of an output smaller than the
+    image lie. Without it, such an output raises ArtifactError.
+    A runner takes one image at a time; ``twins`` run the same artifact on other images meanwhile.
     """
     grid = Grid(preprocessing.height, preprocessing.width, resize) if resize else None
     idle: queue.SimpleQueue[Runner] = queue.SimpleQueue()
@@ -88,7 +88,7 @@ def runner_infer(
 
 @contextlib.contextmanager
 def on_this_machine(file: Path, preprocessing: Preprocessing, resize: Resize | None = None) -> Iterator[Infer]:
-    """The masks of a .tflite file on all cores: a runner of one thread for each. ``resize``: see ``runner_infer``."""
+    """Masks of a .tflite file on all cores, one runner of one thread each. ``resize``: see ``runner_infer``."""
     host = connect("host")
     with contextlib.ExitStack() as opened:
         runners = [opened.enter_context(contextlib.closing(host.open(file, RunnerOptions()))) for _ in cores()]
@@ -97,7 +97,7 @@ def on_this_machine(file: Path, preprocessing: Preprocessing, resize: Resize | N
 
 @contextlib.contextmanager
 def deployed(data: bytes, preprocessing: Preprocessing) -> Iterator[Infer]:
-    """The same of a file's bytes."""
+    """``on_this_machine`` for the bytes of a file."""
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "candidate.tflite"
         file.write_bytes(data)

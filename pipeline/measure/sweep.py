@@ -1,4 +1,4 @@
-"""Compares ways to calibrate: post-training quantization by each, scored as the file it makes."""
+"""Compares ways to calibrate: quantizes after training in each way and scores the int8 file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Row:
     """One way to calibrate and what its int8 file scores on the validation images.
 
     Attributes:
-      seconds: choosing and calibrating took, on this machine.
+      seconds: for choosing the images and calibrating, on this machine.
     """
 
     method: str
@@ -46,7 +46,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """Rows of one parent, all beside the same float file's score.
+    """All rows of one parent, and the float file's score.
 
     Attributes:
       machine: where the files were scored.
@@ -73,7 +73,7 @@ def sweep(
     folder: str | None,
     say: Say,
 ) -> Sweep:
-    """Scores every combination; those that an earlier, interrupted sweep of the same parent scored are taken over.
+    """Scores every combination; reuses the scores of an earlier, interrupted sweep of the same parent.
 
     Raises UnknownName before anything is computed.
     """

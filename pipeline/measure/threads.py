@@ -1,4 +1,4 @@
-"""Work on all cores, its results in order."""
+"""Runs work on all cores and gives its results in order."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def in_threads(work: Callable[[int], Result], count: int) -> Generator[Result, N
 
 
 def over(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
-    """work(item) of each in their order, worked out ahead by as many threads as there are cores.
+    """work(item) of each item in order, computed ahead in as many threads as there are cores.
 
-    Items are taken in the caller's thread, a few ahead of what it has got, so that a stream of any length fits memory.
-    What ``work`` raises is raised in its place; then, or when the caller stops, what has not begun is left undone.
+    Items are drawn in the caller's thread, only a few ahead of the results, so that a stream of any length fits memory.
+    An error of ``work`` is raised in place of its result; then, or when the caller stops, the rest is cancelled.
     """
     threads = len(cores())
     waiting: collections.deque[Future[Result]] = collections.deque()

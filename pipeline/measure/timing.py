@@ -1,8 +1,8 @@
-"""Times artifacts on a device: in turns, block by block, so that all of them meet the same machine.
+"""Times artifacts on a device in turns, block by block, so that all of them run under the same conditions.
 
-One file in two processes differs by a percent or so, for as long as both live, and no number of inferences shows it. So
-each is started anew several times, and how much the starts differ says how sure a comparison is (Kalibera and Jones,
-Rigorous benchmarking in reasonable time, ISMM 2013, which has the same of many programs).
+The same file in two processes differs by a percent or so for as long as both live, and no number of inferences shows
+it. So each file is started several times, and the spread between starts gives the confidence interval of a comparison
+(Kalibera and Jones, Rigorous benchmarking in reasonable time, ISMM 2013, who report the same for many programs).
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from pipeline.core.measurement import Latency, Ratio
 
 CONFIDENCE_PERCENT = 99.0
 TRIMMED = 0.1
-"""Share of the starts left out at either end: what disturbs a machine for a second may disturb a whole start."""
+"""Share of the starts left out at either end: a disturbance of a second can disturb a start as a whole."""
 FEWEST_STARTS = 4
-"""Fewer give no interval. Student's t of 99 % is 64 with two, 10 with three and 6 with four: times the standard error,
-that would be 0.3 to 3 for files that are alike."""
+"""With fewer there is no interval: Student's t of 99 % is 64 with two starts, 10 with three and 6 with four; times the
+standard error, that would be 0.3 to 3 for files that are equally fast."""
 SETTLED = 0.05
-"""Times have settled when the last three warm-up blocks lie within this share of each other."""
+"""Times have settled when the last three warm-up blocks differ by at most this share."""
 TREND_Z = 3.0
 """A trend counts from this many standard deviations of Mann's S on (Kendall, Rank Correlation Methods, 1975)."""
 DRIFT_PERCENT = 2.0
-"""And from this size on: less than a user would act upon."""
+"""And from this size on: a user would not act upon less."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Protocol:
     """How latency is measured.
 
     Attributes:
-      runs: inferences of each artifact at least, all starts together.
-      seconds: measuring goes on at least this long, all artifacts and starts together.
-      starts: how often each artifact is started; 2 at least.
-      warmup_runs, warmup_seconds: warm-up of each at least in its first start; it goes on until times have settled, as
-        it does in every start.
-      settle_seconds: and no longer than that in the first, than that in all later ones together.
+      runs: the fewest inferences of each artifact, all starts together.
+      seconds: the shortest time to measure, all artifacts and starts together.
+      starts: how often each artifact is started; at least 2.
+      warmup_runs, warmup_seconds: the shortest warm-up of each artifact in its first start; every start's warm-up goes
+        on until times have settled.
+      settle_seconds: the longest wait for that in the first start, and in all later starts together.
     """
 
     name: str = "default"
@@ -57,14 +57,14 @@ class Protocol:
         if self.runs < 1:
             raise BadSpec(f"{self.runs} runs: measure at least one inference.")
         if self.starts < 2:
-            raise ValueError(f"{self.starts} start: how starts differ cannot be told from one")
+            raise ValueError(f"{self.starts} start: at least 2 are needed to see how starts differ")
 
 
 DEFAULT = Protocol()
 MLPERF = Protocol("mlperf", runs=1024, seconds=60.0, warmup_seconds=2.0, settle_seconds=20.0)
 """MLPerf Mobile asks for at least 1024 queries and 60 seconds, and for the 90th percentile
 (github.com/mlcommons/mobile_open, rules, single stream)."""
-PROTOCOLS = {one.name: one for one in (DEFAULT, MLPERF)}
+PROTOCOLS = {protocol.name: protocol for protocol in (DEFAULT, MLPERF)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,9 +72,9 @@ class Timed:
     """The blocks of one artifact, in order, one per round.
 
     Attributes:
-      per_start: how many of them each start gave, in order.
-      warmup_runs: of all starts.
-      stable: whether times had settled in the first.
+      per_start: how many of them belong to each start, in order.
+      warmup_runs: of all starts together.
+      stable: whether times had settled when the first start's warm-up ended.
     """
 
     blocks: tuple[Block, ...]
@@ -84,7 +84,7 @@ class Timed:
 
     @classmethod
     def of(cls, milliseconds: Sequence[float], starts: int) -> Timed:
-        """Of what was timed elsewhere: a value for each round, in order, as many of each start."""
+        """From times measured elsewhere: a value for each round, in order, equally many for each start."""
         blocks = tuple(Block(1, (float(ms),)) for ms in milliseconds)
         return cls(blocks, (len(blocks) // starts,) * starts, 0, True)
 
@@ -95,22 +95,22 @@ class Timed:
 
 def warm_up(runner: Runner, protocol: Protocol) -> tuple[int, int, bool]:
     """(runs of a block that is long enough to time, warm-up runs, whether times had settled)."""
-    began, done, latest = time.monotonic(), 0, list[float]()
+    began, runs, latest = time.monotonic(), 0, list[float]()
     size = 1
     while True:
         block = runner.time(size)
-        done += block.runs
+        runs += block.runs
         latest.append(block.typical_ms)
         size = int(np.clip(runner.facts.block_ms / max(latest[-1], 1e-3), 1, 1000))
         spent, last = time.monotonic() - began, latest[-3:]
         settled = len(last) == 3 and max(last) <= (1 + SETTLED) * min(last)
-        enough = done >= protocol.warmup_runs and spent >= protocol.warmup_seconds
+        enough = runs >= protocol.warmup_runs and spent >= protocol.warmup_seconds
         if enough and (settled or spent >= protocol.settle_seconds):
-            return size, done, settled
+            return size, runs, settled
 
 
 def measure(runners: Sequence[Runner], protocol: Protocol) -> list[Timed]:
-    """Times the runners on their last input, in rounds, every other one backwards, so that none is always first."""
+    """Times the runners on their last input, in rounds; every other round runs backwards: none is always first."""
     anew = all(runner.facts.block_is_a_start for runner in runners)
     starts, fewest_rounds = (1, protocol.starts) if anew else (protocol.starts, 2)
     later = dataclasses.replace(
@@ -126,14 +126,14 @@ def measure(runners: Sequence[Runner], protocol: Protocol) -> list[Timed]:
                 runners[i].restart()
         for i in order:
             warm[i].append(warm_up(runners[i], later if start else protocol))
-        began, rounds, done = time.monotonic(), 0, False
-        while not done or rounds % 2:  # so that each was as often first as last
+        began, rounds, enough = time.monotonic(), 0, False
+        while not enough or rounds % 2:  # an even number: each is as often first as last
             for i in order if rounds % 2 == 0 else order[::-1]:
                 blocks[i].append(runners[i].time(warm[i][-1][0]))
             rounds += 1
             runs = min(sum(block.runs for block in each) for each in blocks)
-            done = rounds >= fewest_rounds and runs * starts >= protocol.runs * (start + 1)
-            done = done and time.monotonic() - began >= protocol.seconds / starts
+            enough = rounds >= fewest_rounds and runs * starts >= protocol.runs * (start + 1)
+            enough = enough and time.monotonic() - began >= protocol.seconds / starts
         per_start += [1] * rounds if anew else [rounds]
     return [
         Timed(tuple(each), tuple(per_start), sum(runs for _, runs, _ in warmed), warmed[0][2])
@@ -142,21 +142,22 @@ def measure(runners: Sequence[Runner], protocol: Protocol) -> list[Timed]:
 
 
 def latency_of(timed: Timed, runner: Runner, threads: int) -> Latency:
+    """Of single inferences where the device gives them, else of the summaries of blocks."""
     blocks = timed.blocks
     samples = np.array([ms for block in blocks for ms in block.samples_ms])
-    whole = bool(len(samples))
+    has_samples = bool(len(samples))  # some devices give a summary of each block only
     runs = np.array([block.runs for block in blocks])
 
     def over(name: str, choose: Callable[[Sequence[float]], float]) -> float:
         return float(choose([block.summary_ms.get(name, block.typical_ms) for block in blocks]))
 
     return Latency(
-        median_ms=float(np.median(samples if whole else timed.typical_ms)),
-        mean_ms=float(samples.mean()) if whole else over("mean", lambda means: np.average(means, weights=runs)),
-        min_ms=float(samples.min()) if whole else over("min", min),
-        max_ms=float(samples.max()) if whole else over("max", max),
-        p90_ms=float(np.percentile(samples, 90)) if whole else None,
-        p99_ms=float(np.percentile(samples, 99)) if whole else None,
+        median_ms=float(np.median(samples if has_samples else timed.typical_ms)),
+        mean_ms=float(samples.mean()) if has_samples else over("mean", lambda means: np.average(means, weights=runs)),
+        min_ms=float(samples.min()) if has_samples else over("min", min),
+        max_ms=float(samples.max()) if has_samples else over("max", max),
+        p90_ms=float(np.percentile(samples, 90)) if has_samples else None,
+        p99_ms=float(np.percentile(samples, 99)) if has_samples else None,
         runs=int(runs.sum()),
         rounds=len(blocks),
         starts=len(timed.per_start),
@@ -167,16 +168,16 @@ def latency_of(timed: Timed, runner: Runner, threads: int) -> Latency:
         first_ms=runner.facts.first_ms,
         drift_percent=drift_percent(timed.typical_ms),
         samples_ms=tuple(samples.tolist()),
-        summaries_ms=() if whole else tuple(dict(block.summary_ms) for block in blocks),
+        summaries_ms=() if has_samples else tuple(dict(block.summary_ms) for block in blocks),
     )
 
 
 def ratio_of(first: Timed, second: Timed) -> Ratio:
-    """How many times as long ``first`` took as ``second``, start by start.
+    """The time of ``first`` over that of ``second``, with its confidence interval from FEWEST_STARTS starts on.
 
-    Rounds of one start are alike, starts are not: the median over the rounds of each is one value, and the interval of
-    their trimmed mean says how sure it is, from FEWEST_STARTS on (Tukey and McLaughlin, Less vulnerable confidence and
-    significance procedures for location based on a single sample, 1963).
+    Rounds of one start are alike, starts are not. So the median over the rounds of a start is one value, and the
+    interval is that of their trimmed mean (Tukey and McLaughlin, Less vulnerable confidence and significance procedures
+    for location based on a single sample, 1963).
     """
     logs = np.log(first.typical_ms) - np.log(second.typical_ms)
     each = np.array([np.median(part) for part in np.split(logs, np.cumsum(first.per_start)[:-1])])
@@ -191,7 +192,7 @@ def ratio_of(first: Timed, second: Timed) -> Ratio:
 def drift_percent(times: np.ndarray, at_most: int = 300) -> float:
     """How much slower the last third of ``times`` is than the first, in percent; 0 where they have no trend.
 
-    The trend is Mann and Kendall's: how many of all pairs ascend, against what chance would give.
+    The trend test is Mann and Kendall's: how many of all pairs ascend, against what chance would give.
     """
     parts = np.array_split(times, min(len(times), at_most))
     x = np.array([np.median(part) for part in parts])

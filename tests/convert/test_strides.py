@@ -84,7 +84,7 @@ def test_a_network_that_resizes_nothing_has_no_other_stride():
     finer = tf_keras.Model(
         model.input, resized(models.blocks.BilinearResize(36, 52, name="half")(coarse)), name="finer"
     )
-    with pytest.raises(BadSpec, match="the logits of finer are 36x52 .* choose one of 1, 2"):
+    with pytest.raises(BadSpec, match="whose logits are 36x52 .* choose one of 1, 2"):
         fold(finer, spec=FileSpec(stride=4))
 
 

@@ -159,7 +159,7 @@ def test_a_device_that_goes_away_while_timing_leaves_its_scores(plan):
     there = bench_on(plan, HOST, "board", Elsewhere(fails_at="time"), lambda text: None)
     assert there.unfinished == "board:1 was unplugged." and there.artifact.latency is None
     assert there.artifact.score and there.speedup is None
-    with pytest.raises(DeviceError, match=r"unplugged\. What was measured until then is kept"):
+    with pytest.raises(DeviceError, match=r"unplugged\. What was measured until then is saved"):
         check_gates(there, None, None)
     path = save(plan.run, there, "board:1")
     assert path.endswith("-board_1.json") and json.loads(open(path).read())["unfinished"]

@@ -222,7 +222,7 @@ def test_litert_sizes_an_open_batch_as_the_rules_say(tmp_path):
         file.write_bytes(edited(CASES[case], open_sizes(-1, 16, 16, 8)))
         seen = inspect(file, target("cpu"))
         assert seen.real is not None and seen.disagreements == ()
-        assert "leaves the batch open" in seen.notes[0] and "[1, 16, 16, 8]" in seen.notes[0]
+        assert "leaves the batch size open" in seen.notes[0] and "[1, 16, 16, 8]" in seen.notes[0]
         file.write_bytes(model(CASES[case]))
         assert inspect(file, target("cpu")).notes == () and inspect(file, target("cpu")).verdicts == seen.verdicts
 
@@ -281,7 +281,7 @@ def test_profile_runs_a_file_with_an_open_batch(cli, tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr
     written = json.loads((tmp_path / "p.json").read_text())
     assert written["file"] == "free.tflite" and "batch open" in written["notes"][0]
-    assert "leaves the batch open" in " ".join(done.stdout.split())
+    assert "leaves the batch size open" in " ".join(done.stdout.split())
     assert read(with_stored_sizes((tmp_path / "free.tflite").read_bytes())).tensors == read(model(conv("c"))).tensors
 
 
