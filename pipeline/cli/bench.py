@@ -29,7 +29,7 @@ from pipeline.core.errors import BadSpec
 from pipeline.core.measurement import Measurement
 from pipeline.devices import device
 from pipeline.measure import bench as benching
-from pipeline.measure.gates import check_gates
+from pipeline.measure.gates import check_gates, with_gates
 from pipeline.measure.plan import BenchPlan, HeadsPlan
 from pipeline.measure.saved import save
 from pipeline.measure.timing import PROTOCOLS
@@ -137,8 +137,9 @@ def bench(
         parent = float_reference(run, artifact.recipe.file, say)
     against = to_compare(other, target_name, say) if other else None
     plan = BenchPlan(run, artifact, parent, against, how, threads_of(threads), images=images)
-    for measurement in measure_on_all(plan, device_names, options, json_path):
-        check_gates(measurement, max_drop, max_latency_ms)
+    limits = max_drop, max_latency_ms
+    for measurement in measure_on_all(plan, device_names, options, json_path, limits):
+        check_gates(measurement, *limits)
 
 
 def say_devices(names: Sequence[str]) -> None:
@@ -150,12 +151,20 @@ def say_devices(names: Sequence[str]) -> None:
 
 
 def measure_on_all(
-    plan: BenchPlan, names: Sequence[str], options: DeviceOptions, json_path: str | None
+    plan: BenchPlan,
+    names: Sequence[str],
+    options: DeviceOptions,
+    json_path: str | None,
+    limits: tuple[float | None, float | None],
 ) -> list[Measurement]:
-    """Shows and saves each measurement as it ends; --json gets those that ended, also where a device failed."""
+    """Shows and saves each measurement as it ends; --json gets those that ended, also where a device failed.
+
+    ``limits``: of the drop in points and of the median latency in ms.
+    """
     measurements: list[Measurement] = []
     try:
         for measurement in benching.bench(plan, names, options, say):
+            measurement = with_gates(measurement, *limits)
             measurements.append(measurement)
             saved = save(plan.run, measurement)
             show_measurement(measurement)

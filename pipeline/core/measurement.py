@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.core.score import Score
 
-SCHEMA = 4
+SCHEMA = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +74,7 @@ class FileMeasurement:
       runs_on: what ran it, in the runtime's words.
       score: None for a file that is only timed.
       latency: None where the device went away before it was measured.
+      confusion: pixels, row = label, column = predicted, in the order of the run's classes; None without a score.
     """
 
     file: str
@@ -83,6 +84,7 @@ class FileMeasurement:
     score: Score | None
     latency: Latency | None
     peak_memory_bytes: int | None
+    confusion: tuple[tuple[int, ...], ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +172,51 @@ class SweepPoint:
 
 
 @dataclasses.dataclass(frozen=True)
+class ImageScore:
+    """One image of those that were scored.
+
+    Attributes:
+      name: in its dataset.
+      parent_miou_percent, miou_percent: of the classes that occur in its label or in the mask; None without a label.
+      agreement_percent: share of its pixels where both masks have the same class.
+    """
+
+    name: str
+    parent_miou_percent: float | None
+    miou_percent: float | None
+    agreement_percent: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ShownImage:
+    """An image that is kept with its label and both masks, so that a report needs no dataset.
+
+    Attributes:
+      reasons: why it is kept: 'best', 'median', 'worst' by the artifact's mIoU, 'largest drop' from the parent's,
+        'worst NAME' by the artifact's IoU of a class.
+      score: its own.
+      image, label, parent_mask, mask: files, from the run's folder on; masks are palette images of class ids.
+    """
+
+    reasons: tuple[str, ...]
+    score: ImageScore
+    image: str
+    label: str
+    parent_mask: str
+    mask: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Gate:
+    """A limit that the artifact had to keep, in the unit of ``name``."""
+
+    name: str
+    value: float
+    limit: float
+    passed: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class Measurement(MeasurementContext):
     """An artifact beside its float parent, on one device.
 
@@ -183,6 +230,9 @@ class Measurement(MeasurementContext):
       on_host: the artifact on the device compared with this machine's CPU; None where that is the device.
       notes: what a reader must know to understand the numbers.
       unfinished: why part of the measurement is missing; empty where it is complete.
+      per_image: in the order of the split.
+      shown: a few of them.
+      gates: the limits that were asked for.
     """
 
     parent: FileMeasurement
@@ -196,6 +246,9 @@ class Measurement(MeasurementContext):
     on_host: HostComparison | None
     notes: tuple[str, ...]
     unfinished: str = ""
+    per_image: tuple[ImageScore, ...] = ()
+    shown: tuple[ShownImage, ...] = ()
+    gates: tuple[Gate, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return dict(json.loads(json.dumps({"schema": SCHEMA, **dataclasses.asdict(self)})))

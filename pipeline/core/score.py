@@ -10,12 +10,17 @@ import numpy as np
 from pipeline.core.errors import DataError
 
 
-def mean_iou_percent(confusion: np.ndarray) -> np.ndarray:
-    """float64 [...]: mean IoU of each int [..., classes, classes], over the classes that occur in labels or masks."""
+def iou_percent(confusion: np.ndarray) -> np.ndarray:
+    """float64 [..., classes]: IoU of each class of each int [..., classes, classes]; 0 for one that does not occur."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
     union = confusion.sum(-2) + confusion.sum(-1) - hits
-    iou = np.divide(hits, union, out=np.zeros_like(hits), where=union > 0)
-    return 100 * iou.sum(-1) / np.maximum(1, (union > 0).sum(-1))
+    return 100 * np.divide(hits, union, out=np.zeros_like(hits), where=union > 0)
+
+
+def mean_iou_percent(confusion: np.ndarray) -> np.ndarray:
+    """float64 [...]: mean IoU of each int [..., classes, classes], over the classes that occur in labels or masks."""
+    occurs = confusion.any(-2) | confusion.any(-1)
+    return iou_percent(confusion).sum(-1) / np.maximum(1, occurs.sum(-1))
 
 
 @dataclasses.dataclass(frozen=True)

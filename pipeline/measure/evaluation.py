@@ -51,6 +51,11 @@ class EvaluationSet:
         grid = Grid(run.preprocessing.height, run.preprocessing.width, run.config.model.resize)
         return cls(decoded, count, dataset.classes, run.preprocessing, grid)
 
+    @property
+    def names(self) -> list[str]:
+        """Of the images that are scored, in order."""
+        return [sample.name for sample in self.decoded.samples[: self.count]]
+
     def chunks(self) -> Iterator[list[Labelled]]:
         """All images in order, CHUNK at a time."""
         for begin in range(0, self.count, CHUNK):

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from pipeline.core.errors import DeviceError, GateFailed
-from pipeline.core.measurement import Measurement
+from pipeline.core.measurement import Gate, Measurement
+
+DROP, LATENCY = "drop of mIoU in points", "median latency in ms"
+
+
+def with_gates(measurement: Measurement, max_drop: float | None, max_latency_ms: float | None) -> Measurement:
+    """The measurement with the limits that were asked for, and whether each is kept. What is no number keeps none."""
+    asked = [(DROP, measurement.drop_points, max_drop)]
+    if measurement.artifact.latency is not None:
+        asked.append((LATENCY, measurement.artifact.latency.median_ms, max_latency_ms))
+    gates = tuple(Gate(name, value, limit, value <= limit) for name, value, limit in asked if limit is not None)
+    return dataclasses.replace(measurement, gates=gates)
 
 
 def check_gates(measurement: Measurement, max_drop: float | None, max_latency_ms: float | None) -> None:

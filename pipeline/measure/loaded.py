@@ -36,20 +36,27 @@ class Loaded:
     total: np.ndarray | None = None
     latency: Latency | None = None
 
-    def count(self, samples: Sequence[Labelled], predictions: Sequence[Prediction], classes: int) -> None:
-        """Adds the predictions of these samples to the confusion."""
+    def count(self, samples: Sequence[Labelled], predictions: Sequence[Prediction], classes: int) -> list[np.ndarray]:
+        """Adds the predictions of these samples to the confusion; returns that of each sample."""
         if self.total is None:
             self.total = np.zeros((classes, classes), np.int64)
-        for (_, label), prediction in zip(samples, predictions, strict=True):
-            self.total += confusion(label, prediction.mask, classes)
+        each = [
+            confusion(label, prediction.mask, classes)
+            for (_, label), prediction in zip(samples, predictions, strict=True)
+        ]
+        self.total += sum(each)
+        return each
 
     def measured(self, classes: tuple[str, ...], images: int) -> FileMeasurement:
         """``images``: how many were scored."""
         memory = None
         with contextlib.suppress(DeviceError):
             memory = self.runner.peak_memory_bytes()
-        score = None if self.total is None else Score.from_confusion(self.total, classes, images)
+        score = counts = None
+        if self.total is not None:
+            score = Score.from_confusion(self.total, classes, images)
+            counts = tuple(map(tuple, self.total.tolist()))
         size_bytes = sum(file.stat().st_size for file in self.files if file.is_file())
         return FileMeasurement(
-            self.name, self.sha256, size_bytes, self.runner.facts.runs_on, score, self.latency, memory
+            self.name, self.sha256, size_bytes, self.runner.facts.runs_on, score, self.latency, memory, counts
         )

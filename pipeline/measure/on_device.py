@@ -70,6 +70,8 @@ def bench_on(plan: BenchPlan, kind: Device, name: str, connection: Connection, s
             on_host=agreement.on_host,
             notes=(*([on_mask] if on_mask else []), *notes),
             unfinished=times.unfinished,
+            per_image=agreement.album.scores(evaluation.names),
+            shown=agreement.album.keep(evaluation, run),
         )
 
 

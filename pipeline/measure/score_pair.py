@@ -8,10 +8,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.core.device import Runner
 from pipeline.core.errors import DeviceError
 from pipeline.core.measurement import HostComparison
 from pipeline.core.say import Say
+from pipeline.measure.album import Album
 from pipeline.measure.confusion import PixelAgreement
 from pipeline.measure.evaluation import EvaluationSet, Labelled, Prediction, predict
 from pipeline.measure.loaded import Loaded
@@ -26,10 +29,12 @@ class PairAgreement:
     Attributes:
       percent: of pixels on which the parent and the artifact have the same class.
       on_host: the artifact on the device and on this machine's CPU; None where they are the same.
+      album: the images one by one.
     """
 
     percent: float
     on_host: HostComparison | None
+    album: Album
 
 
 def score_pair(
@@ -42,16 +47,20 @@ def score_pair(
     Raises DeviceError, which says how far it got.
     """
     between, with_host, identical, done = PixelAgreement(), PixelAgreement(), 0, 0
+    album = Album()
     reported = time.monotonic()
     for samples in evaluation.chunks():
         try:
-            parents, artifacts = _predict_all(pair, samples, evaluation, cache)
+            (parents, artifacts), confusions = _predict_all(pair, samples, evaluation, cache)
         except DeviceError as error:
             raise DeviceError(
                 f"{error} {done} of {evaluation.count} images are done: repeat the command to go on."
             ) from None
-        for parent, artifact in zip(parents, artifacts, strict=True):
+        for parent, artifact, (of_parent, of_artifact) in zip(
+            parents, artifacts, zip(*confusions, strict=True), strict=True
+        ):
             between.add(parent.mask, artifact.mask)
+            album.add(parent.mask, artifact.mask, of_parent, of_artifact)
         if reference is not None:
             for artifact, here in zip(artifacts, predict(reference, samples, evaluation), strict=True):
                 with_host.add(artifact.mask, here.mask)
@@ -62,14 +71,14 @@ def score_pair(
             say(f"scored {done} of {evaluation.count} images")
     if cache is not None:
         shutil.rmtree(cache, ignore_errors=True)
-    return PairAgreement(between.percent, None if reference is None else HostComparison(with_host.percent, identical))
+    on_host = None if reference is None else HostComparison(with_host.percent, identical)
+    return PairAgreement(between.percent, on_host, album)
 
 
 def _predict_all(
     pair: Sequence[Loaded], samples: Sequence[Labelled], evaluation: EvaluationSet, cache: Path | None
-) -> list[list[Prediction]]:
-    """The predictions of each file; only when all are there they count in the confusions."""
+) -> tuple[list[list[Prediction]], list[list[np.ndarray]]]:
+    """The predictions of each file, and their confusions; only when all are there do they count in the files' own."""
     predictions = [predict(each.runner, samples, evaluation, cache and cache / each.sha256[:12]) for each in pair]
-    for each, of_file in zip(pair, predictions, strict=True):
-        each.count(samples, of_file, len(evaluation.classes))
-    return predictions
+    classes = len(evaluation.classes)
+    return predictions, [each.count(samples, of_file, classes) for each, of_file in zip(pair, predictions, strict=True)]
