@@ -1,1 +1,1 @@
-"""The exact mask of a smaller output, outside the network: in C, and what ships of it."""
+"""The exact full-size mask of a smaller output, made outside the network: in C and NumPy, and the files to ship."""

@@ -20,8 +20,9 @@ class Axis:
     """Where pixels lie between samples, int64 [pixels] each.
 
     Attributes:
-      low, high: the sample before and the one after; the same beyond the first and the last.
-      share: of ``high``, in 1 / ``den``.
+      low, high: the sample before and the one after each pixel; equal beyond the first and the last sample.
+      share: the weight of ``high``, in units of 1 / ``den``.
+      samples: how many samples there are.
     """
 
     low: np.ndarray
@@ -32,12 +33,12 @@ class Axis:
 
     @property
     def begin(self) -> np.ndarray:
-        """The first pixel whose ``low`` is that sample or a later one, int64 [samples]."""
+        """For each sample, the first pixel whose ``low`` is that sample or a later one; int64 [samples]."""
         return np.searchsorted(self.low, np.arange(self.samples))
 
     @property
     def pixels(self) -> np.ndarray:
-        """How many pixels have that sample as ``low``, int64 [samples]."""
+        """For each sample, how many pixels have it as ``low``; int64 [samples]."""
         return np.bincount(self.low, minlength=self.samples)
 
     def pixels_of(self, cells: np.ndarray) -> np.ndarray:
@@ -47,7 +48,10 @@ class Axis:
 
 
 def axis(samples: int, pixels: int, resize: Resize) -> Axis:
-    """TensorFlow's conventions (tensorflow/core/util/image_resizer_state.h) in whole numbers."""
+    """Where ``pixels`` lie between ``samples``, in integers, by TensorFlow's conventions.
+
+    Source: tensorflow/core/util/image_resizer_state.h.
+    """
     pixel = np.arange(pixels)
     if resize == "half_pixel":
         place, den = (2 * pixel + 1) * samples - pixels, 2 * pixels
@@ -63,12 +67,12 @@ def axis(samples: int, pixels: int, resize: Resize) -> Axis:
 def exact_mask(logits: np.ndarray, grid: Grid) -> np.ndarray:
     """int8 [h, w, classes] → uint8 [height, width]: argmax, lowest on ties, of the bilinear interpolation in integers.
 
-    Only where the four samples around a pixel have different winners is anything interpolated: elsewhere a convex
-    combination has the same winner. Raises ArtifactError for more than 256 classes or another type.
+    Interpolates only where the four samples around a pixel have different winners: elsewhere a convex combination has
+    the same winner. Raises ArtifactError for more than 256 classes or another type.
     """
     if logits.ndim != 3 or logits.dtype != np.int8 or not 1 <= logits.shape[2] <= 256:
         raise ArtifactError(
-            f"an exact mask is made of int8 [h, w, 1 to 256 classes], not of {logits.dtype} {logits.shape}: convert"
+            f"an exact mask needs int8 logits [h, w, 1 to 256 classes], not {logits.dtype} {logits.shape}: convert"
             " with an integer --io."
         )
     height, width = logits.shape[:2]
@@ -76,7 +80,7 @@ def exact_mask(logits: np.ndarray, grid: Grid) -> np.ndarray:
     winners = logits.argmax(-1).astype(np.uint8)
     mask = winners[down.low][:, across.low]
 
-    # A cell has its sample (y, x) in front and the next ones behind.
+    # A cell lies between its sample (y, x) and the next ones.
     next_y, next_x = np.minimum(np.arange(height) + 1, height - 1), np.minimum(np.arange(width) + 1, width - 1)
     below = winners[next_y]
     differ = (winners != winners[:, next_x]) | (winners != below) | (winners != below[:, next_x])
@@ -84,13 +88,13 @@ def exact_mask(logits: np.ndarray, grid: Grid) -> np.ndarray:
     if not y.size:
         return mask
     corners = [logits[j, i].astype(np.int64) for j in (y, next_y[y]) for i in (x, next_x[x])]
-    # A class wins nowhere if it is nowhere as high as another one is everywhere.
+    # A class cannot win if its highest corner is below the lowest corner of another class.
     floor = np.minimum.reduce(corners).max(1, keepdims=True)
-    able = np.maximum.reduce(corners) >= floor
-    # Cells with many candidates first, so that those that have an r-th one are the first ones.
-    order = np.argsort(-able.sum(1), kind="stable")
-    y, x, able, corners = y[order], x[order], able[order], [corner[order] for corner in corners]
-    candidates, counts = np.argsort(~able, 1, kind="stable"), able.sum(1)
+    possible = np.maximum.reduce(corners) >= floor
+    # Cells with many candidates come first, so that those with an r-th candidate are a prefix.
+    order = np.argsort(-possible.sum(1), kind="stable")
+    y, x, possible, corners = y[order], x[order], possible[order], [corner[order] for corner in corners]
+    candidates, counts = np.argsort(~possible, 1, kind="stable"), possible.sum(1)
 
     dtype = np.int32 if 128 * down.den * across.den < 1 << 31 else np.int64
     rows, columns = down.pixels_of(y), across.pixels_of(x)
@@ -98,22 +102,22 @@ def exact_mask(logits: np.ndarray, grid: Grid) -> np.ndarray:
         ((a.den - a.share[at]).astype(dtype), a.share[at].astype(dtype)) for a, at in ((down, rows), (across, columns))
     )
     best = np.full((len(y), rows.shape[1], columns.shape[1]), np.iinfo(dtype).min, dtype)
-    found = np.zeros(best.shape, np.uint8)
+    winning = np.zeros(best.shape, np.uint8)
     for r in range(counts[0]):
         n = int((counts > r).sum())
         k = candidates[:n, r]
         tl, tr, bl, br = (corner[np.arange(n), k].astype(dtype)[:, None] for corner in corners)
         value = (tl * up[:n] + bl * low[:n])[:, :, None] * left[:n, None]
         value += (tr * up[:n] + br * low[:n])[:, :, None] * right[:n, None]
-        more = value > best[:n]
-        np.copyto(best[:n], value, where=more)
-        np.copyto(found[:n], k.astype(np.uint8)[:, None, None], where=more)
-    mask[rows[:, :, None], columns[:, None]] = found
+        higher = value > best[:n]
+        np.copyto(best[:n], value, where=higher)
+        np.copyto(winning[:n], k.astype(np.uint8)[:, None, None], where=higher)
+    mask[rows[:, :, None], columns[:, None]] = winning
     return mask
 
 
 def nearest_mask(mask: np.ndarray, grid: Grid) -> np.ndarray:
-    """int32 [h, w] → uint8 [height, width]: each pixel takes its nearest sample, the later of two as near."""
+    """int32 [h, w] → uint8 [height, width]: each pixel takes its nearest sample, of two equally near ones the later."""
     rows, columns = (
         np.where(2 * a.share >= a.den, a.high, a.low)
         for a in (axis(mask.shape[0], grid.height, grid.resize), axis(mask.shape[1], grid.width, grid.resize))

@@ -16,10 +16,10 @@ BAND_ROWS = 16
 def mask_of(output: np.ndarray, height: int, width: int, grid: Grid | None = None) -> np.ndarray:
     """A network's output → uint8 mask [height, width].
 
-    An output of another size than ``grid``, the network's own pixels, is first brought to them as the network's last
-    resize would: int8 logits or scores [1, h, w, classes] exactly where that is the mask's size too, others in
-    floating point; an int32 mask [1, h, w] takes the nearest sample. From there to the mask, or without ``grid`` at
-    once, pixels have half-pixel centres, as images have. The argmax takes the lowest index on ties.
+    An output of another size than ``grid``, the network's own pixels, is first resized to them as the network's last
+    resize would do it: int8 logits or scores [1, h, w, classes] exactly where the mask has that size as well, others in
+    floating point; an int32 mask [1, h, w] takes the nearest sample. From there to the mask's size, and without
+    ``grid`` directly, pixels have half-pixel centres, as in images. The argmax takes the lowest index on ties.
     """
     output = output[0]
     pixels = Grid(height, width, "half_pixel")
@@ -34,7 +34,7 @@ def mask_of(output: np.ndarray, height: int, width: int, grid: Grid | None = Non
         for axis, size in enumerate(each.size):
             output = interpolate(output, axis, size, each.resize)
     mask = np.empty((height, width), np.uint8)
-    for top in range(0, height, BAND_ROWS):  # whole, the interpolated logits would not fit the processor's caches
+    for top in range(0, height, BAND_ROWS):  # all interpolated logits at once would not fit the processor's caches
         rows = slice(top, min(top + BAND_ROWS, height))
         band = interpolate(output, 0, grids[-1].height, grids[-1].resize, rows)
         mask[rows] = interpolate(band, 1, grids[-1].width, grids[-1].resize).argmax(-1)
@@ -44,7 +44,7 @@ def mask_of(output: np.ndarray, height: int, width: int, grid: Grid | None = Non
 def interpolate(
     x: np.ndarray, axis: int, size: int, resize: Resize = "half_pixel", part: slice = slice(None)
 ) -> np.ndarray:
-    """``x`` with ``size`` samples along ``axis``, bilinear, float32 (as it is where it has them); ``part``: of them."""
+    """``x`` resized bilinearly to ``size`` along ``axis``, float32; unchanged at that size. ``part``: only these."""
     if x.shape[axis] == size:
         return x[(slice(None),) * axis + (part,)]
     place = axis_of(x.shape[axis], size, resize)

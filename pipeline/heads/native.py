@@ -24,23 +24,25 @@ TIMEOUT_SECONDS = 120
 
 def compiler() -> str | None:
     """The C compiler of this machine, or None."""
-    return next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
+    return next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
 
 
 def build(sources: Sequence[Path], to: Path, *flags: str) -> Path:
-    """Compiles C; raises CompilerError with what the compiler said, or how to install one."""
+    """Compiles C; raises CompilerError with the compiler's output, or with how to install one."""
     cc = compiler()
     if cc is None:
-        raise CompilerError("there is no C compiler: install one (`apt-get install gcc libc6-dev`).")
+        raise CompilerError("this machine has no C compiler: install one (`apt-get install gcc libc6-dev`).")
     command = [cc, *STRICT, *flags, f"-I{SOURCES[0].parent}", *map(str, sources), "-o", str(to)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
-    if done.returncode:
-        raise CompilerError(f"{' '.join(command)} failed: {done.stderr.strip() or f'exit code {done.returncode}'}")
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+    if finished.returncode:
+        raise CompilerError(
+            f"{' '.join(command)} failed: {finished.stderr.strip() or f'exit code {finished.returncode}'}"
+        )
     return to
 
 
 class NativeMask:
-    """The C functions, loaded. Not to be used by two threads at once: it keeps the scratch memory."""
+    """The C functions, loaded. Two threads must not use one object at a time, because it keeps the scratch memory."""
 
     def __init__(self, folder: Path, *flags: str) -> None:
         """Builds the library in ``folder``; raises CompilerError."""
@@ -52,20 +54,20 @@ class NativeMask:
         self._scratch = np.empty(0, np.int32)
 
     def exact(self, logits: np.ndarray, grid: Grid, mask: np.ndarray | None = None) -> np.ndarray:
-        """As ``core.mask.exact_mask``; ``mask``, C-contiguous uint8 [height, width], is where it goes."""
+        """As ``heads.exact.exact_mask``, into ``mask``, C-contiguous uint8 [height, width], where it is given."""
         rows, columns, classes = logits.shape
-        given = np.ascontiguousarray(logits, np.int8)
-        return self._called(self._mask, given, (rows, columns, classes, columns * classes), columns, grid, mask)
+        sizes = (rows, columns, classes, columns * classes)
+        return self._call(self._mask, np.ascontiguousarray(logits, np.int8), sizes, columns, grid, mask)
 
     def nearest(self, classes: np.ndarray, grid: Grid, mask: np.ndarray | None = None) -> np.ndarray:
-        """As ``core.mask.nearest_mask``."""
-        given = np.ascontiguousarray(classes, np.int32)
-        return self._called(self._expand, given, given.shape, given.shape[1], grid, mask)
+        """As ``heads.exact.nearest_mask``."""
+        samples = np.ascontiguousarray(classes, np.int32)
+        return self._call(self._expand, samples, samples.shape, samples.shape[1], grid, mask)
 
-    def _called(
+    def _call(
         self,
         function: Any,
-        given: np.ndarray,
+        samples: np.ndarray,
         sizes: Sequence[int],
         columns: int,
         grid: Grid,
@@ -73,10 +75,10 @@ class NativeMask:
     ) -> np.ndarray:
         if mask is None:
             mask = np.empty(grid.size, np.uint8)
-        if self._scratch.size < 2 * columns + 3:  # never less than SEGQUANT_MASK_SCRATCH
+        if self._scratch.size < 2 * columns + 3:  # SEGQUANT_MASK_SCRATCH or more
             self._scratch = np.empty(2 * columns + 3, np.int32)
         code = function(
-            given.ctypes.data,
+            samples.ctypes.data,
             *sizes,
             mask.ctypes.data,
             grid.height,
@@ -86,5 +88,5 @@ class NativeMask:
             self._scratch.ctypes.data,
         )
         if code:
-            raise ArtifactError(f"segquant_mask.c refuses {given.shape} for {grid}: error {code} of segquant_mask.h.")
+            raise ArtifactError(f"segquant_mask.c refuses {samples.shape} for {grid}: error {code} of segquant_mask.h.")
         return mask

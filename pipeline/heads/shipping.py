@@ -1,4 +1,4 @@
-"""What goes with an artifact whose mask is made outside the network: the C code, and its sizes as a header."""
+"""What ships beside an artifact whose mask is made outside the network: the C code, and a header with its sizes."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ CALLS = {
 
 
 def ship(artifact: Artifact) -> list[Path]:
-    """Writes the C code beside an artifact whose recipe asks for it, and a header of its sizes; returns the files."""
-    wanted = artifact.recipe.file.postprocess
-    if wanted is None:
+    """Writes the C code and a header with the sizes beside an artifact whose recipe asks for it; returns the files."""
+    postprocess = artifact.recipe.file.postprocess
+    if postprocess is None:
         return []
     graph = read(artifact.path.read_bytes(), str(artifact.path))
     rows, columns = graph.tensors[graph.outputs[0]].shape[1:3]
     model = artifact.recipe.known_origin.model
     header = HEADER.format(
         file=artifact.path.name,
-        call=CALLS[wanted],
+        call=CALLS[postprocess],
         rows=rows,
         columns=columns,
         classes=model.num_classes,

@@ -1,1 +1,1 @@
-"""Rewrites of single ops that keep the function, or say by how much they do not."""
+"""Rewrites of single ops that compute the same, or state how far they are off."""

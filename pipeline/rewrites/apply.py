@@ -1,4 +1,4 @@
-"""Rewrites what a target does not take of a graph into what it takes, where both compute the same."""
+"""Replaces ops that a target refuses by ops that it accelerates and that compute the same."""
 
 from __future__ import annotations
 
@@ -14,57 +14,57 @@ from pipeline.tflite.read import read
 
 
 def rewrite(data: bytes, target: Target, per_tensor: bool = False) -> tuple[bytes, tuple[AppliedRewrite, ...]]:
-    """The file with the target's rewrites where its rules refuse an op, or are slow with it, and take what replaces it.
+    """The file with the target's rewrites, and which were made.
 
-    One that is made ``always`` needs no refusal; its result must be taken as well.
+    A rewrite is made of an op that the target's rules refuse, and of any op where it is made ``always``. The rules must
+    accelerate all that replaces the op, else the next rewrite is tried. A file without such ops is returned unchanged.
 
-    ``per_tensor``: whether new kernels must have one scale each. A file in which nothing is to be done comes back as it
-    is.
+    ``per_tensor``: whether new kernels must have one scale each.
     """
     if target.rules is None or not target.rewrites:
         return data, ()
     graph = read(data)
     refused = {v.op: v.reason for v in apply_rules(graph, target.rules) if v.outcome != "accelerated"}
     candidates = [
-        (op, [one for one in target.rewrites if op.name in one.ops and (one.always or op.index in refused)])
-        for op in graph.ops
+        (op, [r for r in target.rewrites if op.name in r.ops and (r.always or op.index in refused)]) for op in graph.ops
     ]
-    candidates = [(op, fitting) for op, fitting in candidates if fitting]
+    candidates = [(op, rewrites) for op, rewrites in candidates if rewrites]
     useless: set[tuple[int, str]] = set()
     while candidates:
         edit = GraphEdit(data)
-        chosen: dict[int, tuple[Rewrite, set[str]]] = {}
-        for op, fitting in candidates:
-            for one in fitting:
-                if (op.index, one.name) in useless:
+        applied: dict[int, tuple[Rewrite, set[str]]] = {}
+        for op, rewrites in candidates:
+            for candidate in rewrites:
+                if (op.index, candidate.name) in useless:
                     continue
                 readers = edit.readers_of(op.outputs[0])
-                ops = one.make(edit, op.index, per_tensor)
+                ops = candidate.make(edit, op.index, per_tensor)
                 if ops is not None:
                     edit.replace(op.index, ops)
-                    chosen[op.index] = one, _written(edit, ops or [edit.op(reader) for reader in readers])
+                    applied[op.index] = candidate, _written(edit, ops or [edit.op(reader) for reader in readers])
                     break
-        if not chosen:
+        if not applied:
             break
         result = edit.to_bytes()
-        made = read(result)
-        left = {
+        new_graph = read(result)
+        still_refused = {
             tensor.name
-            for v in apply_rules(made, target.rules)
+            for v in apply_rules(new_graph, target.rules)
             if v.outcome != "accelerated"
-            for tensor in made.writes(made.ops[v.op])
+            for tensor in new_graph.writes(new_graph.ops[v.op])
         }
-        failed = {(index, one.name) for index, (one, written) in chosen.items() if written & left}
+        failed = {(index, used.name) for index, (used, written) in applied.items() if written & still_refused}
         if not failed:
             return result, tuple(
-                AppliedRewrite(one.name, graph.ops[index].name, _output(graph, index), refused.get(index, one.always))
-                for index, (one, _) in sorted(chosen.items())
+                AppliedRewrite(used.name, graph.ops[index].name, _output(graph, index), refused.get(index, used.always))
+                for index, (used, _) in sorted(applied.items())
             )
         useless |= failed
     return data, ()
 
 
 def _written(edit: GraphEdit, ops: Iterable[Any]) -> set[str]:
+    """Names of the tensors that the ops write."""
     names = [edit.tensor(i).name for op in ops for i in op.outputs]
     return {name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in names}
 

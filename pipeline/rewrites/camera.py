@@ -16,7 +16,7 @@ GROUP, FEW_CHANNELS = 4, 4
 
 
 def bytes_through_float(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
-    """Every byte has its float and that float its byte again, so nothing changes but who does it."""
+    """Each byte becomes its float, and that float the same byte again: the values do not change."""
     op = edit.op(index)
     types = {edit.tensor(i).type for i in (op.inputs[0], op.outputs[0])}
     ranges = [edit.tensor(i).quantization.scale[0] for i in (op.inputs[0], op.outputs[0])]
@@ -31,10 +31,10 @@ def bytes_through_float(edit: GraphEdit, index: int, per_tensor: bool) -> list[A
 
 # long: one kernel's layout, from beginning to end
 def pixels_as_channels(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
-    """Groups of pixels along a row become channels, and so do the columns that come of each: bytes keep their order.
+    """Groups of pixels of a row become channels, and so do the output columns of each group; bytes keep their order.
 
-    A kernel of 3 columns and stride 2 reaches one pixel into the next group, so that the new one has 2 columns; what is
-    not reached has weight 0. SAME pads such an even row on its right alone, in both forms.
+    A kernel of 3 columns and stride 2 reaches one pixel into the next group, so the new kernel has 2 columns, with
+    weight 0 for pixels that it does not reach. SAME pads an even row on its right alone, in both forms.
     """
     op = edit.op(index)
     options = op.builtinOptions
@@ -71,9 +71,9 @@ def pixels_as_channels(edit: GraphEdit, index: int, per_tensor: bool) -> list[An
     if len(op.inputs) > 2:
         inputs.append(repeated(2, "bias", np.tile(edit.values(op.inputs[2], np.int32), columns)))
     wide = (1, height, width // GROUP, GROUP * channels)
-    made = (1, new_height, width // GROUP, columns * filters)
+    narrow = (1, new_height, width // GROUP, columns * filters)
     grouped = edit.like(op.inputs[0], f"{name}/pixels", wide)
-    result = edit.like(op.outputs[0], f"{name}/columns", made)
+    result = edit.like(op.outputs[0], f"{name}/columns", narrow)
     sizes = [
         edit.constant(f"{name}/size{i}", np.array(s, np.int32))
         for i, s in enumerate((wide, edit.tensor(op.outputs[0]).shape))
@@ -105,7 +105,7 @@ def pixels_as_channels(edit: GraphEdit, index: int, per_tensor: bool) -> list[An
 
 
 BYTES_THROUGH_FLOAT = Rewrite(
-    "float", ("QUANTIZE",), "a DEQUANTIZE and a QUANTIZE, of which XNNPACK makes one pass", 0, bytes_through_float
+    "float", ("QUANTIZE",), "a DEQUANTIZE and a QUANTIZE, which XNNPACK runs in one pass", 0, bytes_through_float
 )
 PIXELS_AS_CHANNELS = Rewrite(
     "groups",
@@ -113,5 +113,5 @@ PIXELS_AS_CHANNELS = Rewrite(
     "a convolution over groups of 4 pixels of a row, as channels",
     0,
     pixels_as_channels,
-    always="AMX multiplies 64 channels at a time and here has 3",
+    always="AMX multiplies 64 channels at a time, and the image has 3",
 )

@@ -45,7 +45,7 @@ def dilated_as_dense(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any]
 
 
 def transposed_without_activation(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
-    """A ReLU does nothing to codes that stand for 0 and more: where zero point is the lowest code it can go."""
+    """Where the zero point is the lowest code, every code stands for 0 or more, and the ReLU changes nothing."""
     op = edit.op(index)
     options = op.builtinOptions
     zero_point = edit.tensor(op.outputs[0]).quantization.zeroPoint
@@ -67,7 +67,7 @@ def transposed_without_activation(edit: GraphEdit, index: int, per_tensor: bool)
 
 
 def transposed_as_valid(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
-    """Without padding the result is larger by what SAME cuts off at its borders; a slice cuts it off after."""
+    """Without padding the result is larger by the borders that SAME cuts off; a slice cuts them off afterwards."""
     op = edit.op(index)
     options = op.builtinOptions
     if int8_scale(edit, index, 2) is None or options.padding != SAME:
@@ -75,12 +75,12 @@ def transposed_as_valid(edit: GraphEdit, index: int, per_tensor: bool) -> list[A
     shape = list(edit.tensor(op.outputs[0]).shape)
     kernel, old = edit.tensor(op.inputs[1]).shape[1:3], edit.tensor(op.inputs[2]).shape[1:3]
     strides = (options.strideH, options.strideW)
-    whole = [(n - 1) * s + max(k, s) for n, s, k in zip(old, strides, kernel, strict=True)]
+    full = [(n - 1) * s + max(k, s) for n, s, k in zip(old, strides, kernel, strict=True)]
     cut = [max(0, (n - 1) * s + k - m) // 2 for n, s, k, m in zip(old, strides, kernel, shape[1:3], strict=True)]
-    if any(c + m > w for c, m, w in zip(cut, shape[1:3], whole, strict=True)):
+    if any(c + m > f for c, m, f in zip(cut, shape[1:3], full, strict=True)):
         return None
     name = name_for(output_name(edit, index), "valid")
-    size = [shape[0], *whole, shape[3]]
+    size = [shape[0], *full, shape[3]]
     wide = edit.like(op.outputs[0], f"{name}/wide", size)
     begin = [0, *cut, 0]
     bounds = [begin, [b + n for b, n in zip(begin, shape, strict=True)], [1, 1, 1, 1]]
@@ -115,7 +115,7 @@ TRANSPOSED_AS_VALID = Rewrite(
 TRANSPOSED_WITHOUT_ACTIVATION = Rewrite(
     "plain",
     ("TRANSPOSE_CONV",),
-    "a transposed convolution without its ReLU, which the output's range does already",
+    "a transposed convolution without its ReLU, which the output's range makes redundant",
     0,
     transposed_without_activation,
 )

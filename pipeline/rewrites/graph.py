@@ -1,7 +1,4 @@
-"""The rewrites that targets choose from. Each gives, in 8 bits, what the op gave, or one step beside it.
-
-But for those without ``steps``: they give something else, and stand among a target's ``approximations``.
-"""
+"""Constants of the schema that several rewrites use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PADs that convolutions do themselves."""
+"""PADs that the convolutions and pools behind them take over."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pipeline.tflite.edit import GraphEdit
 
 
 def padding_folded(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
-    """A border of zeros that all readers add themselves, where SAME puts as many before the map as the PAD does."""
+    """A border of zeros that all readers add themselves, where SAME adds as many rows and columns as the PAD."""
     op = edit.op(index)
-    old, made = edit.tensor(op.inputs[0]), edit.tensor(op.outputs[0])
+    old, wide = edit.tensor(op.inputs[0]), edit.tensor(op.outputs[0])
     paddings = edit.tensor(op.inputs[1])
     if (
         int8_scale(edit, index) is None
@@ -24,7 +24,7 @@ def padding_folded(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] |
         or op.outputs[0] in edit.graph.outputs
         or paddings.type != schema.TensorType.INT32
         or edit.model.buffers[paddings.buffer].data is None
-        or list(old.quantization.zeroPoint) != list(made.quantization.zeroPoint)
+        or list(old.quantization.zeroPoint) != list(wide.quantization.zeroPoint)
     ):
         return None
     borders = edit.values(op.inputs[1], np.int32)
@@ -34,13 +34,13 @@ def padding_folded(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] |
     if not all(_pads_itself(edit, reader, op, borders[1:3, 0]) for reader in readers):
         return None
     for reader in readers:
-        reads = edit.op(reader)
-        reads.inputs, reads.builtinOptions.padding = [op.inputs[0], *reads.inputs[1:]], SAME
+        other = edit.op(reader)
+        other.inputs, other.builtinOptions.padding = [op.inputs[0], *other.inputs[1:]], SAME
     return []
 
 
 def _pads_itself(edit: GraphEdit, reader: int, pad: Any, before: np.ndarray) -> bool:
-    """Whether the op, VALID until now, would with SAME add ``before`` rows and columns in front and give as much."""
+    """Whether the op, which is VALID now, would with SAME add ``before`` rows and columns and keep its output size."""
     op, name = edit.op(reader), edit.name_of(reader)
     options = op.builtinOptions
     if name in ("CONV_2D", "DEPTHWISE_CONV_2D"):
@@ -48,7 +48,7 @@ def _pads_itself(edit: GraphEdit, reader: int, pad: Any, before: np.ndarray) -> 
         dilations = (options.dilationHFactor, options.dilationWFactor)
         window = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     elif name == "MAX_POOL_2D" and edit.tensor(pad.outputs[0]).quantization.zeroPoint[0] == -128:
-        window = [options.filterHeight, options.filterWidth]  # a zero is the lowest code, which never wins
+        window = [options.filterHeight, options.filterWidth]  # the zeros are the lowest code, which never wins
     else:
         return False
     if options.padding != VALID or list(op.inputs).count(pad.outputs[0]) != 1 or op.inputs[0] != pad.outputs[0]:
@@ -61,5 +61,5 @@ def _pads_itself(edit: GraphEdit, reader: int, pad: Any, before: np.ndarray) -> 
 
 
 PADDING_FOLDED = Rewrite(
-    "fold", ("PAD",), "the padding of the ops that read it", 0, padding_folded, always="the op itself is spared"
+    "fold", ("PAD",), "the padding of the ops that read it", 0, padding_folded, always="it saves the op"
 )

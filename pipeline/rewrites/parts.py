@@ -1,4 +1,4 @@
-"""What rewrites are made of: the op's names and scales, and kernels of given integers."""
+"""What rewrites have in common: an op's name and scale, and kernels of given integers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def output_name(edit: GraphEdit, index: int) -> str:
 
 
 def int8_scale(edit: GraphEdit, index: int, data_at: int = 0) -> float | None:
-    """The scale of the op's data; None where that is not int8."""
+    """The scale of the op's data; None where the data is not quantized int8."""
     data = edit.tensor(edit.op(index).inputs[data_at])
     if data.type != schema.TensorType.INT8 or data.quantization is None or data.quantization.scale is None:
         return None
@@ -29,10 +29,10 @@ def int8_scale(edit: GraphEdit, index: int, data_at: int = 0) -> float | None:
 def kernel_and_bias(
     edit: GraphEdit, name: str, weights: np.ndarray, scales: Any, axis: int, data_scale: float, per_tensor: bool
 ) -> tuple[int, int]:
-    """A kernel of these integers and one scale per channel, or one in all, and a bias; their indices.
+    """Adds a kernel of these integers, with one scale per channel or one in all, and a bias; returns their indices.
 
-    The bias is the least there is: means lie between two steps again and again, and runtimes round such ties each in
-    their own way. With it there are none, and WebGPU gives what XNNPACK gives.
+    The bias is one step of the product's scale, the smallest there is. Without it many means lie exactly between two
+    output steps, and runtimes round such ties differently. With it WebGPU gives the same values as XNNPACK.
     """
     scales = np.asarray(scales, np.float64)
     if per_tensor:

@@ -14,6 +14,7 @@ from pipeline.rewrites.parts import FULL, int8_scale, kernel_and_bias, output_na
 from pipeline.tflite.edit import GraphEdit
 
 AFTER_LOGITS = ("ARG_MAX", "SOFTMAX", "DEQUANTIZE")
+"""Ops that turn logits into a mask, scores or another type."""
 ONE_BY_ONE = {
     "padding": VALID,
     "strideH": 1,
@@ -26,7 +27,7 @@ ONE_BY_ONE = {
 
 
 def resize_as_products(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
-    """Rows, then columns: the axis that is resized becomes the channels of a 1×1 convolution with a fixed matrix."""
+    """Rows, then columns: the axis to resize becomes the channels of a 1×1 convolution with a fixed matrix."""
     op = edit.op(index)
     scale = int8_scale(edit, index)
     if scale is None:
@@ -37,9 +38,9 @@ def resize_as_products(edit: GraphEdit, index: int, per_tensor: bool) -> list[An
     ops: list[Any] = []
 
     def then(kind: str, version: int, inputs: list[int], suffix: str, shape: Any, table: str, **options: Any) -> int:
-        made = edit.like(op.inputs[0], f"{name}/{suffix}", shape)
-        ops.append(edit.new_op(kind, version, inputs, [made], table, **options))
-        return made
+        output = edit.like(op.inputs[0], f"{name}/{suffix}", shape)
+        ops.append(edit.new_op(kind, version, inputs, [output], table, **options))
+        return output
 
     def transposed(data: int, order: tuple[int, ...], suffix: str) -> int:
         shape = [edit.tensor(data).shape[i] for i in order]
@@ -48,7 +49,9 @@ def resize_as_products(edit: GraphEdit, index: int, per_tensor: bool) -> list[An
 
     def product(data: int, matrix: np.ndarray, suffix: str) -> int:
         weights = np.rint(FULL * matrix)
-        weights[np.arange(len(matrix)), matrix.argmax(1)] += FULL - weights.sum(1)  # what is flat stays flat
+        weights[np.arange(len(matrix)), matrix.argmax(1)] += FULL - weights.sum(
+            1
+        )  # each row sums to 1, so a constant map stays constant
         weights, each = weights.reshape(len(matrix), 1, 1, -1), [1 / FULL] * len(matrix)
         kernel, bias = kernel_and_bias(edit, f"{name}/{suffix}", weights, each, 0, scale, per_tensor)
         shape = [*edit.tensor(data).shape[:3], len(matrix)]
@@ -66,16 +69,16 @@ def resize_as_products(edit: GraphEdit, index: int, per_tensor: bool) -> list[An
 
 
 def inner_resize_as_products(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
-    """All but the last resize."""
+    """As ``resize_as_products``, for every resize but the last."""
     return None if _makes_logits(edit, index) else resize_as_products(edit, index, per_tensor)
 
 
 def last_resize_as_chain(edit: GraphEdit, index: int, per_tensor: bool) -> list[Any] | None:
-    """The last resize, of half-pixel centres, as doublings, each of half-pixel centres again.
+    """The last resize, with half-pixel centres, as a chain of doublings with half-pixel centres.
 
-    Two doublings are not one resize by 4: each cuts corners (of its new samples none lies on an old one), and the next
-    cuts those that are left. Both keep the centre of the map. A resize that aligns corners has no such chain: a
-    doubling that does so makes 2n - 1 of n.
+    Two doublings are not the same as one resize by 4: no new sample of a doubling lies on an old one, so each smooths
+    the map further. Both keep the centre of the map. A resize that aligns corners has no such chain, because a doubling
+    that aligns corners makes 2n - 1 samples of n.
     """
     op = edit.op(index)
     options = op.builtinOptions
@@ -90,28 +93,28 @@ def last_resize_as_chain(edit: GraphEdit, index: int, per_tensor: bool) -> list[
     ops: list[Any] = []
     for step in range(1, times + 1):
         size = (old[0] << step, old[1] << step)
-        made = op.outputs[0] if step == times else edit.like(x, f"{name}/{1 << step}", (batch, *size, channels))
+        output = op.outputs[0] if step == times else edit.like(x, f"{name}/{1 << step}", (batch, *size, channels))
         shape = edit.constant(f"{name}/size{1 << step}", np.array(size, np.int32))
         ops.append(
             edit.new_op(
                 "RESIZE_BILINEAR",
                 3,
                 [x, shape],
-                [made],
+                [output],
                 "ResizeBilinearOptions",
                 alignCorners=False,
                 halfPixelCenters=True,
             )
         )
-        x = made
+        x = output
     return ops
 
 
 def _makes_logits(edit: GraphEdit, index: int) -> bool:
-    """Whether the op makes the result, but for what turns logits into scores, a mask or another type."""
-    made = edit.op(index).outputs[0]
-    readers = [edit.name_of(reader) for reader in edit.readers_of(made)]
-    return made in edit.graph.outputs or (bool(readers) and set(readers) <= set(AFTER_LOGITS))
+    """Whether the op writes the logits: an output of the graph, or what only AFTER_LOGITS read."""
+    output = edit.op(index).outputs[0]
+    readers = [edit.name_of(reader) for reader in edit.readers_of(output)]
+    return output in edit.graph.outputs or (bool(readers) and set(readers) <= set(AFTER_LOGITS))
 
 
 def interpolation(old: int, new: int, align_corners: bool, half_pixel: bool) -> np.ndarray:
@@ -147,13 +150,13 @@ def pixel_as_convolutions(edit: GraphEdit, index: int, per_tensor: bool) -> list
         each = [1 / FULL] * (times * channels)
         kernel, bias = kernel_and_bias(edit, f"{name}/{suffix}", weights, each, 0, scale, per_tensor)
         wide = edit.like(x, f"{name}/{suffix}/wide", (1, rows, 1, times * channels))
-        made = edit.like(x, f"{name}/{suffix}", shape)
+        output = edit.like(x, f"{name}/{suffix}", shape)
         size = edit.constant(f"{name}/{suffix}/shape", np.array(shape, np.int32))
         ops += [
             edit.new_op("CONV_2D", 3, [x, kernel, bias], [wide], "Conv2DOptions", **ONE_BY_ONE),
-            edit.new_op("RESHAPE", 1, [wide, size], [made], "ReshapeOptions", newShape=list(shape)),
+            edit.new_op("RESHAPE", 1, [wide, size], [output], "ReshapeOptions", newShape=list(shape)),
         ]
-        x = made
+        x = output
     ops[-1].outputs = op.outputs
     return ops
 
@@ -161,7 +164,7 @@ def pixel_as_convolutions(edit: GraphEdit, index: int, per_tensor: bool) -> list
 RESIZE_AS_PRODUCTS = Rewrite(
     "products",
     ("RESIZE_BILINEAR",),
-    "its two interpolation matrices as 1×1 convolutions, transposes between",
+    "its two interpolation matrices as 1×1 convolutions, with transposes between them",
     2,
     resize_as_products,
 )
@@ -176,7 +179,7 @@ PIXEL_AS_CONVOLUTIONS = Rewrite(
 RESIZE_CHAIN = Rewrite(
     "resize-chain",
     ("RESIZE_BILINEAR",),
-    "a chain of half-pixel resizes by 2, which is not the same",
+    "a chain of half-pixel resizes by 2, an approximation",
     None,
     last_resize_as_chain,
     needs="the last resize of a network with half-pixel centres, by 4, 8 or 16 (one that aligns corners has no chain)",

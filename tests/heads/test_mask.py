@@ -203,7 +203,7 @@ def test_a_missing_or_failing_compiler_is_said(monkeypatch, tmp_path):
 
 def test_only_small_integers_have_an_exact_mask():
     for logits in (np.zeros((2, 2, 3), np.float32), np.zeros((2, 2, 257), np.int8), np.zeros((2, 2), np.int8)):
-        with pytest.raises(ArtifactError, match="exact mask is made of int8"):
+        with pytest.raises(ArtifactError, match="exact mask needs int8"):
             exact_mask(logits, Grid(4, 4, "half_pixel"))
 
 
