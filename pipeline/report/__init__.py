@@ -1,1 +1,1 @@
-"""Tables for people."""
+"""Tables and pictures for people."""

@@ -1,4 +1,4 @@
-"""Where a network and its file diverge."""
+"""Shows where a network and its file diverge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where tables are printed, and how."""
+"""The console that tables are printed on."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ MIB = 1 << 20
 
 
 def plain(text: str) -> Text:
-    """``text`` as it is, for a console of any kind."""
+    """``text`` without markup or control characters, for any console."""
     return Text(printable(text))
 
 
 class Plain(Console):
-    """Shows every text as it is: no markup, no emoji codes, nothing that a terminal would obey."""
+    """Shows every text literally: no markup, no emoji codes, no control characters."""
 
     def render_str(self, text: str, **how: Any) -> Text:
-        """Rich makes all its texts here: cells, titles and what is printed."""
+        """Rich renders all text here: cells, titles and lines."""
         return super().render_str(printable(text), **{**how, "markup": False, "emoji": False})
 
 

@@ -1,4 +1,4 @@
-"""Tables of what a target makes of a file, for people."""
+"""Tables of how a target runs a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MILLION = 1_000_000
 MOST_ROWS = 200
-"""Of ops that are not accelerated, unless all are asked for."""
+"""The most rows of ops that are not accelerated, unless all ops are asked for."""
 
 
 def show_inspection(i: Inspection, file: str, every_op: bool) -> None:
@@ -30,8 +30,8 @@ def show_inspection(i: Inspection, file: str, every_op: bool) -> None:
     if i.subgraphs > 1:
         out.print(
             plain(
-                f"the file has {i.subgraphs} subgraphs and only the first is counted: what its IF and WHILE ops do, or"
-                " its other signatures, is not"
+                f"the file has {i.subgraphs} subgraphs and only the first is counted, without the bodies of its IF and"
+                " WHILE ops or other signatures"
             )
         )
     out.print(_sums(i))
@@ -128,13 +128,13 @@ def _show_ops(i: Inspection, every_op: bool) -> None:
 
 
 def show_outcomes(rows: Sequence[TargetOutcome]) -> None:
-    """One line per target; what a compiler only estimates has its own column, and says so."""
+    """One row per target; a compiler's estimates have a column of their own."""
     table = Table()
     for name in ("target", "ops accelerated", "MACs", "partitions", "reported by", "size KiB", "compiler's estimate"):
         table.add_column(name, justify="left" if name in ("target", "reported by") else "right")
     for row in rows:
         c = row.coverage
-        guess = row.estimates.get("inference_seconds")
+        estimate = row.estimates.get("inference_seconds")
         table.add_row(
             row.target,
             f"{c.ops_accelerated} of {c.ops}" if c else "",
@@ -142,7 +142,7 @@ def show_outcomes(rows: Sequence[TargetOutcome]) -> None:
             str(c.partitions) if c else "",
             c.by if c else "failed" if row.failed else "",
             f"{row.size_bytes / 1024:,.0f}" if row.size_bytes else "",
-            f"{guess * 1000:.2f} ms" if isinstance(guess, float) else "",
+            f"{estimate * 1000:.2f} ms" if isinstance(estimate, float) else "",
         )
     console().print(table)
     for row in rows:

@@ -1,4 +1,4 @@
-"""A measurement for people."""
+"""Tables and sentences of a measurement."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pipeline.report.console import MIB, absent, console
 
 
 def faster(ratio: Ratio) -> str:
-    """'1.37× faster (99 % interval 1.33 to 1.42)' of the second of the two than the first, or '1.12× slower (…)'.
+    """How much faster the second of the two is: '1.37× faster (99 % interval 1.33 to 1.42)', or '1.12× slower (…)'.
 
-    Where the interval holds 1, or there is none, neither is said: 'in 1.010 of its time (…)'.
+    Where the interval contains 1, or there is none, neither can be claimed: 'in 1.010 of its time (…)'.
     """
     if not ratio.is_significant or ratio.low is None or ratio.high is None:
         return f"in {1 / ratio.ratio:.3f} of its time ({_interval(ratio, inverted=True)})"
@@ -29,7 +29,7 @@ def faster(ratio: Ratio) -> str:
 
 def _interval(ratio: Ratio, inverted: bool = False) -> str:
     if ratio.low is None or ratio.high is None:
-        return f"no interval: it needs {FEWEST_STARTS} starts"
+        return f"no interval: that needs {FEWEST_STARTS} starts"
     if inverted:
         return f"{ratio.confidence_percent:g} % interval {1 / ratio.high:.3f} to {1 / ratio.low:.3f}"
     return f"{ratio.low:.3f} to {ratio.high:.3f}"
@@ -127,14 +127,14 @@ def _where(machine: dict[str, Any], timed: FileMeasurement) -> str:
 
 
 def show_heads(m: HeadsMeasurement) -> None:
-    """A row per head: how accurate its mask is, how long it takes, and where that mask is made."""
+    """A row per head: the accuracy of its mask and its latency."""
     table = Table()
     for name, justify in (
         ("head", "left"),
         ("mIoU %", "right"),
         ("median ms", "right"),
         ("p90 ms", "right"),
-        ("times the first", "right"),
+        ("time / first", "right"),
     ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for head in m.heads:

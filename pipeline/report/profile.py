@@ -1,4 +1,4 @@
-"""Tables of where the time goes, for people. What is measured, counted and estimated has columns of its own."""
+"""Tables of where the time goes. What is measured, counted and estimated has columns of its own."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from pipeline.report.console import console
 
 MILLION = 1_000_000
 SMALL_PERCENT = 1
-"""An op with less of the time has no line of its own, unless all are asked for."""
+"""An op with a smaller share of the time has no row of its own, unless all ops are asked for."""
 NUMBERS = ("measured ms", "share %", "counted MMAC", "counted kB", "estimated ms", "attained %")
 
 
 def show_profile(p: Profile, every_op: bool) -> None:
-    """Ops in the file's order, then groups by stage and by op, then how all that was measured."""
+    """Ops in the file's order, then groups by stage and by op, then how the numbers were measured."""
     out = console()
     out.print(f"{p.file}, op by op")
     table = _table("op", "layer", "kernel")
-    shown = [one for one in p.ops if every_op or _share(one.measured_ms, p) >= SMALL_PERCENT]
-    for one in shown:
+    shown = [op for op in p.ops if every_op or _share(op.measured_ms, p) >= SMALL_PERCENT]
+    for op in shown:
         table.add_row(
-            UNATTRIBUTED if one.index is None else f"{one.index} {_name(one.op)}",
-            _name(one.layer),
-            _kernels(one),
-            *_numbers([one], p),
+            UNATTRIBUTED if op.index is None else f"{op.index} {_name(op.op)}",
+            _name(op.layer),
+            _kernels(op),
+            *_numbers([op], p),
         )
-    rest = [one for one in p.ops if one not in shown]
+    rest = [op for op in p.ops if op not in shown]
     if rest:
         table.add_row(f"{len(rest)} others", f"under {SMALL_PERCENT} % each", "--all shows them", *_numbers(rest, p))
     table.add_section()
@@ -43,7 +43,7 @@ def show_profile(p: Profile, every_op: bool) -> None:
         for name, ops in p.by(attribute):
             groups.add_row(_name(name), str(len(ops)), *_numbers(ops, p))
         out.print(groups)
-    _show_how(p)
+    _show_method(p)
 
 
 def _table(*names: str) -> Table:
@@ -55,21 +55,21 @@ def _table(*names: str) -> Table:
     return table
 
 
-def _kernels(one: OpTime) -> str:
-    """Their names without layout and types, which the op's own say."""
-    return " + ".join(re.sub(r" \([^)]*\)", "", kernel) for kernel in one.kernels) or "none of its own"
+def _kernels(op: OpTime) -> str:
+    """The kernels' names without layout and types, which follow from the op."""
+    return " + ".join(re.sub(r" \([^)]*\)", "", kernel) for kernel in op.kernels) or "none of its own"
 
 
 def _numbers(ops: Sequence[OpTime], p: Profile, more_ms: float = 0.0) -> list[str]:
-    ms, macs = sum(one.measured_ms for one in ops) + more_ms, sum(one.macs for one in ops)
-    least = sum(one.attainable_ms for one in ops)
+    ms, macs = sum(op.measured_ms for op in ops) + more_ms, sum(op.macs for op in ops)
+    attainable_ms = sum(op.attainable_ms for op in ops)
     return [
         f"{ms:.3f}",
         f"{_share(ms, p):.1f}",
         f"{macs / MILLION:,.1f}" if macs else "",
-        f"{sum(one.moved_bytes for one in ops) / 1000:,.0f}",
-        f"{least:.3f}",
-        f"{100 * least / ms:.0f}" if ms else "",
+        f"{sum(op.moved_bytes for op in ops) / 1000:,.0f}",
+        f"{attainable_ms:.3f}",
+        f"{100 * attainable_ms / ms:.0f}" if ms else "",
     ]
 
 
@@ -81,36 +81,36 @@ def _share(ms: float, p: Profile) -> float:
     return 100 * ms / p.total_ms
 
 
-def _show_how(p: Profile) -> None:
+def _show_method(p: Profile) -> None:
     out, machine = console(), p.machine
     features = f" ({', '.join(machine['cpu_features'])})" if machine.get("cpu_features") else ""
-    rate = sum(one.macs for one in p.ops) / MILLION / p.total_ms
+    rate = sum(op.macs for op in p.ops) / MILLION / p.total_ms
     out.print(
         f"measured: {machine['device']}, {machine['cpu']}{features}, {p.threads} of {machine['cores']} cores,"
-        f" {machine['runtime']}; lower quartiles of {p.runs} inferences, load average before"
-        f" {machine['load_average_1min']:.1f}; a whole inference without the profiler {p.plain_ms:.2f} ms; {rate:.0f}"
-        " GMAC/s in all"
+        f" {machine['runtime']}; lower quartiles of {p.runs} inferences; load average before:"
+        f" {machine['load_average_1min']:.1f}; an inference without the profiler: {p.plain_ms:.2f} ms; {rate:.0f}"
+        " GMAC/s overall"
     )
     rates = ", ".join(f"{rate / MILLION:.1f} GB/s at {_size(size)}" for size, rate in p.peaks.bytes_per_ms.items())
     out.print(
-        f"peaks, measured just now, {p.threads} thread{'s' * (p.threads > 1)}:"
+        f"peaks, measured now, with {p.threads} thread{'s' * (p.threads > 1)}:"
         f" {p.peaks.int8_macs_per_ms / MILLION:.0f} GMAC/s in int8, {p.peaks.float_macs_per_ms / MILLION:.0f} in float,"
-        f" each the best of four 1×1 convolutions in the same runtime; NumPy copies, both ways counted, {rates}"
+        f" each the best of four 1×1 convolutions in the same runtime; NumPy copies, read and written bytes: {rates}"
     )
     out.print(
-        "counted: from the file; kB are constants, what the op reads and what it writes, each once. estimated: the"
-        " longer of the MACs at the peak and the bytes at the rate of a copy of that size. attained: estimated /"
-        " measured; above 100 the data still lay in a nearer cache"
+        "counted: from the file; kB: constants, inputs and outputs of the op, each once. estimated: the longer of the"
+        " times of the MACs at the peak and of the bytes at the rate of a copy of that size. attained: estimated /"
+        " measured; above 100, the data were still in a faster cache"
     )
-    silent = [str(one.index) for one in p.ops if one.index is not None and not one.kernels]
+    silent = [str(op.index) for op in p.ops if op.index is not None and not op.kernels]
     if silent:
         which = ", ".join(silent) if len(silent) < 20 else f"{len(silent)} (--json names them)"
         out.print(f"ops without a kernel of their own, fused into others or left out: {which}")
     for note in p.notes:
         out.print(f"note: {note}")
-    untold = sum(one.index is None for one in p.ops)
-    if untold:
-        out.print(f"{untold} kernels could be of more than one op: {UNATTRIBUTED}")
+    unattributed = sum(op.index is None for op in p.ops)
+    if unattributed:
+        out.print(f"{unattributed} kernels could belong to more than one op: {UNATTRIBUTED}")
 
 
 def _size(size: int) -> str:

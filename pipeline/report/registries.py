@@ -1,4 +1,4 @@
-"""Everything that is registered."""
+"""Shows everything that is registered."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _details(target: Target) -> str:
 
 
 def show_registries() -> None:
-    import models  # brings TensorFlow, which a measurement's table does not need
+    import models  # loads TensorFlow, which the tables of measurements do not need
     from calib.estimators import ESTIMATORS
     from calib.images import SELECTIONS
 

@@ -1,4 +1,4 @@
-"""A score, class by class."""
+"""Shows a score, class by class."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def show_score(score: Score, what: str) -> None:
     table.add_row("mIoU", f"{score.miou_percent:.2f}")
     table.add_row("pixel accuracy", f"{score.pixel_accuracy_percent:.2f}")
     out = console()
-    out.print(what, soft_wrap=True)  # a path that is broken cannot be copied
+    out.print(what, soft_wrap=True)  # a path that is broken over lines cannot be copied
     out.print(table)
     out.print(f"{score.images} images" + absent(score))

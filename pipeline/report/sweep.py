@@ -1,4 +1,4 @@
-"""Ways to calibrate beside each other."""
+"""Shows ways to calibrate beside each other."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ def show_sweep(s: Sweep) -> None:
     out.print(table)
     out.print(
         f"best: {best.method} on {best.images} images ({best.selection}), drop {best.drop_points:+.2f} points; chosen"
-        " on these very images, so expect a little less on others"
+        " on these same images, so expect a little less on others"
     )

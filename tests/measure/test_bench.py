@@ -305,7 +305,7 @@ def test_a_block_says_what_it_can():
         (Ratio(1.374, 1.329, 1.421, 99), "1.37× faster (99 % interval 1.33 to 1.42)"),
         (Ratio(0.8, 0.64, 0.9, 99), "1.25× slower (99 % interval 1.11 to 1.56)"),
         (Ratio(1.01, 0.98, 1.04, 99), "in 0.990 of its time (99 % interval 0.962 to 1.020)"),
-        (Ratio(2.0, None, None, 99), "in 0.500 of its time (no interval: it needs 4 starts)"),
+        (Ratio(2.0, None, None, 99), "in 0.500 of its time (no interval: that needs 4 starts)"),
     ],
 )
 def test_a_ratio_in_words(ratio, words):
