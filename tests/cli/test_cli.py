@@ -58,7 +58,7 @@ def test_without_a_run_it_says_to_run_qat_first(cli, tmp_path, command):
         (["convert", "--target", "Pixel:9"], ["unknown target 'Pixel'", "'google-tensor' (", "'gpu' ("]),
         (["bench", "--target", "phone"], ["unknown target 'phone'", "'gpu' (", "'nnapi' ("]),
         (["convert", "--target", "nnapi:26"], ["nnapi:26", "no such feature level", "nnapi:27, nnapi:28"]),
-        (["convert", "--target", "nnapi:29", "--level", "30"], ["nnapi:29 and --level 30 contradict"]),
+        (["convert", "--target", "nnapi:29", "--level", "30"], ["nnapi:29 and level 30 contradict"]),
         (["convert", "--target", "all:29"], ["--target 'all:29'", "write all."]),
         (["agree", "--target", "qualcomm:SM865"], ["system on chip", "'SM8650'"]),
         (["evaluate", "--target", "cpu:1"], ["target 'cpu:1'", "write cpu."]),
