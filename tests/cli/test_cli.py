@@ -88,6 +88,8 @@ NUMBERS = [
     "bench --max-drop",
     "bench --max-latency-ms",
     "inspect x --target cpu --wait",
+    "predict x --opacity",
+    "predict x --seconds",
 ]
 
 
@@ -161,7 +163,7 @@ def test_json_goes_where_it_is_told_and_nowhere_else(cli, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     fails(asked(cli, tmp_path, str(folder), 2), "is a folder")
-    fails(asked(cli, tmp_path, "", 2), "an empty name")
+    fails(asked(cli, tmp_path, "", 2), "the name is empty")
     fails(asked(cli, tmp_path, str(tmp_path / "real.json" / "x"), 2), "cannot be written")
     assert folder.is_dir() and not list(folder.iterdir())
 
