@@ -1,1 +1,1 @@
-"""The .tflite file: read, checked, cut into partitions, changed."""
+"""The .tflite file: reading, checking, partitioning and editing it."""

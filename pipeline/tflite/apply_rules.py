@@ -1,4 +1,4 @@
-"""What a target's rules say of each op of a graph."""
+"""Applies a target's rules to each op of a graph."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pipeline.core.rules import Check, Rule, Rules, Verdict
 from pipeline.tflite.macs import MALFORMED
 
 QUANTIZE_IT = "an int8 file: `convert` makes one for this target"
-NOT_RUN = "with this the whole file does not run"
+NOT_RUN = "the whole file does not run with this op"
 
 
 def apply_rules(graph: Graph, rules: Rules) -> tuple[Verdict, ...]:
-    """Each op by itself, before partitions are chosen."""
+    """The verdict on each op by itself, before the target chooses partitions."""
     return tuple(_judge(op, graph, rules) for op in graph.ops)
 
 
@@ -32,7 +32,7 @@ def _first_reason(checks: Sequence[Check], op: Op, graph: Graph) -> str | None:
         try:
             reason = check(op, graph)
         except MALFORMED:
-            reason = "its inputs or options are not those of such an op: the file may be broken"
+            reason = "its inputs or options do not fit this kind of op: the file may be broken"
         if reason:
             return reason
     return None

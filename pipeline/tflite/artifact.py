@@ -1,4 +1,4 @@
-"""A file that can be shipped, with the recipe it was made by."""
+"""Writes and opens artifacts: a .tflite file with its recipe inside, and JSON beside it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pipeline.tflite.read import read, with_recipe
 
 
 def beside(path: Path) -> Path:
+    """The JSON of an artifact."""
     return path.with_suffix(".json")
 
 
@@ -50,16 +51,16 @@ def open_artifact(path: Path) -> Artifact:
     except ArtifactError as error:
         raise error if str(path) in str(error) else ArtifactError(f"{path}: {error}") from None
     if recipe is None:
-        raise ArtifactError(f"{path} holds no recipe of ours: give a file that `convert` wrote.")
+        raise ArtifactError(f"{path} has no recipe inside: give a file that `convert` wrote.")
     compiled = None
     if beside(path).is_file():
         try:
             sidecar = json.loads(beside(path).read_text())
-            said = sidecar["sha256"]
+            recorded = sidecar["sha256"]
             twin = sidecar["compiled"]
         except (OSError, ValueError, KeyError, TypeError):
             raise ArtifactError(f"{beside(path)} is broken: run `convert --force` to write both again.") from None
-        if said != sha256(data):
+        if recorded != sha256(data):
             raise ArtifactError(
                 f"{path} is not the file that was converted (its sha256 differs from {beside(path).name}): run"
                 " `convert --force` to write it again."

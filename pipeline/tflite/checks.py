@@ -1,4 +1,4 @@
-"""Checks that the rules of several targets share: op and graph → why it is not taken, or None."""
+"""Checks that the rules of several targets share: (op, graph) → why the op is not taken, or None."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from pipeline.tflite.read import WEIGHTED
 FLOATS = ("float32", "float16")
 BYTES = ("int8", "uint8")
 
-
 ON_THE_HOST = (
     "logits (`convert --output logits`), whose argmax over the last axis is the mask, the lowest index on ties, on the"
     " host"
 )
-"""Remedy of an ARG_MAX. It is not made unasked: the file would not give what was asked for."""
+"""Remedy for an ARG_MAX. It is not applied unasked: the file would not give the mask that the user asked for."""
 
 
 def data_of(op: Op, graph: Graph) -> Tensor:
@@ -23,7 +22,7 @@ def data_of(op: Op, graph: Graph) -> Tensor:
 
 
 def sizes(op: Op, graph: Graph) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(height, width) that goes in, (height, width) that comes out."""
+    """(height, width) of the input and of the output."""
     return data_of(op, graph).shape[1:3], graph.tensors[op.outputs[0]].shape[1:3]
 
 
@@ -42,10 +41,10 @@ def rank_at_most(limit: int) -> Check:
 
 
 def fixed_sizes(op: Op, graph: Graph) -> str | None:
-    """For runtimes that take a graph when all its sizes are known, and else none of it.
+    """For runtimes that take a graph only where all its sizes are known.
 
-    They size a batch that is left open as the file's ``shape`` has it (tflite/core/subgraph.cc,
-    ModifyGraphWithDelegate; LiteRT's GPU accelerator, asked). With an open height or width nobody knows the real one.
+    For an open batch they assume the size in the file's ``shape`` (tflite/core/subgraph.cc, ModifyGraphWithDelegate;
+    LiteRT's GPU accelerator, asked). An open height or width remains unknown.
     """
     if graph.open_beyond_batch:
         for tensor in (*graph.reads(op), *graph.writes(op)):
@@ -73,7 +72,7 @@ def activation(*allowed: str) -> Check:
 
 
 def constant(*places: int) -> Check:
-    """The inputs at ``places`` are in the file; one that is absent is well."""
+    """The inputs at ``places`` are constants of the file, or absent."""
 
     def check(op: Op, graph: Graph) -> str | None:
         for place in places:
@@ -85,7 +84,7 @@ def constant(*places: int) -> Check:
 
 
 def from_file(*places: int) -> Check:
-    """As ``constant``; float16 and sparse constants count as well, which an op of their own unpacks once."""
+    """As ``constant``, also for float16 and sparse constants, which an op of their own unpacks once."""
 
     def check(op: Op, graph: Graph) -> str | None:
         for place in places:
@@ -103,9 +102,9 @@ def same_dilation(op: Op, graph: Graph) -> str | None:
 
 
 def not_grouped(op: Op, graph: Graph) -> str | None:
-    """A CONV_2D whose kernel sees a part of the channels only is a grouped one."""
-    whole = graph.tensors[op.inputs[1]].shape[-1] == data_of(op, graph).shape[-1]
-    return None if whole else "a grouped convolution"
+    """A CONV_2D is grouped where its kernel sees only a part of the channels."""
+    sees_all = graph.tensors[op.inputs[1]].shape[-1] == data_of(op, graph).shape[-1]
+    return None if sees_all else "a grouped convolution"
 
 
 def window_at_most(area: int, height: int | None = None) -> Check:

@@ -1,4 +1,4 @@
-"""Changes the graph of a .tflite file: replaces ops by others, which may bring constants and activations along."""
+"""Edits the graph of a .tflite file: replaces ops by others, and adds constants and activations for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TYPES = {"int8": schema.TensorType.INT8, "int32": schema.TensorType.INT32, "floa
 
 
 class GraphEdit:
-    """The first subgraph of a file while it is changed; indices of ops and tensors are those of the file."""
+    """The first subgraph of a file while it is edited; indices of ops and tensors are those of the file."""
 
     def __init__(self, data: bytes) -> None:
         self.model = unpacked_model(data)
@@ -42,7 +42,7 @@ class GraphEdit:
         return [i for i, op in enumerate(self.graph.operators) if tensor in op.inputs]
 
     def constant(self, name: str, values: np.ndarray, scale: Sequence[float] | None = None, axis: int = 0) -> int:
-        """Adds a constant: int8 or int32, quantized symmetrically where it has scales; returns its index."""
+        """Adds an int8 or int32 constant, quantized symmetrically where ``scale`` is given; returns its index."""
         buffer = schema.BufferT()
         buffer.data = np.ascontiguousarray(values).view(np.uint8).ravel()
         self.model.buffers.append(buffer)
@@ -58,25 +58,25 @@ class GraphEdit:
         return len(self.graph.tensors) - 1
 
     def like(self, index: int, name: str, shape: Sequence[int]) -> int:
-        """Adds an activation of another one's type and range; returns its index."""
+        """Adds an activation with the type and range of tensor ``index``; returns the new index."""
         old, tensor = self.tensor(index), schema.TensorT()
         tensor.name, tensor.shape, tensor.type, tensor.quantization = name, list(shape), old.type, old.quantization
         self.graph.tensors.append(tensor)
         return len(self.graph.tensors) - 1
 
     def float_like(self, index: int, name: str) -> int:
-        """Adds a float32 activation of another one's shape; returns its index."""
-        made = self.like(index, name, self.tensor(index).shape)
-        self.tensor(made).type, self.tensor(made).quantization = schema.TensorType.FLOAT32, None
-        return made
+        """Adds a float32 activation with the shape of tensor ``index``; returns the new index."""
+        new = self.like(index, name, self.tensor(index).shape)
+        self.tensor(new).type, self.tensor(new).quantization = schema.TensorType.FLOAT32, None
+        return new
 
     def new_op(
         self, name: str, version: int, inputs: Sequence[int], outputs: Sequence[int], table: str = "", **options: Any
     ) -> Any:
-        """An op for ``replace``; ``options`` go by the names of the schema's ``table``."""
+        """A new op for ``replace``; ``options`` are fields of the schema's ``table``."""
         builtin = getattr(schema.BuiltinOperator, name)
         codes = self.model.operatorCodes
-        found = next(
+        opcode = next(
             (
                 i
                 for i, c in enumerate(codes)
@@ -84,13 +84,13 @@ class GraphEdit:
             ),
             None,
         )
-        if found is None:
+        if opcode is None:
             code = schema.OperatorCodeT()
             code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, min(builtin, 127), version
             codes.append(code)
-            found = len(codes) - 1
+            opcode = len(codes) - 1
         op = schema.OperatorT()
-        op.opcodeIndex, op.inputs, op.outputs = found, list(inputs), list(outputs)
+        op.opcodeIndex, op.inputs, op.outputs = opcode, list(inputs), list(outputs)
         if table:
             op.builtinOptionsType = getattr(schema.BuiltinOptions, table)
             op.builtinOptions = getattr(schema, f"{table}T")()
@@ -102,11 +102,11 @@ class GraphEdit:
         self._replaced[index] = list(ops)
 
     def to_bytes(self) -> bytes:
-        """The file with the replacements made; what nothing reads any more is left out."""
+        """The file with the replacements; ops, tensors and constants that nothing reads any more are left out."""
         operators = [new for i, op in enumerate(self.graph.operators) for new in self._replaced.get(i, [op])]
         ends = {*map(int, self.graph.inputs), *map(int, self.graph.outputs)}
-        read = ends | {int(i) for op in operators for i in op.inputs}
-        operators = [op for op in operators if any(int(i) in read for i in op.outputs)]
+        needed = ends | {int(i) for op in operators for i in op.inputs}
+        operators = [op for op in operators if any(int(i) in needed for i in op.outputs)]
         used = sorted(ends | {int(i) for op in operators for i in (*op.inputs, *op.outputs) if i >= 0})
         place = {-1: -1, **{old: new for new, old in enumerate(used)}}
         for op in operators:

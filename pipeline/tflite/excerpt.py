@@ -1,4 +1,4 @@
-"""Single ops of a .tflite file as files of their own, so that a runtime can be asked of each."""
+"""Cuts single ops out of a .tflite file into files of their own, so that a runtime can be asked about each."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from pipeline.tflite.read import packed, unpacked_model
 
 
 def excerpts(data: bytes, graph: Graph, ops: Collection[int]) -> dict[int, bytes]:
-    """Op index → a file with that op, its constants, and the ops that unpack those; its other inputs are the file's."""
+    """Op index → a file with that op, its constants and the ops that unpack them; its other inputs are the file's."""
     model = unpacked_model(data)
-    made_by = {i: op for op in graph.ops for i in op.outputs}
-    found = {}
+    writer = {i: op for op in graph.ops for i in op.outputs}
+    files = {}
     for index in ops:
-        before = {made_by[i].index for i in graph.ops[index].inputs if i in made_by and unpacks(made_by[i], graph)}
-        found[index] = _cut(model, graph, [*sorted(before), index])
-    return found
+        before = {writer[i].index for i in graph.ops[index].inputs if i in writer and unpacks(writer[i], graph)}
+        files[index] = _cut(model, graph, [*sorted(before), index])
+    return files
 
 
 def _cut(model: schema.ModelT, graph: Graph, ops: list[int]) -> bytes:
-    whole = model.subgraphs[0]
-    made = schema.ModelT()
-    made.version, made.description, made.buffers, made.operatorCodes = model.version, "excerpt", [schema.BufferT()], []
+    source = model.subgraphs[0]
+    excerpt = schema.ModelT()
+    excerpt.version, excerpt.description = model.version, "excerpt"
+    excerpt.buffers, excerpt.operatorCodes = [schema.BufferT()], []
     part = schema.SubGraphT()
     part.name, part.tensors, part.operators = "main", [], []
     place: dict[int, int] = {-1: -1}
@@ -34,19 +35,19 @@ def _cut(model: schema.ModelT, graph: Graph, ops: list[int]) -> bytes:
         for i in (*graph.ops[index].inputs, *graph.ops[index].outputs):
             if i not in place:
                 place[i] = len(part.tensors)
-                tensor = copy.copy(whole.tensors[i])
-                tensor.buffer = len(made.buffers) if graph.tensors[i].constant else 0
+                tensor = copy.copy(source.tensors[i])
+                tensor.buffer = len(excerpt.buffers) if graph.tensors[i].constant else 0
                 if tensor.buffer:
-                    made.buffers.append(model.buffers[whole.tensors[i].buffer])
+                    excerpt.buffers.append(model.buffers[source.tensors[i].buffer])
                 part.tensors.append(tensor)
-        op = copy.copy(whole.operators[index])
-        op.opcodeIndex = len(made.operatorCodes)
-        made.operatorCodes.append(model.operatorCodes[whole.operators[index].opcodeIndex])
+        op = copy.copy(source.operators[index])
+        op.opcodeIndex = len(excerpt.operatorCodes)
+        excerpt.operatorCodes.append(model.operatorCodes[source.operators[index].opcodeIndex])
         op.inputs = [place[i] for i in graph.ops[index].inputs]
         op.outputs = [place[i] for i in graph.ops[index].outputs]
         part.operators.append(op)
     inside = {i for index in ops for i in graph.ops[index].outputs}
     part.inputs = [n for i, n in place.items() if i >= 0 and i not in inside and not graph.tensors[i].constant]
     part.outputs = [place[i] for i in graph.ops[ops[-1]].outputs]
-    made.subgraphs = [part]
-    return packed(made, sum(graph.tensors[i].size_bytes for i in place if i >= 0))
+    excerpt.subgraphs = [part]
+    return packed(excerpt, sum(graph.tensors[i].size_bytes for i in place if i >= 0))

@@ -1,9 +1,9 @@
-"""How many multiply-accumulates an op takes: op → formula, for every op of the schema that has any.
+"""How many multiply-accumulates an op takes: a formula for every op of the schema that has any.
 
 1 MAC = one product added to a sum = 2 FLOPs. Counted are convolutions, matrix products, and recurrences made of them,
-as fvcore counts them (fvcore/nn/jit_handles.py): every product of the definition, those with a border of zeros too. Not
-counted: biases, activations, the gates of a recurrence, and ops that only add, compare, move, interpolate or normalize
-(``UNCOUNTED``, which together with ``FORMULAS`` names every op of the schema).
+as fvcore counts them (fvcore/nn/jit_handles.py): every product of the definition, including those with zeros of the
+padding. Not counted are biases, activations, the gates of a recurrence, and ops that only add, compare, move,
+interpolate or normalize (``UNCOUNTED``, which together with ``FORMULAS`` names every op of the schema).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pipeline.core.graph import Graph, Op, Tensor
 
 MALFORMED = (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError)
-"""What an op raises whose inputs or options are not those of its kind."""
+"""Exceptions that a formula or check raises for an op whose inputs or options do not fit its kind."""
 Formula = Callable[[Op, Graph], int]
 
 
 def macs(op: Op, graph: Graph) -> int:
-    """Multiply-accumulates of one op; 0 for those without, and for a malformed one."""
+    """Multiply-accumulates of one op; 0 for an op without any, and for a malformed one."""
     formula = (CUSTOM if op.custom else FORMULAS).get(op.name)
     try:
         return formula(op, graph) if formula else 0
@@ -33,23 +33,23 @@ def _read(op: Op, graph: Graph, place: int) -> Tensor:
     return graph.tensors[op.inputs[place]]
 
 
-def _made(op: Op, graph: Graph) -> Tensor:
+def _output(op: Op, graph: Graph) -> Tensor:
     return graph.tensors[op.outputs[0]]
 
 
 def _elements(op: Op, graph: Graph, places: Iterable[int]) -> int:
-    """Of those inputs that are there."""
+    """Of those of the inputs that are present."""
     return sum(graph.tensors[op.inputs[i]].elements for i in places if i < len(op.inputs) and op.inputs[i] >= 0)
 
 
 def _conv_2d(op: Op, graph: Graph) -> int:
     """Each output value meets one kernel [h, w, in / groups]. Kernel: [out, h, w, in / groups]."""
-    return _made(op, graph).elements * math.prod(_read(op, graph, 1).shape[1:])
+    return _output(op, graph).elements * math.prod(_read(op, graph, 1).shape[1:])
 
 
 def _depthwise_conv_2d(op: Op, graph: Graph) -> int:
     """Each output value meets one kernel [h, w]. Kernel: [1, h, w, out]."""
-    return _made(op, graph).elements * math.prod(_read(op, graph, 1).shape[1:3])
+    return _output(op, graph).elements * math.prod(_read(op, graph, 1).shape[1:3])
 
 
 def _transpose_conv(op: Op, graph: Graph) -> int:
@@ -59,7 +59,7 @@ def _transpose_conv(op: Op, graph: Graph) -> int:
 
 def _conv_3d(op: Op, graph: Graph) -> int:
     """Kernel: [depth, h, w, in / groups, out] (tflite/kernels/conv3d.cc)."""
-    return _made(op, graph).elements * math.prod(_read(op, graph, 1).shape[:4])
+    return _output(op, graph).elements * math.prod(_read(op, graph, 1).shape[:4])
 
 
 def _conv_3d_transpose(op: Op, graph: Graph) -> int:
@@ -69,20 +69,20 @@ def _conv_3d_transpose(op: Op, graph: Graph) -> int:
 
 def _fully_connected(op: Op, graph: Graph) -> int:
     """Weights: [out, in], in the file or computed."""
-    return _made(op, graph).elements * _read(op, graph, 1).shape[-1]
+    return _output(op, graph).elements * _read(op, graph, 1).shape[-1]
 
 
 def _batch_matmul(op: Op, graph: Graph) -> int:
     """[..., n, k] by [..., k, m], the first one [..., k, n] with adj_x; leading axes broadcast into the output's."""
     left = _read(op, graph, 0).shape
-    return _made(op, graph).elements * (left[-2] if op.options.get("adjX") else left[-1])
+    return _output(op, graph).elements * (left[-2] if op.options.get("adjX") else left[-1])
 
 
 def _dot_general(op: Op, graph: Graph) -> int:
     """StableHLO specification, dot_general: the contracting axes are summed over."""
     left = _read(op, graph, 0).shape
     axes = op.options["lhsContractingDimensions"]
-    return _made(op, graph).elements * math.prod(left[int(axis)] for axis in ([] if axes is None else axes))
+    return _output(op, graph).elements * math.prod(left[int(axis)] for axis in ([] if axes is None else axes))
 
 
 def _convolution(op: Op, graph: Graph) -> int:
@@ -93,7 +93,7 @@ def _convolution(op: Op, graph: Graph) -> int:
         groups = max(1, op.options["featureGroupCount"])
         each = math.prod(kernel) // kernel[op.options["kernelInputFeatureDimension"]] // groups
         return _read(op, graph, 0).elements * each
-    return _made(op, graph).elements * (math.prod(kernel) // kernel[op.options["kernelOutputFeatureDimension"]])
+    return _output(op, graph).elements * (math.prod(kernel) // kernel[op.options["kernelOutputFeatureDimension"]])
 
 
 def _each_step(*places: int) -> Formula:

@@ -1,4 +1,4 @@
-"""How a target's runtime cuts a graph into pieces, and which of them it keeps."""
+"""How a target's runtime partitions a graph, and which partitions it keeps."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pipeline.core.rules import Rules, Verdict
 
 
 def partitions(graph: Graph, taken: Sequence[bool]) -> list[list[int]]:
-    """Pieces of taken ops: as few as the order of the data allows.
+    """The indices of taken ops in partitions, as few as the order of the data allows.
 
-    As LiteRT partitions a graph for a delegate (PartitionGraphIntoIndependentNodeSubsets, tflite/graph_info.cc): ops of
-    one kind are collected as long as any is ready, then those of the other kind.
+    As LiteRT partitions a graph for a delegate (PartitionGraphIntoIndependentNodeSubsets, tflite/graph_info.cc): it
+    collects ops of one kind as long as any is ready, then ops of the other kind.
     """
     needs = graph.dependencies
     followers: list[list[int]] = [[] for _ in graph.ops]
@@ -23,7 +23,7 @@ def partitions(graph: Graph, taken: Sequence[bool]) -> list[list[int]]:
         for i in before:
             followers[i].append(index)
     waiting_for = [len(before) for before in needs]
-    ready: dict[bool, list[int]] = {True: [], False: []}  # heaps: the file's order among what can run
+    ready: dict[bool, list[int]] = {True: [], False: []}  # heaps: ready ops in the file's order
 
     def finish(index: int) -> None:
         for i in followers[index]:
@@ -41,7 +41,7 @@ def partitions(graph: Graph, taken: Sequence[bool]) -> list[list[int]]:
     while left:
         kind = min((heap[0], kind) for kind, heap in ready.items() if heap)[1] if any(ready.values()) else None
         if kind is None:
-            raise ArtifactError("the graph's ops wait for each other in a circle: the file is broken.")
+            raise ArtifactError("the graph's ops depend on each other in a circle: the file is broken.")
         piece = list[int]()
         while ready[kind]:
             piece.append(heapq.heappop(ready[kind]))
@@ -53,21 +53,22 @@ def partitions(graph: Graph, taken: Sequence[bool]) -> list[list[int]]:
 
 
 def unpacks(op: Op, graph: Graph) -> bool:
-    """Whether the op only makes float weights of smaller constants; it then belongs to what reads them."""
+    """Whether the op only unpacks constants to float weights; it then belongs to the partition that reads them."""
     return op.name == "DEQUANTIZE" and all(t.constant for t in graph.reads(op))
 
 
 def _with_unpacking(pieces: list[list[int]], unpacking: set[int], needs: Sequence[frozenset[int]]) -> list[list[int]]:
-    left, whole = set(unpacking), []
+    """The partitions, each with the unpacking ops that it reads first; the rest is a partition of its own."""
+    left, complete = set(unpacking), []
     for piece in pieces:
         read = {i for at in piece for i in needs[at]} & left
         left -= read
-        whole.append(sorted([*piece, *read]))
-    return [*whole, sorted(left)] if left else whole
+        complete.append(sorted([*piece, *read]))
+    return [*complete, sorted(left)] if left else complete
 
 
 def kept(graph: Graph, pieces: list[list[int]], rules: Rules) -> list[list[int]]:
-    """The pieces that the target accelerates."""
+    """The partitions that the target accelerates."""
     if rules.partitions == "all" or not pieces:
         return pieces
     if rules.partitions == "first":
@@ -78,17 +79,17 @@ def kept(graph: Graph, pieces: list[list[int]], rules: Rules) -> list[list[int]]
 
 
 def after_partitioning(graph: Graph, verdicts: tuple[Verdict, ...], rules: Rules) -> tuple[Verdict, ...]:
-    """The verdicts once the target has kept the pieces that it takes."""
+    """The verdicts after the target chose its partitions: ops outside them fall back."""
     pieces = partitions(graph, [v.outcome == "accelerated" for v in verdicts])
     inside = {i for piece in kept(graph, pieces, rules) for i in piece}
-    why = (
+    reason = (
         "the target takes a graph as a whole, or not at all"
         if rules.partitions == "whole"
-        else f"the target takes one piece of a graph, the {rules.partitions}; this op lies in another"
+        else f"the target takes one partition of a graph, the {rules.partitions}; this op is in another"
     )
     return tuple(
         v
         if v.outcome != "accelerated" or v.op in inside
-        else dataclasses.replace(v, outcome="falls back", reason=why, source=rules.source)
+        else dataclasses.replace(v, outcome="falls back", reason=reason, source=rules.source)
         for v in verdicts
     )

@@ -1,6 +1,6 @@
-"""A .tflite file as ops and tensors, and the recipe that travels inside it.
+"""Reads a .tflite file as ops and tensors, and the recipe inside it.
 
-Reading never hands the bytes to a runtime: a broken file can end the process there.
+No runtime sees the bytes: a broken file can end a runtime's process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.core.recipe import Recipe
 
 IDENTIFIER = b"TFL3"
 WEIGHTED = {"CONV_2D": (0, 1, 2, 0), "DEPTHWISE_CONV_2D": (0, 1, 2, 3), "TRANSPOSE_CONV": (2, 1, 3, 0)}
-"""Op → places of its data, kernel and bias among its inputs, and the kernel's axis of output channels."""
+"""Op → input indices of its data, kernel and bias, and the kernel's axis of output channels."""
 
 
 def _names(enum: type) -> dict[int, str]:
@@ -45,17 +45,17 @@ BROKEN = (
     MemoryError,
     OverflowError,
 )
-"""What reading a damaged flatbuffer raises."""
+"""Exceptions that reading a damaged flatbuffer raises."""
 SHARED = 4
-"""A vector or a name may stand in many places of a flatbuffer. More entries than so many for each byte of the file, and
-than FEW_ENTRIES, is no network but a file made to fill the memory."""
+"""Entries read per byte of the file, at most: a flatbuffer may refer to one vector or name from many places, and a
+malicious file does so to fill the memory. A file with at most FEW_ENTRIES is always read."""
 FEW_ENTRIES = 1 << 20
 MOST_ELEMENTS = 1 << 62
 """LiteRT counts a tensor's bytes in 64 bits."""
 
 
 def read(data: bytes, name: str = "the file") -> Graph:
-    """Parses ``data``; raises ArtifactError when it is not a whole .tflite file."""
+    """Parses ``data``; raises ArtifactError when it is not a complete .tflite file."""
     if len(data) < 8 or data[4:8] != IDENTIFIER:
         raise ArtifactError(
             f"{name} is not a .tflite file ({len(data)} bytes, no {IDENTIFIER.decode()} mark): give a file that"
@@ -68,7 +68,7 @@ def read(data: bytes, name: str = "the file") -> Graph:
 
 
 class _Reader:
-    """Reads the first subgraph, and nothing twice."""
+    """Reads the first subgraph; each buffer and op code once."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -78,14 +78,14 @@ class _Reader:
         self._contents: dict[int, tuple[np.ndarray | None, int]] = {}
 
     def graph(self) -> Graph:
-        found = self._model.Subgraphs(0)
-        ops = (self._op(i, found.Operators(i)) for i in range(found.OperatorsLength()))
-        tensors = (self._tensor(found.Tensors(i)) for i in range(found.TensorsLength()))
+        stored = self._model.Subgraphs(0)
+        ops = (self._op(i, stored.Operators(i)) for i in range(stored.OperatorsLength()))
+        tensors = (self._tensor(stored.Tensors(i)) for i in range(stored.TensorsLength()))
         parsed = Graph(
             ops=tuple(ops),
             tensors=tuple(tensors),
-            inputs=self._indices(found.InputsAsNumpy()),
-            outputs=self._indices(found.OutputsAsNumpy()),
+            inputs=self._indices(stored.InputsAsNumpy()),
+            outputs=self._indices(stored.OutputsAsNumpy()),
             metadata=self._metadata(),
             subgraphs=self._model.SubgraphsLength(),
         )
@@ -98,7 +98,7 @@ class _Reader:
             raise MemoryError
 
     def _indices(self, vector: Any) -> tuple[int, ...]:
-        """A vector, which is 0 where the file has none."""
+        """A vector of the file; flatbuffers returns 0 for an absent one."""
         if isinstance(vector, int):
             return ()
         self._spend(len(vector))
@@ -109,18 +109,18 @@ class _Reader:
         return _text(value)
 
     def _metadata(self) -> dict[str, bytes]:
-        whole: dict[int, bytes] = {}
-        found = {}
+        buffers: dict[int, bytes] = {}
+        metadata = {}
         for i in range(self._model.MetadataLength()):
             entry = self._model.Metadata(i)
-            if entry.Buffer() not in whole:
+            if entry.Buffer() not in buffers:
                 content, _ = self._content(entry.Buffer())
-                whole[entry.Buffer()] = b"" if content is None else content.tobytes()
-            found[self._text(entry.Name())] = whole[entry.Buffer()]
-        return found
+                buffers[entry.Buffer()] = b"" if content is None else content.tobytes()
+            metadata[self._text(entry.Name())] = buffers[entry.Buffer()]
+        return metadata
 
     def _content(self, index: int) -> tuple[np.ndarray | None, int]:
-        """A buffer's bytes and how many they are. In large files they lie behind the flatbuffer, at an offset."""
+        """A buffer's bytes and their count. In large files they lie behind the flatbuffer, at an offset."""
         if index not in self._contents:
             if not 0 <= index < self._model.BuffersLength():
                 raise IndexError
@@ -153,7 +153,7 @@ class _Reader:
     def _tensor(self, stored: Any) -> Tensor:
         shape, signature = self._indices(stored.ShapeAsNumpy()), self._indices(stored.ShapeSignatureAsNumpy())
         name, dtype = self._text(stored.Name()), TYPE_NAMES[stored.Type()]
-        # Buffer 0 stands for none, whatever it holds.
+        # Buffer 0 means no buffer, whatever it holds.
         content, stored_bytes = self._content(stored.Buffer()) if stored.Buffer() else (None, 0)
         if stored.ExternalBuffer():
             stored_bytes = self._external_bytes(stored.ExternalBuffer())
@@ -179,7 +179,7 @@ class _Reader:
         )
 
     def _external_bytes(self, number: int) -> int:
-        """Of a constant that lies in a file of its own."""
+        """The size of a constant that is stored in a file of its own."""
         for i in range(self._model.ExternalBuffersLength()):
             if self._model.ExternalBuffers(i).Id() == number:
                 return int(self._model.ExternalBuffers(i).Length())
@@ -191,22 +191,22 @@ def _lowest(content: np.ndarray | None) -> int | None:
 
 
 def _check_elements(name: str, shape: tuple[int, ...]) -> None:
-    """Raises ArtifactError for a tensor that no memory holds."""
+    """Raises ArtifactError for a tensor that is too large for any memory."""
     elements = 0 if 0 in shape else 1
     for size in shape if elements else ():
         elements *= abs(size)
         if elements > MOST_ELEMENTS:
             raise ArtifactError(
-                f"tensor {name!r} of {len(shape)} dimensions has more elements than any memory holds: the file is"
+                f"tensor {name!r} of {len(shape)} dimensions has more elements than fit in any memory: the file is"
                 " broken; convert the network again."
             )
 
 
 def _check_indices(graph: Graph) -> None:
-    """Raises IndexError where an op or the graph names a tensor that is not there; −1 stands for no input."""
+    """Raises IndexError where an op or the graph refers to a tensor that does not exist; −1 means no input."""
     known = range(len(graph.tensors))
-    named = {i for op in graph.ops for i in (*(i for i in op.inputs if i != -1), *op.outputs)}
-    if not named | {*graph.inputs, *graph.outputs} <= set(known):
+    used = {i for op in graph.ops for i in (*(i for i in op.inputs if i != -1), *op.outputs)}
+    if not used | {*graph.inputs, *graph.outputs} <= set(known):
         raise IndexError
 
 
@@ -217,22 +217,22 @@ def _text(value: Any) -> str:
 
 
 def _builtin(code: Any) -> int:
-    """Old files have the number in a field of 8 bits, new ones in another or in both; the larger counts."""
+    """Old files store the number in a field of 8 bits, new ones in another or in both; the larger one counts."""
     return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
 def name_of(code: Any) -> str:
-    """Of an entry of the file's table of ops: the schema's name, or the custom op's own."""
+    """The name of an entry of the file's op codes: the schema's, or the custom op's own."""
     builtin = _builtin(code)
     return (_text(code.customCode) if builtin == schema.BuiltinOperator.CUSTOM else "") or OP_NAMES[builtin]
 
 
 def _options(table: Any) -> dict[str, Any]:
-    given = {} if table is None else dict(vars(table))
+    options = {} if table is None else dict(vars(table))
     for key, names in (("padding", PADDINGS), ("fusedActivationFunction", ACTIVATIONS)):
-        if key in given:
-            given[key] = names.get(given[key], str(given[key]))
-    return given
+        if key in options:
+            options[key] = names.get(options[key], str(options[key]))
+    return options
 
 
 def _values(dtype: str, data: Any) -> tuple[float, ...] | None:
@@ -242,7 +242,7 @@ def _values(dtype: str, data: Any) -> tuple[float, ...] | None:
 
 
 def unpacked_model(data: bytes) -> Any:
-    """The schema's own objects, with every constant inside them: what lay behind the flatbuffer is fetched in."""
+    """The file as the schema's own objects; constants stored behind the flatbuffer are moved into them."""
     model = schema.ModelT.InitFromPackedBuf(data, 0)
     for buffer in model.buffers or ():
         if buffer.data is None and 1 < buffer.offset <= len(data) - buffer.size:
@@ -252,7 +252,7 @@ def unpacked_model(data: bytes) -> Any:
 
 
 def with_stored_sizes(data: bytes) -> bytes:
-    """The same file with no size left open: each is what ``shape`` has, as a runtime takes it that is told nothing."""
+    """The same file without open sizes: each is fixed at that of ``shape``, which a runtime assumes by default."""
     model = unpacked_model(data)
     for graph in model.subgraphs:
         for tensor in graph.tensors or ():
@@ -261,11 +261,11 @@ def with_stored_sizes(data: bytes) -> bytes:
 
 
 def with_per_tensor_kernels(data: bytes) -> bytes:
-    """The same int8 graph with one scale for each kernel instead of one per channel, and its biases to match.
+    """The same int8 graph with one scale for each kernel instead of one per channel, and biases to match.
 
     Exact where the kernels were rounded to that one scale before conversion: a channel's own scale is finer, so
-    rounding back gives the same integers. The converter's flag for this does nothing on a graph that brings its ranges
-    (TensorFlow 2.21).
+    rounding back gives the same integers. The converter's flag for this has no effect on a graph that has its own
+    ranges (TensorFlow 2.21).
     """
     model = unpacked_model(data)
     graph = model.subgraphs[0]
@@ -304,7 +304,7 @@ def packed(model: Any, about_bytes: int) -> bytes:
 
 
 def with_recipe(data: bytes, recipe: Recipe) -> bytes:
-    """The same file with the recipe as metadata; what it held under our key before is replaced."""
+    """The same file with the recipe as metadata; an earlier recipe is replaced."""
     model = unpacked_model(data)
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(recipe.dumps().encode(), np.uint8)

@@ -1,4 +1,4 @@
-"""Checks a converted file against its target's contract. A violation is an error that names the op."""
+"""Checks a converted file against its target's contract. The error for a violation names the op."""
 
 from __future__ import annotations
 
@@ -39,24 +39,26 @@ FIXED = {
     "TANH": (1 / 128, 0),
     "L2_NORMALIZATION": (1 / 128, 0),
 }
-"""Op → scale and zero point of its output. All three are of the LiteRT 8-bit quantization specification,
-ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec (TRANSPOSE_CONV: the converter)."""
+"""Op → scale and zero point of its int8 output. This, PRESERVING and WEIGHTED are from the LiteRT 8-bit quantization
+specification, ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec; TRANSPOSE_CONV is as the
+converter writes it."""
 
 
 def verify(graph: Graph, target: Target, ranges: Sequence[Range], per_tensor: bool = False) -> None:
-    """Raises ContractViolation with every point that ``graph`` breaks.
+    """Raises ContractViolation that lists every violation in ``graph``.
 
-    ``ranges`` are those that were pinned into an int8 file: an activation with another one got it by accident.
-    ``per_tensor`` says that its kernels must have one scale each.
+    ``ranges``: the calibrated ranges of an int8 file; no activation may have another.
+    ``per_tensor``: whether its kernels must have one scale each.
     """
-    broken = [*_shapes(graph), *_leftovers(graph), *_versions(graph, target)]
+    violations = [*_shapes(graph), *_leftovers(graph), *_versions(graph, target)]
     if target.weights == "int8":
-        broken += [*_types(graph), *_ranges(graph, ranges), *specification(graph), *_granularity(graph, per_tensor)]
+        violations += [*_types(graph), *_ranges(graph, ranges), *specification(graph), *_granularity(graph, per_tensor)]
     elif target.weights == "float16":
-        broken += _float16(graph)
-    if broken:
+        violations += _float16(graph)
+    if violations:
         raise ContractViolation(
-            f"the converted file breaks the contract of target {target.name} and was not written: {'; '.join(broken)}."
+            f"the converted file breaks the contract of target {target.name} and was not written:"
+            f" {'; '.join(violations)}."
         )
 
 
@@ -77,7 +79,7 @@ def _shapes(graph: Graph) -> Iterator[str]:
 def _leftovers(graph: Graph) -> Iterator[str]:
     for op in graph.ops:
         if op.name in ("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"):
-            yield f"{_at(op, graph)} is a dilated convolution that was taken apart"
+            yield f"{_at(op, graph)} is a dilated convolution that was split into several ops"
         elif op.name == "MUL":
             yield f"{_at(op, graph)} is a batch norm that was not folded"
         elif op.name in ("ADD", "SUB") and any(t.constant for t in _sources(graph, op)):
@@ -85,24 +87,24 @@ def _leftovers(graph: Graph) -> Iterator[str]:
 
 
 def _sources(graph: Graph, op: Op) -> Iterator[Tensor]:
-    """The tensors an op reads, seen through the DEQUANTIZE of a float16 constant."""
-    made_by = {i: other for other in graph.ops for i in other.outputs}
+    """The tensors that an op reads; for a float16 constant behind a DEQUANTIZE, the constant itself."""
+    writer = {i: other for other in graph.ops for i in other.outputs}
     for index in op.inputs:
-        maker = made_by.get(index)
-        yield graph.tensors[maker.inputs[0] if maker and maker.name == "DEQUANTIZE" else index]
+        before = writer.get(index)
+        yield graph.tensors[before.inputs[0] if before and before.name == "DEQUANTIZE" else index]
 
 
 def _versions(graph: Graph, target: Target) -> Iterator[str]:
-    """Ops that would end the target's compilation instead of falling back."""
+    """Ops that would end the target's compilation in place of falling back."""
     rules = target.rules
     if rules is None or not rules.refuses_newer:
         return
     for op in graph.ops:
         rule = rules.ops.get(op.name)
         if rule is None:
-            yield f"{_at(op, graph)} is not known to {target.title}"
+            yield f"{_at(op, graph)} is an op that {target.title} does not know"
         elif rule.max_version is not None and op.version > rule.max_version:
-            yield f"{_at(op, graph)} has version {op.version}, {target.title} takes {rule.max_version} at most"
+            yield f"{_at(op, graph)} has version {op.version}, but {target.title} takes {rule.max_version} at most"
 
 
 def _types(graph: Graph) -> Iterator[str]:
@@ -129,13 +131,13 @@ def _ranges(graph: Graph, ranges: Sequence[Range]) -> Iterator[str]:
                 for scale, zero in known
             ):
                 yield (
-                    f"{_at(op, graph)} writes scale {tensor.scale[0]:.6g}, zero point {zero_point}, which is no"
+                    f"{_at(op, graph)} writes scale {tensor.scale[0]:.6g}, zero point {zero_point}, which is not a"
                     " calibrated range"
                 )
 
 
 def specification(graph: Graph) -> Iterator[str]:
-    """Where an int8 graph breaks a rule that the LiteRT 8-bit specification has for the op."""
+    """Violations of the LiteRT 8-bit specification in an int8 graph."""
     for op in graph.ops:
         outputs = list(graph.writes(op))
         if op.name in WEIGHTED:
@@ -143,13 +145,13 @@ def specification(graph: Graph) -> Iterator[str]:
         elif op.name in PRESERVING:
             ranges = {(t.scale, t.zero_point) for t in (*graph.reads(op), *outputs) if t.dtype == "int8"}
             if len(ranges) > 1:
-                yield f"{_at(op, graph)} must give the range it takes"
+                yield f"{_at(op, graph)} must write the same range that it reads"
         elif op.name in FIXED and outputs[0].dtype == "int8":
             scale, zero_point = FIXED[op.name]
             if not (
                 outputs[0].scale and math.isclose(outputs[0].scale[0], scale) and outputs[0].zero_point[0] == zero_point
             ):
-                yield f"{_at(op, graph)} must give scale {scale:.6g}, zero point {zero_point}"
+                yield f"{_at(op, graph)} must write scale {scale:.6g}, zero point {zero_point}"
 
 
 def _weights(graph: Graph, op: Op) -> Iterator[str]:
@@ -183,9 +185,9 @@ def _granularity(graph: Graph, per_tensor: bool) -> Iterator[str]:
     for op in graph.ops:
         if op.name in WEIGHTED:
             kernel = graph.tensors[op.inputs[WEIGHTED[op.name][1]]]
-            wanted = 1 if per_tensor else kernel.shape[WEIGHTED[op.name][3]]
-            if kernel.dtype == "int8" and len(kernel.scale) != wanted:
-                yield f"{_at(op, graph)} has {len(kernel.scale)} kernel scales, {wanted} were asked for"
+            expected = 1 if per_tensor else kernel.shape[WEIGHTED[op.name][3]]
+            if kernel.dtype == "int8" and len(kernel.scale) != expected:
+                yield f"{_at(op, graph)} has {len(kernel.scale)} kernel scales, not {expected}"
 
 
 def _float16(graph: Graph) -> Iterator[str]:

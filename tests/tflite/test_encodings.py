@@ -280,7 +280,7 @@ def test_profile_runs_a_file_with_an_open_batch(cli, tmp_path, monkeypatch):
     done = cli("profile", "free.tflite", "--runs", "4", "--json", "p.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     written = json.loads((tmp_path / "p.json").read_text())
-    assert written["file"] == "free.tflite" and "batch open" in written["notes"][0]
+    assert written["file"] == "free.tflite" and "batch size open" in written["notes"][0]
     assert "leaves the batch size open" in " ".join(done.stdout.split())
     assert read(with_stored_sizes((tmp_path / "free.tflite").read_bytes())).tensors == read(model(conv("c"))).tensors
 
