@@ -6,11 +6,12 @@ import contextlib
 import importlib
 import importlib.metadata
 import platform
+from pathlib import Path
 from typing import Any
 
 import click
 
-from pipeline.cli.options import Main
+from pipeline.cli.options import CONFIG, Main
 
 VERSION = "unreleased"
 """As the newest heading of CHANGELOG.md has it."""
@@ -29,6 +30,7 @@ COMMANDS = {
     "inspect": "Show how a target runs any .tflite file, op by op: accelerated, left to the CPU, or refused.",
     "profile": "Show where an inference spends its time on this machine's CPU, op by op, and what the machine could"
     " attain.",
+    "run": "Run the whole path that a configuration file describes.",
     "doctor": "Show whether each target and device is ready on this machine, and the command that makes it ready.",
     "list": "List the models, datasets, targets and devices.",
 }
@@ -46,11 +48,34 @@ class Commands(Main):
             return None
         file = f"{cmd_name}_" if cmd_name == "list" else cmd_name
         command: click.Command = getattr(importlib.import_module(f"{__name__}.{file}"), file)
+        if not any(parameter.name == CONFIG for parameter in command.params):
+            command.params.append(config_option(self))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
+
+
+def config_option(commands: Commands) -> click.Option:
+    def load(name: str) -> click.Command:
+        command = commands.get_command(click.get_current_context(), name)
+        assert command is not None
+        return command
+
+    def take(ctx: click.Context, _: Any, value: str | None) -> None:
+        if value is None or ctx.resilient_parsing:
+            return
+        from pipeline.cli import configuration
+
+        given = configuration.read(Path(value), [name for name in COMMANDS if name != "run"], load)
+        if ctx.command.name == "run":
+            ctx.obj = given
+        else:
+            configuration.configure(ctx, given)
+
+    words = "A file of options by their names, for those that are not typed: see docs/configuration.md."
+    return click.Option(["--config"], metavar="FILE.yaml", is_eager=True, expose_value=False, callback=take, help=words)
 
 
 def show_version(ctx: click.Context, _: Any, asked: bool) -> None:

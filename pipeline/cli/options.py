@@ -147,6 +147,8 @@ STEPS, BATCH = click.IntRange(1, MOST_STEPS), click.IntRange(1, MOST_IMAGES)
 PROFILED = click.IntRange(4, 1_000_000)
 LEARNING_RATE = Number(0, 100, min_open=True)
 
+CONFIG = "config"
+"""The name of the option that every command has: see pipeline/cli/configuration.py."""
 RUN = click.option(
     "--run",
     "run_path",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.cli.configuration import record
 from pipeline.core.artifact import Artifact
 from pipeline.core.compared import ComparedFile
 from pipeline.core.errors import ArtifactError, BadSpec, RunError
@@ -55,6 +56,7 @@ def run_to_train(path: Path | None, wanted: Wanted, say: Say) -> Iterator[Run]:
     errors of the spec and the dataset.
     """
     run, new = _open_or_create(path, wanted, say)
+    record(run)
     try:
         yield run
     finally:
@@ -106,6 +108,7 @@ def run_to_use(path: Path | None, say: Say) -> Run:
     if run is None:
         raise RunError("there is no run yet: run `python cli.py qat` first.")
     say(f"run {run.path}" + ("" if path else " (the latest)"))
+    record(run)
     return run
 
 

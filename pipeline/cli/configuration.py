@@ -1,0 +1,211 @@
+"""A YAML file that says what would be typed: ``--config FILE`` for every command, and for `run`, which takes them all.
+
+    run: runs/phone            what several commands take, once for all of them
+    data: folder:photos
+    train:                     a section for each command: its options by their long names
+      steps: 4000
+    convert:                   or a list of sections, which `run` goes through in turn
+      - target: cpu
+      - target: edgetpu
+
+What is typed on the command line goes first. Values pass the options' own checks, as typed ones do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli.options import CONFIG
+from pipeline.core.errors import BadSpec, UnknownName
+from pipeline.core.files import unreadable, write_atomically
+from pipeline.core.printable import LONGEST_NAME, printable
+from pipeline.core.run import Run
+
+COMMON = ("run", "model", "data", "size", "seed", "alpha", "resize", "batch-norm", "target", "device")
+"""Keys that may stand above the sections: they mean the same in every command that has them."""
+MOST_BYTES = 1 << 20
+USED = "segquant.configuration"
+"""Where a command's context keeps the file that it was configured by."""
+Scalar = str | int | float | bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+    """What the file says.
+
+    Attributes:
+      common: option → value, for all commands.
+      sections: command → one mapping of option → value for each time that `run` is to call it.
+    """
+
+    path: Path
+    common: Mapping[str, Any]
+    sections: Mapping[str, tuple[Mapping[str, Any], ...]]
+
+
+def read(path: Path, names: Sequence[str], load: Callable[[str], click.Command]) -> Configuration:
+    """``names``: of all commands; ``load``: one of them by its name.
+
+    Raises BadSpec for what is no such file, and UnknownName for a key that no command has.
+    """
+    content = _load(path)
+    common, sections = {}, {}
+    for key, value in content.items():
+        if key in COMMON:
+            common[key] = value
+        elif key in names:
+            sections[key] = tuple(_section(path, key, load(key), each) for each in _entries(path, key, value))
+        else:
+            raise UnknownName(f"key of {path}", key, {*COMMON, *names})
+    for command in map(load, sections):
+        for key in set(common) & set(_options(command)):
+            _check(path, key, _options(command)[key], common[key])
+    return Configuration(path, common, sections)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    if (why := unreadable(path)) is not None:
+        raise BadSpec(f"--config {path} {why}: name a YAML file.")
+    if path.stat().st_size > MOST_BYTES:
+        raise BadSpec(f"--config {path} is larger than a MiB: it is no configuration.")
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
+    except (YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark is not None else ""
+        words = getattr(error, "problem", None) or type(error).__name__
+        raise BadSpec(f"--config {path}{where}: {printable(str(words), LONGEST_NAME)}. It must be YAML.") from None
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise BadSpec(f"--config {path} holds no mapping: write lines like 'data: folder:photos'.")
+    return content
+
+
+def _entries(path: Path, command: str, value: Any) -> list[dict[str, Any]]:
+    entries = value if isinstance(value, list) else [{} if value is None else value]
+    if not entries or not all(isinstance(e, dict) and all(isinstance(k, str) for k in e) for e in entries):
+        raise BadSpec(f"--config {path}: the section {command!r} must hold options, or be a list of such sections.")
+    return entries
+
+
+def _section(path: Path, name: str, command: click.Command, entry: Mapping[str, Any]) -> dict[str, Any]:
+    options = _options(command)
+    for key, value in entry.items():
+        if key not in options:
+            raise UnknownName(f"option of {name} in {path}", key, options)
+        _check(path, f"{name}: {key}", options[key], value)
+    return dict(entry)
+
+
+def _options(command: click.Command) -> dict[str, click.Parameter]:
+    """By the names that a configuration has for them: long options without dashes, arguments by their own."""
+    named = {}
+    for parameter in command.params:
+        if parameter.name in (CONFIG, "help"):
+            continue
+        long = [opt for opt in parameter.opts if opt.startswith("--")]
+        named[long[0].removeprefix("--") if long else str(parameter.name)] = parameter
+    return named
+
+
+def _check(path: Path, key: str, parameter: click.Parameter, value: Any) -> None:
+    """Raises BadSpec where the value has not the type of the option."""
+    if value is None:
+        return
+    values = value if isinstance(value, list) else [value]
+    wanted = _wanted(parameter)
+    if isinstance(value, list) and not parameter.multiple:
+        raise BadSpec(f"{path}: {key} takes one value, not a list.")
+    for each in values:
+        if not _fits(each, wanted):
+            shown = printable(str(each), LONGEST_NAME)
+            raise BadSpec(f"{path}: {key} is {shown!r} ({type(each).__name__}): it takes {wanted}.")
+
+
+def _wanted(parameter: click.Parameter) -> str:
+    if isinstance(parameter, click.Option) and parameter.is_flag:
+        return "true or false"
+    if isinstance(parameter.type, click.types.IntParamType):
+        return "a whole number"
+    return "a number" if isinstance(parameter.type, click.types.FloatParamType) else "text"
+
+
+def _fits(value: Any, wanted: str) -> bool:
+    if wanted == "true or false" or isinstance(value, bool):
+        return wanted == "true or false" and isinstance(value, bool)
+    if wanted == "a whole number":
+        return isinstance(value, int)
+    if wanted == "a number":
+        return isinstance(value, int | float)
+    return isinstance(value, str | int | float)
+
+
+def defaults(configuration: Configuration, name: str, command: click.Command, entry: int = 0) -> dict[str, Any]:
+    """Parameter → value, as click takes them for what is not typed."""
+    sections = configuration.sections.get(name, ({},))
+    given = {**configuration.common, **sections[entry]}
+    parameters = _options(command)
+    return {
+        str(parameters[key].name): _typed(parameters[key], value)
+        for key, value in given.items()
+        if key in parameters and value is not None
+    }
+
+
+def _typed(parameter: click.Parameter, value: Any) -> Any:
+    if parameter.multiple:
+        return [_text(each) for each in (value if isinstance(value, list) else [value])]
+    return value if isinstance(value, bool) else _text(value)
+
+
+def _text(value: Scalar) -> Scalar:
+    return value if isinstance(value, bool) else str(value)
+
+
+def configure(ctx: click.Context, configuration: Configuration) -> None:
+    """Lets the context's command take what is not typed from the file; raises BadSpec for several sections."""
+    assert ctx.command.name is not None
+    if (count := len(configuration.sections.get(ctx.command.name, ()))) > 1:
+        raise BadSpec(
+            f"--config {configuration.path} has {count} sections {ctx.command.name!r}: `run --config` goes through all"
+            " of them; for this command alone leave one."
+        )
+    ctx.default_map = defaults(configuration, ctx.command.name, ctx.command)
+    ctx.meta[USED] = configuration.path
+
+
+def record(run: Run) -> None:
+    """Writes what the command was called with, all of it, into the run, where a configuration file was given."""
+    ctx = click.get_current_context(silent=True)
+    if ctx is None or USED not in ctx.meta:
+        return
+    from ruamel.yaml import YAML
+
+    yaml, text = YAML(), io.StringIO()
+    yaml.default_flow_style = False
+    yaml.dump({ctx.command.name: effective(ctx)}, text)
+    head = f"# All that `{ctx.command.name}` was called with; {ctx.meta[USED]} and the command line said it.\n"
+    write_atomically(run.path / "configuration" / f"{ctx.command.name}.yaml", (head + text.getvalue()).encode())
+
+
+def effective(ctx: click.Context) -> dict[str, Any]:
+    """Option → value of each that has one, as ``--config`` reads them."""
+    return {
+        key: _plain(value)
+        for key, parameter in _options(ctx.command).items()
+        if (value := ctx.params.get(str(parameter.name))) not in (None, ())
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool | int | float):
+        return value
+    return [str(each) for each in value] if isinstance(value, Iterable) and not isinstance(value, str) else str(value)

@@ -1,0 +1,118 @@
+"""--config and `run`: what a file says is what would be typed, and what it must not say is refused in a sentence."""
+
+import json
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.cli import COMMANDS, main
+from pipeline.cli.configuration import defaults, read
+from tests.conftest import ROOT
+from tests.support.shipped import shipped
+
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return shipped(tmp_path_factory.mktemp("configured"))[0]
+
+
+def write(folder, text):
+    (folder / "c.yaml").write_text(text)
+
+
+def test_a_file_says_what_would_be_typed_and_what_is_typed_goes_first(cli, run, tmp_path):
+    write(tmp_path, f"run: {run.path}\nevaluate:\n  images: 2\n  json: e.json\n")
+    assert cli("evaluate", "--config", "c.yaml", cwd=tmp_path).returncode == 0
+    assert json.loads((tmp_path / "e.json").read_text())["images"] == 2
+    assert cli("evaluate", "--config", "c.yaml", "--images", "3", cwd=tmp_path).returncode == 0
+    assert json.loads((tmp_path / "e.json").read_text())["images"] == 3
+    kept = YAML(typ="safe").load((run.path / "configuration" / "evaluate.yaml").read_text())
+    assert kept["evaluate"]["images"] == 3 and kept["evaluate"]["split"] == "val"  # defaults, too
+    # What was kept can be given again.
+    again = cli("evaluate", "--config", str(run.path / "configuration" / "evaluate.yaml"), cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+
+
+def test_run_goes_through_the_sections_in_the_order_of_the_path(cli, run, tmp_path):
+    write(
+        tmp_path,
+        f"run: {run.path}\npredict:\n  - {{source: a.png, write: mask}}\n  - {{source: a.png, write: side}}\n"
+        "evaluate: {images: 1, json: e.json}\n",
+    )
+    from PIL import Image
+
+    Image.new("RGB", (40, 30), (9, 99, 200)).save(tmp_path / "a.png")
+    done = cli("run", "--config", "c.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    steps = [line for line in done.stderr.splitlines() if line.startswith("[")]
+    assert steps == ["[1/3] evaluate", "[2/3] predict", "[3/3] predict"]
+    written = {p.parent.name for p in (run.path / "predictions").rglob("a.*")}
+    assert written == {"mask", "side"} and (tmp_path / "e.json").is_file()
+    alone = cli("predict", "--config", "c.yaml", cwd=tmp_path)
+    assert alone.returncode == 2 and "2 sections 'predict'" in alone.stderr
+
+
+def test_run_finds_a_wrong_value_in_any_section_before_it_begins(cli, run, tmp_path):
+    write(tmp_path, f"run: {run.path}\nevaluate: {{json: e.json}}\nbench: {{threads: 1, max-drop: 1000}}\n")
+    done = cli("run", "--config", "c.yaml", cwd=tmp_path)
+    assert done.returncode == 2 and "max-drop" in done.stderr and not (tmp_path / "e.json").exists()
+    write(tmp_path, f"run: {run.path}\nevaluate: {{images: 1}}\npredict: {{source: nowhere.png}}\n")
+    done = cli("run", "--config", "c.yaml", cwd=tmp_path)
+    assert done.returncode == 2 and "nowhere.png does not exist" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("runs: x", "did you mean 'run'"),
+        ("evaluate: {image: 3}", "did you mean 'images'"),
+        ("evaluate: {images: 3.5}", "takes a whole number"),
+        ("evaluate: {images: true}", "takes a whole number"),
+        ("evaluate: {images: [3]}", "one value, not a list"),
+        ("evaluate: {images: 0}", "0 is not in the range"),
+        ("evaluate: {split: tset}", "'tset' is not one of"),
+        ("bench: {heads: 1}", "true or false"),
+        ("bench: {max-drop: .nan}", "nan is not a finite number"),
+        ("evaluate: 3", "must hold options"),
+        ("evaluate: {images: 1, images: 2}", "line 1: found duplicate key"),
+        ("{", "It must be YAML"),
+        ("- a", "holds no mapping"),
+        ("1: 2", "holds no mapping"),
+        ("", "holds no mapping"),
+        ("evaluate: &a [*a]", "must hold options"),
+        ("evaluate: &a {images: *a}", "takes a whole number"),
+        ("evaluate: !!python/object/apply:os.system [true]", "It must be YAML"),
+        ("\x00", "It must be YAML"),
+        ("[" * 5000, "It must be YAML"),
+    ],
+)
+def test_what_a_file_must_not_say_is_refused_in_a_sentence(cli, run, tmp_path, text, words):
+    write(tmp_path, text)
+    command = "bench" if text.startswith("bench") else "evaluate"
+    done = cli(command, "--config", "c.yaml", "--run", str(run.path), cwd=tmp_path)
+    assert done.returncode == 2 and words in " ".join(done.stderr.split()), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_or_nothing_is_no_configuration(cli, tmp_path):
+    for name, words in ((".", "is a folder"), ("none.yaml", "does not exist")):
+        done = cli("run", "--config", name, cwd=tmp_path)
+        assert done.returncode == 2 and words in done.stderr
+    assert "give it with --config" in cli("run", cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_the_examples_in_docs_name_options_that_there_are(file):
+    import click
+
+    with main.make_context("segquant", ["list"]) as ctx:
+        given = read(file, list(COMMANDS), lambda name: main.get_command(ctx, name))
+        assert {"train", "qat", "convert", "bench"} <= set(given.sections)
+        for name, entries in given.sections.items():
+            command = main.get_command(ctx, name)
+            for i in range(len(entries)):
+                values = defaults(given, name, command, i)
+                assert isinstance(command.make_context(name, [], parent=ctx, default_map=values), click.Context)
+    assert len(EXAMPLES) >= 3 and all(line.isascii() for line in file.read_text().splitlines())
