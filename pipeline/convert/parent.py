@@ -89,7 +89,7 @@ def choose_parent(run: Run, target: Target, asked: Quantization, say: Say) -> Pa
     if trained and asked.method != "ptq":
         return _qat_parent(run, asked, say)
     if asked.method is None:
-        say("this run has no QAT network: quantizing after training (`python cli.py qat` trains one)")
+        say("this run has no QAT network: applying post-training quantization (`python cli.py qat` trains one)")
     model = load_float(run, best)
     asked_calibration = asked.calibration or Calibration()
     candidates = candidates_of(model, run, samples_for(run, asked_calibration.folder, say), say)
