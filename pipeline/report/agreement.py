@@ -55,6 +55,6 @@ def show_agreement(a: Agreement) -> None:
         out.print(f"the first layer that diverges (under 99 % within 2 steps): {a.diverges_at or 'none'}")
     if not a.is_meaningful:
         out.print(
-            f"this says little: {a.codes} distinct codes and {a.classes} classes in the output; at least"
+            f"this comparison says little: the output has {a.codes} distinct codes and {a.classes} classes; at least"
             f" {FEWEST_CODES} and {FEWEST_CLASSES} are needed"
         )
