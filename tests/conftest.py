@@ -10,10 +10,13 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from pipeline.core.file_spec import FileSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -116,6 +119,22 @@ def ranges_of(name: str, **options):
     model = still(name, **options)
     planned = plan(model)
     return planned.share(measure(model, planned.points, lambda: (x[None] for x in noise_images(model))))
+
+
+@functools.lru_cache
+def file_of(name: str, spec: FileSpec, **options) -> bytes:
+    """The .tflite file of ``still``, converted once."""
+    from pipeline.quantize.to_tflite import to_tflite
+
+    return to_tflite(still(name, **options), ranges_of(name, **options) if spec.weights == "int8" else None, spec)
+
+
+@functools.lru_cache
+def quantized_of(name: str, **options):
+    """The quantization-aware form of ``still``, which no test may change either, built once."""
+    from pipeline.quantize.network import quantization_aware
+
+    return quantization_aware(still(name, **options), ranges_of(name, **options))
 
 
 def noise_images(model, count: int = 2) -> np.ndarray:

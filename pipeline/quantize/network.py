@@ -180,10 +180,12 @@ def quantization_aware(
         config = PlannedConfig(KERNELS[kind] if kind else None, weights, output)
         return tfmot.quantization.keras.quantize_annotate_layer(layer, config)
 
+    # Keras calls every layer for its shapes, four times here: AutoGraph would translate each call first, to no end.
+    untranslated = tf.autograph.experimental.do_not_convert
     with tfmot.quantization.keras.quantize_scope():
-        annotated = tf_keras.models.clone_model(model, clone_function=annotate)
+        annotated = untranslated(tf_keras.models.clone_model)(model, clone_function=annotate)
         annotated.set_weights(model.get_weights())
-        quantized = tfmot.quantization.keras.quantize_apply(annotated, PlannedScheme(), PREFIX)
+        quantized = untranslated(tfmot.quantization.keras.quantize_apply)(annotated, PlannedScheme(), PREFIX)
     copy_weights(model, quantized, to_quantized=True)
     readers = readers_of(model)
     for layer in model.layers:

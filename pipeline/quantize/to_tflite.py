@@ -31,7 +31,7 @@ def tflite_bytes(model: tf_keras.Model, spec: FileSpec) -> bytes:
     Raises ContractViolation when the converter refuses the graph.
     """
     height, width = model.input_shape[1:3]
-    call = tf.function(lambda image: model(image, training=False))
+    call = tf.function(lambda image: model(image, training=False), autograph=False)
     concrete = call.get_concrete_function(tf.TensorSpec([1, height, width, 3], tf.float32, name="image"))
     holder = tf.Module()  # not the model itself: the converter would trace every one of its layers again, for minutes
     holder.variables_held = model.variables

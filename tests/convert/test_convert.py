@@ -13,19 +13,20 @@ from pipeline.core.file_spec import FLOAT32, FileSpec
 from pipeline.core.ranges import Range
 from pipeline.core.target import FLOAT
 from pipeline.measure.inspect import inspect
-from pipeline.quantize import network as quantize
 from pipeline.quantize import plan as planning
 from pipeline.quantize.fold import INPUT_RANGE, fold
 from pipeline.quantize.to_tflite import to_tflite
 from pipeline.targets import target, targets
 from pipeline.tflite.read import read, with_recipe
 from pipeline.tflite.verify import verify
-from tests.conftest import noise_images, ranges_of, still
+from tests.conftest import file_of, noise_images, quantized_of, ranges_of, still
 from tests.support.recipes import recipe
 from tests.support.single_ops import RELU, transposed
 from tests.support.single_ops import model as single_op
+from tests.support.variants import VARIANTS
 
 NETWORKS = sorted(models.networks())
+INT8 = FileSpec(io="int8")
 
 
 def run(data, image):
@@ -37,10 +38,9 @@ def run(data, image):
     return interpreter.get_tensor(result["index"]), result
 
 
-@pytest.mark.parametrize("batch_norm", [True, False])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_folding_keeps_the_function(name, batch_norm):
-    model = still(name, batch_norm=batch_norm)
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_folding_keeps_the_function(name, options):
+    model = still(name, **options)
     image = noise_images(model)[:1]
     expected = model(image).numpy()
     assert np.abs(fold(model)(image).numpy() - expected).max() < 1e-4 * max(1, np.abs(expected).max())
@@ -50,16 +50,14 @@ def test_folding_keeps_the_function(name, batch_norm):
 def test_the_float_file_agrees_with_keras(name):
     model = still(name)
     image = noise_images(model)[:1]
-    got, _ = run(to_tflite(model, None, FLOAT32), image)
+    got, _ = run(file_of(name, FLOAT32), image)
     expected = model(image).numpy()
     assert np.abs(got - expected).max() < 1e-4 * max(1, np.abs(expected).max())
 
 
-@pytest.mark.parametrize("batch_norm", [True, False])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_int8_file_keeps_its_contract_and_its_function(name, batch_norm, tmp_path):
-    model, ranges = still(name, batch_norm=batch_norm), ranges_of(name, batch_norm=batch_norm)
-    data = to_tflite(model, ranges, FileSpec(io="int8"))
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_the_int8_file_keeps_its_contract_and_its_function(name, options, tmp_path):
+    model, ranges, data = still(name, **options), ranges_of(name, **options), file_of(name, INT8, **options)
     graph = read(data)
     for each in ("cpu", "nnapi", "edgetpu"):
         verify(graph, target(each), [INPUT_RANGE, *ranges.values()])
@@ -82,7 +80,7 @@ def test_the_int8_file_keeps_its_contract_and_its_function(name, batch_norm, tmp
     got, result = run(data, np.rint(image * 255) - 128)
     scale, zero_point = result["quantization"]
     # Independent: the quantization-aware Keras network is another implementation of the same plan.
-    expected = quantize.quantization_aware(model, ranges)(image).numpy()
+    expected = quantized_of(name, **options)(image).numpy()
     steps = np.abs(scale * (got.astype(np.float32) - zero_point) - expected) / scale
     assert np.median(steps) <= 2 and steps.mean() <= 4
     assert len(np.unique(got)) > 20
@@ -121,7 +119,7 @@ def test_every_target_has_a_case():
 @pytest.mark.parametrize(("name", "output", "io"), CASES)
 def test_every_output(name, output, io):
     model, ranges, chosen = still("fcn8"), ranges_of("fcn8"), target(name)
-    data = to_tflite(model, ranges, FileSpec(output, io=io, weights=chosen.weights))
+    data = file_of("fcn8", FileSpec(output, io=io, weights=chosen.weights))
     graph = read(data)
     verify(graph, chosen, [INPUT_RANGE, *ranges.values()])
     source, result = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
@@ -151,13 +149,13 @@ def test_an_op_newer_than_the_edge_tpus_compiler_is_refused_and_a_half_pixel_res
     graph = read(single_op(transposed("relu", fused=RELU)))
     with pytest.raises(ContractViolation, match="TRANSPOSE_CONV.*version 4.* at most"):
         verify(graph, target("edgetpu"), [])
-    model, ranges = still("fcn8", resize="half_pixel"), ranges_of("fcn8", resize="half_pixel")
-    verify(read(to_tflite(model, ranges, FileSpec(io="int8"))), target("edgetpu"), [INPUT_RANGE, *ranges.values()])
+    ranges, data = ranges_of("fcn8", resize="half_pixel"), file_of("fcn8", INT8, resize="half_pixel")
+    verify(read(data), target("edgetpu"), [INPUT_RANGE, *ranges.values()])
 
 
 def test_a_range_by_accident_is_found():
-    model, ranges = still("fcn8"), ranges_of("fcn8")
-    graph = read(to_tflite(model, ranges, FileSpec(io="int8")))
+    ranges = ranges_of("fcn8")
+    graph = read(file_of("fcn8", INT8))
     others = {**ranges, "fuse16": Range(-1.0, 777.0)}
     with pytest.raises(ContractViolation, match=r"ADD.*not a calibrated range"):
         verify(graph, target("cpu"), [INPUT_RANGE, *others.values()])
@@ -167,7 +165,7 @@ def test_a_layer_left_without_a_range_is_found():
     model, ranges = still("fcn8"), ranges_of("fcn8")
     kept = {name: r for name, r in ranges.items() if name != "block2_conv1_relu"}
     with pytest.raises(ContractViolation, match="CONV_2D .*block2_conv1_relu.* is a float op"):
-        verify(read(to_tflite(model, kept, FileSpec(io="int8"))), target("cpu"), [INPUT_RANGE, *kept.values()])
+        verify(read(to_tflite(model, kept, INT8)), target("cpu"), [INPUT_RANGE, *kept.values()])
 
 
 def keras_file(build, batch=1):
@@ -206,8 +204,7 @@ def test_each_leftover_is_named():
 
 
 def test_the_recipe_travels_inside_and_changes_nothing_else():
-    model = still("fcn8")
-    data = to_tflite(model, None, FLOAT32)
+    model, data = still("fcn8"), file_of("fcn8", FLOAT32)
     marked = with_recipe(with_recipe(data, recipe("edgetpu")), recipe())
     before, after = read(data), read(marked)
     assert before.recipe() is None and after.recipe() == recipe()
@@ -217,7 +214,7 @@ def test_the_recipe_travels_inside_and_changes_nothing_else():
 
 
 def test_a_broken_file_is_an_error_and_never_a_crash():
-    data = to_tflite(still("fcn8"), None, FLOAT32)
+    data = file_of("fcn8", FLOAT32)
     for size in (0, 4, 8, 9, 100, 1000, len(data) // 3, len(data) // 2):
         with pytest.raises(ArtifactError, match="x.tflite"):
             read(data[:size], "x.tflite")

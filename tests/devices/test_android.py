@@ -49,12 +49,11 @@ def noise(count):
 
 def test_a_network_runs_there_as_it_runs_here(attached, tmp_path):
     """Every bit of an int8 Fast-SCNN's logits, and timings of the newest and of an old build."""
-    from pipeline.quantize.to_tflite import to_tflite
-    from tests.conftest import noise_images, ranges_of, still
+    from tests.conftest import file_of, noise_images, still
 
     network = still("fast-scnn")
     file = tmp_path / "net $(touch pwned).tflite"
-    file.write_bytes(to_tflite(network, ranges_of("fast-scnn"), FileSpec()))
+    file.write_bytes(file_of("fast-scnn", FileSpec()))
     images = [np.rint(image * 255).astype(np.uint8)[None] for image in noise_images(network, 5)]
     host = connect("host").open(file, RunnerOptions())
     expected = [host.infer(image) for image in images]

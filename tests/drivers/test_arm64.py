@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.compilers.xnnpack import WORKER
-from tests.conftest import ROOT, noise_images, ranges_of, still
+from tests.conftest import ROOT, file_of, noise_images, still
 
 ARM64 = Path(os.environ.get("SEGQUANT_ARM64", ROOT / ".arm64"))
 RUN = """
@@ -45,11 +45,10 @@ def arm64():
 def network(tmp_path_factory):
     """A small int8 Fast-SCNN with drawn weights, images that fill its range, and what it gives on this machine."""
     from pipeline.core.file_spec import FileSpec
-    from pipeline.quantize.to_tflite import to_tflite
 
     home = tmp_path_factory.mktemp("network")
     model = still("fast-scnn")
-    (home / "net.tflite").write_bytes(to_tflite(model, ranges_of("fast-scnn"), FileSpec()))
+    (home / "net.tflite").write_bytes(file_of("fast-scnn", FileSpec()))
     noise = np.random.default_rng(3).integers(0, 256, (1, *model.input_shape[1:3], 3))
     images = np.concatenate([np.rint(noise_images(model) * 255), noise]).astype(np.uint8)
     np.save(home / "images.npy", images)

@@ -11,10 +11,9 @@ from pipeline.core.graph import Graph, Op, Tensor
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.measure.agree import compare, tallies_of
 from pipeline.quantize.plan import rounded_at
-from pipeline.quantize.to_tflite import to_tflite
 from pipeline.rewrites.apply import rewrite
 from pipeline.targets import targets
-from tests.conftest import noise_images, ranges_of, scrambled, still
+from tests.conftest import file_of, noise_images, quantized_of, ranges_of, scrambled, still
 
 
 @pytest.mark.parametrize(
@@ -27,7 +26,7 @@ from tests.conftest import noise_images, ranges_of, scrambled, still
 )
 def test_the_layer_that_differs_is_found_and_those_before_it_are_not(name, changed, layer, per_tensor):
     model, ranges = scrambled(name), ranges_of(name)
-    data = to_tflite(model, ranges, FileSpec(per_tensor=per_tensor))
+    data = file_of(name, FileSpec(per_tensor=per_tensor))
     images = np.rint(noise_images(model, 1) * 255).astype(np.uint8)
     where = Preprocessing(*model.input_shape[1:3])
     before = compare(model, ranges, per_tensor, data, "x.tflite", where, images)
@@ -49,22 +48,21 @@ MOST_APART = {"mean": 1, "depthwise": 1, "products": 2}
 
 
 @functools.cache
-def converted(name):
-    return to_tflite(still(name), ranges_of(name), FileSpec())
-
-
-@functools.cache
 def compared(name, data):
+    """As ``compare`` says; it leaves the quantization-aware network as it was, so that all files share one."""
     model = still(name)
     image = np.rint(noise_images(model, 1) * 255).astype(np.uint8)
-    return compare(model, ranges_of(name), False, data, "x.tflite", Preprocessing(*model.input_shape[1:3]), image)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.quantize.network.quantization_aware", lambda *_, per_tensor: quantized_of(name))
+        return compare(model, ranges_of(name), False, data, "x.tflite", Preprocessing(*model.input_shape[1:3]), image)
 
 
 @pytest.mark.parametrize("target", INTEGER)
 @pytest.mark.parametrize("name", sorted(models.networks()))
 def test_what_is_written_for_any_integer_target_is_compared_layer_by_layer(name, target):
-    data, applied = rewrite(converted(name), targets()[target])
-    plain, found = compared(name, converted(name)), compared(name, data)
+    file = file_of(name, FileSpec())
+    data, applied = rewrite(file, targets()[target])
+    plain, found = compared(name, file), compared(name, data)
     model = still(name)
     assert {x.layer for x in plain.layers} == set(rounded_at(model)) and plain.not_compared == ()
     assert {x.layer for x in found.layers} | {layer for layer, _ in found.not_compared} == set(rounded_at(model))

@@ -9,17 +9,34 @@ import models
 from calib.ranges import measure
 from pipeline.core.errors import BadSpec, RunError
 from pipeline.core.ranges import Range
+from pipeline.core.spec import ModelSpec
 from pipeline.quantize import network as quantize
 from pipeline.quantize import plan as planning
-from tests.conftest import noise_images, ranges_of, scrambled, still
+from tests.conftest import noise_images, ranges_of, scrambled, small_size, still
+from tests.support.variants import BARE, VARIANTS
 
-NETWORKS = sorted(models.networks())
+
+def pairs(name, **options):
+    """What follows what in a network: kind of layer, whether it has a bias, kind of layer that reads it."""
+    model = models.build(ModelSpec(name, *small_size(name), 5, alpha=0.02, **options))
+    readers = planning.readers_of(model)
+    return {
+        (type(layer), getattr(layer, "use_bias", None), type(reader))
+        for layer in model.layers
+        for reader in readers[layer.name] or [None]
+    }
 
 
-@pytest.mark.parametrize("batch_norm", [True, False])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_every_activation_an_integer_op_writes_has_a_range(name, batch_norm):
-    model = still(name, batch_norm=batch_norm)
+def test_the_variants_left_out_have_nothing_of_their_own():
+    kept = set().union(*(pairs(name, **options) for name, options in VARIANTS))
+    for name in models.networks():
+        assert pairs(name, **BARE) <= kept, f"add ({name!r}, BARE) to VARIANTS"
+    assert not pairs("fast-scnn", **BARE) <= pairs("fast-scnn")
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_every_activation_an_integer_op_writes_has_a_range(name, options):
+    model = still(name, **options)
     planned = planning.plan(model)
     readers = planning.readers_of(model)
     for layer in model.layers:
@@ -29,7 +46,7 @@ def test_every_activation_an_integer_op_writes_has_a_range(name, batch_norm):
 
 
 def test_a_concatenation_and_all_its_inputs_share_one_range():
-    planned = planning.plan(still("fast-scnn", batch_norm=True))
+    planned = planning.plan(still("fast-scnn"))
     members = {name for name, first in planned.group.items() if first == planned.group["ppm_concat"]}
     assert members == {"gfe3_3_add", "ppm_concat", *(f"ppm_conv{b}_relu" for b in (1, 2, 3, 6))}
     shared = planned.share({name: Range(-i, i + 1.0) for i, name in enumerate(planned.points)})
@@ -64,11 +81,10 @@ def test_gradients_pass_through_rounding():
     assert tape.gradient(loss, kernel).numpy() == pytest.approx(np.full((1, 1, 2, 3), 3.0))
 
 
-@pytest.mark.parametrize("batch_norm", [True, False])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_tfmot_takes_every_layer_and_gives_its_weights_back(name, batch_norm):
-    model = scrambled(name, batch_norm=batch_norm)
-    ranges, images = ranges_of(name, batch_norm=batch_norm), noise_images(model)
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_tfmot_takes_every_layer_and_gives_its_weights_back(name, options):
+    model, ranges = scrambled(name, **options), ranges_of(name, **options)
+    images = noise_images(model)
     trained = quantize.quantization_aware(model, ranges)
     assert all(layer.name.startswith(quantize.PREFIX) for layer in trained.layers[1:])
     reference, quantized = model(images).numpy(), trained(images).numpy()
@@ -89,7 +105,7 @@ def test_tfmot_takes_every_layer_and_gives_its_weights_back(name, batch_norm):
 
 
 def test_measured_ranges_are_the_extremes_over_all_images():
-    model = still("fcn8", batch_norm=True)
+    model = still("fcn8")
     points = ["block1_conv1_relu", "score8", "fuse8"]
     images = noise_images(model, 3)
     got = measure(model, points, lambda: (x[None] for x in images))

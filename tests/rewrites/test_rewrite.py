@@ -1,7 +1,6 @@
 """Rewrites: in LiteRT's reference kernels each gives what the op gave, and its target then takes it."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import numpy as np
@@ -177,23 +176,15 @@ NETWORKS = [
 ]
 
 
-@functools.lru_cache
-def converted(network):
-    from pipeline.quantize.to_tflite import to_tflite
-    from tests.conftest import ranges_of, still
-
-    return to_tflite(still(network), ranges_of(network), FileSpec(io="int8"))
-
-
 @pytest.mark.parametrize(
     ("name", "network", "kinds"), NETWORKS, ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_a_network_is_rewritten_where_its_target_refuses_an_op_and_only_there(name, network, kinds):
     from pipeline.quantize.fold import INPUT_RANGE
     from pipeline.tflite.verify import specification, verify
-    from tests.conftest import noise_images, ranges_of, still
+    from tests.conftest import file_of, noise_images, ranges_of, still
 
-    data, one = converted(network), target(name) if name in targets() else IN_ONE_PIECE
+    data, one = file_of(network, FileSpec(io="int8")), target(name) if name in targets() else IN_ONE_PIECE
     new, applied = rewrite(data, one)
     refused = [v for v in apply_rules(read(data), one.rules) if v.outcome != "accelerated"]
     assert {a.op for a in applied} == kinds and len(applied) == len(refused)

@@ -9,9 +9,8 @@ from pipeline.core.run import create
 from pipeline.core.spec import ModelSpec
 from pipeline.measure.plan import BenchPlan
 from pipeline.measure.timing import Protocol
-from pipeline.quantize.to_tflite import to_tflite
 from pipeline.tflite import artifact as artifacts
-from tests.conftest import ranges_of, still
+from tests.conftest import file_of, still
 
 IMAGES = 5
 QUICK = Protocol("quick", runs=4, seconds=0.0, starts=2, warmup_runs=1, warmup_seconds=0.0, settle_seconds=0.0)
@@ -42,7 +41,7 @@ def empty_run(home, **options):
 
 def small_run(home):
     """What to measure of it, the files named as `convert` does."""
-    model, run = still("fast-scnn"), empty_run(home)
+    run = empty_run(home)
     made = [
         artifacts.write(
             run.artifacts(target) / f"fast-scnn-{name}.tflite",
@@ -50,8 +49,8 @@ def small_run(home):
             Recipe(target, spec),
         )
         for target, name, spec, data in (
-            ("float32", "float32", FLOAT32, to_tflite(model, None, FLOAT32)),
-            ("cpu", "int8", FileSpec(), to_tflite(model, ranges_of("fast-scnn"), FileSpec())),
+            ("float32", "float32", FLOAT32, file_of("fast-scnn", FLOAT32)),
+            ("cpu", "int8", FileSpec(), file_of("fast-scnn", FileSpec())),
         )
     ]
     return BenchPlan(run, made[1], made[0], protocol=QUICK)

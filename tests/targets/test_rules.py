@@ -18,6 +18,7 @@ from pipeline.measure.inspect import inspect
 from pipeline.targets import target, targets
 from pipeline.tflite.apply_rules import apply_rules
 from pipeline.tflite.read import read
+from tests.conftest import file_of
 from tests.support.single_ops import cases, model
 
 CASES = cases()
@@ -85,11 +86,8 @@ def test_vela_does_what_its_rules_say(name, tmp_path):
 
 @pytest.fixture(scope="module", params=sorted(models.networks()))
 def network_file(request, tmp_path_factory):
-    from pipeline.quantize.to_tflite import to_tflite
-    from tests.conftest import ranges_of, still
-
     file = tmp_path_factory.mktemp("network") / "net.tflite"
-    file.write_bytes(to_tflite(still(request.param), ranges_of(request.param), FileSpec(io="int8")))
+    file.write_bytes(file_of(request.param, FileSpec(io="int8")))
     return file
 
 

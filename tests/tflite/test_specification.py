@@ -10,16 +10,15 @@ from pipeline.core.errors import ContractViolation
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.graph import Graph
 from pipeline.quantize.fold import INPUT_RANGE
-from pipeline.quantize.to_tflite import to_tflite
 from pipeline.targets import target
 from pipeline.tflite.read import WEIGHTED, read
 from pipeline.tflite.verify import specification, verify
-from tests.conftest import ranges_of, still
+from tests.conftest import file_of, ranges_of
 
 
 @pytest.fixture(scope="module")
 def good() -> Graph:
-    return read(to_tflite(still("fast-scnn"), ranges_of("fast-scnn"), FileSpec("scores", io="int8")))
+    return read(file_of("fast-scnn", FileSpec("scores", io="int8")))
 
 
 def broken(graph: Graph, op_name: str, place: int, output: bool = False, **change: Any) -> Graph:
@@ -61,8 +60,7 @@ def test_per_tensor_kernels_have_one_scale_and_per_channel_ones_many(name):
     ranges = ranges_of(name)
     pinned = [INPUT_RANGE, *ranges.values()]
     graphs = {
-        per_tensor: read(to_tflite(still(name), ranges, FileSpec(io="int8", per_tensor=per_tensor)))
-        for per_tensor in (False, True)
+        per_tensor: read(file_of(name, FileSpec(io="int8", per_tensor=per_tensor))) for per_tensor in (False, True)
     }
     for per_tensor, graph in graphs.items():
         verify(graph, target("cpu"), pinned, per_tensor)
