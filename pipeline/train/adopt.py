@@ -1,4 +1,4 @@
-"""Makes weights that were trained elsewhere a run's float parent, from every format of Keras and TensorFlow."""
+"""Takes weights that were trained elsewhere as a run's float parent, from any file format of Keras and TensorFlow."""
 
 from __future__ import annotations
 
@@ -29,31 +29,32 @@ from pipeline.weights.weight_files import is_hdf5, open_weights
 
 ALLOWED = (
     "Allowed are the best.weights.h5 of a run, .h5, .weights.h5 and .keras files of Keras 2 or 3, and SavedModel"
-    " folders and checkpoints that tf_keras wrote, of this very network"
+    " folders and checkpoints that tf_keras wrote, of the same network"
 )
 
 
 def adopt(run: Run, path: Path, say: Say) -> FloatResult:
-    """Makes trained weights the run's float parent, scored on its validation images.
+    """Makes trained weights the run's float parent, and scores them on its validation images.
 
-    What is stored is a checkpoint of our own with the file's weights, and its class weights where it has them.
-    Raises RunError where the run has another parent already, and WeightsError for what is not weights of its network.
+    Stores a checkpoint with the file's weights, and with its class weights if it has them.
+    Raises RunError if the run has another parent already, and WeightsError if the file does not hold weights of the
+    run's network.
     """
     model = models.build(run.config.model)
     try:
-        leaning, digest = _load(model, path)
+        class_weights, digest = _load(model, path)
     except WeightsError as error:
         raise WeightsError(f"--parent {path}: {error}. {ALLOWED} ({_described(run)}).") from None
-    there, settings = run.float_training, {"parent_sha256": digest}
-    if there.is_finished(settings):
-        result = there.float_result()
+    training, settings = run.float_training, {"parent_sha256": digest}
+    if training.is_finished(settings):
+        result = training.float_result()
     else:
-        there.begin(settings)
+        training.begin(settings)
         dataset = dataset_of(run)
         percent = score_masks(Decoded(dataset.splits["val"]), keras_infer(model), dataset.classes).miou_percent
-        checkpoint.write(model, there.best, class_weights=leaning)
+        checkpoint.write(model, training.best, class_weights=class_weights)
         result = FloatResult(percent, parent=path.name, parent_sha256=digest)
-        there.finish(result)
+        training.finish(result)
     say(f"float network: {path}, val mIoU {result.best_val_miou_percent:.2f} %")
     return result
 
@@ -64,7 +65,7 @@ def _described(run: Run) -> str:
 
 
 def _load(model: tf_keras.Model, path: Path) -> tuple[tuple[float, ...] | None, str]:
-    """Gives ``model`` the weights; returns the class weights of a checkpoint of ours, and a digest of what was read."""
+    """Sets the weights of ``model``; returns the class weights, if it is a checkpoint of a run, and a digest."""
     prefix = checkpoint_prefix(path)
     if prefix is not None:
         with _in_checkpoint(prefix) as source:
@@ -81,11 +82,12 @@ def _load(model: tf_keras.Model, path: Path) -> tuple[tuple[float, ...] | None, 
 
 
 def checkpoint_prefix(path: Path) -> Path | None:
-    """The TensorFlow checkpoint that a path means: its prefix, one of its files, a SavedModel, a checkpoint folder.
+    """The prefix of the TensorFlow checkpoint that a path names.
 
-    None where it means none. Raises WeightsError for a folder without weights.
+    The path may be the prefix, one of the checkpoint's files, a SavedModel or a folder of checkpoints. Returns None for
+    any other file. Raises WeightsError for a folder without weights.
     """
-    path = Path(os.path.abspath(path))  # . has no name
+    path = Path(os.path.abspath(path))  # because '.' has no name
     name = path.name
     match = re.fullmatch(r"(.+)\.(index|data-\d{5}-of-\d{5})", name)
     if match and path.with_name(f"{match[1]}.index").is_file():
@@ -104,9 +106,9 @@ def checkpoint_prefix(path: Path) -> Path | None:
     if last is not None:
         return Path(last)
     if (path / FILE).is_file():
-        raise WeightsError(f"it is a run, not weights: give its weights, {Training(path / 'float').best}")
-    what = "a SavedModel without variables" if (path / "saved_model.pb").is_file() else "a folder without weights in it"
-    raise WeightsError(f"it is {what}")
+        raise WeightsError(f"it is the folder of a run: give its weights, {Training(path / 'float').best}")
+    kind = "a SavedModel without variables" if (path / "saved_model.pb").is_file() else "a folder without weights in it"
+    raise WeightsError(f"it is {kind}")
 
 
 @contextlib.contextmanager
@@ -117,4 +119,4 @@ def _in_checkpoint(prefix: Path) -> Iterator[Source]:
             reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map(), reader.get_tensor
         )
     except (tf.errors.OpError, ValueError, RuntimeError, OSError) as error:
-        raise WeightsError(f"it is a TensorFlow checkpoint that is broken ({str(error).splitlines()[0]})") from None
+        raise WeightsError(f"it is a broken TensorFlow checkpoint ({str(error).splitlines()[0]})") from None

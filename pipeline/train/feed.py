@@ -1,4 +1,4 @@
-"""Feeds a dataset's samples to training: augmented and batched, in an order that a resumed run repeats."""
+"""Feeds a dataset's samples to training: augmented and batched, in an order that a resumed training repeats."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ class Augmentation:
 
 
 def augment(
-    image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor, height: int, width: int, how: Augmentation
+    image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor, height: int, width: int, settings: Augmentation
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """uint8 [h, w, 3] and [h, w] → float32 [height, width, 3] in [0, 1] and uint8 [height, width].
 
     ``seed`` is int32 [2]: the same seed gives the same result.
     """
     draws = tf.random.stateless_uniform([12], seed)
-    zoom = tf.exp(_between(draws[0], np.log(how.scale[0]), np.log(how.scale[1])))
-    aspect = 1.0 if how.scale[0] == how.scale[1] else tf.exp(_between(draws[1], -0.1, 0.1))
+    zoom = tf.exp(_between(draws[0], np.log(settings.scale[0]), np.log(settings.scale[1])))
+    aspect = 1.0 if settings.scale[0] == settings.scale[1] else tf.exp(_between(draws[1], -0.1, 0.1))
     boxes = []
     for draw, extent in ((draws[2], 1 / (zoom * aspect)), (draws[3], aspect / zoom)):
         start = draw * (1 - extent)  # extent > 1: negative, the image lies somewhere inside the padded window
         boxes.append((start, start + extent))
     (top, bottom), (left, right) = boxes
-    if how.flip:
+    if settings.flip:
         left, right = tf.cond(draws[4] < 0.5, lambda: (left, right), lambda: (right, left))
     box = tf.stack([[top, left, bottom, right]])
 
@@ -65,9 +65,9 @@ def augment(
 
     pixels = crop(tf.cast(image, tf.float32), "bilinear", 114.0) * SCALE
     ids = crop(tf.cast(label, tf.float32)[..., None], "nearest", float(IGNORE))[..., 0]
-    if how.colour:
-        gains = 1 + how.colour * (2 * draws[5:9] - 1)
-        pixels *= gains[0] * (1 + 0.3 * how.colour * (2 * draws[9:12] - 1))
+    if settings.colour:
+        gains = 1 + settings.colour * (2 * draws[5:9] - 1)
+        pixels *= gains[0] * (1 + 0.3 * settings.colour * (2 * draws[9:12] - 1))
         grey = tf.reduce_mean(pixels, axis=-1, keepdims=True)
         pixels = grey + (pixels - grey) * gains[1]
         mean = tf.reduce_mean(pixels)
@@ -110,7 +110,7 @@ class Feed:
         return augmented.batch(self.batch, drop_remainder=True).prefetch(3)
 
     def _augmented(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The image and label at a position of the endless row of epochs."""
+        """The image and label at a position, which counts through the epochs."""
         image, label = tf.numpy_function(self._read, [position], [tf.uint8, tf.uint8])
         image.set_shape([None, None, 3])
         label.set_shape([None, None])

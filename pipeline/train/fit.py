@@ -1,6 +1,6 @@
 """The training loop that float training and quantization-aware training share.
 
-It shows progress, can be interrupted at any time, and goes on from its last checkpoint to the same batches.
+It shows progress, can be interrupted at any time, and resumes from its last checkpoint with the same batches.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ SAVE_SECONDS = 120
 
 
 class Checkpoints(Protocol):
-    """How what was learnt is scored and kept. While a method runs, the network has its averaged weights."""
+    """Scores and saves checkpoints. While a method runs, the network has its averaged weights."""
 
     def score(self) -> float | None:
-        """Percent; None where there is nothing to score on, and no checkpoint is the best."""
+        """Percent; None if there are no images to score on: then no checkpoint is the best."""
 
     def keep_best(self) -> None:
-        """Writes the checkpoint that ``score`` was just called for, the best so far."""
+        """Writes the checkpoint that was just scored, which is the best so far."""
 
     def keep_last(self) -> None:
-        """Writes the checkpoint that ``score`` was just called for."""
+        """Writes the checkpoint that was just scored."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Fitted:
     """The scores of a training's best and last checkpoint, and the history that led there.
 
     Attributes:
-      best_percent, best_step, last_percent: None where there was nothing to score on.
+      best_percent, best_step, last_percent: None if there were no images to score on.
       step_seconds: median time of a step, reading its loss included.
-      judge_seconds: median time of scoring and keeping a checkpoint; 0 where that was before an interruption.
+      judge_seconds: median time of scoring and saving a checkpoint; 0 if all were scored before an interruption.
     """
 
     best_percent: float | None
@@ -68,12 +68,14 @@ def fit(
 ) -> Fitted:
     """Trains ``model``; a step is one update of its weights.
 
-    Writes ``folder``/history.jsonl and keeps what it needs to go on in ``folder``/resume; ``checkpoints`` writes the
-    weights. With one seed, on one machine, it ends with the same bits wherever it was cut off and went on.
+    Writes ``folder``/history.jsonl, and in ``folder``/resume what it needs to resume; ``checkpoints`` writes the
+    weights. With one seed, on one machine, it ends with the same bits wherever it was interrupted and resumed.
     Raises TrainingDiverged when the loss or a weight is no longer finite, and the decoder's DataError.
     """
     if schedule.distil and lesson.teacher is None:
-        raise RunError("the schedule distils and there is no teacher: give one, or distil with weight 0.")
+        raise RunError(
+            "the schedule distils, but there is no teacher: give a teacher, or set the weight of distillation to 0."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     trainer = training_outputs(model, lesson.auxiliary, model.output_shape[-1])
     trained = list({id(v): v for v in (*trainer.trainable_variables, *model.trainable_variables)}.values())
@@ -91,7 +93,7 @@ def fit(
     except KeyboardInterrupt:
         progress.save()
         raise
-    except (DataError, tf.errors.OpError):  # an image was removed, or is broken: what was learnt stays
+    except (DataError, tf.errors.OpError):  # an image was removed or is broken: save the training so far
         if progress.step:
             progress.save()
         if lesson.decoded.error:
@@ -108,7 +110,7 @@ def _optimizer(schedule: Schedule, trained: list[tf.Variable]) -> Any:
 
 
 class TrainingLoop:
-    """Takes the steps that are left; scores, saves and shows progress on the way."""
+    """Takes the remaining steps; scores, saves and shows progress on the way."""
 
     def __init__(
         self, update: WeightUpdate, progress: Progress, schedule: Schedule, checkpoints: Checkpoints, say: Say
@@ -124,7 +126,7 @@ class TrainingLoop:
         self._scoring_times: list[float] = []
 
     def run(self, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> None:
-        """Takes a step for each of ``batches``: those of the steps that are left."""
+        """Takes a step for each of ``batches``."""
         scoring_steps, frozen_from = self._schedule.scoring_steps, self._schedule.statistics_frozen_from
         if self._step in scoring_steps and not self._progress.scored:  # interrupted while it was being scored
             self._score()
@@ -183,7 +185,7 @@ class TrainingLoop:
             self._checkpoints.keep_last()
         self._scoring_times.append(time.monotonic() - began)
         self._pace.scoring(self._scoring_times[-1])
-        loss = progress.enter(percent)
+        loss = progress.add_score(percent)
         shown_loss = "" if loss is None else f"  loss {loss:.3f}"
         shown_percent = "" if percent is None else f"  mIoU {percent:.2f} %"
         self._say(f"step {progress.step}/{self._schedule.steps}{shown_loss}{shown_percent}  {progress.seconds:.0f} s")

@@ -1,4 +1,4 @@
-"""Images held out of the training split, and files scored on them: by this the checkpoints of QAT are chosen."""
+"""Holds images out of the training split, and scores files on them to choose the checkpoint of a QAT."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ HELD_OUT = 40
 
 
 def hold_out(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """(to train and calibrate on, to choose the checkpoint by): 40 evenly spread ones, a fifth at most.
+    """(samples to train and calibrate on, samples held out to choose the checkpoint): disjoint.
 
-    No image is in both; of fewer than five images none is held out.
+    Holds out 40, evenly spread, but a fifth at most; of fewer than five samples none.
     """
     count = min(HELD_OUT, len(samples) // 5)
     chosen = set(np.linspace(0, len(samples) - 1, count).astype(int).tolist())
@@ -34,7 +34,7 @@ def hold_out(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tuple[Sampl
 def parent_probabilities(
     parent: tf_keras.Model, images: Decoded, class_weights: Sequence[float] | None
 ) -> list[np.ndarray]:
-    """Of each image, what the float parent believes its classes to be; see ``believed``."""
+    """The class probabilities of each image under the float parent: float16 [h, w, classes]; see ``believed``."""
     logits = keras_logits(parent)
     pixels = [images[i][0] for i in range(len(images))]
     return [believed(logits(image), image.shape[0], image.shape[1], class_weights) for image in pixels]
@@ -45,7 +45,7 @@ class HeldOutScorer:
     """Scores files on images held out.
 
     Attributes:
-      probabilities: of the float parent, image by image; takes the place of the labels. None: the labels count.
+      probabilities: the float parent's, image by image, used instead of the labels; None to use the labels.
     """
 
     images: Decoded
@@ -54,7 +54,7 @@ class HeldOutScorer:
     probabilities: list[np.ndarray] | None = None
 
     def confusions(self, file: bytes) -> np.ndarray:
-        """[images, classes, classes]: of a .tflite file, counted with the labels or expected with the parent's."""
+        """[images, classes, classes] of a .tflite file: int64 by the labels, float64 by the probabilities."""
         with deployed(file, self.preprocessing) as infer:
             if (probabilities := self.probabilities) is None:
                 return confusions(masks_of(self.images, infer), self.num_classes)

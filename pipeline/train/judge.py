@@ -1,4 +1,4 @@
-"""Tells whether quantization-aware training gained anything on images held out, or was lucky."""
+"""Tests whether a gain of quantization-aware training on held-out images is more than chance."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ import numpy as np
 from pipeline.measure.confusion import gain
 
 LUCK = 0.05
-"""Chance that the start is given up though no checkpoint is better: one-sided, normal, with Bonferroni's correction, as
-the best of several is chosen."""
+"""Probability of replacing the start though no checkpoint is better: one-sided, normal, with Bonferroni's correction,
+because the best of several is chosen."""
 
 
 def fewest_held_out(evaluations: int) -> int:
-    """How many images must be held out to tell a gain of the best of so many checkpoints from luck.
+    """How many images must be held out to distinguish a gain of the best of so many checkpoints from luck.
 
-    Where a checkpoint is as good as the start, an image gains or loses with even chance, so all of n images gain by
-    luck once in 2ⁿ (the sign test). That must be rarer than LUCK over the number of checkpoints, or even the clearest
-    outcome proves nothing. A bootstrap of so few images does not see that: of one, its error is always 0.
+    If a checkpoint is as good as the start, each image gains or loses with even chance, so all of n images gain by luck
+    once in 2ⁿ trainings (the sign test). That must be rarer than LUCK over the number of checkpoints, or even the
+    clearest outcome proves nothing. A bootstrap over so few images does not show this: over one, its error is 0.
     """
     return math.ceil(math.log2(evaluations / LUCK))
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """Whether the best checkpoint is better than the start; the figures are None where that cannot be told.
+    """Whether the best checkpoint is better than the start; the figures are None if that was not tested.
 
     Attributes:
-      points, error, needed: of mIoU; see ``gain``, and the gain that luck alone exceeds once in 1 / LUCK trainings.
-      why_not: why nothing can be told, in words; None where it can.
+      points, error: gain in points of mIoU, and its standard error; see ``gain``.
+      needed: the gain that luck alone exceeds once in 1 / LUCK trainings.
+      why_not: why it was not tested; None if it was.
     """
 
     points: float | None = None
@@ -54,20 +55,21 @@ class Verdict:
 
 
 def too_few(held_out: int, evaluations: int, images: int, what: str = "held out") -> str | None:
-    """Why a gain on so few images cannot be told from luck, and what helps; None where it can."""
+    """Why a gain on so few images cannot be distinguished from luck, and what helps; None if it can."""
     fewest = fewest_held_out(evaluations)
     if held_out >= fewest:
         return None
     return (
-        f"{held_out} of {images} images {what} cannot tell a gain from luck, it takes {fewest}. Give {5 * fewest}"
-        " training images or more: a fifth of them is held out."
+        f"{held_out} of {images} images {what} are too few to tell a gain from luck: it takes {fewest}. Give"
+        f" {5 * fewest} training images or more: a fifth of them is held out."
     )
 
 
 def judge_gain(before: np.ndarray, after: np.ndarray, evaluations: int, images: int) -> Verdict:
-    """``before`` and ``after``: confusions [held out, classes, classes] of the start and of the best checkpoint.
+    """Whether the best of ``evaluations`` checkpoints gained, and by how much.
 
-    evaluations: how many checkpoints that is the best of; images: held out or trained on.
+    ``before`` and ``after``: confusions [held out, classes, classes] of the start and of that checkpoint. ``images``:
+    how many are held out or trained on.
     """
     labelled = int((before.sum((1, 2)) > 0).sum())
     if (why_not := too_few(labelled, evaluations, images, "held out with labels")) is not None:
@@ -75,6 +77,6 @@ def judge_gain(before: np.ndarray, after: np.ndarray, evaluations: int, images: 
     points, error = gain(before, after)
     if points > 0 and error < 1e-9:
         return Verdict(
-            why_not="the images held out are all alike, so they cannot tell a gain from luck. Give images that differ."
+            why_not="the images held out are all alike, so a gain cannot be told from luck. Give images that differ."
         )
     return Verdict(points, error, error * NormalDist().inv_cdf(1 - LUCK / evaluations))

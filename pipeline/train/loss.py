@@ -1,4 +1,4 @@
-"""What training minimises: class-weighted cross entropy with a soft Jaccard loss, and the distance to a teacher."""
+"""The losses: class-weighted cross entropy with a soft Jaccard loss, and distillation from a teacher."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def distillation_loss(student: tf.Tensor, teacher: tf.Tensor, temperature: float
 
 
 def sample_positions(size: int, full: int, convention: str) -> np.ndarray:
-    """Where the ``size`` samples of a resized axis lie on its ``full`` pixels, int [size]."""
+    """The pixel, of ``full``, at each of the ``size`` samples of a resized axis: int [size]."""
     if convention == "align_corners":
         return np.rint(np.linspace(0, full - 1, size)).astype(int)
     return ((np.arange(size) + 0.5) * full / size).astype(int)
@@ -29,8 +29,8 @@ def segmentation_loss(
 ) -> tf.Tensor:
     """Class-weighted cross entropy plus soft Jaccard, at half the label's resolution.
 
-    logits float32 [b, h, w, c] at any stride; label uint8 [b, height, width] with IGNORE. Half the resolution costs a
-    fifth less time per step and moves no boundary by more than a pixel.
+    logits float32 [b, h, w, c] at any stride; label uint8 [b, height, width] with IGNORE. Half the resolution saves a
+    fifth of a step's time and moves no boundary by more than a pixel.
     """
     full = label.shape[1:3]
     size = [-(-n // LOSS_STRIDE) for n in full]

@@ -1,4 +1,4 @@
-"""How long a training still takes, said only once there is something to base it on."""
+"""Estimates how long a training still takes, once enough steps were timed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import collections
 from statistics import fmean, median
 
 SKIPPED = 2
-"""The first steps build the training graph, for up to minutes: their time says nothing of the others."""
+"""The first steps build the training graph, which may take minutes: they are not counted."""
 ENOUGH_STEPS, ENOUGH_SECONDS = 10, 10.0
-"""So many steps, or so long a time, before anything is said: some batches lie ready after the graph was built."""
+"""Steps, or seconds, before an estimate is given: the first batches were prepared while the graph was built."""
 WINDOW = 50
 
 
 def in_words(seconds: float) -> str:
-    """A duration that was estimated: 'about 40 s', 'about 3 minutes', 'about 2.5 hours'."""
+    """An estimated duration: 'about 40 s', 'about 3 minutes', 'about 2.5 hours'."""
     if seconds < 100:
         return f"about {max(1, round(seconds)) if seconds < 10 else 5 * round(seconds / 5)} s"
     if seconds < 100 * 60:
@@ -22,7 +22,7 @@ def in_words(seconds: float) -> str:
 
 
 class Pace:
-    """The steps' times, from one to the next, waiting for images included and scoring left out."""
+    """Times the steps, waiting for images included and scoring excluded."""
 
     def __init__(self) -> None:
         self._skip = SKIPPED
@@ -39,7 +39,7 @@ class Pace:
         self._scorings.append(seconds)
 
     def graph_changes(self) -> None:
-        """The next step builds the graph anew."""
+        """The next step builds another graph: it is not counted."""
         self._skip = max(self._skip, 1)
 
     @property
@@ -48,11 +48,11 @@ class Pace:
 
     @property
     def step_seconds(self) -> float:
-        """Mean of the last steps; only where ``known``."""
+        """Mean over the last steps; only if ``known``."""
         return fmean(self._steps)
 
     def left(self, steps: int, scorings: int) -> str:
-        """In words: the time for so many steps and scorings, these only where one was timed; '' where not known."""
+        """The time for so many steps and scorings, in words; '' if not ``known``."""
         if not self.known:
             return ""
         seconds = steps * self.step_seconds

@@ -1,4 +1,4 @@
-"""Quantization-aware training: from the float parent's weights and from calibrated ranges."""
+"""Quantization-aware training, from the float parent's weights and from calibrated ranges."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ from pipeline.weights import checkpoint
 
 @dataclasses.dataclass(frozen=True)
 class QatOptions:
-    """What a quantization-aware training is, beside its schedule.
+    """The settings of a quantization-aware training, besides its schedule.
 
     Attributes:
       per_tensor: one scale for each kernel instead of one per output channel.
-      learned_ranges: whether the ranges train on from their calibrated values.
-      control: the same training in float: what the parent gains by the steps alone.
+      learned_ranges: whether the ranges are trained too, from their calibrated values.
+      control: train in float instead: shows what the parent gains by the steps alone.
     """
 
     augmentation: Augmentation
@@ -59,13 +59,13 @@ class QatOptions:
 
 
 def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: bool = False) -> QatResult:
-    """Trains the run's quantized network, or reuses or resumes the training that is there; returns its result.
+    """Trains the run's quantized network, or resumes its training, or reuses its result; returns the result.
 
-    Checkpoints are chosen by the mIoU of the int8 file that the weights convert to, on images held out of the training
-    split: against their labels or, without labels, the mIoU to be expected by the float parent's class probabilities
-    (see ``believed``). The best one must gain more there than luck would give the best of as many, else the start is
-    kept; so it is where too few images are held out to tell. The validation images are scored once, at the end, and
-    choose nothing.
+    Each checkpoint is scored by the mIoU of the int8 file that it converts to, on images held out of the training
+    split: against their labels or, without labels, as the expected mIoU under the float parent's class probabilities
+    (see ``believed``). The best checkpoint replaces the start only if it gains more than luck would give the best of as
+    many; if too few images are held out to test that, the start is kept. The validation images are scored once, at the
+    end, and choose nothing.
     """
     training = run.control_training if options.control else run.qat_training
     parent = run.float_training.best
@@ -87,7 +87,7 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
         f" {len(images.training)} images, {images.held_out_count} held out"
     )
     if why_not := too_few(images.held_out_count, evaluations, images.count):
-        say(f"note: the start will be kept, whatever the training brings: {why_not}")
+        say(f"note: the start will be kept, whatever the training gains: {why_not}")
     start_file = student.convert(student.start_ranges)
     start = scorer.confusions(start_file) if scorer is not None else None
     if start is not None:
@@ -122,7 +122,7 @@ class QatImages:
     """The images of a QAT: those to train and calibrate on, to choose the checkpoint by, and to report on.
 
     Attributes:
-      held_out: None where there are too few images to hold any out.
+      held_out: None if there are too few images to hold any out.
       class_weights: float32 [classes], of the loss.
     """
 
@@ -142,7 +142,7 @@ class QatImages:
 
 
 def _images(run: Run, schedule: Schedule, options: QatOptions, say: Say) -> QatImages:
-    """The images, their labels checked where they are needed. Raises DataError."""
+    """The images; their labels are checked if they are needed. Raises DataError."""
     dataset, num_classes = dataset_of(run), run.config.model.num_classes
     kept, out = hold_out(samples_for(run, options.calibration.folder if not schedule.labels else None, say))
     training, validation = Decoded(kept), Decoded(dataset.splits["val"])
@@ -159,13 +159,13 @@ def _images(run: Run, schedule: Schedule, options: QatOptions, say: Say) -> QatI
 
 @dataclasses.dataclass(frozen=True)
 class Student:
-    """The network that is trained, and the float network that takes its weights over to be converted and saved.
+    """The network that is trained, and the float network that its weights are copied to, to be converted and saved.
 
     Attributes:
       network: float.
       trained: the same with fake quantization; in the control ``network`` itself.
       start_ranges: calibrated; None in the control.
-      learned_ranges: None where ``start_ranges`` stay as they are.
+      learned_ranges: None if ``start_ranges`` are kept.
       target, file_spec: of the file that a checkpoint is scored as.
     """
 
@@ -177,11 +177,11 @@ class Student:
     file_spec: FileSpec
 
     def ranges(self) -> Ranges | None:
-        """As they are now."""
+        """The ranges at this step."""
         return self.start_ranges if self.learned_ranges is None else self.learned_ranges.now()
 
-    def take_over(self) -> None:
-        """Gives ``network`` the weights of ``trained``."""
+    def copy_back(self) -> None:
+        """Copies the weights of ``trained`` to ``network``."""
         if self.trained is not self.network:
             copy_weights(self.network, self.trained)
 
@@ -204,7 +204,7 @@ def _student(run: Run, options: QatOptions, samples: Sequence[Sample], training:
 def _start_ranges(
     network: tf_keras.Model, run: Run, options: QatOptions, kept: Sequence[Sample], training: Training, say: Say
 ) -> Ranges:
-    """The calibrated ranges that training starts from: measured now, or those of the training that is resumed."""
+    """The calibrated ranges that training starts from; a resumed training reads them from its folder."""
     if (start := training.start()) is not None:
         return start.ranges
     asked = options.calibration
@@ -215,7 +215,7 @@ def _start_ranges(
 
 
 def _scorer(run: Run, images: QatImages, parent: tf_keras.Model | None, say: Say) -> HeldOutScorer | None:
-    """Scores against the labels, or against the class probabilities of ``parent``; None where none are held out."""
+    """Scores against the labels, or against the class probabilities of ``parent``; None if no images are held out."""
     if images.held_out is None:
         return None
     probabilities = None
@@ -223,13 +223,13 @@ def _scorer(run: Run, images: QatImages, parent: tf_keras.Model | None, say: Say
     if parent is not None:
         weights = checkpoint.class_weights_in(run.float_training.best, num_classes)
         if weights is None:
-            say("note: the parent does not tell the class weights of its loss: its probabilities are taken as they are")
+            say("note: the class weights of the parent's loss are not known: its probabilities are used uncorrected")
         probabilities = parent_probabilities(parent, images.held_out, weights)
     return HeldOutScorer(images.held_out, num_classes, run.preprocessing, probabilities)
 
 
 class QatCheckpoints:
-    """Scores each checkpoint as the file that it converts to; keeps the best as the training's candidate."""
+    """Scores each checkpoint as the file that it converts to; saves the best as the training's candidate."""
 
     def __init__(self, student: Student, scorer: HeldOutScorer | None, training: Training) -> None:
         self._student, self._scorer, self._training = student, scorer, training
@@ -237,7 +237,7 @@ class QatCheckpoints:
         self._best_file = b""
 
     def score(self) -> float | None:
-        self._student.take_over()
+        self._student.copy_back()
         if self._scorer is None:
             return None
         self._scored_file = self._student.convert(self._student.ranges())
@@ -251,7 +251,7 @@ class QatCheckpoints:
         self._write(self._training.last)
 
     def best_file(self) -> bytes:
-        """The file of the best checkpoint; of one that was kept before an interruption it is converted again."""
+        """The file of the best checkpoint; if it was saved before an interruption, it is converted again."""
         if not self._best_file:
             network, candidate = self._student.network, self._training.candidate
             checkpoint.load(network, candidate)

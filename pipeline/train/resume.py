@@ -1,4 +1,4 @@
-"""What a training needs to go on after it was cut off, so that it ends as if it had not been."""
+"""What a training needs to resume after an interruption and end with the same bits as without one."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pipeline.core.training import HistoryEntry, Training
 
 
 class Progress:
-    """All that decides how a training goes on, kept in ``folder``/resume, and its history in history.jsonl.
+    """The state of a training, saved in ``folder``/resume, and its history, saved in history.jsonl.
 
     Attributes:
-      variables: of the network that is scored; ``averages``: their running means, in the same order.
-      best: percent, float64 as the judge gave it.
-      loss_sum, loss_steps: of the steps since the last scoring.
+      variables: those of the scored network; ``averages``: their running means, in the same order.
+      best: the highest score so far, percent, float64; −1 before the first.
+      loss_sum, loss_steps: sum of the losses, and number of steps, since the last scoring.
       history: one entry per scoring: step, loss, miou_percent, seconds.
     """
 
@@ -51,21 +51,21 @@ class Progress:
 
     @property
     def step(self) -> int:
-        """Updates of the weights so far, by the optimizer's own count: Ctrl-C may come between a step and any other."""
+        """Updates of the weights, as the optimizer counts them: after Ctrl-C, another count could be one behind."""
         return int(self._optimizer.iterations)
 
     @property
     def seconds(self) -> float:
-        """Spent on this training, interruptions left out."""
+        """Time spent on this training, without interruptions."""
         return float(self._seconds_before) + time.monotonic() - self._started
 
     @property
     def scored(self) -> bool:
-        """Whether the step that was done last is in the history."""
-        return any(one.step == self.step for one in self.history)
+        """Whether the last step is in the history."""
+        return any(entry.step == self.step for entry in self.history)
 
     def restore(self) -> bool:
-        """Takes up what was saved last; False where nothing was. Raises RunError where it cannot be read."""
+        """Restores what was saved last; False if nothing was saved. Raises RunError if it cannot be read."""
         last = self._manager.latest_checkpoint
         if not last:
             return False
@@ -81,23 +81,23 @@ class Progress:
                 f"checkpoint {last} cannot be read ({str(error).splitlines()[0]}): delete"
                 f" {Path(last).parent} to start this training again."
             ) from None
-        self.history = [one for one in self._training.history() if one.step <= self.step]
-        if self.scored:  # saved before the sums were set back
-            self._forget_losses()
+        self.history = [entry for entry in self._training.history() if entry.step <= self.step]
+        if self.scored:  # it was saved before the sums were reset
+            self._reset_losses()
         return True
 
     def save(self) -> None:
         self.put_back()
-        before = self._seconds_before.numpy()
+        seconds_before = self._seconds_before.numpy()
         self._seconds_before.assign(self.seconds)
         try:
             self._manager.save()
         finally:
-            self._seconds_before.assign(before)
+            self._seconds_before.assign(seconds_before)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
-        """While it lasts, the network has its averaged weights. Raises TrainingDiverged where they are not finite."""
+        """Within it, the network has its averaged weights. Raises TrainingDiverged if they are not finite."""
         self._live = [v.numpy() for v in self.variables]
         try:
             for variable, average in zip(self.variables, self.averages, strict=True):
@@ -112,22 +112,22 @@ class Progress:
             self.put_back()
 
     def put_back(self) -> None:
-        """Ends ``averaged``; for who caught a Ctrl-C that may have come in the midst of it."""
+        """Ends ``averaged``, also after a Ctrl-C that interrupted it."""
         if self._live is not None:
             for variable, value in zip(self.variables, self._live, strict=True):
                 variable.assign(value)
             self._live = None
 
-    def enter(self, percent: float | None) -> float | None:
-        """Adds a scoring of the last step to the history and saves; returns the mean loss since the one before."""
+    def add_score(self, percent: float | None) -> float | None:
+        """Adds a score of the last step to the history and saves; returns the mean loss since the score before."""
         steps = int(self.loss_steps)
         loss = float(self.loss_sum) / steps if steps else None
         self.history.append(HistoryEntry(self.step, loss, percent, self.seconds))
         self._training.write_history(self.history)
-        self._forget_losses()
+        self._reset_losses()
         self.save()
         return loss
 
-    def _forget_losses(self) -> None:
+    def _reset_losses(self) -> None:
         self.loss_sum.assign(0.0)
         self.loss_steps.assign(0)

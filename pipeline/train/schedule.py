@@ -26,7 +26,7 @@ class Schedule:
       jaccard: weight of the soft Jaccard loss beside the cross entropy.
       distil: weight of the distance to the class probabilities of the teacher; the labels' losses have weight 1.
       temperature: softens both distributions of that distance (Hinton et al., arXiv 1503.02531).
-      labels: False learns from the teacher alone.
+      labels: whether to learn from the labels; without them, from the teacher alone.
       statistics_until: share of the steps after which batch norm's statistics (and dropout) stay as they are.
     """
 
@@ -54,7 +54,7 @@ class Schedule:
                 " are allowed."
             )
         if not self.labels and not self.distil:
-            raise RunError("without labels there is only the teacher to learn from: its weight must not be 0.")
+            raise RunError("without labels, the teacher is all there is to learn from: its weight must not be 0.")
 
     @property
     def scoring_steps(self) -> set[int]:

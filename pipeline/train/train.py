@@ -32,18 +32,18 @@ from pipeline.weights import checkpoint
 
 
 def keras_logits(model: tf_keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """uint8 [h, w, 3] → float32 [1, height, width, classes] of a Keras network, through the one preprocessing."""
+    """uint8 [h, w, 3] → float32 [1, height, width, classes] of a Keras network, preprocessed as everywhere."""
     preprocessing = Preprocessing(*model.input_shape[1:3])
     call = tf.function(lambda image: model(image, training=False))
     return lambda image: call(tf.constant(preprocessing.tensor(image, "float32"))).numpy()
 
 
 def keras_infer(model: tf_keras.Model) -> Infer:
-    """Masks of a Keras network, which has all cores for one image at a time."""
-    logits, using = keras_logits(model), threading.Lock()
+    """Masks of a Keras network, one image at a time: a call uses all cores."""
+    logits, lock = keras_logits(model), threading.Lock()
 
     def infer(image: np.ndarray) -> np.ndarray:
-        with using:
+        with lock:
             output = logits(image)
         return mask_of(output, *image.shape[:2])
 
@@ -51,18 +51,18 @@ def keras_infer(model: tf_keras.Model) -> Infer:
 
 
 def defaults_of(run: Run) -> TrainingDefaults:
-    """How to train this run when the user does not say: as its dataset suggests, at rates that suit its network."""
-    of_data = source_of(run.config.data).training
+    """The defaults for a run: its dataset's, with the learning rates multiplied by its network's factor."""
+    defaults = source_of(run.config.data).training
     factor = models.network(run.config.model.network).learning_rate_factor
     return dataclasses.replace(
-        of_data,
-        learning_rate=of_data.learning_rate * factor,
-        qat_learning_rate=of_data.qat_learning_rate * factor,
+        defaults,
+        learning_rate=defaults.learning_rate * factor,
+        qat_learning_rate=defaults.qat_learning_rate * factor,
     )
 
 
 def float_schedule(run: Run, steps: int | None, batch: int, learning_rate: float | None) -> Schedule:
-    """What was asked for, and for the rest the dataset's suggestion."""
+    """The schedule of a float training; None stands for the run's default."""
     defaults = defaults_of(run)
     steps = steps or defaults.steps
     return Schedule(
@@ -75,53 +75,53 @@ def float_schedule(run: Run, steps: int | None, batch: int, learning_rate: float
 
 @dataclasses.dataclass(frozen=True)
 class FloatTraining:
-    """A float training that is still to be done, or to be gone on with."""
+    """A float training that is to be started or resumed."""
 
     schedule: Schedule
     encoder_weights: str | None
 
 
 def float_training(run: Run, steps: int | None, batch: int, encoder_weights: str | None) -> FloatTraining | None:
-    """What must be trained before the run has a float parent; None where it has one.
+    """The training that gives the run its float parent; None if it has one.
 
-    One that was begun goes on as it was begun, unless ``steps`` says otherwise. Raises RunError where the parent that
-    is there had another number of steps than ``steps``.
+    An interrupted training keeps its schedule, unless ``steps`` gives another. Raises RunError if the run's parent was
+    not trained for ``steps`` steps.
     """
-    before = run.float_training.settings() or {}
-    schedule = before.get("schedule")
+    settings = run.float_training.settings() or {}
+    schedule = settings.get("schedule")
     if run.float_training.trained:
-        had = schedule["steps"] if isinstance(schedule, dict) and "steps" in schedule else None
-        if steps is not None and steps != had:
-            what = "was given with --parent" if had is None else f"was trained for {had} steps"
+        trained_steps = schedule["steps"] if isinstance(schedule, dict) and "steps" in schedule else None
+        if steps is not None and steps != trained_steps:
+            history = "was given with --parent" if trained_steps is None else f"was trained for {trained_steps} steps"
             raise RunError(
-                f"--float-steps {steps}: the float parent of {run.path} {what}. Leave --float-steps out, or name a new"
-                " --run."
+                f"--float-steps {steps}: the float parent of {run.path} {history}. Leave --float-steps out, or name a"
+                " new --run."
             )
         return None
     if steps is None and isinstance(schedule, dict):
-        with contextlib.suppress(TypeError):  # of another version: finished says so
-            return FloatTraining(Schedule(**schedule), before.get("encoder_weights"))
+        with contextlib.suppress(TypeError):  # settings of another version: is_finished reports them
+            return FloatTraining(Schedule(**schedule), settings.get("encoder_weights"))
     return FloatTraining(float_schedule(run, steps, batch, None), encoder_weights)
 
 
 def pixels_to_learn(dataset: Dataset, training: Decoded, validation: Decoded, say: Say) -> np.ndarray:
-    """int64 [training images, classes], labelled pixels; opens every label, so that none is found bad later.
+    """int64 [training images, classes]: labelled pixels. Opens every label, so that no broken one turns up later.
 
-    Says what the labels do not show; raises DataError for a label that cannot be used, and where nothing can be learnt
+    Notes which classes the labels lack. Raises DataError for a label that cannot be used, and if nothing can be learnt
     or scored.
     """
     count = len(dataset.classes)
-    learnt = count_pixels(training, count, "training", say)
-    judged = count_pixels(validation, count, "val", say)
-    notes = check_labels(learnt, judged, dataset.classes, dataset.text)
+    train_pixels = count_pixels(training, count, "training", say)
+    val_pixels = count_pixels(validation, count, "val", say)
+    notes = check_labels(train_pixels, val_pixels, dataset.classes, dataset.text)
     for note in (*dataset.notes(), *notes):
         say(f"note: {note}")
-    return learnt
+    return train_pixels
 
 
 @dataclasses.dataclass(frozen=True)
 class FloatCheckpoints:
-    """Scores the float network on the validation images, and keeps it with the class weights of its loss."""
+    """Scores the float network on the validation images, and saves it with the class weights of its loss."""
 
     model: tf_keras.Model
     validation: Decoded
@@ -151,7 +151,7 @@ def train(
     encoder_weights: str | None = None,
     force: bool = False,
 ) -> FloatResult:
-    """Trains the run's float network, or reuses or resumes the training that is there; returns its result."""
+    """Trains the run's float network, or resumes its training, or reuses its result; returns the result."""
     training = run.float_training
     settings = {
         "schedule": plain(schedule),

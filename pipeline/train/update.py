@@ -104,8 +104,8 @@ class WeightUpdate:
             ]
             total += losses[0] + AUXILIARY_WEIGHT * sum(losses[1:])
         if schedule.distil and self._teacher is not None:
-            aim = tf.stop_gradient(tf.nest.flatten(self._teacher(images, training=False))[0])
-            total += schedule.distil * distillation_loss(outputs[0], aim, schedule.temperature)
+            target = tf.stop_gradient(tf.nest.flatten(self._teacher(images, training=False))[0])
+            total += schedule.distil * distillation_loss(outputs[0], target, schedule.temperature)
         return total
 
     def _update_averages(self, steps_before: tf.Tensor) -> None:

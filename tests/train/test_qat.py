@@ -181,7 +181,7 @@ def test_without_labels_and_with_images_of_a_folder(parent, cli, tmp_path):
     assert result["kept_step"] == 0 and "it takes 5. Give 25" in result["gain_not_judged"]
     assert result["gain_points"] is result["gain_needed_points"] is result["gain_standard_error_points"] is None
     assert result["held_out_start_percent"] is not None
-    assert "does not tell the class weights" not in done.stderr
+    assert "class weights of the parent's loss are not known" not in done.stderr
     weights = checkpoint.class_weights_in(run.float_dir / "best.weights.h5")
     assert weights is not None and np.mean(weights) == pytest.approx(1, abs=1e-4)  # they came with the parent
     data = json.loads((run.qat_dir / "ranges.json").read_text())
@@ -213,7 +213,7 @@ def test_the_control_is_float_and_touches_nothing_and_without_images_held_out_th
     assert "float control" in done.stderr
     with h5py.File(run.control_dir / "best.weights.h5") as file:
         assert "segquant_ranges" not in file.attrs
-    assert "3 images, 0 held out" in done.stderr and "0 of 3 images held out cannot tell" in done.stderr
+    assert "3 images, 0 held out" in done.stderr and "0 of 3 images held out are too few to tell" in done.stderr
     result = json.loads((run.control_dir / "result.json").read_text())
     assert result["held_out_images"] == result["kept_step"] == 0 and result["best_step"] is None
     assert [e["miou_percent"] for e in result["history"]] == [None]

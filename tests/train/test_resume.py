@@ -113,7 +113,7 @@ def outcome(folder):
 CUTS = [
     ("train", "after", "pipeline.train.pace.Pace.step", 14),  # between an update and the next saving
     ("train", "before", "pipeline.train.train.score_masks", 1),  # while the averaged weights are in the network
-    ("qat", "before", "pipeline.train.resume.Progress.enter", 2),  # weights are written, the history is not
+    ("qat", "before", "pipeline.train.resume.Progress.add_score", 2),  # weights are written, the history is not
     ("qat", "before", "pipeline.core.training.Training.finish", 1),  # the start is kept and written, the result not
     ("control", "after", "pipeline.core.training.Training.write_history", 1),  # written, the progress not saved
 ]
