@@ -1,7 +1,7 @@
-"""Estimates an activation's range from what it gave over many images: five ways, each in bounded memory.
+"""Estimates an activation's range from its values over many images: five estimators, each in bounded memory.
 
-Two see only the extremes of each image; three see a histogram over the extremes of all images, which takes a second
-pass. Every range is widened to hold 0.
+Two use only the extremes of each image. Three use a histogram between the extremes of all images, which takes a second
+pass. Every range contains 0.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ BINS = 2048
 LEVELS = 256
 MOMENTUM = 0.9
 PERCENTILE = 99.99
-"""Between the 99.9 and 99.99 of Wu et al., arXiv 2004.09602, table 5: the least clipping of those that they compare."""
+"""The percentile that clips least of those in Wu et al., arXiv 2004.09602, table 5."""
 SHRINKS = np.geomspace(1.0, 0.05, 61)
-"""What mean squared error tries: an end of the range, times 1 down to 1/20 in steps of 5 %."""
+"""Factors that the mean squared error tries on each end of the range: 1 down to 1/20 in steps of 5 %."""
 EPSILON = 1e-9
-"""Stands for an empty bin of the quantized distribution, whose divergence would be infinite."""
+"""Takes the place of an empty bin of the quantized distribution, whose divergence would be infinite."""
 
 Extremes = tuple[np.ndarray, np.ndarray]
 """Lowest and highest value of each activation, float64 [points]; low ≤ 0 ≤ high."""
@@ -56,13 +56,13 @@ class Estimator:
     """One way to choose a range.
 
     Attributes:
-      follow: (extremes so far, extremes of the next image) → extremes so far; what the first pass keeps.
-      narrow: histogram → (low, high); None where the extremes are the range and no second pass is needed.
+      accumulate: (extremes so far, extremes of the next image) → extremes so far; the first pass.
+      narrow: histogram → (low, high); None if the extremes are the range and no second pass is needed.
     """
 
     name: str
     title: str
-    follow: Callable[[Extremes, Extremes], Extremes]
+    accumulate: Callable[[Extremes, Extremes], Extremes]
     narrow: Callable[[Histogram], tuple[float, float]] | None = None
 
 
@@ -71,19 +71,19 @@ def widest(so_far: Extremes, image: Extremes) -> Extremes:
 
 
 def smoothed(so_far: Extremes, image: Extremes) -> Extremes:
-    """m ← 0.9 m + 0.1 x, from the first image's extremes on; it depends on the order of the images."""
+    """m ← 0.9 m + 0.1 x, starting with the first image's extremes; depends on the order of the images."""
     return tuple(MOMENTUM * m + (1 - MOMENTUM) * x for m, x in zip(so_far, image, strict=True))  # type: ignore[return-value]
 
 
 def percentile(histogram: Histogram) -> tuple[float, float]:
-    """The values that all but 0.01 % lie below, and all but 0.01 % above; within a bin, values count as uniform."""
+    """The values that cut off 0.01 % at each end; within a bin, values are assumed to be uniform."""
     reached = np.concatenate([[0.0], np.cumsum(histogram.counts)]) / histogram.counts.sum()
     low, high = np.interp([1 - PERCENTILE / 100, PERCENTILE / 100], reached, histogram.edges)
     return min(0.0, float(low)), max(0.0, float(high))
 
 
 def quantization_errors(values: np.ndarray, counts: np.ndarray, low: float, highs: np.ndarray) -> np.ndarray:
-    """Of each range [low, high]: sum of counts · (value − its 8-bit form)², rounding inside and clipping outside."""
+    """For each range [low, high]: sum of counts · (value − its 8-bit value)², by rounding inside, clipping outside."""
     steps = (highs[:, None] - low) / (LEVELS - 1)
     codes = np.clip(np.rint((values - low) / steps), 0, LEVELS - 1)
     return np.asarray(np.square(values - (low + codes * steps)) @ counts)
@@ -102,10 +102,10 @@ def mean_squared_error(histogram: Histogram) -> tuple[float, float]:
 
 
 def divergence(counts: np.ndarray, first: int, last: int) -> float:
-    """KL divergence of the bins [first, last) with all outliers moved into the end bins, from their 256-level form.
+    """KL divergence of the bins [first, last), with all outliers moved into the end bins, from their 256-level form.
 
-    The quantized form spreads what falls into a level evenly over that level's non-empty bins; it has not seen the
-    outliers (Migacz 2017, slides 38 to 40).
+    The quantized form spreads the count of a level evenly over that level's non-empty bins; it leaves the outliers out
+    (Migacz 2017, slides 38 to 40).
     """
     inside = counts[first:last]
     reference = inside.copy()
@@ -124,23 +124,23 @@ def divergence(counts: np.ndarray, first: int, last: int) -> float:
 
 
 def entropy(histogram: Histogram) -> tuple[float, float]:
-    """The range with the least KL divergence among those whose ends shrink towards 0 in one proportion.
+    """The range with the least KL divergence among those whose ends shrink towards 0 in the same proportion.
 
-    The bin of 0, which a ReLU fills with most of the values, counts as much as its fuller neighbour: 0 is exact in
-    every range and says nothing of it.
+    The bin of 0, which a ReLU fills with most of the values, is limited to the count of its fuller neighbour: 0 is
+    exact in every range, so these values do not distinguish them.
     """
     counts, size = histogram.counts.copy(), len(histogram.counts)
     zero = min(size - 1, int(-histogram.low / (histogram.high - histogram.low) * size))
-    beside = [counts[i] for i in (zero - 1, zero + 1) if 0 <= i < size]
-    counts[zero] = min(counts[zero], max(beside))
+    neighbours = [counts[i] for i in (zero - 1, zero + 1) if 0 <= i < size]
+    counts[zero] = min(counts[zero], max(neighbours))
     edges = histogram.edges
-    best, chosen = float("inf"), (histogram.low, histogram.high)
+    least, ends = float("inf"), (histogram.low, histogram.high)
     for width in range(size, LEVELS - 1, -8):
         first = round(zero * (1 - width / size))
-        found = divergence(counts, first, first + width)
-        if found < best:
-            best, chosen = found, (min(0.0, float(edges[first])), max(0.0, float(edges[first + width])))
-    return chosen
+        distance = divergence(counts, first, first + width)
+        if distance < least:
+            least, ends = distance, (min(0.0, float(edges[first])), max(0.0, float(edges[first + width])))
+    return ends
 
 
 ESTIMATORS = {

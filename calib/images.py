@@ -15,11 +15,11 @@ from pipeline.core.registry import pick
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-    """The images there are to choose from, and what can be asked about them; each answer is worked out when asked for.
+    """The images to choose from, with what the selections need to know; each is computed when it is first needed.
 
     Attributes:
-      shares: () → float64 [samples, classes], the share of each class in each label; BadSpec without labels.
-      features: () → float64 [samples, features], the network's own pooled activations.
+      shares: () → float64 [samples, classes], the share of each class in each label; raises BadSpec without labels.
+      features: () → float64 [samples, features], the network's pooled activations.
     """
 
     samples: Sequence[Sample]
@@ -29,7 +29,7 @@ class Candidates:
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """One way to choose: (candidates, how many, seed) → their indices, distinct."""
+    """One way to choose images; ``pick``: (candidates, count, seed) → distinct indices."""
 
     name: str
     title: str
@@ -46,7 +46,7 @@ def random(candidates: Candidates, count: int, seed: int) -> Sequence[int]:
 
 
 def class_balanced(candidates: Candidates, count: int, seed: int) -> Sequence[int]:
-    """Adds, one by one, the image that raises Σ √(pixels of the class) most: rare classes gain most per pixel."""
+    """Adds, image by image, the one that raises Σ √(pixels of the class) most: rare classes gain most per pixel."""
     shares = candidates.shares()
     picked: list[int] = []
     total = np.zeros(shares.shape[1])
@@ -61,7 +61,7 @@ def class_balanced(candidates: Candidates, count: int, seed: int) -> Sequence[in
 
 
 def coverage(candidates: Candidates, count: int, seed: int) -> Sequence[int]:
-    """Greedy k-centre (Gonzalez 1985): from the image nearest the mean on, always the one farthest from all chosen.
+    """Greedy k-centre (Gonzalez 1985): first the image nearest the mean, then always the one farthest from all chosen.
 
     Distances are Euclidean between pooled features, each divided by its standard deviation over the candidates.
     """
@@ -93,11 +93,11 @@ def selection(name: str) -> Selection:
     return pick(SELECTIONS, "selection", name)
 
 
-def choose(candidates: Candidates, count: int, how: Selection, seed: int) -> tuple[Sample, ...]:
-    """``count`` different samples (all of them when there are fewer), in the order of the candidates."""
+def choose(candidates: Candidates, count: int, method: Selection, seed: int) -> tuple[Sample, ...]:
+    """``count`` different samples, or all of them if there are fewer, in the order of the candidates."""
     if count >= len(candidates.samples):
         return tuple(candidates.samples)
-    return tuple(candidates.samples[i] for i in sorted(how.pick(candidates, count, seed)))
+    return tuple(candidates.samples[i] for i in sorted(method.pick(candidates, count, seed)))
 
 
 def pooled_features(model: tf_keras.Model, points: Sequence[str], images: Iterable[np.ndarray]) -> np.ndarray:

@@ -13,19 +13,19 @@ from pipeline.core.errors import DataError, RunError
 from pipeline.core.ranges import Range
 
 DEAD_HIGH = 0.01
-"""A layer that only ever gives 0 fits any range; a small one does not widen the ranges it shares with others."""
+"""High end for a layer whose output is always 0: any range fits, and a small one does not widen a shared range."""
 
 Images = Callable[[], Iterable[np.ndarray]]
-"""Gives float32 [1, h, w, 3] tensors as the network takes them, the same ones on every call."""
+"""Yields float32 [1, h, w, 3] tensors as the network takes them, the same on every call."""
 
 
 def measure(
-    model: tf_keras.Model, points: Sequence[str], images: Images, how: Estimator = ESTIMATORS["min-max"]
+    model: tf_keras.Model, points: Sequence[str], images: Images, method: Estimator = ESTIMATORS["min-max"]
 ) -> dict[str, Range]:
-    """The range of each layer of ``points``, of all at once, as the estimator says; it always holds 0.
+    """The range of the output of each layer in ``points``, by the estimator ``method``; each contains 0.
 
-    One pass over the images, a second where the estimator needs a histogram; memory independent of their number.
-    Raises DataError where there is no image, and RunError for a layer whose output is not finite.
+    One pass over the images, and a second if the estimator needs a histogram; memory does not grow with their number.
+    Raises DataError if there is no image, and RunError for a layer whose output is not finite.
     """
     tapped = [model.get_layer(name) for name in points]
     taps = tf_keras.Model(model.input, [layer.output for layer in tapped])
@@ -36,7 +36,7 @@ def measure(
 
     @tf.function
     def extremes_of(image: tf.Tensor) -> tf.Tensor:
-        # A value that is NaN makes the maximum NaN; the least value after a ReLU need not be looked for.
+        # A NaN makes the maximum NaN. The minimum after a ReLU is known.
         return tf.stack(
             [
                 [0.0 if isinstance(layer, tf_keras.layers.ReLU) else tf.reduce_min(x), tf.reduce_max(x)]
@@ -50,18 +50,20 @@ def measure(
 
     extremes = None
     for image in images():
-        found = extremes_of(tf.constant(image)).numpy().astype(np.float64)
-        if not np.isfinite(found).all():
-            bad = [name for name, row in zip(points, found, strict=True) if not np.isfinite(row).all()]
-            raise RunError(f"layer {bad[0]!r} gives values that are not finite: its weights are broken; train again.")
-        now = np.minimum(found[:, 0], 0), np.maximum(found[:, 1], 0)
-        extremes = now if extremes is None else how.follow(extremes, now)
+        image_extremes = extremes_of(tf.constant(image)).numpy().astype(np.float64)
+        if not np.isfinite(image_extremes).all():
+            bad = [name for name, row in zip(points, image_extremes, strict=True) if not np.isfinite(row).all()]
+            raise RunError(
+                f"layer {bad[0]!r} gives values that are not finite, so its weights are broken: train again."
+            )
+        ends = np.minimum(image_extremes[:, 0], 0), np.maximum(image_extremes[:, 1], 0)
+        extremes = ends if extremes is None else method.accumulate(extremes, ends)
     if extremes is None:
-        raise DataError("there is no image to calibrate on: name a dataset or folder that holds some.")
+        raise DataError("there is no image to calibrate on: give a dataset or folder that holds images.")
     low, high = extremes
     dead = (low == 0) & (high == 0)
     high[dead] = DEAD_HIGH
-    if how.narrow is None:
+    if method.narrow is None:
         return {name: Range(float(low[i]), float(high[i])) for i, name in enumerate(points)}
     edges = tf.constant(np.stack([low, high], 1), tf.float32)
     counts = np.zeros((len(points), BINS))
@@ -69,6 +71,6 @@ def measure(
         counts += counts_of(tf.constant(image), edges).numpy()
     ranges = {}
     for i, name in enumerate(points):
-        whole = Range(float(low[i]), float(high[i]))
-        ranges[name] = whole if dead[i] else Range(*how.narrow(Histogram(counts[i], whole.low, whole.high)))
+        extent = Range(float(low[i]), float(high[i]))
+        ranges[name] = extent if dead[i] else Range(*method.narrow(Histogram(counts[i], extent.low, extent.high)))
     return ranges

@@ -1,1 +1,1 @@
-"""From a float network and ranges to the quantized graph."""
+"""From a float network and its ranges to the quantized graph."""

@@ -1,4 +1,4 @@
-"""Finds the ranges of a network's activations, and compares ways to find them."""
+"""Finds the ranges of a network's activations from calibration images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def samples_for(run: Run, folder: str | None, say: Say) -> tuple[Sample, ...]:
 
 
 def class_shares(samples: Sequence[Sample], num_classes: int) -> np.ndarray:
-    """float64 [samples, classes]: share of each class among the pixels. Raises BadSpec where nothing is labelled."""
+    """float64 [samples, classes]: share of each class among the pixels. Raises BadSpec if no pixel is labelled."""
     shares = np.zeros((len(samples), num_classes))
     for i, sample in enumerate(samples):
         label = sample.label()
@@ -42,7 +42,7 @@ def class_shares(samples: Sequence[Sample], num_classes: int) -> np.ndarray:
 
 
 def candidates_of(model: tf_keras.Model, run: Run, samples: Sequence[Sample], say: Say) -> Candidates:
-    """What selections can ask about ``samples``; what has been worked out is kept."""
+    """``samples`` with their class shares and features, each computed once, when a selection first needs it."""
 
     @functools.cache
     def shares() -> np.ndarray:
@@ -62,19 +62,19 @@ def tensors(run: Run, samples: Iterable[Sample]) -> Iterator[np.ndarray]:
 
 
 def calibrate(
-    model: tf_keras.Model, run: Run, candidates: Candidates, asked: Calibration, say: Say
+    model: tf_keras.Model, run: Run, candidates: Candidates, calibration: Calibration, say: Say
 ) -> tuple[dict[str, Range], CalibrationRecord]:
-    """Ranges of every point of the network's plan, and how they were found.
+    """The range of every point of the network's plan, and how it was found.
 
     Raises UnknownName, BadSpec and DataError.
     """
-    how = estimator(asked.method)
-    chosen = choose(candidates, asked.images, selection(asked.selection), run.config.seed)
-    source = f"images of {asked.folder}" if asked.folder else "training images"
-    say(f"calibrating ({asked.method}) on {len(chosen)} {source} ({asked.selection})")
-    planned = planning.plan(model)
-    ranges = planned.share(measure(model, planned.points, lambda: tensors(run, chosen), how))
+    method = estimator(calibration.method)
+    chosen = choose(candidates, calibration.images, selection(calibration.selection), run.config.seed)
+    source = f"images of {calibration.folder}" if calibration.folder else "training images"
+    say(f"calibrating ({calibration.method}) on {len(chosen)} {source} ({calibration.selection})")
+    plan = planning.plan(model)
+    ranges = plan.share(measure(model, plan.points, lambda: tensors(run, chosen), method))
     names = [sample.name for sample in chosen]
-    split = None if asked.folder else "train"
+    split = None if calibration.folder else "train"
     digest = sha256("\n".join(names).encode())
-    return ranges, CalibrationRecord(asked.method, asked.selection, split, tuple(names), digest)
+    return ranges, CalibrationRecord(calibration.method, calibration.selection, split, tuple(names), digest)

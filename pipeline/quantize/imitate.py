@@ -1,9 +1,9 @@
 """Gives the quantization-aware network the arithmetic of LiteRT's reference kernels, to compare it with its file.
 
-Training rounds in floating point where the integer ops round. A value that lies between two 8-bit steps may fall to the
-other side there, one in a thousand does, and over forty layers such falls add up. Here the same network, with the same
-weights and ranges, computes each op from exact integers: int32 accumulators and biases, fixed-point multipliers, 10-bit
-resize positions. What still differs from the file is then a fault of one of the two.
+Training rounds in floating point where the file rounds in integers. About one value in a thousand then rounds to the
+other of its two neighbouring 8-bit steps, and over forty layers these differences add up. Here the same network, with
+the same weights and ranges, computes each op from exact integers: int32 accumulators and biases, fixed-point
+multipliers, 10-bit resize positions. Any remaining difference from the file is an error in one of the two.
 
 Sources: tensorflow/lite/kernels/internal/{common.cc, quantization_util.cc, reference/integer_ops/, reference/
 resize_bilinear.h}.
@@ -31,7 +31,7 @@ from pipeline.quantize.fold import accumulator_step, folded_weights, input_range
 layers = tf_keras.layers
 
 POSITION_BITS = 10
-"""Of a resize's fractional positions."""
+"""Bits of the fraction of a resize's positions."""
 
 
 def fixed_point(multiplier: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +46,7 @@ def multiply(values: tf.Tensor, mantissa: np.ndarray, exponent: np.ndarray) -> t
     """int64 [..., n] · multiplier, rounded twice as MultiplyByQuantizedMultiplier does."""
     left, right = np.maximum(exponent, 0), np.maximum(-exponent, 0)
     product = values * (1 << left) * mantissa
-    # To the next integer, halves up; then by the power of two, halves away from zero.
+    # First to the nearest integer, halves up; then by the power of two, halves away from zero.
     high = tf.bitwise.right_shift(product + (1 << 30), tf.constant(31, tf.int64))
     mask = (np.int64(1) << right) - 1
     rest = tf.bitwise.bitwise_and(high, tf.broadcast_to(mask, tf.shape(high)))
@@ -60,14 +60,14 @@ def divide(total: tf.Tensor, count: int) -> tf.Tensor:
     return tf.sign(total) * ((tf.abs(total) + count // 2) // count)
 
 
-def whole(values: tf.Tensor, step: Any) -> tf.Tensor:
-    """The integers that ``values`` are multiples of ``step`` by, int64; exact while they stay below 2²²."""
+def to_integers(values: tf.Tensor, step: Any) -> tf.Tensor:
+    """values / step as int64, for ``values`` that are multiples of ``step``; exact below 2²²."""
     return tf.cast(tf.round(tf.cast(values, tf.float64) / step), tf.int64)
 
 
-def _real(codes: tf.Tensor, of: Range) -> tf.Tensor:
-    codes = tf.clip_by_value(codes, -128, 127) - of.zero_point
-    return tf.cast(tf.cast(codes, tf.float64) * np.float32(of.scale).astype(np.float64), tf.float32)
+def _real(codes: tf.Tensor, output: Range) -> tf.Tensor:
+    codes = tf.clip_by_value(codes, -128, 127) - output.zero_point
+    return tf.cast(tf.cast(codes, tf.float64) * np.float32(output.scale).astype(np.float64), tf.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Accumulator:
     """Rounds the float output of a convolution as the integer one does: from its int32 accumulator.
 
     Attributes:
-      step: float64 [channels], what 1 in the accumulator stands for: input scale times kernel scale.
-      bias: float32 [channels], as it is in the float output.
+      step: float64 [channels], the real value of 1 in the accumulator: input scale times kernel scale.
+      bias: float32 [channels], as added to the float output.
     """
 
     step: np.ndarray
@@ -85,8 +85,8 @@ class Accumulator:
 
     def __call__(self, values: tf.Tensor) -> tf.Tensor:
         bias = np.rint(self.bias / self.step).astype(np.int64)
-        # A ReLU may stand between: it has made 0 of what was negative, and 0 it stays.
-        sums = tf.where(values == 0, tf.constant(0, tf.int64), whole(values - self.bias, self.step) + bias)
+        # A fused ReLU has set negative values to 0, and they stay 0.
+        sums = tf.where(values == 0, tf.constant(0, tf.int64), to_integers(values - self.bias, self.step) + bias)
         multiplier = self.step / np.float64(np.float32(self.output.scale))
         return _real(multiply(sums, *fixed_point(multiplier)) + self.output.zero_point, self.output)
 
@@ -99,26 +99,24 @@ class Mean:
     output: Range
 
     def __call__(self, values: tf.Tensor) -> tf.Tensor:
-        sums = whole(values * self.count, np.float32(self.output.scale)) + self.count * self.output.zero_point
+        sums = to_integers(values * self.count, np.float32(self.output.scale)) + self.count * self.output.zero_point
         return _real(divide(sums, self.count), self.output)
 
 
 @dataclasses.dataclass(frozen=True)
 class ScaledSum:
-    """The same for a pool that was rewritten (see ``pipeline.rewrites.apply``) as a MEAN or as a depthwise
-    convolution.
-    """
+    """The same for a pool that ``pipeline.rewrites.apply`` has rewritten as a MEAN or as a depthwise convolution."""
 
     count: int
     output: Range
     depthwise: bool
 
     def __call__(self, values: tf.Tensor) -> tf.Tensor:
-        sums = whole(values * self.count, np.float32(self.output.scale))
+        sums = to_integers(values * self.count, np.float32(self.output.scale))
         if self.depthwise:  # every weight is 127, times the kernel's scale, and the bias is 1
             sums = 127 * sums + 1
             mantissa, exponent = fixed_point(np.array([np.float32(1 / (127 * self.count))], np.float64))
-        else:  # the kernel cuts the quotient off
+        else:  # the reference kernel truncates the quotient
             bits = self.count.bit_length() - 1
             mantissa, exponent = np.array([(1 << 30 + bits) // self.count]), np.array([1 - bits])
         return _real(multiply(sums, mantissa, exponent) + self.output.zero_point, self.output)
@@ -132,34 +130,34 @@ class Resize:
     output: Range
 
     def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
-        codes = whole(inputs, np.float32(self.output.scale)) + self.output.zero_point
+        codes = to_integers(inputs, np.float32(self.output.scale)) + self.output.zero_point
         rows = self._weights(inputs.shape[1], self.layer.height)
         columns = self._weights(inputs.shape[2], self.layer.width)
         # float64 holds these integers exactly: 2²⁰ · 128.
         total = tf.einsum("yh,bhwc,xw->byxc", rows, tf.cast(codes, tf.float64), columns)
         return _real(divide(tf.cast(total, tf.int64), 1 << 2 * POSITION_BITS), self.output)
 
-    def _weights(self, size: int, wanted: int) -> np.ndarray:
-        """float64 [wanted, size], each row two neighbours' weights that sum to 2¹⁰."""
-        one = 1 << POSITION_BITS
+    def _weights(self, size: int, resized: int) -> np.ndarray:
+        """float64 [resized, size]: in each row the weights of two neighbours, which sum to 2¹⁰."""
+        unit = 1 << POSITION_BITS
         aligned = self.layer.convention == "align_corners"
-        whole_size, parts = (size - 1, wanted - 1) if aligned and wanted > 1 else (size, wanted)
-        step = (one * whole_size + parts // 2) // parts
-        weights = np.zeros((wanted, size))
-        for i in range(wanted):
-            at = i * step if aligned else i * step + step // 2 - one // 2
-            low = max(int(at / one), 0)  # truncates, as C does
-            high = min(int((at + one - 1) / one), size - 1)
-            weights[i, low] += one - (at - one * low)
-            weights[i, high] += at - one * low
+        extent, parts = (size - 1, resized - 1) if aligned and resized > 1 else (size, resized)
+        step = (unit * extent + parts // 2) // parts
+        weights = np.zeros((resized, size))
+        for i in range(resized):
+            at = i * step if aligned else i * step + step // 2 - unit // 2
+            low = max(int(at / unit), 0)  # truncates, as C does
+            high = min(int((at + unit - 1) / unit), size - 1)
+            weights[i, low] += unit - (at - unit * low)
+            weights[i, high] += at - unit * low
         return weights
 
 
 class Imitation:
-    """While it is entered, ``network``, the quantization-aware form of ``model``, computes in integers.
+    """Within it, ``network``, the quantization-aware form of ``model``, computes in integers.
 
     Additions stay in floating point: their fixed-point arithmetic has 20 bits to spare. ``ops``: the file's op for each
-    layer, where it is another than the layer's own. Raises BadSpec for an op that is not imitated.
+    layer that was rewritten. Raises BadSpec for an op that is not imitated.
     """
 
     def __init__(
@@ -177,18 +175,18 @@ class Imitation:
                 self._exact.append((wrapper.layer, Resize(layer, ranges[point])))
             elif isinstance(layer, layers.AveragePooling2D):
                 if layer.padding != "valid":
-                    raise BadSpec(f"average pool {name!r} pads: the imitation knows 'valid' ones only.")
+                    raise BadSpec(f"average pool {name!r} pads: only padding 'valid' is imitated.")
                 self._exact.append((wrapper.quantize_config.output, _pool(layer, ranges[point], ops.get(name))))
             else:
                 self._exact.append((wrapper.quantize_config.output, _accumulator(layer, ranges, per_tensor)))
 
     def __enter__(self) -> None:
-        for sink, exact in self._exact:
-            sink.exact = exact
+        for rounding, exact in self._exact:
+            rounding.exact = exact
 
     def __exit__(self, *_: object) -> None:
-        for sink, _exact in self._exact:
-            sink.exact = None
+        for rounding, _exact in self._exact:
+            rounding.exact = None
 
 
 def _pool(layer: Any, output: Range, op: str | None) -> Mean | ScaledSum:
@@ -199,16 +197,16 @@ def _pool(layer: Any, output: Range, op: str | None) -> Mean | ScaledSum:
 
 
 def _accumulator(layer: Any, ranges: Ranges, per_tensor: bool) -> Accumulator | None:
-    """Of the convolution whose 8-bit output ``layer`` writes; None for other ops."""
+    """For the convolution whose 8-bit output is that of ``layer``; None for other ops."""
     output, norm = ranges[layer.name], None
     while isinstance(layer, planning.FUSED):
         norm = layer if isinstance(layer, layers.BatchNormalization) else norm
         (layer,) = planning.inputs_of(layer)
     if not isinstance(layer, planning.WEIGHTED):
         return None
-    given = input_range(layer, ranges)
-    if given is None:
+    source = input_range(layer, ranges)
+    if source is None:
         raise BadSpec(f"{layer.name!r} reads a layer that has no range: calibrate the whole network.")
     kernel, bias = folded_weights(layer, norm)
-    step = accumulator_step(kernel, planning.channel_axis(layer), given, per_tensor)
+    step = accumulator_step(kernel, planning.channel_axis(layer), source, per_tensor)
     return Accumulator(step, np.zeros(len(step), np.float32) if bias is None else bias, output)

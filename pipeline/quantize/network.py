@@ -1,6 +1,6 @@
-"""The quantized graph: where activations are 8-bit, which of them share a range, and the TFMOT model that trains so.
+"""The quantization-aware network: a TFMOT model that rounds where the plan says so.
 
-The same plan serves post-training quantization and quantization-aware training, so both give one graph.
+Post-training quantization follows the same plan, so both give one graph.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 
 from pipeline.core.ranges import Range, Ranges
-from pipeline.quantize.plan import CHANNEL_AXES, KERNELS, Plan, gain_of, kind_of, readers_of, rounded_at
+from pipeline.quantize.plan import CHANNEL_AXES, KERNELS, QuantizationPlan, gain_of, kind_of, readers_of, rounded_at
 
 layers = tf_keras.layers
 
 
 class LearnedRanges:
-    """Ranges that train: each end is its calibrated value times exp(v), v starting at 0, one pair of v per group.
+    """Trainable ranges: each end is its calibrated value times exp(v), v = 0 at the start, one pair of v per group.
 
-    In this form no step can move an end across 0, and one learning rate fits ranges of every size.
+    In this form no step can move an end across 0, and one learning rate suits ranges of every size.
     """
 
-    def __init__(self, planned: Plan, start: Ranges) -> None:
-        self._planned, self._start = planned, start
-        firsts = dict.fromkeys(planned.group.values())
+    def __init__(self, plan: QuantizationPlan, start: Ranges) -> None:
+        self._plan, self._start = plan, start
+        firsts = dict.fromkeys(plan.group.values())
         self._logs = {
             first: tuple(tf.Variable(0.0, name=f"{first}_range_{end}") for end in ("low", "high")) for first in firsts
         }
@@ -36,13 +36,14 @@ class LearnedRanges:
         return [log for pair in self._logs.values() for log in pair]
 
     def ends(self, point: str) -> tuple[tf.Tensor, tf.Tensor]:
-        """The point's range as differentiable scalars."""
-        low, high = self._logs[self._planned.group[point]]
+        """(low, high) of the point's range as differentiable scalars."""
+        low, high = self._logs[self._plan.group[point]]
         start = self._start[point]
         return start.low * tf.exp(low), start.high * tf.exp(high)
 
-    def now(self) -> dict[str, Range]:
-        return {point: Range(*(float(end) for end in self.ends(point))) for point in self._planned.points}
+    def current(self) -> dict[str, Range]:
+        """The range of each point with the variables' present values."""
+        return {point: Range(*(float(end) for end in self.ends(point))) for point in self._plan.points}
 
 
 @tf_keras.utils.register_keras_serializable(package="segquant")
@@ -50,7 +51,7 @@ class ActivationRounding(tfmot.quantization.keras.quantizers.Quantizer):
     """Fake quantization to int8 over the calibrated range of a point, or over its learned one.
 
     Attributes:
-      exact: rounds in its place, in integers and without a gradient (see ``pipeline.quantize.imitate``).
+      exact: if set, rounds instead, in integers and without a gradient (see ``pipeline.quantize.imitate``).
     """
 
     def __init__(self, point: str, low: float, high: float) -> None:
@@ -76,13 +77,13 @@ class ActivationRounding(tfmot.quantization.keras.quantizers.Quantizer):
 class WeightRounding(tfmot.quantization.keras.quantizers.Quantizer):
     """Symmetric int8 (−127 … 127) per output channel or per tensor, over the kernel's current extent.
 
-    TFMOT's own quantizer takes the extent of the step before, and knows the last axis only, which for a depthwise
+    TFMOT's own quantizer takes the extent of the step before, and only supports the last axis, which for a depthwise
     kernel [h, w, channels, 1] is one range for all channels.
 
     Attributes:
-      axis: of the kernel, counts its output channels.
-      norm: the batch norm that will be folded into the kernel: the folded kernel is what is rounded. Per channel the
-        gain decides only where a weight lies at half a step.
+      axis: the kernel's axis of output channels.
+      norm: the batch norm that will be folded into the kernel; the folded kernel is rounded. Per channel, its gain
+        matters only if a weight lies at half a step.
     """
 
     def __init__(self, axis: int, per_tensor: bool = False) -> None:
@@ -106,12 +107,12 @@ class WeightRounding(tfmot.quantization.keras.quantizers.Quantizer):
 
 @tf_keras.utils.register_keras_serializable(package="segquant")
 class PlannedConfig(tfmot.quantization.keras.QuantizeConfig):
-    """What the plan says of one layer: how its kernel is rounded where it has one, and its output where it is."""
+    """How one layer is rounded according to the plan: its kernel, if it has one, and its output, if it is rounded."""
 
     def __init__(
         self, kernel: str | None = None, weights: dict[str, Any] | None = None, output: dict[str, Any] | None = None
     ) -> None:
-        self.kernel, self._said = kernel, (weights, output)
+        self.kernel, self._arguments = kernel, (weights, output)
         self.weights = WeightRounding(**weights) if weights else None
         self.output = ActivationRounding(**output) if output else None
 
@@ -132,7 +133,7 @@ class PlannedConfig(tfmot.quantization.keras.QuantizeConfig):
         return [self.output] if self.output else []
 
     def get_config(self) -> dict[str, Any]:
-        weights, output = self._said
+        weights, output = self._arguments
         return {"kernel": self.kernel, "weights": weights, "output": output}
 
 
@@ -165,17 +166,17 @@ PREFIX = "quant_"
 def quantization_aware(
     model: tf_keras.Model, ranges: Ranges, *, per_tensor: bool = False, learned: LearnedRanges | None = None
 ) -> tf_keras.Model:
-    """The TFMOT model that computes as the int8 file will, with the weights of ``model`` and the given ranges.
+    """The TFMOT model that computes like the int8 file, with the weights of ``model`` and these ranges.
 
-    Every layer of it is named ``quant_<layer>``; ``copy_weights`` reads the trained weights back. With ``learned``,
-    which starts at ``ranges``, the ranges train as well.
+    Each of its layers is named ``quant_<layer>``; ``copy_weights`` copies the trained weights back. With ``learned``,
+    which starts at ``ranges``, the ranges are trained as well.
     """
-    behind = rounded_at(model)
+    points = rounded_at(model)
 
     def annotate(layer: Any) -> Any:
         kind = kind_of(layer)
         weights = {"axis": CHANNEL_AXES[kind], "per_tensor": per_tensor} if kind else None
-        point = behind.get(layer.name)
+        point = points.get(layer.name)
         output = {"point": point, "low": ranges[point].low, "high": ranges[point].high} if point else None
         config = PlannedConfig(KERNELS[kind] if kind else None, weights, output)
         return tfmot.quantization.keras.quantize_annotate_layer(layer, config)
@@ -198,20 +199,21 @@ def quantization_aware(
         if config.weights is not None and norm is not None:
             config.weights.norm = quantized.get_layer(PREFIX + norm.name).layer
     if learned is not None:
-        quantized.learned_range_variables = learned.variables  # Keras trains what a model holds
+        # Keras trains the variables that a model has as attributes.
+        quantized.learned_range_variables = learned.variables
     return quantized
 
 
 def copy_weights(model: tf_keras.Model, quantized: tf_keras.Model, to_quantized: bool = False) -> None:
-    """Copies every layer's weights from the quantization-aware network to the float one, or back."""
+    """Copies every layer's weights from the quantization-aware network to the float one, or the other way."""
     for layer in model.layers:
         if layer.weights:
-            # By the wrapper's list: the wrapped layer's own kernel attribute is a tensor once it has been called.
+            # From the wrapper's list: the wrapped layer's own kernel attribute is a tensor after the first call.
             wrapped = {_short_name(v): v for v in quantized.get_layer(PREFIX + layer.name).weights}
             for variable in layer.weights:
                 twin = wrapped[_short_name(variable)]
-                source, sink = (variable, twin) if to_quantized else (twin, variable)
-                sink.assign(source)
+                source, destination = (variable, twin) if to_quantized else (twin, variable)
+                destination.assign(source)
 
 
 def _short_name(variable: Any) -> str:

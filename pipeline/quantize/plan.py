@@ -1,4 +1,4 @@
-"""The plan of the quantized graph: which values are rounded, and which share a range."""
+"""Plans the quantized graph: which activations are rounded to 8 bits, and which of them share a range."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ layers = tf_keras.layers
 
 WEIGHTED = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose)
 FUSED = (layers.BatchNormalization, layers.ReLU)
-"""Absorbed by the convolution (or addition) before them, when they are its only reader."""
+"""Fused into the convolution or addition before them, if they are its only reader."""
 ARITHMETIC = (*WEIGHTED, *FUSED, layers.Add)
 PRESERVING = (
     layers.AveragePooling2D,
@@ -26,7 +26,7 @@ PRESERVING = (
     layers.Dropout,
     BilinearResize,
 )
-"""Their 8-bit output has their input's range."""
+"""Their 8-bit output has the range of their input."""
 
 KERNELS = {layers.Conv2D: "kernel", layers.Conv2DTranspose: "kernel", layers.DepthwiseConv2D: "depthwise_kernel"}
 CHANNEL_AXES = {layers.Conv2D: 3, layers.Conv2DTranspose: 2, layers.DepthwiseConv2D: 2}
@@ -34,7 +34,7 @@ CHANNEL_AXES = {layers.Conv2D: 3, layers.Conv2DTranspose: 2, layers.DepthwiseCon
 
 
 def kind_of(layer: Any) -> type | None:
-    """Which of the kinds of convolution it is; None for another layer. DepthwiseConv2D is a Conv2D too."""
+    """The layer's kind of convolution; None for another layer. A DepthwiseConv2D is a Conv2D too: it comes first."""
     return next(
         (t for t in (layers.DepthwiseConv2D, layers.Conv2DTranspose, layers.Conv2D) if isinstance(layer, t)), None
     )
@@ -45,7 +45,7 @@ def channel_axis(layer: Any) -> int:
 
 
 def gain_of(norm: Any, axis: int) -> tf.Tensor:
-    """What a batch norm's moving statistics multiply by, float32, shaped to multiply a kernel along ``axis``."""
+    """The factor of a batch norm with its moving statistics: float32, shaped to multiply a kernel along ``axis``."""
     gain = norm.gamma * tf.math.rsqrt(norm.moving_variance + norm.epsilon)
     return tf.reshape(gain, [-1 if i == axis else 1 for i in range(4)])
 
@@ -55,14 +55,14 @@ def inputs_of(layer: Any) -> list[Any]:
 
 
 def origin_of(layer: Any) -> Any:
-    """The layer whose range this one's output has: itself, or what stands behind range-preserving ones."""
+    """The layer whose range this layer's output has: itself, or the one before its range-preserving layers."""
     while isinstance(layer, PRESERVING):
         (layer,) = inputs_of(layer)
     return layer
 
 
 def readers_of(model: tf_keras.Model) -> dict[str, list[Any]]:
-    """The layers that read each layer's output, by the latter's name."""
+    """{layer's name: the layers that read its output}."""
     readers: dict[str, list[Any]] = {layer.name: [] for layer in model.layers}
     for layer in model.layers:
         if not isinstance(layer, layers.InputLayer):
@@ -72,21 +72,21 @@ def readers_of(model: tf_keras.Model) -> dict[str, list[Any]]:
 
 
 def absorbed_by_reader(layer: Any, readers: list[Any]) -> bool:
-    """Whether the layer's output never exists in 8 bits: its only reader is a batch norm or ReLU fused into it."""
+    """Whether the layer's output never exists in 8 bits: its only reader, a batch norm or ReLU, is fused into it."""
     return isinstance(layer, ARITHMETIC) and len(readers) == 1 and isinstance(readers[0], FUSED)
 
 
 ROUNDING = (layers.AveragePooling2D, BilinearResize)
-"""Range-preserving, but what they compute lies between the 8-bit steps, so the integer op rounds again."""
+"""Range-preserving, but their results lie between the 8-bit steps, so the integer op rounds again."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class QuantizationPlan:
     """Where a network's activations are 8-bit.
 
     Attributes:
       points: names of the layers whose output is quantized, in the order of the graph.
-      group: for each point the first point of those it shares its range with (a concatenation and its inputs).
+      group: for each point, the first of the points that share its range (a concatenation and its inputs).
     """
 
     points: tuple[str, ...]
@@ -101,13 +101,13 @@ class Plan:
         return {point: shared[self.group[point]] for point in self.points}
 
 
-def plan(model: tf_keras.Model) -> Plan:
-    """Finds the range points of a float network; raises BadSpec for a layer that has no rule."""
+def plan(model: tf_keras.Model) -> QuantizationPlan:
+    """The plan of a float network; raises BadSpec for a layer that has no quantization rule."""
     readers = readers_of(model)
     points: list[str] = []
     group: dict[str, str] = {}
 
-    def point_behind(layer: Any) -> str | None:
+    def point_before(layer: Any) -> str | None:
         name = origin_of(layer).name
         return name if name in group else None
 
@@ -131,20 +131,22 @@ def plan(model: tf_keras.Model) -> Plan:
         group[layer.name] = layer.name
         if isinstance(layer, layers.Concatenate):
             for source in inputs_of(layer):
-                behind = point_behind(source)
-                if behind is None:
-                    raise BadSpec(f"concatenation {layer.name!r} reads the image itself: put a convolution between.")
-                a, b = sorted((first_of(layer.name), first_of(behind)), key=points.index)
+                point = point_before(source)
+                if point is None:
+                    raise BadSpec(
+                        f"concatenation {layer.name!r} reads the image directly: put a convolution between them."
+                    )
+                a, b = sorted((first_of(layer.name), first_of(point)), key=points.index)
                 group[b] = a
-    return Plan(tuple(points), {name: first_of(name) for name in points})
+    return QuantizationPlan(tuple(points), {name: first_of(name) for name in points})
 
 
 def rounded_at(model: tf_keras.Model) -> dict[str, str]:
-    """Each layer whose output the integer graph rounds, and the point whose range it has."""
+    """{layer whose output the integer graph rounds: the point whose range it has}, by their names."""
     points = plan(model).points
-    found: dict[str, str] = {}
+    rounded: dict[str, str] = {}
     for layer in model.layers:
-        behind = origin_of(layer)
-        if behind.name in points and (layer.name in points or isinstance(layer, ROUNDING)):
-            found[layer.name] = behind.name
-    return found
+        origin = origin_of(layer)
+        if origin.name in points and (layer.name in points or isinstance(layer, ROUNDING)):
+            rounded[layer.name] = origin.name
+    return rounded

@@ -1,4 +1,4 @@
-"""From a float network to the file that a target takes, checked: the heart of the program, without a run or a word."""
+"""From a float network to a checked file for a target: without a run directory, and without printing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Quantized:
     """A .tflite file that keeps its target's contract.
 
     Attributes:
-      data: the file, without its recipe inside; ``tflite.artifact.write`` puts it there.
+      data: the file, without its recipe, which ``tflite.artifact.write`` adds.
       recipe: how it was made.
     """
 
@@ -34,7 +34,7 @@ class Quantized:
 
     @property
     def applied(self) -> tuple[AppliedRewrite, ...]:
-        """The rewrites that were made for the target, in the order of the graph."""
+        """The rewrites applied for the target, in the order of the graph."""
         return self.recipe.applied_rewrites
 
 
@@ -48,10 +48,9 @@ def quantize(
     """Folds, converts, rewrites for the target, and checks against its contract. ``network`` stays as it is.
 
     ``network``: float32 [batch, h, w, 3] in [0, 1] → float32 logits [batch, h, w, classes], of layers that ``plan`` has
-    rules for. ``ranges``: of every point of its plan; a float file has no use for them. ``spec``: what the file is to
-    give and take; None for the target's own input type and logits of full size. ``origin`` goes into the recipe.
-    Raises BadSpec for a spec that the target does not take or the network does not have, and ContractViolation naming
-    the op.
+    rules for. ``ranges``: of every point of its plan; not used for a float file. ``spec``: the file's inputs and
+    outputs; None for the target's own input type and logits of full size. ``origin`` goes into the recipe.
+    Raises BadSpec for a spec that the target or the network does not support, and ContractViolation naming the op.
     """
     spec = target.file_spec() if spec is None else spec
     target.check(spec)
@@ -61,7 +60,7 @@ def quantize(
 def finish(
     data: bytes, ranges: Ranges | None, target: Target, spec: FileSpec, origin: Origin | None = None
 ) -> Quantized:
-    """The second half of ``quantize``, for ``data`` that ``to_tflite`` made of the same network, ranges and spec."""
+    """The second half of ``quantize``, for the ``data`` that ``to_tflite`` returned for the same ranges and spec."""
     ranges = ranges if spec.weights == "int8" else None
     data, applied = rewrite(data, target, spec.per_tensor)
     verify(read(data), target, [INPUT_RANGE, *ranges.values()] if ranges else [], spec.per_tensor)
@@ -69,12 +68,12 @@ def finish(
 
 
 def recipe_of(target: Target, spec: FileSpec, ranges: Ranges | None, origin: Origin | None = None) -> Recipe:
-    """All that decides what the file will be, before it is made."""
+    """The recipe of a file that is not made yet: everything that decides its content."""
     return Recipe(
         target.name,
         spec,
         target.level,
-        tuple(one.name for one in target.rewrites),
+        tuple(rewrite.name for rewrite in target.rewrites),
         ranges if spec.weights == "int8" else None,
         versions(),
         origin,
@@ -83,6 +82,6 @@ def recipe_of(target: Target, spec: FileSpec, ranges: Ranges | None, origin: Ori
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Of the libraries that make the file."""
+    """{library that takes part in making the file: its version}."""
     names = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert", "numpy")
     return {name: importlib.metadata.version(name) for name in names}

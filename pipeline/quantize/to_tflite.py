@@ -13,10 +13,10 @@ from pipeline.tflite.read import with_per_tensor_kernels
 
 
 def to_tflite(network: tf_keras.Model, ranges: Ranges | None, spec: FileSpec) -> bytes:
-    """Folds and converts a float network, which stays as it is. A float file has no use for ``ranges``.
+    """Folds and converts a float network, which stays unchanged. A float file does not use ``ranges``.
 
-    Nothing in it is for one target: see ``quantize``. Raises BadSpec for an int8 file without ranges and for a stride
-    that the network does not have, and ContractViolation when the converter refuses the graph.
+    The file is the same for all targets: see ``quantize``. Raises BadSpec for an int8 file without ranges and for a
+    stride that the network does not have, and ContractViolation when the converter refuses the graph.
     """
     if spec.weights != "int8":
         ranges = None
@@ -42,7 +42,7 @@ def tflite_bytes(model: tf_keras.Model, spec: FileSpec) -> bytes:
         converter.target_spec.supported_types = [tf.float16]
     if spec.weights == "int8":
         converter.inference_input_type = getattr(tf, spec.io)
-        # uint8 is for cameras: on the way out it would only cost a pass over every logit.
+        # uint8 is what cameras give; as output type it would only cost a pass over every logit.
         keeps_type = spec.io == "float32" or model.outputs[0].dtype == tf.int32
         converter.inference_output_type = tf.float32 if keeps_type else tf.int8
     try:

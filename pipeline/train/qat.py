@@ -178,7 +178,7 @@ class Student:
 
     def ranges(self) -> Ranges | None:
         """The ranges at this step."""
-        return self.start_ranges if self.learned_ranges is None else self.learned_ranges.now()
+        return self.start_ranges if self.learned_ranges is None else self.learned_ranges.current()
 
     def copy_back(self) -> None:
         """Copies the weights of ``trained`` to ``network``."""

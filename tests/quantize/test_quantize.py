@@ -146,8 +146,8 @@ def test_ranges_learn_together_and_never_leave_zero():
     planned, ranges = planning.plan(model), ranges_of("fast-scnn")
     learned = quantize.LearnedRanges(planned, ranges)
     network = quantize.quantization_aware(model, ranges, learned=learned)
-    assert learned.now().keys() == ranges.keys()
-    assert all(learned.now()[p].high == pytest.approx(ranges[p].high, rel=1e-6) for p in ranges)
+    assert learned.current().keys() == ranges.keys()
+    assert all(learned.current()[p].high == pytest.approx(ranges[p].high, rel=1e-6) for p in ranges)
     held = {id(v) for v in network.trainable_variables}
     assert all(id(v) in held for v in learned.variables)
     assert len(learned.variables) == 2 * len(set(planned.group.values()))
@@ -159,7 +159,7 @@ def test_ranges_learn_together_and_never_leave_zero():
     assert sum(float(tf.abs(g)) > 0 for g in gradients) > len(learned.variables) / 4
     for variable in learned.variables:
         variable.assign_sub(0.7)
-    narrow = learned.now()
+    narrow = learned.current()
     assert all(r.low <= 0 <= r.high and r.high <= ranges[p].high for p, r in narrow.items())
     assert narrow["ppm_concat"] == narrow["gfe3_3_add"] != ranges["ppm_concat"]
     assert not np.array_equal(before, network(image).numpy())
