@@ -222,7 +222,7 @@ def _read(path: Path) -> dict[str, list[np.ndarray]]:
         if (reason := unreadable(path)) is not None:
             raise WeightsError(f"it {reason}")
         with open_weights(path, TOP_BYTES) as source:
-            return weights.take(source, convolutions, TOP)
+            return weights.read_arrays(source, convolutions, TOP)
     except WeightsError as error:
         raise WeightsError(f"encoder weights {path}: {error}. {_ADVICE}") from None
 

@@ -24,9 +24,8 @@ def open_dataset(text: str) -> Dataset:
     """``'camvid:DIR'`` or ``'synthetic'`` → Dataset; raises UnknownName or DataError."""
     argument = text.partition(":")[2]
     source = source_of(text)
-    name = source.name
     if source.layout and not argument:
-        raise DataError(f"dataset {text!r} names no folder: write {name}:DIR, where DIR holds {source.layout}.")
+        raise DataError(f"dataset {text!r} names no folder: write {source.name}:DIR, where DIR holds {source.layout}.")
     return source.open(argument)
 
 
@@ -40,7 +39,7 @@ def dataset_in(folder: str) -> Dataset | None:
 
 
 def dataset_of(run: Run) -> Dataset:
-    """The run's dataset as it is now; raises RunError where its classes are no longer the run's, and DataError."""
+    """The run's dataset; raises RunError if its classes are no longer those of the run, and DataError."""
     dataset = open_dataset(run.config.data)
     if dataset.classes != run.config.classes:
         raise RunError(

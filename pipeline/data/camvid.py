@@ -40,8 +40,8 @@ UNLABELLED = 11
 
 def open_camvid(folder: str) -> Dataset:
     root = dataset_root(folder, LAYOUT)
-    known = f"0 to {len(CLASSES) - 1}, and {UNLABELLED} or 255 for unlabelled"
-    labels = Labels(CLASSES, identity_table(len(CLASSES), UNLABELLED, 255), known)
+    allowed = f"0 to {len(CLASSES) - 1}, and {UNLABELLED} or 255 for unlabelled"
+    labels = Labels(CLASSES, identity_table(len(CLASSES), UNLABELLED, 255), allowed)
     splits = {split: _split(root, split, labels) for split in ("train", "val")}
     return Dataset(f"camvid:{folder}", CLASSES, COLOURS, splits, labels.notes)
 

@@ -1,4 +1,4 @@
-"""Counts the labels of a split before anything is trained or judged on it, and says what cannot be learnt from them."""
+"""Counts the labelled pixels of a split before training or scoring, and reports what cannot be learnt from them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ THREADS = 2
 def count_pixels(decoded: Decoded, num_classes: int, what: str, say: Say) -> np.ndarray:
     """int64 [images, classes]: labelled pixels of each class in each label. Opens every label; raises DataError."""
     counts = np.zeros((len(decoded), num_classes), np.int64)
-    told = time.monotonic()
+    last_said = time.monotonic()
     with ThreadPoolExecutor(THREADS) as pool:
-        waiting = [pool.submit(_count, decoded, i, num_classes) for i in range(len(decoded))]
+        futures = [pool.submit(_count, decoded, i, num_classes) for i in range(len(decoded))]
         try:
-            for i, each in enumerate(waiting):
-                counts[i] = each.result()
-                if time.monotonic() - told > SAY_SECONDS:
-                    told = time.monotonic()
+            for i, future in enumerate(futures):
+                counts[i] = future.result()
+                if time.monotonic() - last_said > SAY_SECONDS:
+                    last_said = time.monotonic()
                     say(f"opened {i + 1} of {len(decoded)} {what} labels")
         finally:
             pool.shutdown(cancel_futures=True)
@@ -38,38 +38,40 @@ def _count(decoded: Decoded, index: int, num_classes: int) -> np.ndarray:
 
 
 def check_labels(train: np.ndarray, val: np.ndarray, classes: Sequence[str], data: str) -> list[str]:
-    """What a user must know before training, in sentences; counts as ``count_pixels`` gives them.
+    """Notes for the user before training; ``train`` and ``val`` are counts from ``count_pixels``.
 
-    Raises DataError where nothing can be learnt, or nothing scored: no labelled pixel in a split, one class in all.
+    Raises DataError if nothing can be learnt or scored: a split without a labelled pixel, or only one class.
     """
     for split, counts in (("training", train), ("val", val)):
         check_labelled(counts, split, data)
-    learnt, judged = train.sum(0) > 0, val.sum(0) > 0
-    if learnt.sum() < 2:
-        only = classes[int(learnt.argmax())]
+    in_train, in_val = train.sum(0) > 0, val.sum(0) > 0
+    if in_train.sum() < 2:
+        only = classes[int(in_train.argmax())]
         raise DataError(
-            f"the training labels of {data} hold one class only, {only!r}, so there is nothing to tell apart:"
-            f" {_named(classes, ~learnt)} {_never(~learnt)}. Check the labels' values (255 is ignored) and the class"
-            " list."
+            f"the training labels of {data} hold one class only, {only!r}, so there is nothing to learn:"
+            f" {_named(classes, ~in_train)} {_never(~in_train)}. Check the labels' values (255 is ignored) and the"
+            " class list."
         )
     notes = []
-    missing = ~learnt & ~judged
+    missing = ~in_train & ~in_val
     if missing.any():
         notes.append(f"{_named(classes, missing)} {_never(missing)}, in train or val: it cannot be learnt or scored")
-    if (unlearnt := judged & ~learnt).any():
+    if (val_only := in_val & ~in_train).any():
         notes.append(
-            f"{_named(classes, unlearnt)} {_never(unlearnt)} in train, but in val: it cannot be learnt, and an IoU of 0"
-            " counts in the mIoU"
+            f"{_named(classes, val_only)} {_never(val_only)} in train, but in val: it cannot be learnt, and its IoU of"
+            " 0 counts in the mIoU"
         )
-    if (unjudged := learnt & ~judged).any():
-        notes.append(f"{_named(classes, unjudged)} {_never(unjudged)} in val: how well it is learnt is not measured")
-    if judged.sum() < 2:
-        notes.append(f"the val labels hold one class only, {_named(classes, judged)}: their mIoU says little")
+    if (train_only := in_train & ~in_val).any():
+        notes.append(
+            f"{_named(classes, train_only)} {_never(train_only)} in val: how well it is learnt is not measured"
+        )
+    if in_val.sum() < 2:
+        notes.append(f"the val labels hold one class only, {_named(classes, in_val)}: their mIoU says little")
     return notes
 
 
 def check_labelled(counts: np.ndarray, split: str, data: str) -> None:
-    """Raises DataError where no pixel is labelled."""
+    """Raises DataError if no pixel is labelled."""
     if not counts.any():
         purpose = "learnt from" if split == "training" else "scored"
         raise DataError(

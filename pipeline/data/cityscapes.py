@@ -41,14 +41,14 @@ LAYOUT = (
 
 
 def open_cityscapes(folder: str) -> Dataset:
-    """An image's trainIds are taken where it has them; else its labelIds, mapped to train ids."""
+    """Reads an image's trainIds if it has them, else its labelIds, mapped to train ids."""
     root = dataset_root(folder, LAYOUT)
     _, names, colours = zip(*TRAIN_CLASSES, strict=True)
     return Dataset(f"cityscapes:{folder}", names, colours, {split: _split(root, split) for split in ("train", "val")})
 
 
 def label_id_table() -> tuple[int, ...]:
-    """Train id of each label id; the void classes, and 255, are ignored, all others are errors."""
+    """Train id of each of 256 label ids: IGNORE for the void classes and 255, −1 (an error) for all others."""
     table = [IGNORE if label_id in (*range(LABEL_IDS), IGNORE) else -1 for label_id in range(256)]
     for train_id, (label_id, _, _) in enumerate(TRAIN_CLASSES):
         table[label_id] = train_id

@@ -1,4 +1,4 @@
-"""Reads a list of classes: names in the order of their ids, with or without colours, as people and tools write it.
+"""Reads a list of classes: names in the order of their ids, with or without colours, in the formats of common tools.
 
     name                        one class a line
     name R G B                  with its colour
@@ -53,12 +53,12 @@ FORMS = (
     re.compile(r"(?P<name>.*\S)\s+(?P<rgb>\d+\s+\d+\s+\d+)"),
     re.compile(r"(?P<name>[^,:;\t\[\]{}]+)(?P<rgb>)"),
 )
-"""labelmap.txt, class_dict.csv, our own with a colour, and a name alone."""
+"""labelmap.txt, class_dict.csv, 'name R G B', and a name alone."""
 LONGEST_NAME = 200
 
 
 def read_classes(path: Path) -> tuple[tuple[str, ...], tuple[Colour | None, ...]]:
-    """Names and the colours that the file gives; raises DataError, naming the line that cannot be a class."""
+    """(names, colours), None for a class without a colour; raises DataError naming a line that is not a class."""
     lines = [line for line in read_list(path, "class list", LAYOUT) if not line.startswith("#")]
     if lines and _is_header(lines[0]):
         lines = lines[1:]
@@ -71,33 +71,33 @@ def read_classes(path: Path) -> tuple[tuple[str, ...], tuple[Colour | None, ...]
         colours.append(colour)
     if not 2 <= len(names) <= IGNORE:
         raise DataError(f"class list {path} holds {len(names)} class(es): a dataset has 2 to {IGNORE}; correct it.")
-    given = [rgb for rgb in colours if rgb is not None]
-    if len(set(given)) < len(given):
-        twice = next(rgb for rgb in given if given.count(rgb) > 1)
-        both = [name for name, rgb in zip(names, colours, strict=True) if rgb == twice]
-        raise DataError(f"class list {path} gives {' and '.join(map(repr, both))} one colour, {twice}: change one.")
+    known = [rgb for rgb in colours if rgb is not None]
+    if len(set(known)) < len(known):
+        shared = next(rgb for rgb in known if known.count(rgb) > 1)
+        sharing = [name for name, rgb in zip(names, colours, strict=True) if rgb == shared]
+        raise DataError(f"class list {path} gives {' and '.join(map(repr, sharing))} one colour, {shared}: change one.")
     return tuple(names), tuple(colours)
 
 
 def _is_header(line: str) -> bool:
-    """A line of nothing but column names; a class that is called 'label' alone would be no header."""
+    """Whether the line holds only column names, two or more: 'label' alone may be a class."""
     words = [word for word in re.split(r"[\s,;:]+", line.lower()) if word]
     return len(words) > 1 and all(word in HEADER_WORDS for word in words)
 
 
 def _without_ids(lines: Sequence[str], path: Path) -> list[str]:
-    """The lines without the ids that all of them begin, or end, with; raises DataError where those are in disorder."""
+    """The lines without their ids, if all begin or all end with one; raises DataError for ids out of order."""
     for form in (r"(?P<id>\d+)\s*[\s,:;=]\s*(?P<rest>\D.*)", r"(?P<rest>\D*[^\s\d,:;=])\s*[\s,:;=]\s*(?P<id>\d+)"):
-        found = [re.fullmatch(form, line) for line in lines]
-        if not found or not all(found):
+        matches = [re.fullmatch(form, line) for line in lines]
+        if not matches or not all(matches):
             continue
-        for place, match in enumerate(found):
+        for place, match in enumerate(matches):
             if match is not None and int(match["id"]) != place:
                 raise DataError(
-                    f"class list {path} gives {match['rest']!r} the id {match['id']}, and it stands at place {place}:"
+                    f"class list {path} gives {match['rest']!r} the id {match['id']}, but it is at place {place}:"
                     " put the classes in the order of their ids, from 0 on."
                 )
-        return [match["rest"] for match in found if match is not None]
+        return [match["rest"] for match in matches if match is not None]
     return list(lines)
 
 
@@ -105,8 +105,8 @@ def _class_of(line: str, path: Path) -> tuple[str, Colour | None]:
     match = next((match for form in FORMS if (match := form.fullmatch(line))), None)
     if match is None or len(match["name"]) > LONGEST_NAME or match["name"].lower() in ("name", "names", "classes"):
         raise DataError(
-            f"class list {path} has the line {line[:60]!r}, which is no class: expected {LAYOUT}; remove headers, and"
-            " begin comments with #."
+            f"class list {path} has the line {line[:60]!r}, which is not a class: expected {LAYOUT}; remove headers,"
+            " and begin comments with #."
         )
     numbers = [int(n) for n in re.findall(r"\d+", match["rgb"])]
     if not numbers:

@@ -1,4 +1,4 @@
-"""Decodes image and label files: pixels as people and annotation tools see them, or a sentence that says why not."""
+"""Decodes image and label files to the pixels that people and annotation tools see, or says why it cannot."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pipeline.core.errors import DataError
 Colour = tuple[int, int, int]
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
-"""What Pillow may take a file for, whatever its name: no format that starts another program (EPS). JPEG brings MPO."""
+"""The formats that Pillow may detect, whatever a file's name: none that starts another program. JPEG includes MPO."""
 MOST_PIXELS = 89_478_485
-"""A quarter of a GiB as RGB, Pillow's own bound for a file that means no harm (Image.MAX_IMAGE_PIXELS)."""
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # refused, in a sentence
+"""A quarter of a GiB as RGB: Pillow's own limit against decompression bombs (Image.MAX_IMAGE_PIXELS)."""
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # we refuse these files ourselves
 LOSSY = ("JPEG", "MPO")
 ORIENTATION = 0x0112
 TURNS = {
@@ -32,18 +32,21 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation → what brings the stored pixels upright (EXIF 2.32, tag 0x0112)."""
+"""EXIF orientation → the turn that brings the stored pixels upright (EXIF 2.32, tag 0x0112)."""
 AS_RGB = ("1", "L", "P", "RGB", "RGBX", "RGBA", "RGBa", "LA", "PA", "CMYK", "YCbCr", "LAB", "HSV")
-"""Pillow's modes of 8 bits a channel. Of those with alpha the colours are taken as they are stored."""
+"""Pillow's modes of 8 bits a channel. With alpha, the colours are used as stored."""
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 FEWER_BITS = {"L;2": 0x55, "L;4": 0x11}
-"""Pillow spreads a grey file's 2 or 4 bits over 0 to 255, by this factor (libImaging/Unpack.c)."""
+"""Pillow multiplies the values of a grey file of 2 or 4 bits by this factor (libImaging/Unpack.c)."""
 ONE_CHANNEL = ("L", "P", "1", "I", *SIXTEEN_BITS)
 
 
 @contextlib.contextmanager
-def opened(path: Path, what: str) -> Iterator[Image.Image]:
-    """The file's image, its pixels not decoded yet; what Pillow raises while it is open becomes a DataError."""
+def open_image(path: Path, what: str) -> Iterator[Image.Image]:
+    """The file's image, its pixels not decoded yet; Pillow's errors while it is open become DataErrors.
+
+    ``what``: 'image' or 'label', for messages.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{what} {path} is not a file: replace or remove it.")
@@ -51,7 +54,7 @@ def opened(path: Path, what: str) -> Iterator[Image.Image]:
             if image.width * image.height > MOST_PIXELS:
                 raise DataError(
                     f"{what} {path} has {image.width * image.height / 1e6:.0f} million pixels; allowed are"
-                    f" {MOST_PIXELS / 1e6:.0f} million: make it smaller or cut it into tiles."
+                    f" {MOST_PIXELS / 1e6:.0f} million: scale it down or cut it into tiles."
                 )
             yield image
     except FileNotFoundError:
@@ -62,28 +65,34 @@ def opened(path: Path, what: str) -> Iterator[Image.Image]:
 
 
 def orientation(image: Image.Image) -> int:
-    """The camera's EXIF orientation, 1 (upright) to 8; EXIF data that cannot be read count as none.
+    """The camera's EXIF orientation, 1 (upright) to 8; 1 too if the EXIF data cannot be read.
 
-    Of a TIFF always 1: Pillow brings it upright as it decodes it, and tells the size that it then has.
+    Always 1 for a TIFF: Pillow turns it upright when it decodes it, and reports the size that it then has.
     """
     if image.format == "TIFF":
         return 1
     try:
-        found = image.getexif().get(ORIENTATION, 1)
+        stored = image.getexif().get(ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, TypeError, KeyError):
         return 1
-    return found if found in TURNS else 1
+    return stored if stored in TURNS else 1
+
+
+def displayed_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) once the image is upright; no pixel is decoded, but a PNG is read to its end."""
+    return (image.width, image.height) if orientation(image) >= 5 else (image.height, image.width)
 
 
 def upright(image: Image.Image) -> Image.Image:
+    """The image as displayed."""
     turn = TURNS.get(orientation(image))
     return image if turn is None else image.transpose(turn)
 
 
 @contextlib.contextmanager
-def whole(path: Path, what: str) -> Iterator[Image.Image]:
-    """As ``opened``; a PNG's checksums, which decoding does not look at, are compared first."""
-    with opened(path, what) as image:
+def open_verified(path: Path, what: str) -> Iterator[Image.Image]:
+    """As ``open_image``, after a check of a PNG's checksums, which decoding ignores."""
+    with open_image(path, what) as image:
         if image.format == "PNG":
             with Image.open(path, formats=FORMATS) as other:
                 other.verify()
@@ -93,10 +102,10 @@ def whole(path: Path, what: str) -> Iterator[Image.Image]:
 def read_image(path: Path) -> np.ndarray:
     """uint8 [h, w, 3] RGB, upright by the camera's EXIF orientation.
 
-    Raises DataError, also for modes of more than 8 bits a channel: files of 16 bits mostly hold 10, 12 or 14, and which
-    of them the camera makes black and white of the 8 bits that the device sees is not in the file.
+    Raises DataError, also for modes of more than 8 bits a channel: files of 16 bits mostly hold 10, 12 or 14, and do
+    not say which values become black and white in the 8 bits that the camera gives the device.
     """
-    with whole(path, "image") as image:
+    with open_verified(path, "image") as image:
         if image.mode not in AS_RGB:
             raise DataError(
                 f"image {path} has mode {image.mode}, more than 8 bits a pixel, and does not say which values are black"
@@ -106,22 +115,23 @@ def read_image(path: Path) -> np.ndarray:
         return np.asarray(upright(image).convert("RGB"))
 
 
-def matches_in_size(path: Path, size: tuple[int, int]) -> str | None:
-    """Why ``size`` (height, width) is not that of the image at ``path``, upright; None where it is.
+def size_mismatch(path: Path, size: tuple[int, int]) -> str | None:
+    """Says how the displayed size of the image at ``path`` differs from ``size`` (height, width); None if it does not.
 
-    Raises DataError. Reads no more than the header where that is enough.
+    Raises DataError. Reads only the header if that is enough.
     """
-    with opened(path, "image") as image:
+    with open_image(path, "image") as image:
         stored = image.height, image.width
-        early = image.format != "PNG" or "exif" in image.info  # a PNG may have it behind its pixels
-        turned = (early or size != stored) and orientation(image) >= 5
-        displayed = stored[::-1] if turned else stored
+        exif_in_header = image.format != "PNG" or "exif" in image.info  # a PNG may have it after its pixels
+        if size == stored and not exif_in_header:
+            return None
+        displayed = displayed_size(image)
     if size == displayed:
         return None
-    words = f"its image is {displayed[0]}x{displayed[1]} (HEIGHTxWIDTH)"
-    if turned:
-        words += f", turned upright by the EXIF orientation that it is stored with ({stored[0]}x{stored[1]})"
-    return words
+    sentence = f"its image is {displayed[0]}x{displayed[1]} (HEIGHTxWIDTH)"
+    if displayed != stored:
+        sentence += f", turned upright by its EXIF orientation (stored as {stored[0]}x{stored[1]})"
+    return sentence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +140,7 @@ class Mask:
 
     Attributes:
       values: int [h, w]: ids, or for a colour picture 65536 · red + 256 · green + blue.
-      colours: of each id that occurs, where the file has a palette.
+      colours: the palette's colour of each id that occurs; empty if the file has no palette.
       coded: whether ``values`` are colours.
     """
 
@@ -140,8 +150,8 @@ class Mask:
 
 
 def read_mask(path: Path) -> Mask:
-    """Raises DataError for a file whose values are not sure: lossy, inverted, with alpha, or no whole numbers."""
-    with whole(path, "label") as image:
+    """Raises DataError for a file whose values are not reliable: lossy, inverted, with alpha, or not integers."""
+    with open_verified(path, "label") as image:
         raw = _raw_mode(image)
         if image.format in LOSSY:
             raise DataError(f"label {path} is a JPEG, which changes values: save the labels as PNG, from their source.")
@@ -168,17 +178,18 @@ def read_mask(path: Path) -> Mask:
             )
         values = values.astype(np.uint8)
     values = values // np.uint8(FEWER_BITS.get(raw, 1))
-    return Mask(values, _used(values, entries) if entries else {})
+    return Mask(values, _used_colours(values, entries) if entries else {})
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """How the file stores its pixels, such as 'L;4'; '' where Pillow does not tell."""
+    """How the file stores its pixels, such as 'L;4'; '' if Pillow does not say."""
     tile = next(iter(getattr(image, "tile", ())), None)
     arguments = tile.args if tile is not None else ""
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments or "")
 
 
-def _used(ids: np.ndarray, entries: list[int]) -> dict[int, Colour]:
+def _used_colours(ids: np.ndarray, entries: list[int]) -> dict[int, Colour]:
+    """The colours of the ids that occur, from the palette's ``entries``: red, green and blue of each id in turn."""
     used = np.flatnonzero(np.bincount(ids.ravel(), minlength=256)).tolist()
-    found = {i: entries[3 * i : 3 * i + 3] for i in used}
-    return {i: (rgb[0], rgb[1], rgb[2]) for i, rgb in found.items() if len(rgb) == 3}
+    colours = {i: entries[3 * i : 3 * i + 3] for i in used}
+    return {i: (rgb[0], rgb[1], rgb[2]) for i, rgb in colours.items() if len(rgb) == 3}

@@ -5,11 +5,11 @@
     DIR/train/masks/*.png      one channel (or a palette): ids 0 to n−1, and 255 for ignored
     DIR/val/images/*, DIR/val/masks/*.png
 
-Where classes.txt gives every class its colour, a mask may be a picture of those colours; a palette must agree.
-In a set of two classes whose masks hold 0 and 255 and no 1, 255 is the second class.
+If classes.txt gives every class a colour, a mask may be a picture in those colours; a palette must agree with them.
+In a dataset of two classes whose masks hold 0 and 255 but no 1, 255 is the second class.
 
-Without train/ and val/, DIR/images/* and DIR/masks/*.png are split: in the order of their names every fifth image
-(the 5th, the 10th, ...) is val, the others are train. The split depends on nothing but the sorted names.
+Without train/ and val/, DIR/images/* and DIR/masks/*.png are split: in the order of their names, every fifth image
+(the 5th, the 10th, ...) goes to val, the others to train. The split depends only on the sorted names.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ Pairs = list[tuple[Path, Path]]
 
 def open_folder(folder: str) -> Dataset:
     root = dataset_root(folder, LAYOUT)
-    classes, given = read_classes(root / "classes.txt")
-    colours = tuple(rgb or default for rgb, default in zip(given, palette(len(classes)), strict=True))
-    own = (root / "train").exists() or (root / "val").exists()
+    classes, listed = read_classes(root / "classes.txt")
+    colours = tuple(rgb or default for rgb, default in zip(listed, palette(len(classes)), strict=True))
+    has_splits = (root / "train").exists() or (root / "val").exists()
     splits = ("train", "val")
-    pairs = {split: _pairs(root / split) for split in splits} if own else _divide(root, _pairs(root))
-    labels = _labels(classes, given, pairs)
-    samples = {split: _samples(found, labels) for split, found in pairs.items()}
-    how = "by the folders train/ and val/" if own else "every fifth image, in the order of the names, is val"
+    pairs = {split: _pairs(root / split) for split in splits} if has_splits else _divide(root, _pairs(root))
+    labels = _labels(classes, listed, pairs)
+    samples = {split: _samples(of_split, labels) for split, of_split in pairs.items()}
+    how = "by the folders train/ and val/" if has_splits else "every fifth image, in the order of the names, is val"
     return Dataset(f"folder:{folder}", classes, colours, samples, labels.notes, how)
 
 
 def _labels(
-    classes: tuple[str, ...], given: tuple[tuple[int, int, int] | None, ...], pairs: Mapping[str, Pairs]
+    classes: tuple[str, ...], colours: tuple[tuple[int, int, int] | None, ...], pairs: Mapping[str, Pairs]
 ) -> Labels:
     count = len(classes)
-    known = f"0 to {count - 1} (the lines of classes.txt), and {IGNORE} for ignored"
-    masks = [mask for found in pairs.values() for _, mask in found]
-    return Labels(classes, identity_table(count, IGNORE), known, given, masks if count == 2 else ())
+    allowed = f"0 to {count - 1} (the lines of classes.txt), and {IGNORE} for ignored"
+    masks = [mask for of_split in pairs.values() for _, mask in of_split]
+    return Labels(classes, identity_table(count, IGNORE), allowed, colours, masks if count == 2 else ())
 
 
 def _samples(pairs: Pairs, labels: Labels) -> tuple[Sample, ...]:
@@ -71,7 +71,7 @@ def _divide(root: Path, pairs: Pairs) -> dict[str, Pairs]:
     val = pairs[EVERY - 1 :: EVERY]
     if not val:
         raise DataError(
-            f"folder {root / 'images'} holds {len(pairs)} image(s), too few for every fifth to be val: add images up"
+            f"folder {root / 'images'} holds {len(pairs)} image(s), too few to take every fifth for val: add images up"
             f" to {EVERY}, or make train/ and val/."
         )
     return {"train": [pair for i, pair in enumerate(pairs, 1) if i % EVERY], "val": val}

@@ -1,4 +1,4 @@
-"""Finds image and label files and reads lists of them; says in one sentence what is wrong with what cannot be used."""
+"""Finds image and label files, reads lists of them, and says what is wrong with files that cannot be used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def identity_table(classes: int, *ignored: int) -> tuple[int, ...]:
-    """Ids 0 … classes−1 are themselves, ``ignored`` become IGNORE, all others are errors."""
+    """Train id of each of 256 ids: 0 … classes−1 unchanged, IGNORE for ``ignored``, −1 (an error) for the others."""
     table = [i if i < classes else -1 for i in range(256)]
     for value in ignored:
         table[value] = IGNORE
@@ -24,6 +24,7 @@ def identity_table(classes: int, *ignored: int) -> tuple[int, ...]:
 
 
 def sample(name: str, image: Path, label: Path, labels: Labels) -> Sample:
+    """A sample that reads its two files when asked."""
     return Sample(
         name=name,
         image=functools.partial(read_image, image),
@@ -32,7 +33,7 @@ def sample(name: str, image: Path, label: Path, labels: Labels) -> Sample:
 
 
 def dataset_root(folder: str, layout: str) -> Path:
-    """The folder that the user named, ~ expanded; raises DataError when there is none."""
+    """The user's folder, with ~ expanded; raises DataError if it does not exist."""
     root = Path(os.path.expanduser(folder))
     if not root.is_dir():
         raise DataError(f"dataset folder {root} does not exist: give one that holds {layout}.")
@@ -40,18 +41,18 @@ def dataset_root(folder: str, layout: str) -> Path:
 
 
 def list_images(folder: Path, layout: str) -> list[Path]:
-    """The image files of ``folder``, sorted; raises DataError when it is missing, holds none or two of one stem."""
+    """The image files of ``folder``, sorted; raises DataError if it is missing, has none, or has two of one stem."""
     if not folder.is_dir():
         raise DataError(f"folder {folder} does not exist: expected {layout}.")
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
+    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not images:
         raise DataError(f"folder {folder} holds no image ({', '.join(IMAGE_SUFFIXES)}): expected {layout}.")
-    check_unique(found)
-    return found
+    check_unique(images)
+    return images
 
 
 def check_unique(images: Iterable[Path]) -> None:
-    """Raises DataError for two images of one stem: a sample is called by it and finds its label by it."""
+    """Raises DataError for two images of one stem, which names the sample and its label file."""
     seen: dict[str, Path] = {}
     for image in images:
         if seen.setdefault(image.stem, image) is not image:
@@ -59,7 +60,10 @@ def check_unique(images: Iterable[Path]) -> None:
 
 
 def read_list(path: Path, what: str, layout: str) -> list[str]:
-    """The lines of a UTF-8 text file, stripped, blank ones left out; raises DataError for none and for duplicates."""
+    """The lines of a UTF-8 text file, stripped, without blank ones; raises DataError for duplicates or no lines.
+
+    ``what``: what the file is, for messages.
+    """
     try:
         lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -68,13 +72,13 @@ def read_list(path: Path, what: str, layout: str) -> list[str]:
     if not lines:
         raise DataError(f"{what} {path} is empty: expected {layout}.")
     if len(set(lines)) < len(lines):
-        twice = next(line for line in lines if lines.count(line) > 1)
-        raise DataError(f"{what} {path} lists {twice!r} twice: remove one of them.")
+        duplicate = next(line for line in lines if lines.count(line) > 1)
+        raise DataError(f"{what} {path} lists {duplicate!r} twice: remove one of them.")
     return lines
 
 
 def palette(count: int) -> tuple[tuple[int, int, int], ...]:
-    """The PASCAL VOC colour map: bit k of the id's triples goes to bit 7−k of red, green and blue."""
+    """The PASCAL VOC colour map: bits 3k, 3k+1, 3k+2 of an id are bit 7−k of its red, green and blue."""
     colours = []
     for index in range(count):
         colour, rest = [0, 0, 0], index
@@ -87,7 +91,7 @@ def palette(count: int) -> tuple[tuple[int, int, int], ...]:
 
 
 def check_pairs(pairs: Sequence[tuple[Path, Path]], layout: str) -> None:
-    """Raises DataError naming the first image whose label file is missing."""
+    """Raises DataError for the first image whose label file is missing."""
     for image, label in pairs:
         if not label.is_file():
             raise DataError(f"image {image} has no label {label}: add it or remove the image; expected {layout}.")

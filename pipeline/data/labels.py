@@ -1,4 +1,4 @@
-"""Turns the values of a dataset's label files into train ids, and notices where they cannot mean what they seem to."""
+"""Turns the values of a dataset's label files into train ids, and detects values that contradict each other."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ import numpy as np
 
 from pipeline.core.dataset import IGNORE
 from pipeline.core.errors import DataError
-from pipeline.data.decode import Colour, Mask, matches_in_size, read_mask
+from pipeline.data.decode import Colour, Mask, read_mask, size_mismatch
 
 FOREGROUND = 255
-"""How many tools paint the object of a binary mask."""
+"""The value with which many tools paint the object of a binary mask."""
 ENOUGH = 50
-"""Binary masks with foreground after which no more are asked whether one of them holds a 1."""
+"""After so many binary masks with a 255, the others are not searched for a 1."""
 VOID = (224, 224, 192)
 """PASCAL VOC's colour of pixels that belong to no class."""
 
 
 class Labels:
-    """Reads the label files of one dataset; any thread may ask.
+    """Reads the label files of one dataset, from any thread.
 
-    What one file says must not contradict another: a palette that gives an index two colours, or 0 and 255 in one
-    binary mask and 0 and 1 in the next, are errors that name both.
+    Files must not contradict each other: palettes that give one index two colours, or 0 and 255 in one binary mask and
+    0 and 1 in the next, are errors.
     """
 
     def __init__(
         self,
         classes: Sequence[str],
         table: Sequence[int],
-        known: str,
+        allowed: str,
         colours: Sequence[Colour | None] = (),
         binary: Sequence[Path] = (),
     ) -> None:
         """
         Args:
           table: train id of each id of a file; −1 marks an id that may not occur.
-          known: the allowed ids, in words.
-          colours: of each class where they are given: those of a colour picture, and of the indices of a palette.
-          binary: all label files of a set with two classes, in which 255 may stand for the second one.
+          allowed: the allowed ids, in words.
+          colours: of each class, or None: in a colour picture, and in a palette.
+          binary: all label files of a dataset with two classes, in which 255 may stand for the second class.
         """
-        self.classes, self.known = tuple(classes), known
+        self.classes, self._allowed = tuple(classes), allowed
         self._table = np.full(256, -1, np.int16)
         self._table[: len(table)] = table
-        self._given = tuple(colours)
+        self._colours = tuple(colours)
         self._class_of = {rgb: i for i, rgb in enumerate(colours) if rgb is not None}
         self._binary = tuple(binary)
         self._lock = threading.Lock()
@@ -54,10 +54,10 @@ class Labels:
         self._doubtful: set[Path] = set()
 
     def read(self, path: Path, image_path: Path) -> np.ndarray:
-        """uint8 [h, w] of train ids, IGNORE where there is none; raises DataError."""
+        """uint8 [h, w] of train ids, IGNORE where a pixel has no class; raises DataError."""
         mask = read_mask(path)
         height, width = mask.values.shape
-        if (reason := matches_in_size(image_path, (height, width))) is not None:
+        if (reason := size_mismatch(image_path, (height, width))) is not None:
             raise DataError(f"label {path} is {height}x{width} but {reason}: they must have one size.")
         if mask.coded:
             return self._of_colours(mask, path)
@@ -65,31 +65,31 @@ class Labels:
         if mask.colours and not grey and self._class_of:
             return self._by_palette(mask, path)[mask.values]
         if mask.colours and not grey:
-            self._remember(mask, path)
+            self._check_palettes(mask, path)
         ids = self._with_foreground(mask.values, path) if self._binary else mask.values
         label = self._table[ids]
         if label.min() < 0:
             bad = int(ids[label < 0][0])
             raise DataError(
-                f"label {path} holds the value {bad}: allowed are {self.known}; correct the label or the classes."
+                f"label {path} holds the value {bad}: allowed are {self._allowed}; correct the label or the classes."
             )
         return label.astype(np.uint8)
 
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of the labels read so far."""
-        found = []
+        """What the user should know about the labels read so far."""
+        notes = []
         if self._foreground and len(self.classes) > 1:
-            found.append(f"the labels hold 0 and 255 only: 255 is read as 1, {self.classes[1]!r}")
+            notes.append(f"the labels hold 0 and 255 only: 255 is read as 1, {self.classes[1]!r}")
         if self._doubtful:
-            found.append(
-                f"{len(self._doubtful)} label(s), such as {min(self._doubtful)}, hold 0 and 255 and no 1, others a 1:"
-                f" 255 is ignored in all of them; where it stands for {self.classes[1]!r}, write 1"
+            notes.append(
+                f"{len(self._doubtful)} label(s), such as {min(self._doubtful)}, hold 0 and 255 but no 1, while others"
+                f" hold a 1: 255 is ignored in all of them; if it stands for {self.classes[1]!r}, write 1 instead"
             )
-        return tuple(found)
+        return tuple(notes)
 
     def _of_colours(self, mask: Mask, path: Path) -> np.ndarray:
-        """A colour picture: each pixel's colour is that of its class."""
-        if not self._class_of or None in self._given:
+        """uint8 [h, w] of train ids, from a colour picture: each pixel has the colour of its class."""
+        if not self._class_of or None in self._colours:
             raise DataError(
                 f"label {path} has mode RGB: a label image has one channel (or a palette) whose value is the class, or,"
                 " in a dataset whose class list gives every class its colour, those colours; convert it."
@@ -102,35 +102,37 @@ class Labels:
         if label.min() < 0:
             code = int(mask.values[label < 0][0])
             raise DataError(
-                f"label {path} holds the colour {(code >> 16, code >> 8 & 255, code & 255)}, which is no class's; the"
+                f"label {path} holds the colour {(code >> 16, code >> 8 & 255, code & 255)}, which no class has; the"
                 f" classes have {self._colours_in_words()}. Correct the label or the class list."
             )
         return label.astype(np.uint8)
 
     def _by_palette(self, mask: Mask, path: Path) -> np.ndarray:
-        """uint8 [256]: train id of each index of this file, by the colours."""
-        found = np.full(256, IGNORE, np.uint8)
+        """uint8 [256]: the train id of each index of this file, by its colour in the palette."""
+        train_ids = np.full(256, IGNORE, np.uint8)
         for index, rgb in mask.colours.items():
             by_index = int(self._table[index])
             if rgb in self._class_of:
-                found[index] = self._class_of[rgb]
-                if by_index not in (-1, found[index]):
-                    raise DataError(self._two_answers(path, index, rgb, by_index))
+                train_ids[index] = self._class_of[rgb]
+                if by_index not in (-1, train_ids[index]):
+                    raise DataError(self._contradiction(path, index, rgb, by_index))
             elif by_index == IGNORE or rgb == VOID:
                 continue
-            elif 0 <= by_index < len(self._given) and self._given[by_index] is None:
-                found[index] = by_index
+            elif 0 <= by_index < len(self._colours) and self._colours[by_index] is None:
+                train_ids[index] = by_index
             else:
                 raise DataError(
-                    f"label {path} paints index {index} in {rgb}, which is no class's colour; the classes have"
+                    f"label {path} paints index {index} in {rgb}, which is not the colour of a class; the classes have"
                     f" {self._colours_in_words()}. Correct the palette or the class list, or save the labels without a"
                     " palette: then the index is the class."
                 )
-        return found
+        return train_ids
 
-    def _two_answers(self, path: Path, index: int, rgb: Colour, by_index: int) -> str:
-        """Either may be the mistake: an adaptive palette has its own order, and colours may be meant for overlays."""
-        other = "ignored" if by_index == IGNORE else f"{self.classes[by_index]!r} {self._given[by_index] or ''}".strip()
+    def _contradiction(self, path: Path, index: int, rgb: Colour, by_index: int) -> str:
+        """The message if index and colour disagree: either may be wrong, as tools may order a palette anew."""
+        other = (
+            "ignored" if by_index == IGNORE else f"{self.classes[by_index]!r} {self._colours[by_index] or ''}".strip()
+        )
         painted = self.classes[self._class_of[rgb]]
         return (
             f"label {path} paints index {index} in {rgb}, the colour of {painted!r}, and index {index} is {other}:"
@@ -139,34 +141,34 @@ class Labels:
         )
 
     def _colours_in_words(self) -> str:
-        shown = [f"{name} {rgb}" for name, rgb in zip(self.classes, self._given, strict=True) if rgb is not None]
+        shown = [f"{name} {rgb}" for name, rgb in zip(self.classes, self._colours, strict=True) if rgb is not None]
         return ", ".join(shown[:8]) + (", …" if len(shown) > 8 else "")
 
-    def _remember(self, mask: Mask, path: Path) -> None:
-        """Raises DataError where another file's palette has another colour for the same index."""
+    def _check_palettes(self, mask: Mask, path: Path) -> None:
+        """Raises DataError if the palettes of two files have different colours for one index."""
         with self._lock:
             for index, rgb in mask.colours.items():
                 if self._table[index] == IGNORE:
                     continue
-                before, where = self._palettes.setdefault(index, (rgb, path))
-                if before != rgb:
+                first_rgb, first_path = self._palettes.setdefault(index, (rgb, path))
+                if first_rgb != rgb:
                     raise DataError(
-                        f"label {path} paints index {index} in {rgb}, and label {where} paints it in {before}: one of"
-                        " them has other ids. Save all labels with one palette, or give the classes their colours in"
-                        " the class list: then the colours decide."
+                        f"label {path} paints index {index} in {rgb}, and label {first_path} paints it in {first_rgb}:"
+                        " one of them has other ids. Save all labels with one palette, or give the classes colours"
+                        " in the class list: then the colours decide."
                     )
 
     def _with_foreground(self, ids: np.ndarray, path: Path) -> np.ndarray:
-        """The ids, 255 made 1 where that is what it stands for in this dataset."""
-        ones, marked = bool((ids == 1).any()), bool((ids == FOREGROUND).any())
+        """The ids, with 255 replaced by 1 if it stands for the second class in this dataset."""
+        has_ones, has_foreground = bool((ids == 1).any()), bool((ids == FOREGROUND).any())
         if self._is_foreground():
-            if ones:
+            if has_ones:
                 raise DataError(
                     f"label {path} holds the value 1, others of the set hold 0 and 255 only, which is read as 0 and 1:"
                     " write all labels in one way."
                 )
-            return np.where(ids == FOREGROUND, np.uint8(1), ids) if marked else ids
-        if marked and not ones and (ids == 0).any():
+            return np.where(ids == FOREGROUND, np.uint8(1), ids) if has_foreground else ids
+        if has_foreground and not has_ones and (ids == 0).any():
             with self._lock:
                 self._doubtful.add(path)
         return ids
@@ -179,13 +181,13 @@ class Labels:
 
 
 def _no_ones(paths: Sequence[Path]) -> bool:
-    """Whether the files hold 255 and none of them a 1; after ENOUGH files with a 255 the others are believed."""
+    """Whether some file holds 255 and none a 1; after ENOUGH files with a 255 the others are not read."""
     marked = 0
     for path in paths:
         try:
             mask = read_mask(path)
         except DataError:
-            continue  # it is named when it is read
+            continue  # reported when it is read as a label
         if mask.coded:
             continue
         values = np.bincount(mask.values.ravel(), minlength=256)

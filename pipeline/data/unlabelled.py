@@ -1,4 +1,4 @@
-"""Photos without labels, to calibrate on: the images of any folder, but no masks."""
+"""Photos without labels, to calibrate or train on: the images of any folder, except masks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.core.dataset import IGNORE, Sample
 from pipeline.core.errors import DataError
 from pipeline.core.say import Say
 from pipeline.data import dataset_in, source_of
-from pipeline.data.decode import ONE_CHANNEL, opened, orientation, read_image
+from pipeline.data.decode import ONE_CHANNEL, displayed_size, open_image, read_image
 from pipeline.data.images import IMAGE_SUFFIXES, dataset_root
 
 LABEL_FOLDERS = (
@@ -34,28 +34,31 @@ LABEL_FOLDERS = (
 )
 LABEL_ENDINGS = ("_mask", "_masks", "_label", "_labels", "_gt", "_seg", "ids", "_color", "_annot")
 FEWEST_COLOURS = 16
-"""A picture of 2 to as many colours is drawn, not photographed."""
+"""A picture with 2 to this many colours was drawn, not photographed."""
 
 
 def unlabelled(folder: str, say: Say) -> tuple[Sample, ...]:
-    """The images of a folder, in all its folders below, as samples whose every pixel is IGNORE.
+    """The images of a folder and its subfolders, as samples in which every pixel is IGNORE.
 
-    Of a whole dataset in one of the known layouts its training images. Label files are left out, and counted aloud.
+    If the folder is a dataset of a known layout, its training images. Label files are left out, with a note.
     Raises DataError.
     """
     root = dataset_root(folder, "images")
-    if (known := _of_dataset(folder, say)) is not None:
-        return known
-    found = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
-    labels = _labels_among(root, found)
-    photos = [path for path in found if path not in labels]
+    if (samples := _of_dataset(folder, say)) is not None:
+        return samples
+    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    labels = _labels_among(root, files)
+    photos = [path for path in files if path not in labels]
     if not photos:
-        but = f" but {len(labels)} that look like labels, such as {min(labels)}" if labels else ""
-        raise DataError(f"folder {root} holds no image ({', '.join(IMAGE_SUFFIXES)}), nor does any below it{but}.")
+        only = f", only {len(labels)} files that look like labels, such as {min(labels)}" if labels else ""
+        raise DataError(
+            f"folder {root} and its subfolders hold no image ({', '.join(IMAGE_SUFFIXES)}){only}: give a folder"
+            " with photos."
+        )
     if labels:
         say(f"note: {len(labels)} files below {root} look like labels and are left out, such as {min(labels)}")
     return tuple(
-        Sample(str(path.relative_to(root)), functools.partial(_photo, path), functools.partial(_nothing, path))
+        Sample(str(path.relative_to(root)), functools.partial(_photo, path), functools.partial(_ignored_label, path))
         for path in photos
     )
 
@@ -66,20 +69,20 @@ def _of_dataset(folder: str, say: Say) -> tuple[Sample, ...] | None:
     samples = dataset.splits["train"]
     title = source_of(dataset.text).title
     say(f"note: {folder} is a whole dataset ({title}): its {len(samples)} training images are used")
-    return tuple(Sample(s.name, s.image, functools.partial(_nothing_of, s)) for s in samples)
+    return tuple(Sample(s.name, s.image, functools.partial(_ignored_label_of, s)) for s in samples)
 
 
 def _labels_among(root: Path, paths: Iterable[Path]) -> set[Path]:
-    """By the names of their folders, by their own, or as one-channel pictures beside a colour picture of that name."""
+    """The files that are labels by the name of a folder or their own, or because a colour picture has the same name."""
     named, colour, grey = set(), set(), []
     for path in paths:
-        above = {part.lower() for part in path.relative_to(root).parts[:-1]}
-        if any(part in LABEL_FOLDERS or part.endswith("annot") for part in above) or path.stem.lower().endswith(
+        folders = {part.lower() for part in path.relative_to(root).parts[:-1]}
+        if any(part in LABEL_FOLDERS or part.endswith("annot") for part in folders) or path.stem.lower().endswith(
             LABEL_ENDINGS
         ):
             named.add(path)
         else:
-            with opened(path, "image") as image:
+            with open_image(path, "image") as image:
                 one_channel = image.mode in ONE_CHANNEL
             if one_channel:
                 grey.append(path)
@@ -94,16 +97,15 @@ def _photo(path: Path) -> np.ndarray:
     colours = len(np.unique(codes))
     if 2 <= colours <= FEWEST_COLOURS:
         raise DataError(
-            f"image {path} has {colours} colours only and looks like a label: name a folder that holds photos alone."
+            f"image {path} has {colours} colours only and looks like a label: give a folder that holds only photos."
         )
     return image
 
 
-def _nothing(path: Path) -> np.ndarray:
-    with opened(path, "image") as image:
-        size = (image.width, image.height) if orientation(image) >= 5 else (image.height, image.width)
-    return np.full(size, IGNORE, np.uint8)
+def _ignored_label(path: Path) -> np.ndarray:
+    with open_image(path, "image") as image:
+        return np.full(displayed_size(image), IGNORE, np.uint8)
 
 
-def _nothing_of(sample: Sample) -> np.ndarray:
+def _ignored_label_of(sample: Sample) -> np.ndarray:
     return np.full(sample.image().shape[:2], IGNORE, np.uint8)

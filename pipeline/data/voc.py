@@ -33,19 +33,19 @@ CLASSES = (
     "tvmonitor",
 )
 LAYOUT = (
-    "ImageSets/Segmentation/{train,val}.txt, JPEGImages/*.jpg and SegmentationClass/*.png, itself or in a folder"
-    " VOC2012"
+    "ImageSets/Segmentation/{train,val}.txt, JPEGImages/*.jpg and SegmentationClass/*.png, in this folder or in"
+    " its folder VOC2012"
 )
 
 
 def open_voc(folder: str) -> Dataset:
-    """``folder`` is VOC2012 or the VOCdevkit that holds it. The void border of the objects, 255, is ignored."""
+    """``folder``: VOC2012, or the VOCdevkit that holds it. The void border of the objects, 255, is ignored."""
     root = dataset_root(folder, LAYOUT)
     if (root / "VOC2012").is_dir():
         root /= "VOC2012"
     colours = palette(len(CLASSES))
-    known = f"0 to {len(CLASSES) - 1}, and {IGNORE} for ignored"
-    labels = Labels(CLASSES, identity_table(len(CLASSES), IGNORE), known, colours)
+    allowed = f"0 to {len(CLASSES) - 1}, and {IGNORE} for ignored"
+    labels = Labels(CLASSES, identity_table(len(CLASSES), IGNORE), allowed, colours)
     splits = {split: _split(root, split, labels) for split in ("train", "val")}
     return Dataset(f"voc:{folder}", CLASSES, colours, splits, labels.notes)
 

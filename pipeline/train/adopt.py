@@ -69,15 +69,15 @@ def _load(model: tf_keras.Model, path: Path) -> tuple[tuple[float, ...] | None, 
     prefix = checkpoint_prefix(path)
     if prefix is not None:
         with _in_checkpoint(prefix) as source:
-            arrays = weights.take(source, weights.layers_of(model))
-        checkpoint.give(model, arrays)
+            arrays = weights.read_arrays(source, weights.layers_of(model))
+        checkpoint.set_weights(model, arrays)
         parts = sorted(prefix.parent.glob(f"{prefix.name}.*"))
         return None, hashlib.sha256("".join(map(sha256, parts)).encode()).hexdigest()
     if (reason := unreadable(path)) is not None:
         raise WeightsError(f"it {reason}")
     with open_weights(path, 4 * model.count_params()) as source:
-        arrays = weights.take(source, weights.layers_of(model))
-    checkpoint.give(model, arrays)
+        arrays = weights.read_arrays(source, weights.layers_of(model))
+    checkpoint.set_weights(model, arrays)
     return checkpoint.class_weights_in(path, model.output_shape[-1]) if is_hdf5(path) else None, sha256(path)
 
 

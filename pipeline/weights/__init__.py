@@ -1,1 +1,1 @@
-"""A network's weights in files: ours, Keras' and TensorFlow's."""
+"""Files of a network's weights: checkpoints of runs, and the formats of Keras and TensorFlow."""

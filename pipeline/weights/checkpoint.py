@@ -1,7 +1,7 @@
-"""A checkpoint: one file with a network's weights and what goes with them.
+"""A checkpoint: one file with a network's weights and what belongs to them.
 
-A quantized network's has its ranges; a float one's the class weights of the loss that it was trained with, which say by
-how much its class probabilities lean towards rare classes.
+For a quantized network, these are its ranges; for a float one, the class weights of its loss, by which its class
+probabilities are biased towards rare classes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CLASS_WEIGHTS = "segquant_class_weights"
 def write(
     model: tf_keras.Model, path: Path, ranges: Ranges | None = None, class_weights: Sequence[float] | None = None
 ) -> None:
-    """Writes all of it, whole or not at all."""
+    """Writes a checkpoint atomically."""
     part = path.with_name(f".part.{path.name}")  # Keras chooses the format by the ending .weights.h5
     model.save_weights(str(part))
     with h5py.File(part, "r+") as file:
@@ -41,29 +41,29 @@ def write(
 
 
 def load(model: tf_keras.Model, path: Path) -> None:
-    """Gives ``model`` the weights of the file, all or none of them.
+    """Sets all weights of ``model`` from the file, or none.
 
-    Raises RunError for a file that is broken, of another network, or whose values are not finite.
+    Raises RunError for a file that is broken, of another network, or with values that are not finite.
     """
     try:
         with weights.in_hdf5(str(path), "it") as source:
-            arrays = weights.take(source, weights.layers_of(model))
+            arrays = weights.read_arrays(source, weights.layers_of(model))
     except WeightsError as error:
         raise RunError(
             f"checkpoint {path} cannot be used: {error}. Restore the file, or train again in a new run."
         ) from None
-    give(model, arrays)
+    set_weights(model, arrays)
 
 
-def give(model: tf_keras.Model, arrays: dict[str, list[np.ndarray]]) -> None:
-    """Sets the weights that ``weights.take`` read for this very network."""
+def set_weights(model: tf_keras.Model, arrays: dict[str, list[np.ndarray]]) -> None:
+    """Sets the weights that ``weights.read_arrays`` read for this network."""
     for layer in model.layers:
         if layer.weights:
             layer.set_weights(arrays[layer.name])
 
 
 def ranges_in(path: Path) -> dict[str, Range]:
-    """The ranges that were written with the weights; raises RunError where there are none."""
+    """The ranges that were written with the weights; raises RunError if there are none."""
     try:
         with h5py.File(path) as file:
             return ranges_from_json(json.loads(file.attrs[RANGES]))
@@ -75,27 +75,27 @@ def ranges_in(path: Path) -> dict[str, Range]:
 
 
 def class_weights_in(path: Path, num_classes: int | None = None) -> tuple[float, ...] | None:
-    """Those of the loss that the weights were trained with; None where the file does not tell.
+    """The class weights of the loss that the weights were trained with; None if the file has none.
 
-    Raises RunError where they are not positive and finite, or not ``num_classes``.
+    Raises RunError if they are not positive and finite, or not ``num_classes`` in number.
     """
     try:
         with h5py.File(path) as file:
-            given = tuple(map(float, json.loads(file.attrs[CLASS_WEIGHTS])))
+            class_weights = tuple(map(float, json.loads(file.attrs[CLASS_WEIGHTS])))
     except KeyError:
         return None
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise RunError(
             f"checkpoint {path} is broken ({type(error).__name__}): restore it, or train again in a new run."
         ) from None
-    if not all(math.isfinite(weight) and weight > 0 for weight in given):
+    if not all(math.isfinite(weight) and weight > 0 for weight in class_weights):
         raise RunError(
-            f"checkpoint {path} holds class weights that are not positive numbers ({list(given)}): restore it, or"
-            " train again in a new run."
+            f"checkpoint {path} holds class weights that are not positive numbers ({list(class_weights)}): restore"
+            " it, or train again in a new run."
         )
-    if num_classes is not None and len(given) != num_classes:
+    if num_classes is not None and len(class_weights) != num_classes:
         raise RunError(
-            f"checkpoint {path} holds {len(given)} class weights and the network has {num_classes} classes: restore it,"
-            " or train again in a new run."
+            f"checkpoint {path} holds {len(class_weights)} class weights and the network has {num_classes} classes:"
+            " restore it, or train again in a new run."
         )
-    return given
+    return class_weights

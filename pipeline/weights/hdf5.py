@@ -1,4 +1,4 @@
-"""Arrays of an HDF5 file, and of that file alone: a stranger's file may point at others on this machine."""
+"""Reads arrays of an untrusted HDF5 file, and of that file alone: it may link to other files on this machine."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import h5py
 from pipeline.core.errors import WeightsError
 
 FAULTS = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, OverflowError, MemoryError)
-"""What h5py raises on files that are broken."""
+"""What h5py raises for broken files."""
 MOST_OBJECTS, DEEPEST = 20_000, 16
-"""Groups may hold themselves by hard links, without end; the largest network here has some hundreds of layers."""
+"""Limits, as hard links may make a group contain itself; the largest network here has some hundreds of layers."""
 
 
 @contextlib.contextmanager
-def opened(source: str | BinaryIO, name: str) -> Iterator[h5py.File]:
-    """The file, read only; raises WeightsError, also for what h5py raises while it is read. ``name``: for messages."""
+def open_hdf5(source: str | BinaryIO, name: str) -> Iterator[h5py.File]:
+    """The file, opened for reading; h5py's errors while it is open become WeightsErrors. ``name``: for messages."""
     try:
         with h5py.File(source, "r") as file:
             yield file
@@ -27,25 +27,25 @@ def opened(source: str | BinaryIO, name: str) -> Iterator[h5py.File]:
 
 
 def datasets_in(group: h5py.Group) -> dict[str, h5py.Dataset]:
-    """{path below ``group``: dataset}; raises WeightsError for one that lies in another file or is a link."""
-    found: dict[str, h5py.Dataset] = {}
-    waiting, seen = [("", group)], 0
-    while waiting:
-        prefix, here = waiting.pop()
-        for key in here:
-            seen += 1
-            if seen > MOST_OBJECTS or prefix.count("/") > DEEPEST:
-                raise WeightsError("it holds more than a network does, or itself")
-            child = child_of(here, key)
+    """{path below ``group``: dataset}; raises WeightsError for links and for values in other files."""
+    datasets: dict[str, h5py.Dataset] = {}
+    pending, count = [("", group)], 0
+    while pending:
+        prefix, parent = pending.pop()
+        for key in parent:
+            count += 1
+            if count > MOST_OBJECTS or prefix.count("/") > DEEPEST:
+                raise WeightsError("it holds more objects than a network, or contains itself")
+            child = child_of(parent, key)
             if isinstance(child, h5py.Group):
-                waiting.append((f"{prefix}{key}/", child))
+                pending.append((f"{prefix}{key}/", child))
             elif isinstance(child, h5py.Dataset):
-                found[prefix + key] = child
-    return found
+                datasets[prefix + key] = child
+    return datasets
 
 
 def child_of(group: h5py.Group, path: str) -> Any:
-    """What lies at ``path`` in the group, by hard links, in this very file; raises WeightsError and KeyError."""
+    """The object at ``path`` in the group, reached by hard links in this file; raises WeightsError and KeyError."""
     child: Any = group
     for key in path.split("/"):
         if not key:

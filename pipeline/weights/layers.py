@@ -1,6 +1,6 @@
-"""Where Keras and TensorFlow put a network's weights in their files, and those of one network read from there.
+"""Reads a network's weights from where Keras and TensorFlow put them in their files.
 
-Only numbers are read: no graph is loaded, no layer is made from a description, nothing is unpickled.
+Only numbers are read: no graph is loaded, no layer is built from a description, nothing is unpickled.
 
 | layout | written by | key of a weight |
 |---|---|---|
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import tf_keras
 
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
-"""The group of all layers in a .weights.h5; the second is that of Keras 2.12 to 2.15."""
+"""The group of all layers in a .weights.h5; Keras 2.12 to 2.15 use the second name."""
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
@@ -43,7 +43,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """What a network has: a layer's name, its class, and its weights' names and shapes in Keras' order."""
+    """A layer of a network: its name, its class, and the (name, shape) of its weights in Keras' order."""
 
     name: str
     kind: str
@@ -51,7 +51,7 @@ class Layer:
 
 
 Source = Callable[[Sequence[Layer]], tuple[list[list[Entry]], list[str]]]
-"""Of a network's layers → (the entries of each, what the file holds besides). An absent layer has no entries."""
+"""A network's layers → (the entries of each, names of what else the file holds). A missing layer has no entries."""
 
 
 def layers_of(model: tf_keras.Model) -> list[Layer]:
@@ -66,7 +66,7 @@ def layers_of(model: tf_keras.Model) -> list[Layer]:
 
 
 def snake_case(name: str) -> str:
-    """As Keras writes a class' name in its files: DepthwiseConv2D → depthwise_conv2d."""
+    """A class' name as Keras writes it in its files: DepthwiseConv2D → depthwise_conv2d."""
     name = re.sub(r"\W+", "", name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
@@ -74,46 +74,46 @@ def snake_case(name: str) -> str:
 
 @contextlib.contextmanager
 def in_hdf5(file: str | BinaryIO, name: str) -> Iterator[Source]:
-    """The weights in an HDF5 file that Keras wrote; raises WeightsError with a sentence that is not ended."""
-    with hdf5.opened(file, name) as opened:
-        root = hdf5.child_of(opened, "model_weights") if "model_weights" in opened else opened
-        container = next((c for c in CONTAINERS if c in opened), None)
+    """The weights in an HDF5 file that Keras wrote; the message of its WeightsError has no full stop."""
+    with hdf5.open_hdf5(file, name) as root:
+        container = next((c for c in CONTAINERS if c in root), None)
+        group = hdf5.child_of(root, "model_weights") if "model_weights" in root else root
         if container is not None:
-            yield _container(hdf5.child_of(opened, container))
-        elif listed := _layers_listed(root):
-            yield _names(root, listed)
+            yield _source_by_container(hdf5.child_of(root, container))
+        elif names := _layer_names(group):
+            yield _source_by_name(group, names)
         else:
             raise WeightsError(f"{name} is an HDF5 file without the weights of a Keras network")
 
 
 def in_graph(shapes: Mapping[str, Sequence[int]], dtypes: Mapping[str, Any], read: Callable[[str], Any]) -> Source:
-    """The same of a TensorFlow checkpoint, by its reader's maps of names.
+    """The weights in a TensorFlow checkpoint, from its reader's maps of shapes and dtypes by name.
 
-    A prefix that all layers share is allowed: tf.train.Checkpoint(model=...) writes model/layer_with_weights-0/...
+    All layers may share a prefix: tf.train.Checkpoint(model=...) writes model/layer_with_weights-0/...
     """
     pattern = re.compile(rf"(.*?)layer_with_weights-(\d+)/(\w+){re.escape(VALUE)}")
-    found = {key: match for key in shapes if (match := pattern.fullmatch(key)) and ".OPTIMIZER_SLOT" not in key}
-    if not found:
+    matches = {key: match for key in shapes if (match := pattern.fullmatch(key)) and ".OPTIMIZER_SLOT" not in key}
+    if not matches:
         raise WeightsError(
-            "it names no layers, as tf_keras does in checkpoints and SavedModels and Keras 3 does not: save the weights"
-            " with model.save_weights('x.weights.h5')"
+            "it names no layers: Keras 3 does not name them in checkpoints and SavedModels, as tf_keras does. Save the"
+            " weights with model.save_weights('x.weights.h5')"
         )
-    prefixes = sorted({match[1] for match in found.values()}, key=len)
+    prefixes = sorted({match[1] for match in matches.values()}, key=len)
     prefix = prefixes[0]
-    entries = {key: _checkpoint_entry(shapes[key], dtypes[key], read, key) for key in found}
+    entries = {key: _checkpoint_entry(shapes[key], dtypes[key], read, key) for key in matches}
 
-    def of(layers: Sequence[Layer]) -> tuple[list[list[Entry]], list[str]]:
+    def entries_of(layers: Sequence[Layer]) -> tuple[list[list[Entry]], list[str]]:
         result: list[list[Entry]] = []
-        left = {key for key, match in found.items() if match[1] == prefix}
+        unused = {key for key, match in matches.items() if match[1] == prefix}
         number = -1
         for layer in layers:
             number += bool(layer.weights)
             keys = [f"{prefix}layer_with_weights-{number}/{weight}{VALUE}" for weight, _ in layer.weights]
             result.append([entries[key] for key in keys if key in entries])
-            left -= set(keys)
-        return result, sorted(key.removesuffix(VALUE) for key in left)
+            unused -= set(keys)
+        return result, sorted(key.removesuffix(VALUE) for key in unused)
 
-    return of
+    return entries_of
 
 
 def _checkpoint_entry(shape: Sequence[int], dtype: Any, read: Callable[[str], Any], key: str) -> Entry:
@@ -128,62 +128,62 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _layers_listed(root: h5py.Group) -> list[str]:
-    """The groups of layers; old files hold no list of them, and each group tells by its own."""
+def _layer_names(root: h5py.Group) -> list[str]:
+    """The groups of layers: from the list in the file; in old files without one, the groups that list weights."""
     if "layer_names" in root.attrs:
         return [_text(name) for name in root.attrs["layer_names"]]
     hard = [key for key in root if isinstance(root.get(key, getlink=True), h5py.HardLink)]
     return [key for key in hard if "weight_names" in root[key].attrs]
 
 
-def _names(root: h5py.Group, listed: list[str]) -> Source:
+def _source_by_name(root: h5py.Group, names: list[str]) -> Source:
     entries: dict[str, list[Entry]] = {}
-    for group_name in listed:
+    for group_name in names:
         group = hdf5.child_of(root, group_name)
         keys = [_text(key) for key in group.attrs["weight_names"]]
         entries[group_name] = [_entry(hdf5.child_of(group, key)) for key in keys]
 
-    def of(layers: Sequence[Layer]) -> tuple[list[list[Entry]], list[str]]:
+    def entries_of(layers: Sequence[Layer]) -> tuple[list[list[Entry]], list[str]]:
         known = {layer.name for layer in layers}
         return [entries.get(layer.name, []) for layer in layers], [
             k for k, v in entries.items() if v and k not in known
         ]
 
-    return of
+    return entries_of
 
 
-def _container(container: h5py.Group) -> Source:
+def _source_by_container(container: h5py.Group) -> Source:
     datasets = hdf5.datasets_in(container)
     entries: dict[str, dict[int, Entry]] = collections.defaultdict(dict)
     for path, dataset in datasets.items():
         if match := re.fullmatch(r"(.+)/vars/(\d+)", path):
             entries[match[1]][int(match[2])] = _entry(dataset)
 
-    def of(layers: Sequence[Layer]) -> tuple[list[list[Entry]], list[str]]:
+    def entries_of(layers: Sequence[Layer]) -> tuple[list[list[Entry]], list[str]]:
         by_name = any(layer.weights and layer.name in entries for layer in layers)
         counts: dict[str, int] = collections.Counter()
-        result, taken = [], set()
+        result, used = [], set()
         for layer in layers:
             kind = snake_case(layer.kind)
             key = layer.name if by_name else kind if not counts[kind] else f"{kind}_{counts[kind]}"
             counts[kind] += 1
-            taken.add(key)
+            used.add(key)
             result.append([entry for _, entry in sorted(entries.get(key, {}).items())])
-        # A Keras 3 dropout keeps the state of its generator here, which is no weight.
-        return result, [key for key in entries if key not in taken and "seed_generator" not in key]
+        # A Keras 3 dropout keeps the state of its generator here, which is not a weight.
+        return result, [key for key in entries if key not in used and "seed_generator" not in key]
 
-    return of
+    return entries_of
 
 
-def take(source: Source, layers: Sequence[Layer], others: str = "") -> dict[str, list[np.ndarray]]:
-    """{layer: its weights, float32, in Keras' order}, each of the layer's shape and finite.
+def read_arrays(source: Source, layers: Sequence[Layer], others: str = "") -> dict[str, list[np.ndarray]]:
+    """{layer: its weights, float32, in Keras' order}; each has the layer's shape and is finite.
 
-    ``others``: a pattern of the names of layers that the file may hold besides. Raises WeightsError, with a sentence
-    that is not ended and names the first layer that differs.
+    ``others``: a pattern for names of other layers that the file may hold. Raises WeightsError, which names the first
+    layer that differs; its message has no full stop.
     """
-    found, besides = source(layers)
-    taken: dict[str, list[np.ndarray]] = {}
-    for layer, entries in zip(layers, found, strict=True):
+    entries_by_layer, unused = source(layers)
+    arrays: dict[str, list[np.ndarray]] = {}
+    for layer, entries in zip(layers, entries_by_layer, strict=True):
         if not layer.weights and not entries:
             continue
         if not entries:
@@ -192,18 +192,18 @@ def take(source: Source, layers: Sequence[Layer], others: str = "") -> dict[str,
             raise WeightsError(
                 f"it is of another network: {layer.name} has {len(layer.weights)} weights here and {len(entries)} there"
             )
-        taken[layer.name] = [
+        arrays[layer.name] = [
             _array(f"{layer.name} {name}", shape, entry)
             for (name, shape), entry in zip(layer.weights, entries, strict=True)
         ]
-    for name in besides:
+    for name in unused:
         if not others or not re.fullmatch(others, name):
-            raise WeightsError(f"it is of another network: it has {name}, which this one has not")
-    return taken
+            raise WeightsError(f"it is of another network: it has {name}, which this network does not have")
+    return arrays
 
 
 def _array(name: str, shape: tuple[int, ...], entry: Entry) -> np.ndarray:
-    if entry.shape != shape:  # before it is read: it may be of any size
+    if entry.shape != shape:  # checked before it is read: it may be of any size
         raise WeightsError(f"it is of another network: {name} has shape {shape} here and {entry.shape} there")
     if entry.dtype.kind != "f" and entry.dtype.name != "bfloat16":
         raise WeightsError(f"{name} in it is of type {entry.dtype}, not floating point")

@@ -1,4 +1,4 @@
-"""Recognises a file of weights by its content, and opens those that Keras wrote."""
+"""Recognises files of weights by their content, and opens those that Keras wrote."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pipeline.weights.layers import Source
 HDF5, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 INSIDE_KERAS = "model.weights.h5"
 OPTIMIZER_TIMES, MARGIN_BYTES = 8, 64 << 20
-"""A .keras file may hold the optimizer's state too, some times the weights' size; what unpacks to more is refused."""
+"""A .keras file may hold the optimizer's state too, several times the weights' size; larger ones are refused."""
 
 
 @contextlib.contextmanager
 def open_weights(path: Path, size_bytes: int) -> Iterator[Source]:
-    """The weights in an .h5, .weights.h5 or .keras file, recognised by its content; ``size_bytes``: the network's.
+    """The weights in an .h5, .weights.h5 or .keras file, recognised by its content.
 
-    Raises WeightsError, which says what another file is.
+    ``size_bytes``: of the network's weights. Raises WeightsError, which says what kind of file another one is.
     """
     with open(path, "rb") as file:
         head = file.read(16)
@@ -61,7 +61,7 @@ def _archive(names: list[str]) -> str:
         return "a PyTorch file"
     if names and all(name.endswith(".npy") for name in names):
         return "a NumPy .npz file"
-    return f"a zip archive without {INSIDE_KERAS}, and so no .keras file"
+    return f"a zip archive without {INSIDE_KERAS}, so not a .keras file"
 
 
 def _kind(path: Path, head: bytes) -> str:

@@ -72,7 +72,7 @@ def test_one_1_anywhere_and_255_is_ignored(tmp_path: Path) -> None:
     dataset = put(tmp_path, "ground\ndisc\n", train=[binary, binary], val=[ids(2)])
     assert (labels(dataset)[0] == np.where(binary == 255, IGNORE, 0)).all()
     (note,) = dataset.notes()
-    assert "2 label(s), such as" in note and "hold 0 and 255 and no 1" in note
+    assert "2 label(s), such as" in note and "hold 0 and 255 but no 1" in note
     three = put(tmp_path / "three", "a\nb\nc\n", train=[binary], val=[ids(3)])
     assert (labels(three)[0] == np.where(binary == 255, IGNORE, 0)).all()
 
@@ -185,14 +185,14 @@ def test_class_lists_as_other_tools_write_them(text: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name\na\nb\n", "the line 'name', which is no class"),
-        ("1 disc\n0 ground\n", "gives 'disc' the id 1, and it stands at place 0"),
+        ("name\na\nb\n", "the line 'name', which is not a class"),
+        ("1 disc\n0 ground\n", "gives 'disc' the id 1, but it is at place 0"),
         ("1: a\n2: b\n", "put the classes in the order of their ids"),
-        ('["a", "b"]\n', "no class"),
-        ("a,b,c\nd,e,f\n", "no class"),
+        ('["a", "b"]\n', "not a class"),
+        ("a,b,c\nd,e,f\n", "not a class"),
         ("a 1 2 3\nb 1 2 3\n", r"'a' and 'b' one colour, \(1, 2, 3\)"),
         ("a 1 2 300\nb\n", r"\(1, 2, 300\)"),
-        ("a" * 300 + "\nb\n", "no class"),
+        ("a" * 300 + "\nb\n", "not a class"),
     ],
 )
 def test_a_line_that_is_no_class_is_named(text: str, words: str, tmp_path: Path) -> None:

@@ -118,4 +118,4 @@ def test_the_cache_keeps_its_bound_when_threads_ask():
     decoded = Decoded(given, cache_bytes=20 * one)
     for _ in range(2):
         assert len(list(in_threads(decoded.__getitem__, 60))) == 60
-    assert len(decoded._kept) == 20
+    assert len(decoded._cached) == 20
