@@ -1,6 +1,6 @@
-"""Paints the things of a procedural road scene; ``synthetic`` decides where they stand and under which light.
+"""Paints the objects of a procedural road scene; ``synthetic`` decides where they stand and in which light.
 
-Sizes on the ground are metres, sizes on the image pixels; whoever paints later stands in front.
+Sizes on the ground are in metres, sizes in the image in pixels; what is painted later is in front.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HEIGHT, WIDTH = 192, 256
 FARTHEST_M = 45.0
 
 POLE_MIN_PX, SIGN_MIN_PX, PERSON_MIN_PX, CAR_MIN_PX = 9.0, 24.0, 20.0, 24.0
-"""Least widths: what is narrower vanishes in logits of stride 8 and would only measure that stride."""
+"""Minimum widths: narrower objects vanish in logits of stride 8, so scores would measure that stride only."""
 
 ROWS = np.arange(HEIGHT, dtype=np.float32)[:, None] + np.float32(0.5)
 COLUMNS = np.arange(WIDTH, dtype=np.float32)[None, :] + np.float32(0.5)
@@ -51,13 +51,13 @@ class Camera:
 
 
 class Canvas:
-    """The image while it is painted, and what its painters share.
+    """The image while it is painted, and the noise and haze that all objects share.
 
     Attributes:
       pixels: float32 [3, HEIGHT, WIDTH] in about [0, 1]; channels first, as masked copies are then ten times faster.
       label: uint8 [HEIGHT, WIDTH].
-      grain, leaves, clouds: float32 [HEIGHT, WIDTH] noise around 0 of fine, middle and coarse grain.
-      haze_colour, haze_per_m: float32 [3] that everything fades into, and how fast.
+      grain, leaves, clouds: float32 [HEIGHT, WIDTH], noise around 0 of fine, medium and coarse grain.
+      haze_colour, haze_per_m: float32 [3], the colour that objects fade into with distance, and how fast.
     """
 
     def __init__(self, rng: np.random.Generator, camera: Camera) -> None:
@@ -85,8 +85,8 @@ class Canvas:
         self, box: Box, mask: np.ndarray, colour: np.ndarray, shade: np.ndarray | float, klass: int, z_m: float
     ) -> None:
         """Paints ``colour`` [3] times ``shade`` [h, w] where ``mask`` [h, w] is set, and labels it."""
-        seen = np.float32(math.exp(-self.haze_per_m * z_m))
-        values = planes(colour * seen) * np.float32(shade) + planes(self.haze_colour * (1 - seen))
+        visibility = np.float32(math.exp(-self.haze_per_m * z_m))
+        values = planes(colour * visibility) * np.float32(shade) + planes(self.haze_colour * (1 - visibility))
         np.copyto(self.pixels[box.at_planes], values, where=mask)
         np.copyto(self.label[box.at], np.uint8(klass), where=mask)
 
@@ -113,7 +113,7 @@ class Box:
         return slice(None), self.rows, self.columns
 
     @property
-    def whole(self) -> np.ndarray:
+    def all_pixels(self) -> np.ndarray:
         return np.ones((len(self.down), self.across.shape[1]), bool)
 
     def disc(self, x: float, y: float, half_width: float, half_height: float) -> np.ndarray:
@@ -146,7 +146,7 @@ def tint(rng: np.random.Generator, strength: float) -> np.ndarray:
 
 
 def any_colour(rng: np.random.Generator, darkest: float = 0.14, brightest: float = 0.8) -> np.ndarray:
-    """float32 [3]: the distribution that all man-made things share, two thirds of it near grey."""
+    """float32 [3], from one distribution for all man-made objects; two thirds of them are near grey."""
     strength = rng.uniform(0.0, 0.15) if rng.random() < 0.65 else rng.uniform(0.15, 0.55)
     return np.float32(rng.uniform(darkest, brightest)) * tint(rng, strength)
 
@@ -158,7 +158,7 @@ def leaf_colour(rng: np.random.Generator) -> np.ndarray:
 
 
 def vivid_colour(rng: np.random.Generator) -> np.ndarray:
-    """float32 [3]: what is meant to be seen, plates and clothes; one of the three channels is low, one is high."""
+    """float32 [3]: for plates and clothes; one of the three channels is low, one is high."""
     return rng.permutation(
         np.array([rng.uniform(0.6, 0.95), rng.uniform(0.1, 0.9), rng.uniform(0.05, 0.3)], np.float32)
     )
@@ -314,12 +314,12 @@ def paint_pole(canvas: Canvas, side_m: float, z_m: float, height_m: float, colou
     box = canvas.box(x - half, top, x + half, base)
     if box is not None:
         # A bright stripe along a darker cylinder: the one texture that all poles share.
-        canvas.paint(box, box.whole, colour, 1.35 - np.float32(1.4) * np.abs(box.across - 0.35), POLE, z_m)
+        canvas.paint(box, box.all_pixels, colour, 1.35 - np.float32(1.4) * np.abs(box.across - 0.35), POLE, z_m)
     if arm:
         reach = arm * 1.6 * camera.focal_px / z_m
         box = canvas.box(min(x, x + reach), top - half, max(x, x + reach), top + half)
         if box is not None:
-            canvas.paint(box, box.whole, colour, 1.35 - np.float32(1.4) * np.abs(box.down - 0.35), POLE, z_m)
+            canvas.paint(box, box.all_pixels, colour, 1.35 - np.float32(1.4) * np.abs(box.down - 0.35), POLE, z_m)
 
 
 def paint_sign(canvas: Canvas, side_m: float, z_m: float) -> None:

@@ -1,7 +1,7 @@
-"""The built-in dataset: procedural road scenes, drawn when asked for, so that a first run needs no download.
+"""The built-in dataset: procedural road scenes, drawn when they are read, so that a first run needs no download.
 
-Base colours come from wide, shared distributions and the light changes from scene to scene: what tells the classes
-apart is shape, texture, place and context, so that a network has something to learn that a colour table has not.
+Base colours come from wide, shared distributions, and the light changes from scene to scene: classes differ by shape,
+texture, place and context, so a network can learn more than a table of colours could.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ COLOURS = (
     (220, 20, 60),
     (220, 220, 0),
 )
-"""Cityscapes' colours of the classes of these names."""
+"""The colours of the same classes in Cityscapes."""
 
 TRAINING = TrainingDefaults(
     size="192x256",
@@ -58,7 +58,7 @@ TRAINING = TrainingDefaults(
 SPLIT_SIZES = {"train": 400, "val": 64}
 SEED = 0
 CACHED_SCENES = sum(SPLIT_SIZES.values())
-"""All, 90 MB: a command asks for a scene several times, and painting it takes longer than a training step's share."""
+"""All of them, 90 MB: a command reads a scene several times, and painting one takes long beside a training step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Street:
     Attributes:
       centre_m, half_m: middle of the road relative to the camera, and half its width.
       pavement_m, verge_m: widths beside the road, and between pavement and wall, per side.
-      verge_class: what grows or lies there.
+      verge_class: train id of the strip between pavement and wall.
     """
 
     centre_m: float
@@ -117,7 +117,7 @@ def paint_sky(canvas: Canvas) -> None:
 
 
 def paint_skyline(canvas: Canvas) -> None:
-    """What closes the view at the horizon: a strip of woods or of roofs."""
+    """The strip of woods or of roofs at the horizon."""
     rng, camera = canvas.rng, canvas.camera
     horizon = np.float32(camera.horizon_px) + np.float32(camera.tilt) * (COLUMNS - WIDTH / 2)
     box = canvas.box(0, 0, WIDTH, HEIGHT)
@@ -134,7 +134,7 @@ def paint_skyline(canvas: Canvas) -> None:
 
 
 def paint_ground(canvas: Canvas, street: Street) -> None:
-    """Road with markings, kerbs, paved and grown strips: all functions of the ground's metres under each pixel."""
+    """Road with markings, kerbs, pavements and verges: all functions of the position in metres under each pixel."""
     rng, camera = canvas.rng, canvas.camera
     first = max(0, math.floor(camera.horizon_px - abs(camera.tilt) * WIDTH / 2))
     below = ROWS[first:] - np.float32(camera.horizon_px) - np.float32(camera.tilt) * (COLUMNS - WIDTH / 2)
@@ -150,7 +150,7 @@ def paint_ground(canvas: Canvas, street: Street) -> None:
     )
     on_road, painted, slabs, kerb, joint, verges = 0, 1, 2, 3, 4, {-1: 5, 1: 6}
     classes = np.array([scenery.ROAD] * 2 + [scenery.PAVEMENT] * 3 + [street.verge_class[s] for s in (-1, 1)], np.uint8)
-    grown = {s: street.verge_class[s] == scenery.VEGETATION for s in (-1, 1)}
+    green = {s: street.verge_class[s] == scenery.VEGETATION for s in (-1, 1)}
     material = np.full(below.shape, on_road, np.uint8)
 
     lanes, dash_m = int(rng.integers(2, 4)), float(rng.uniform(2.5, 5))
@@ -176,32 +176,32 @@ def paint_ground(canvas: Canvas, street: Street) -> None:
             (verges[s], beyond_m > street.pavement_m[s]),
         ):
             np.copyto(material, np.uint8(kind), where=where)
-        materials = np.vstack([materials, leaf_colour(rng) if grown[s] else paved * np.float32(0.8)])
+        materials = np.vstack([materials, leaf_colour(rng) if green[s] else paved * np.float32(0.8)])
     rough = np.array([rng.uniform(0.03, 0.1), 0.03, 0.04, 0.04, 0.04, 0.1, 0.1], np.float32)
-    blotch = np.array([0.05, 0, 0, 0, 0, *(0.32 if grown[s] else 0.05 for s in (-1, 1))], np.float32)
+    blotch = np.array([0.05, 0, 0, 0, 0, *(0.32 if green[s] else 0.05 for s in (-1, 1))], np.float32)
     shade = 1 + np.take(rough, material) * grain + np.take(blotch, material) * leaves
     shade += np.float32(rng.uniform(0, 0.1)) * patches
-    if rng.random() < 0.5:  # shadows of what stands outside the picture
+    if rng.random() < 0.5:  # shadows of objects outside the image
         slant, near_m, reach_m = rng.uniform(-1.5, 1.5), rng.uniform(4, 14), rng.uniform(0.8, 3)
         shadow = np.abs(z + np.float32(slant) * side + np.float32(0.6) * leaves - np.float32(near_m)) < reach_m
         shade *= np.where(shadow, np.float32(rng.uniform(0.45, 0.75)), np.float32(1))
-    seen = np.exp(np.float32(-canvas.haze_per_m) * np.minimum(z, np.float32(FARTHEST_M)))
+    visibility = np.exp(np.float32(-canvas.haze_per_m) * np.minimum(z, np.float32(FARTHEST_M)))
     palette = np.ascontiguousarray(materials.T, np.float32)
     ground = below > 0
     for channel in range(3):
         fog = canvas.haze_colour[channel]
         lit = np.take(palette[channel], material) * shade
-        np.copyto(canvas.pixels[channel, first:], fog + (lit - fog) * seen, where=ground)
+        np.copyto(canvas.pixels[channel, first:], fog + (lit - fog) * visibility, where=ground)
     np.copyto(canvas.label[first:], np.take(classes, material), where=ground)
 
 
 def paint_objects(canvas: Canvas, street: Street) -> None:
-    """Everything that stands on the ground: first what is behind the walls' line, each group from far to near."""
+    """The objects on the ground: first those behind the line of the walls; each group from far to near."""
     rng = canvas.rng
-    things: list[tuple[bool, float, Callable[[], None]]] = []
+    objects: list[tuple[bool, float, Callable[[], None]]] = []
 
     def put(z_m: float, paint: Callable[..., None], *how: object, behind: bool = False) -> None:
-        things.append((behind, z_m, functools.partial(paint, canvas, *how)))
+        objects.append((behind, z_m, functools.partial(paint, canvas, *how)))
 
     lamp = any_colour(rng)
     for side in (-1, 1):
@@ -238,12 +238,12 @@ def paint_objects(canvas: Canvas, street: Street) -> None:
     if rng.random() < 0.3:
         z_m = rng.uniform(6, 10)
         put(z_m, scenery.paint_pedestrian, street.centre_m + rng.uniform(-1, 1) * street.half_m, z_m)
-    for _, _, paint in sorted(things, key=lambda thing: (not thing[0], -thing[1])):
+    for _, _, paint in sorted(objects, key=lambda item: (not item[0], -item[1])):
         paint()
 
 
 def paint_hood(canvas: Canvas) -> None:
-    """The bonnet of the car that carries the camera: it belongs to no class."""
+    """The bonnet of the car that carries the camera, which belongs to no class."""
     rng = canvas.rng
     rise = rng.uniform(8, 20)
     box = canvas.box(WIDTH * rng.uniform(-0.1, 0.1), HEIGHT - rise, WIDTH * rng.uniform(0.9, 1.1), HEIGHT + rise)
@@ -253,9 +253,9 @@ def paint_hood(canvas: Canvas) -> None:
 
 
 def photograph(canvas: Canvas) -> np.ndarray:
-    """uint8 [HEIGHT, WIDTH, 3]: the painted scene under this scene's light, through its lens, on its sensor.
+    """uint8 [HEIGHT, WIDTH, 3]: the painted scene with the effects of its light, lens and sensor.
 
-    The canvas is used up.
+    Overwrites the canvas.
     """
     rng, pixels = canvas.rng, canvas.pixels
     gains = np.float32(rng.uniform(0.7, 1.25)) * tint(rng, 0.12)
