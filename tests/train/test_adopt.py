@@ -239,7 +239,7 @@ def strange(kind, folder):
         ("a pipe", "neither a file nor a folder"),
         ("a folder", "a folder without weights"),
         ("a run", "float/best"),
-        ("cut checkpoint.index", "checkpoint that is broken"),
+        ("cut checkpoint.index", "broken TensorFlow checkpoint"),
         ("nothing", "it does not exist"),
     ],
     ids=lambda x: x if " " not in x else "",
