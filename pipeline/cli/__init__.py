@@ -108,5 +108,5 @@ def main() -> None:
       python cli.py convert --target edgetpu  the int8 .tflite file, checked against its target
       python cli.py bench --device            accuracy drop and latency of that very file
 
-    All of a network's files live in one run directory under runs/. Repeating a command resumes or reuses what is there.
+    All of a network's files live in one run directory under runs/. Repeating a command resumes or reuses what exists.
     """

@@ -120,13 +120,13 @@ def bench(
     say_devices(device_names)
     run = run_to_use(run_path, say)
     artifact = newest_artifact(run, target_name, say)
-    given = {"runs": runs, "seconds": seconds, "starts": starts}
-    how = dataclasses.replace(PROTOCOLS[protocol], **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    overrides = {"runs": runs, "seconds": seconds, "starts": starts}
+    timing = dataclasses.replace(PROTOCOLS[protocol], **{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
     options = DeviceOptions(**on_device)
     if heads:
         if len(device_names) > 1 or "," in threads or other or max_drop is not None or max_latency_ms is not None:
             raise BadSpec("--heads goes with one --device and one number of --threads; without --vs and the gates.")
-        heads_plan = HeadsPlan(run, artifact, how, threads_of(threads)[0], images)
+        heads_plan = HeadsPlan(run, artifact, timing, threads_of(threads)[0], images)
         compare_heads(heads_plan, device_names[0], options, json_path)
         return
     parent = float_parent(run, artifact)
@@ -136,7 +136,7 @@ def bench(
 
         parent = float_reference(run, artifact.recipe.file, say)
     against = to_compare(other, target_name, say) if other else None
-    plan = BenchPlan(run, artifact, parent, against, how, threads_of(threads), images=images)
+    plan = BenchPlan(run, artifact, parent, against, timing, threads_of(threads), images=images)
     limits = max_drop, max_latency_ms
     for measurement in measure_on_all(plan, device_names, options, json_path, limits):
         check_gates(measurement, *limits)

@@ -273,8 +273,8 @@ def calibration_of(options: dict[str, Any]) -> Any:
     """The Calibration of the options that were given; None where none was."""
     from pipeline.core.calibration import Calibration
 
-    given = {k: v for k, v in options.items() if v is not None}
-    return Calibration(**given) if given else None
+    chosen = {k: v for k, v in options.items() if v is not None}
+    return Calibration(**chosen) if chosen else None
 
 
 def new_run_options(command: Any) -> Any:

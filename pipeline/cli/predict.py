@@ -36,15 +36,17 @@ from pipeline.tflite.artifact import open_artifact
     "kinds",
     metavar="KIND,...",
     help=f"Pictures to write, some of {', '.join(KINDS)}.  [default: overlay,mask, and errors where there are labels;"
-    " of a video overlay]",
+    " overlay for a video]",
 )
-@click.option("--opacity", type=Number(0, 1), default=0.5, show_default=True, help="Of the colours over the image.")
-@click.option("--split", default="val", show_default=True, help="Of a dataset: which images.")
+@click.option(
+    "--opacity", type=Number(0, 1), default=0.5, show_default=True, help="Opacity of the colours over the image."
+)
+@click.option("--split", default="val", show_default=True, help="Which images of a dataset.")
 @click.option("--images", type=click.IntRange(1), help="Only the first N images.  [default: all]")
 @click.option(
     "--seconds",
     type=Number(0, MOST_SECONDS, min_open=True),
-    help="Of a video or camera, at most.  [default: to its end]",
+    help="Length to draw of a video or camera.  [default: to its end]",
 )
 @click.option(
     "--out",
@@ -78,20 +80,20 @@ def predict(
       python cli.py predict camera:0 --seconds 20
     """
     looks = Looks(None if kinds is None else kinds_of(kinds), opacity)
-    given = source_for(source, split, say)
-    if isinstance(given, Stills) and seconds is not None:
+    pictures = source_for(source, split, say)
+    if isinstance(pictures, Stills) and seconds is not None:
         raise BadSpec("--seconds is for a video or a camera; --images N takes the first N images.")
-    if isinstance(given, Moving) and images is not None:
+    if isinstance(pictures, Moving) and images is not None:
         raise BadSpec("--images is for images; --seconds limits a video or a camera.")
     artifact, home = _artifact(file, run_path, target_name)
-    folder = out or _new_folder(home, given)
+    folder = out or _new_folder(home, pictures)
     with segmenter(artifact) as network:
-        say(f"{artifact.path.name} ({artifact.recipe.target}) on {given.title}")
-        if isinstance(given, Stills):
-            chosen = dataclasses.replace(given, images=given.images[:images])
+        say(f"{artifact.path.name} ({artifact.recipe.target}) on {pictures.title}")
+        if isinstance(pictures, Stills):
+            chosen = dataclasses.replace(pictures, images=pictures.images[:images])
             _stills(chosen, network, looks, folder, force, json_path)
         else:
-            _video(given, network, looks, folder, force, seconds, json_path)
+            _video(pictures, network, looks, folder, force, seconds, json_path)
 
 
 def _artifact(file: Path | None, run_path: Path | None, target_name: str | None) -> tuple[Artifact, Path]:
@@ -104,9 +106,9 @@ def _artifact(file: Path | None, run_path: Path | None, target_name: str | None)
     return newest_artifact(run, target_name, say), run.path / "predictions"
 
 
-def _new_folder(home: Path, given: Stills | Moving) -> Path:
-    """A folder that does not exist yet, called after what is shown."""
-    stem = given.name
+def _new_folder(home: Path, pictures: Stills | Moving) -> Path:
+    """A folder that does not exist yet, named after the source."""
+    stem = pictures.name
     folder, number = home / stem, 1
     while folder.exists():
         number += 1
@@ -115,12 +117,12 @@ def _new_folder(home: Path, given: Stills | Moving) -> Path:
 
 
 def _stills(stills: Stills, network: Segmenter, looks: Looks, folder: Path, force: bool, json_path: str | None) -> None:
-    done = predict_stills(stills, network, looks, folder, say, force=force)
-    if done.score is not None:
-        show_score(done.score, f"{network.file} on {done.images} images: {stills.title}")
-    count = "1 image" if done.images == 1 else f"{done.images} images"
-    say(f"{count} in {done.seconds:.1f} s, {done.images / done.seconds:.1f} per second")
-    for kind in done.kinds:
+    result = predict_stills(stills, network, looks, folder, say, force=force)
+    if result.score is not None:
+        show_score(result.score, f"{network.file} on {result.images} images: {stills.title}")
+    count = "1 image" if result.images == 1 else f"{result.images} images"
+    say(f"{count} in {result.seconds:.1f} s, {result.images / result.seconds:.1f} per second")
+    for kind in result.kinds:
         tell(f"{folder / kind}")
     write_numbers(
         json_path,
@@ -128,10 +130,10 @@ def _stills(stills: Stills, network: Segmenter, looks: Looks, folder: Path, forc
             "file": str(network.file),
             "source": stills.title,
             "out": str(folder),
-            "kinds": list(done.kinds),
-            "images": done.images,
-            "seconds": done.seconds,
-            "score": done.score.to_json() if done.score else None,
+            "kinds": list(result.kinds),
+            "images": result.images,
+            "seconds": result.seconds,
+            "score": result.score.to_json() if result.score else None,
         },
     )
 
@@ -145,16 +147,16 @@ def _video(
     seconds: float | None,
     json_path: str | None,
 ) -> None:
-    done = predict_video(moving, network, looks, folder, say, force=force, seconds=seconds)
-    if done.ended:
-        say(f"ended {done.ended}")
-    parts = ", ".join(f"{part} {ms:.1f}" for part, ms in done.part_ms.items())
-    slowest, alone = done.slowest
+    result = predict_video(moving, network, looks, folder, say, force=force, seconds=seconds)
+    if result.ended:
+        say(f"ended {result.ended}")
+    parts = ", ".join(f"{part} {ms:.1f}" for part, ms in result.part_ms.items())
+    slowest, alone = result.slowest
     say(
-        f"{done.frames} frames, {done.frames_per_second:.1f} per second; milliseconds a frame: {parts};"
+        f"{result.frames} frames, {result.frames_per_second:.1f} per second; milliseconds a frame: {parts};"
         f" the slowest, {slowest}, reaches {alone:.1f} per second on one thread"
     )
-    for path in done.files or [done.folder]:
+    for path in result.files or [result.folder]:
         tell(str(path))
     write_numbers(
         json_path,
@@ -162,9 +164,9 @@ def _video(
             "file": str(network.file),
             "source": moving.title,
             "out": str(folder),
-            "files": [str(path) for path in done.files],
-            "frames": done.frames,
-            "frames_per_second": done.frames_per_second,
-            "part_ms": done.part_ms,
+            "files": [str(path) for path in result.files],
+            "frames": result.frames,
+            "frames_per_second": result.frames_per_second,
+            "part_ms": result.part_ms,
         },
     )

@@ -131,10 +131,10 @@ def qat(  # long: one line per option
         distil=distil,
         statistics_until=freeze_statistics,
     )
-    said = {"method": method, "selection": selection, "images": images, "folder": folder}
+    chosen = {"method": method, "selection": selection, "images": images, "folder": folder}
     qat_options = QatOptions(
         Augmentation(defaults.scale, True, defaults.colour),
-        calibration_of(said) or Calibration(),
+        calibration_of(chosen) or Calibration(),
         per_tensor,
         ranges == "learned",
         control,

@@ -46,7 +46,7 @@ def score_pair(
     ``cache``: a folder for the device's predictions until all images are done, so that a repeated command goes on.
     Raises DeviceError, which says how far it got.
     """
-    between, with_host, identical, done = PixelAgreement(), PixelAgreement(), 0, 0
+    between, with_host, identical, scored = PixelAgreement(), PixelAgreement(), 0, 0
     album = Album()
     reported = time.monotonic()
     for samples in evaluation.chunks():
@@ -54,7 +54,7 @@ def score_pair(
             (parents, artifacts), confusions = _predict_all(pair, samples, evaluation, cache)
         except DeviceError as error:
             raise DeviceError(
-                f"{error} {done} of {evaluation.count} images are done: repeat the command to go on."
+                f"{error} {scored} of {evaluation.count} images are done: repeat the command to go on."
             ) from None
         for parent, artifact, (of_parent, of_artifact) in zip(
             parents, artifacts, zip(*confusions, strict=True), strict=True
@@ -65,10 +65,10 @@ def score_pair(
             for artifact, here in zip(artifacts, predict(reference, samples, evaluation), strict=True):
                 with_host.add(artifact.mask, here.mask)
                 identical += artifact.output_sha256 == here.output_sha256
-        done += len(samples)
+        scored += len(samples)
         if time.monotonic() - reported > PROGRESS_SECONDS:
             reported = time.monotonic()
-            say(f"scored {done} of {evaluation.count} images")
+            say(f"scored {scored} of {evaluation.count} images")
     if cache is not None:
         shutil.rmtree(cache, ignore_errors=True)
     on_host = None if reference is None else HostComparison(with_host.percent, identical)
