@@ -84,7 +84,7 @@ def fit(
     variables = list(model.weights)  # once: TFMOT's wrappers change the order of their lists when they are called
     progress = Progress(trainer, variables, optimizer, folder)
     if progress.restore():
-        say(f"goes on from step {progress.step} of {schedule.steps}")
+        say(f"resuming from step {progress.step} of {schedule.steps}")
     update = WeightUpdate(trainer, trained, optimizer, progress, lesson, schedule)
     loop = TrainingLoop(update, progress, schedule, checkpoints, say)
     feed = Feed(lesson.decoded, model.input_shape[1:3], schedule.batch, lesson.augmentation, lesson.seed)
@@ -121,7 +121,7 @@ class TrainingLoop:
         self._losses = collections.deque[float](maxlen=50)
         self._pace = Pace()
         self._pace_shown = False
-        self._shown = self._saved = time.monotonic()
+        self._shown_at = self._saved_at = time.monotonic()
         self._step_times: list[float] = []
         self._scoring_times: list[float] = []
 
@@ -132,7 +132,7 @@ class TrainingLoop:
             self._score()
         if self._step < self._schedule.steps:
             self._say("building the training graph: the first step takes longer than the others")
-        lap = self._shown = self._saved = time.monotonic()
+        lap = self._shown_at = self._saved_at = time.monotonic()
         for images, labels in batches:
             self._take_step(images, labels, training=self._step < frozen_from)
             now = time.monotonic()
@@ -141,11 +141,11 @@ class TrainingLoop:
                 self._pace.graph_changes()
             if self._step in scoring_steps:
                 self._score()
-            elif (self._pace.known and not self._pace_shown) or now - self._shown > SHOW_SECONDS:
+            elif (self._pace.known and not self._pace_shown) or now - self._shown_at > SHOW_SECONDS:
                 self._show(now)
-            if now - self._saved > SAVE_SECONDS:
+            if now - self._saved_at > SAVE_SECONDS:
                 self._progress.save()
-                self._saved = time.monotonic()
+                self._saved_at = time.monotonic()
             lap = time.monotonic()
 
     def fitted(self) -> Fitted:
@@ -189,13 +189,13 @@ class TrainingLoop:
         shown_loss = "" if loss is None else f"  loss {loss:.3f}"
         shown_percent = "" if percent is None else f"  mIoU {percent:.2f} %"
         self._say(f"step {progress.step}/{self._schedule.steps}{shown_loss}{shown_percent}  {progress.seconds:.0f} s")
-        self._shown = self._saved = time.monotonic()
+        self._shown_at = self._saved_at = time.monotonic()
 
     def _show(self, now: float) -> None:
         steps, scorings = self._schedule.steps, sum(at > self._step for at in self._schedule.scoring_steps)
         left = self._pace.left(steps - self._step, scorings)
         self._say(f"step {self._step}/{steps}  loss {np.mean(self._losses):.3f}" + (f"  {left}" if left else ""))
-        self._pace_shown, self._shown = self._pace.known, now
+        self._pace_shown, self._shown_at = self._pace.known, now
 
 
 def _median(seconds: list[float]) -> float:

@@ -82,16 +82,12 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
     teacher = load_float(run, parent) if schedule.distil else None
     scorer = _scorer(run, images, None if schedule.labels else teacher, say)
     evaluations = min(schedule.evaluations, schedule.steps)
-    say(
-        f"{name}: {models.network(run.config.model.network).title} {run.config.model.size}, {schedule.steps} steps on"
-        f" {len(images.training)} images, {images.held_out_count} held out"
-    )
-    if why_not := too_few(images.held_out_count, evaluations, images.count):
-        say(f"note: the start will be kept, whatever the training gains: {why_not}")
+    why_not = too_few(images.held_out_count, evaluations, images.count)
+    _announce(run, name, schedule, images, why_not, say)
     start_file = student.convert(student.start_ranges)
-    start = scorer.confusions(start_file) if scorer is not None else None
-    if start is not None:
-        say(f"start  mIoU {percent_of(start):.2f} % on the images held out")
+    start_confusions = scorer.confusions(start_file) if scorer is not None else None
+    if start_confusions is not None:
+        say(f"start  mIoU {percent_of(start_confusions):.2f} % on the images held out")
 
     checkpoints = QatCheckpoints(student, scorer, training)
     seed, resize = run.config.seed + 1, run.config.model.resize
@@ -99,22 +95,30 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
     fitted = fit(student.trained, lesson, schedule, checkpoints, training.folder, say)
 
     verdict = Verdict(why_not=why_not)
-    if scorer is not None and start is not None and not why_not:
-        verdict = judge_gain(start, scorer.confusions(checkpoints.best_file()), evaluations, images.count)
+    if scorer is not None and start_confusions is not None and not why_not:
+        best_confusions = scorer.confusions(checkpoints.best_file())
+        verdict = judge_gain(start_confusions, best_confusions, evaluations, images.count)
     say(str(verdict))
     if verdict.gained:
-        file = checkpoints.best_file()
+        kept_file = checkpoints.best_file()
         write_atomically(training.best, training.candidate.read_bytes())
     else:
-        file = start_file
+        kept_file = start_file
         checkpoint.load(student.network, parent)
         checkpoint.write(student.network, training.best, student.start_ranges)
-    with deployed(file, run.preprocessing) as infer:
+    with deployed(kept_file, run.preprocessing) as infer:
         validation = score_masks(images.validation, infer, run.config.classes)
-    result = _result(validation.miou_percent, start, fitted, verdict, images, schedule)
+    result = _result(validation.miou_percent, start_confusions, fitted, verdict, images, schedule)
     training.finish(result)
     training.candidate.unlink(missing_ok=True)
     return result
+
+
+def _announce(run: Run, name: str, schedule: Schedule, images: QatImages, why_not: str | None, say: Say) -> None:
+    network = f"{models.network(run.config.model.network).title} {run.config.model.size}"
+    say(f"{name}: {network}, {schedule.steps} steps on {len(images.training)} images, {images.held_out_count} held out")
+    if why_not is not None:
+        say(f"note: the start will be kept, whatever the training gains: {why_not}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,7 +269,7 @@ class QatCheckpoints:
 
 def _result(
     val_miou_percent: float,
-    start: np.ndarray | None,
+    start_confusions: np.ndarray | None,
     fitted: Fitted,
     verdict: Verdict,
     images: QatImages,
@@ -274,7 +278,7 @@ def _result(
     return QatResult(
         val_miou_percent=val_miou_percent,
         kept_step=fitted.best_step if verdict.gained else 0,
-        held_out_start_percent=None if start is None else percent_of(start),
+        held_out_start_percent=None if start_confusions is None else percent_of(start_confusions),
         held_out_best_percent=fitted.best_percent,
         best_step=fitted.best_step,
         gain_points=verdict.points,

@@ -70,7 +70,9 @@ def test_the_loss_is_its_definition():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(2, 8, 8, 3)).astype(np.float32)
     label = rng.choice([0, 1, 2, IGNORE], (2, 16, 16)).astype(np.uint8)
-    got = segmentation_loss(tf.constant(logits), tf.constant(label), tf.constant(WEIGHTS), 0.5, "align_corners").numpy()
+    loss = segmentation_loss(
+        tf.constant(logits), tf.constant(label), tf.constant(WEIGHTS), 0.5, "align_corners"
+    ).numpy()
     rows = np.rint(np.linspace(0, 15, 8)).astype(int)
     small = label[:, rows][:, :, rows]
     cross, weight = 0.0, 0.0
@@ -84,7 +86,7 @@ def test_the_loss_is_its_definition():
             truth = np.eye(3)[klass]
             both += truth * probability[place]
             either += truth + probability[place] - truth * probability[place]
-    assert got == pytest.approx(cross / weight + 0.5 * (1 - (both / either).mean()), rel=1e-4)
+    assert loss == pytest.approx(cross / weight + 0.5 * (1 - (both / either).mean()), rel=1e-4)
 
 
 def test_a_batch_without_labels_gives_no_loss_and_no_nan():
@@ -134,7 +136,7 @@ def test_the_rate_warms_up_and_decays_to_zero():
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
     schedule = Schedule(steps=12, batch=2, learning_rate=0.01, evaluations=3)
-    whole, fitted = do_fit(tmp_path / "whole", schedule)
+    uninterrupted, fitted = do_fit(tmp_path / "whole", schedule)
     calls = []
 
     def interrupt():
@@ -145,10 +147,10 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         do_fit(tmp_path / "parts", schedule, interrupt)
-    resumed, again = do_fit(tmp_path / "parts", schedule)
-    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+    resumed, resumed_fit = do_fit(tmp_path / "parts", schedule)
+    for a, b in zip(uninterrupted.get_weights(), resumed.get_weights(), strict=True):
         assert np.array_equal(a, b)
-    assert [e.step for e in again.history] == [e.step for e in fitted.history] == [4, 8, 12]
+    assert [e.step for e in resumed_fit.history] == [e.step for e in fitted.history] == [4, 8, 12]
     assert (tmp_path / "parts" / "last.weights.h5").is_file()
 
 
@@ -192,8 +194,8 @@ def test_the_distillation_loss_is_its_definition():
         p = np.exp(teacher[place] / 2) / np.exp(teacher[place] / 2).sum()
         q = np.exp(student[place] / 2) / np.exp(student[place] / 2).sum()
         total += (p * np.log(p / q)).sum()
-    got = distillation_loss(tf.constant(student), tf.constant(teacher), 2.0).numpy()
-    assert got == pytest.approx(4 * total / 24, rel=1e-4)
+    loss = distillation_loss(tf.constant(student), tf.constant(teacher), 2.0).numpy()
+    assert loss == pytest.approx(4 * total / 24, rel=1e-4)
     assert distillation_loss(tf.constant(teacher), tf.constant(teacher), 2.0).numpy() == pytest.approx(0, abs=1e-6)
 
 
@@ -204,13 +206,13 @@ def test_a_student_without_labels_comes_to_its_teacher(tmp_path):
         variable.assign_add(0.3 * rng.normal(size=variable.shape).astype(np.float32))
     images = np.stack([decoded()[i][0] for i in range(5)]).astype(np.float32) / 255
 
-    def apart():
+    def distance():
         return np.abs(student(images).numpy() - teacher(images).numpy()).mean()
 
-    before = apart()
+    distance_before = distance()
     schedule = Schedule(60, 4, 0.01, evaluations=1, distil=1.0, labels=False, jaccard=0.0)
     do_fit(tmp_path, schedule, model=student, how=NO_AUGMENTATION, teacher=teacher)
-    assert apart() < 0.5 * before
+    assert distance() < 0.5 * distance_before
 
 
 def test_statistics_stay_after_their_share_of_the_steps(tmp_path):
@@ -220,9 +222,9 @@ def test_statistics_stay_after_their_share_of_the_steps(tmp_path):
 
     start = network().layers[2].moving_mean.numpy()
     assert np.array_equal(moving_mean_after(4, 0.0), start)
-    half, whole = moving_mean_after(4, 0.5), moving_mean_after(4, 1.0)
-    assert not np.array_equal(half, start) and not np.array_equal(half, whole)
-    assert np.allclose(half, moving_mean_after(2, 1.0), atol=1e-6)
+    half_way, to_the_end = moving_mean_after(4, 0.5), moving_mean_after(4, 1.0)
+    assert not np.array_equal(half_way, start) and not np.array_equal(half_way, to_the_end)
+    assert np.allclose(half_way, moving_mean_after(2, 1.0), atol=1e-6)
 
 
 def test_nothing_to_learn_from_is_refused():

@@ -37,17 +37,17 @@ def parent(tmp_path_factory, cli):
             Image.fromarray(label).save(home / "data" / split / "masks" / f"{i}.png")
     (home / "data" / "classes.txt").write_text("a\nb\nc\n")
     arguments = ("--data", "folder:data", "--model", "fcn8", "--size", "72x104", "--alpha", "0.125")
-    done = cli("train", "--run", "runs/parent", *arguments, "--steps", "4", "--batch", "2", cwd=home)
-    assert done.returncode == 0, done.stderr
+    process = cli("train", "--run", "runs/parent", *arguments, "--steps", "4", "--batch", "2", cwd=home)
+    assert process.returncode == 0, process.stderr
     return home, arguments
 
 
 def start(parent, cli, name, *more):
     home, arguments = parent
     weights = "runs/parent/float/best.weights.h5"
-    done = cli("qat", "--run", f"runs/{name}", *arguments, "--parent", weights, *COMMON, *more, cwd=home)
-    assert done.returncode == 0, done.stderr
-    return open_run(home / "runs" / name), done
+    process = cli("qat", "--run", f"runs/{name}", *arguments, "--parent", weights, *COMMON, *more, cwd=home)
+    assert process.returncode == 0, process.stderr
+    return open_run(home / "runs" / name), process
 
 
 def ranges_of_checkpoint(path):
@@ -97,24 +97,24 @@ def test_a_gain_that_cannot_be_told_from_luck_is_not_judged():
 
 
 def test_learned_ranges_move_and_travel_with_the_weights(parent, cli):
-    run, done = start(parent, cli, "learned", "--learning-rate", "0.05")
-    assert "20 images, 5 held out" in done.stderr
+    run, process = start(parent, cli, "learned", "--learning-rate", "0.05")
+    assert "20 images, 5 held out" in process.stderr
     result = json.loads((run.qat_dir / "result.json").read_text())
     assert result["held_out_images"] == 5 and result["held_out_against"] == "labels"
-    begun = ranges_from_json(json.loads((run.qat_dir / "ranges.json").read_text())["ranges"])
+    start_ranges = ranges_from_json(json.loads((run.qat_dir / "ranges.json").read_text())["ranges"])
     trained = ranges_of_checkpoint(run.qat_dir / "last.weights.h5")  # the best may be the start
-    moved = [abs(trained[p].high - begun[p].high) > 1e-4 * begun[p].high for p in begun]
-    assert trained.keys() == begun.keys() and sum(moved) > len(moved) / 2
+    moved = [abs(trained[p].high - start_ranges[p].high) > 1e-4 * start_ranges[p].high for p in start_ranges]
+    assert trained.keys() == start_ranges.keys() and sum(moved) > len(moved) / 2
     home = parent[0]
-    done = cli("convert", "--run", "runs/learned", "--target", "cpu", cwd=home)
-    assert done.returncode == 0, done.stderr
+    process = cli("convert", "--run", "runs/learned", "--target", "cpu", cwd=home)
+    assert process.returncode == 0, process.stderr
     (beside,) = run.artifacts("cpu").glob("*-qat-*.json")
     recipe = Recipe.from_json(json.loads(beside.read_text())["recipe"])
     kept = ranges_of_checkpoint(run.qat_dir / "best.weights.h5")
     assert recipe.ranges == kept and recipe.file.per_tensor is False
-    done = cli("convert", "--run", "runs/learned", "--target", "cpu", "--per-tensor", cwd=home)
-    assert done.returncode == 2 and "trained for per-channel" in done.stderr
-    done = cli(
+    process = cli("convert", "--run", "runs/learned", "--target", "cpu", "--per-tensor", cwd=home)
+    assert process.returncode == 2 and "trained for per-channel" in process.stderr
+    process = cli(
         "convert",
         "--run",
         "runs/learned",
@@ -131,7 +131,7 @@ def test_learned_ranges_move_and_travel_with_the_weights(parent, cli):
         "4",
         cwd=home,
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     (beside,) = run.artifacts("cpu").glob("*-ptq-*.json")
     recipe = Recipe.from_json(json.loads(beside.read_text())["recipe"])
     assert recipe.file.per_tensor and recipe.origin.calibration.method == "percentile"
@@ -140,17 +140,17 @@ def test_learned_ranges_move_and_travel_with_the_weights(parent, cli):
 
 @pytest.mark.parametrize(("rate", "steps", "gains"), [("1e-9", "1", False), ("0.001", "30", True)])
 def test_the_start_is_kept_unless_training_gains_on_held_out_images(parent, cli, rate, steps, gains):
-    run, done = start(parent, cli, f"gains-{gains}", "--learning-rate", rate, "--steps", steps, "--distil", "0")
+    run, process = start(parent, cli, f"gains-{gains}", "--learning-rate", rate, "--steps", steps, "--distil", "0")
     result = json.loads((run.qat_dir / "result.json").read_text())
     assert (result["gain_points"] > result["gain_needed_points"]) == gains
     of_one = {1: 1.6449, 2: 1.9600}[len(result["history"])]  # a normal deviate exceeds it once in 20, in 40 times
     assert result["gain_needed_points"] == pytest.approx(of_one * result["gain_standard_error_points"], rel=1e-4)
-    assert ("the start is kept" in done.stderr) == (not gains) and (result["kept_step"] == 0) == (not gains)
+    assert ("the start is kept" in process.stderr) == (not gains) and (result["kept_step"] == 0) == (not gains)
     model = models.build(run.config.model)
     checkpoint.load(model, run.float_dir / "best.weights.h5")
-    begun = model.get_weights()
+    parent_weights = model.get_weights()
     checkpoint.load(model, run.qat_dir / "best.weights.h5")
-    assert all(np.array_equal(a, b) for a, b in zip(begun, model.get_weights(), strict=True)) == (not gains)
+    assert all(np.array_equal(a, b) for a, b in zip(parent_weights, model.get_weights(), strict=True)) == (not gains)
     ranges = ranges_from_json(json.loads((run.qat_dir / "ranges.json").read_text())["ranges"])
     assert (ranges_of_checkpoint(run.qat_dir / "best.weights.h5") == ranges) == (not gains)
 
@@ -162,7 +162,7 @@ def test_without_labels_and_with_images_of_a_folder(parent, cli, tmp_path):
     for i in range(7):
         image = rng.integers(0, 256, (90, 80, 3), dtype=np.uint8)
         Image.fromarray(image).save(tmp_path / "more" / ("deep" if i % 2 else "") / f"{i}.png")
-    run, done = start(
+    run, process = start(
         parent,
         cli,
         "free",
@@ -175,22 +175,22 @@ def test_without_labels_and_with_images_of_a_folder(parent, cli, tmp_path):
         "--select",
         "coverage",
     )
-    assert "6 images, 1 held out" in done.stderr and "the start will be kept, whatever" in done.stderr
+    assert "6 images, 1 held out" in process.stderr and "the start will be kept, whatever" in process.stderr
     result = json.loads((run.qat_dir / "result.json").read_text())
     assert result["held_out_against"] == "class probabilities of the float parent"
     assert result["kept_step"] == 0 and "it takes 5. Give 25" in result["gain_not_judged"]
     assert result["gain_points"] is result["gain_needed_points"] is result["gain_standard_error_points"] is None
     assert result["held_out_start_percent"] is not None
-    assert "class weights of the parent's loss are not known" not in done.stderr
+    assert "class weights of the parent's loss are not known" not in process.stderr
     weights = checkpoint.class_weights_in(run.float_dir / "best.weights.h5")
     assert weights is not None and np.mean(weights) == pytest.approx(1, abs=1e-4)  # they came with the parent
     data = json.loads((run.qat_dir / "ranges.json").read_text())
-    there = {f"{i}.png" if i % 2 == 0 else f"deep/{i}.png" for i in range(7)}
-    assert set(data["calibration"]["images"]) < there
+    names = {f"{i}.png" if i % 2 == 0 else f"deep/{i}.png" for i in range(7)}
+    assert set(data["calibration"]["images"]) < names
     assert ranges_of_checkpoint(run.qat_dir / "best.weights.h5") == ranges_from_json(data["ranges"])
-    done = cli("convert", "--run", "runs/free", "--target", "cpu", cwd=home)
-    assert done.returncode == 0, done.stderr
-    done = cli(
+    process = cli("convert", "--run", "runs/free", "--target", "cpu", cwd=home)
+    assert process.returncode == 0, process.stderr
+    process = cli(
         "qat",
         "--run",
         "runs/free",
@@ -202,42 +202,44 @@ def test_without_labels_and_with_images_of_a_folder(parent, cli, tmp_path):
         "--force",
         cwd=home,
     )
-    assert done.returncode == 2 and "needs labels" in done.stderr
+    assert process.returncode == 2 and "needs labels" in process.stderr
 
 
 def test_the_control_is_float_and_touches_nothing_and_without_images_held_out_the_start_is_kept(parent, cli, tmp_path):
     for i in range(3):
         Image.fromarray(np.full((80, 90, 3), 60 * i, np.uint8)).save(tmp_path / f"{i}.png")
-    run, done = start(parent, cli, "control", "--control", "--no-labels", "--images-from", str(tmp_path))
+    run, process = start(parent, cli, "control", "--control", "--no-labels", "--images-from", str(tmp_path))
     assert (run.control_dir / "result.json").is_file() and not run.qat_dir.exists()
-    assert "float control" in done.stderr
+    assert "float control" in process.stderr
     with h5py.File(run.control_dir / "best.weights.h5") as file:
         assert "segquant_ranges" not in file.attrs
-    assert "3 images, 0 held out" in done.stderr and "0 of 3 images held out are too few to tell" in done.stderr
+    assert "3 images, 0 held out" in process.stderr and "0 of 3 images held out are too few to tell" in process.stderr
     result = json.loads((run.control_dir / "result.json").read_text())
     assert result["held_out_images"] == result["kept_step"] == 0 and result["best_step"] is None
     assert [e["miou_percent"] for e in result["history"]] == [None]
     assert (run.control_dir / "last.weights.h5").is_file()
     model = models.build(run.config.model)
     checkpoint.load(model, run.float_dir / "best.weights.h5")
-    begun = model.get_weights()
+    parent_weights = model.get_weights()
     checkpoint.load(model, run.control_dir / "best.weights.h5")
-    assert all(np.array_equal(a, b) for a, b in zip(begun, model.get_weights(), strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(parent_weights, model.get_weights(), strict=True))
 
 
 def test_a_parent_is_copied_scored_and_checked(parent, cli, tmp_path):
     home, arguments = parent
-    run, done = start(parent, cli, "adopted")
+    run, process = start(parent, cli, "adopted")
     scored = json.loads((home / "runs/parent/float/result.json").read_text())["best_val_miou_percent"]
     assert json.loads((run.float_dir / "result.json").read_text())["best_val_miou_percent"] == pytest.approx(scored)
-    again = cli("qat", "--run", "runs/adopted", *COMMON, cwd=home)
-    assert again.returncode == 0 and "reused" in again.stderr
+    repeated = cli("qat", "--run", "runs/adopted", *COMMON, cwd=home)
+    assert repeated.returncode == 0 and "reused" in repeated.stderr
     (tmp_path / "broken.weights.h5").write_bytes(b"no")
     for weights, words in (("nowhere.h5", "does not exist"), (str(tmp_path / "broken.weights.h5"), "is a broken .h5")):
-        done = cli("qat", "--run", "runs/refused", *arguments, "--parent", weights, *COMMON, cwd=home)
-        assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
-    done = cli("train", "--run", "runs/refused", *arguments, "--parent", "runs/parent/float/best.weights.h5", cwd=home)
-    assert done.returncode == 0, done.stderr
+        process = cli("qat", "--run", "runs/refused", *arguments, "--parent", weights, *COMMON, cwd=home)
+        assert process.returncode == 2 and words in process.stderr and "Traceback" not in process.stderr
+    process = cli(
+        "train", "--run", "runs/refused", *arguments, "--parent", "runs/parent/float/best.weights.h5", cwd=home
+    )
+    assert process.returncode == 0, process.stderr
 
 
 def test_every_way_to_calibrate_is_scored_once(parent, cli):
@@ -246,8 +248,8 @@ def test_every_way_to_calibrate_is_scored_once(parent, cli):
     first = cli(*command, "--calibration", "mse", "--select", "first", "--select", "class-balanced", cwd=home)
     assert first.returncode == 0, first.stderr
     rows = json.loads((home / "sweep.json").read_text())["rows"]
-    again = cli(*command, "--calibration", "mse", "--calibration", "entropy", "--select", "first", cwd=home)
-    assert again.returncode == 0, again.stderr
+    repeated = cli(*command, "--calibration", "mse", "--calibration", "entropy", "--select", "first", cwd=home)
+    assert repeated.returncode == 0, repeated.stderr
     more = json.loads((home / "sweep.json").read_text())["rows"]
     assert more[0] == rows[0] and more[1]["method"] == "entropy"
     assert (home / "sweep.json.1").is_file()
@@ -259,17 +261,17 @@ def test_the_float_steps_are_said_and_can_be_set(parent, cli):
     home, arguments = parent
     weights = "runs/parent/float/best.weights.h5"
     run = ("qat", "--run", "runs/steps", *arguments)
-    done = cli(*run, "--parent", weights, "--float-steps", "5", cwd=home)
-    assert done.returncode == 2 and "--parent gives one" in done.stderr and not (home / "runs/steps").exists()
-    done = cli(*run, "--float-steps", "5", "--no-labels", "--distil", "0", cwd=home)  # before the float training
-    assert done.returncode == 2 and not (home / "runs/steps").exists()
-    done = cli("qat", "--run", "runs/parent", "--float-steps", "5", cwd=home)
-    assert done.returncode == 2 and "was trained for 4 steps. Leave --float-steps out" in done.stderr
-    has = open_run(home / "runs" / "parent").config
-    steps = create(home / "runs" / "steps", has.model, has.data, has.classes, has.colours, has.seed)
+    process = cli(*run, "--parent", weights, "--float-steps", "5", cwd=home)
+    assert process.returncode == 2 and "--parent gives one" in process.stderr and not (home / "runs/steps").exists()
+    process = cli(*run, "--float-steps", "5", "--no-labels", "--distil", "0", cwd=home)  # before the float training
+    assert process.returncode == 2 and not (home / "runs/steps").exists()
+    process = cli("qat", "--run", "runs/parent", "--float-steps", "5", cwd=home)
+    assert process.returncode == 2 and "was trained for 4 steps. Leave --float-steps out" in process.stderr
+    config = open_run(home / "runs" / "parent").config
+    steps = create(home / "runs" / "steps", config.model, config.data, config.classes, config.colours, config.seed)
     assert float_training(steps, 5, 2, None).schedule.steps == 5
     assert float_training(steps, None, 2, None).schedule.steps == 4000
-    begun = float_schedule(steps, 7, 3, 0.01)  # it was cut off, and goes on as it was begun
-    steps.float_training.begin({"schedule": plain(begun), "encoder_weights": None})
-    assert float_training(steps, None, 2, None).schedule == begun
+    interrupted = float_schedule(steps, 7, 3, 0.01)  # a training keeps its schedule when it is resumed
+    steps.float_training.begin({"schedule": plain(interrupted), "encoder_weights": None})
+    assert float_training(steps, None, 2, None).schedule == interrupted
     assert float_training(open_run(home / "runs" / "parent"), 4, 2, None) is None

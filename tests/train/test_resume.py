@@ -60,7 +60,7 @@ FOLDERS = {"train": "float", "qat": "qat", "control": "control"}
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, cli):
+def uninterrupted(tmp_path_factory, cli):
     """The three trainings, not interrupted."""
     home = tmp_path_factory.mktemp("resume")
     rng = np.random.default_rng(0)
@@ -75,8 +75,8 @@ def whole(tmp_path_factory, cli):
     (home / "data" / "classes.txt").write_text("a\nb\nc\n")
     with tiny():
         for words in COMMANDS.values():
-            done = cli(words[0], "--run", "whole", *words[1:], cwd=home)
-            assert done.returncode == 0, done.stderr
+            process = cli(words[0], "--run", "whole", *words[1:], cwd=home)
+            assert process.returncode == 0, process.stderr
     return home
 
 
@@ -90,10 +90,10 @@ def tiny():
 
 
 def arrays(path):
-    found = {}
+    datasets = {}
     with h5py.File(path) as file:
-        file.visititems(lambda name, o: found.update({name: o[()]}) if isinstance(o, h5py.Dataset) else None)
-        return {**found, **{key: str(value) for key, value in file.attrs.items()}}
+        file.visititems(lambda name, o: datasets.update({name: o[()]}) if isinstance(o, h5py.Dataset) else None)
+        return {**datasets, **{key: str(value) for key, value in file.attrs.items()}}
 
 
 def outcome(folder):
@@ -120,42 +120,42 @@ CUTS = [
 
 
 @pytest.fixture(scope="module")
-def cut(whole):
+def cut(uninterrupted):
     """Each command killed in a run of its own: exit codes by number."""
     commands = []
     for number, (kind, when, place, count) in enumerate(CUTS):
-        run = whole / f"cut{number}"
+        run = uninterrupted / f"cut{number}"
         if kind != "train":
-            shutil.copytree(whole / "whole", run, ignore=shutil.ignore_patterns("qat", "control"))
+            shutil.copytree(uninterrupted / "whole", run, ignore=shutil.ignore_patterns("qat", "control"))
         words = COMMANDS[kind]
         commands.append((when, place, count, (words[0], "--run", run.name, *words[1:]), f"said{number}"))
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(HERE / "cut_off.py"), json.dumps(commands)],
-        cwd=whole,
+        cwd=uninterrupted,
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("number", range(len(CUTS)), ids=lambda i: f"{CUTS[i][0]}-{CUTS[i][2]}")
-def test_a_killed_training_that_goes_on_ends_with_the_same_bits(whole, cut, cli, number):
+def test_a_killed_training_that_goes_on_ends_with_the_same_bits(uninterrupted, cut, cli, number):
     kind = CUTS[number][0]
-    folder = whole / f"cut{number}" / FOLDERS[kind]
-    assert cut[number] == -9 and not (folder / "result.json").is_file(), (whole / f"said{number}").read_text()
+    folder = uninterrupted / f"cut{number}" / FOLDERS[kind]
+    assert cut[number] == -9 and not (folder / "result.json").is_file(), (uninterrupted / f"said{number}").read_text()
     with tiny():
-        done = cli(COMMANDS[kind][0], "--run", f"cut{number}", *COMMANDS[kind][1:], cwd=whole)
-    assert done.returncode == 0, done.stderr
+        process = cli(COMMANDS[kind][0], "--run", f"cut{number}", *COMMANDS[kind][1:], cwd=uninterrupted)
+    assert process.returncode == 0, process.stderr
     if "train.score_masks" not in CUTS[number][2]:
-        assert "goes on from step" in done.stderr
-    mine, expected = outcome(folder), outcome(whole / "whole" / FOLDERS[kind])
-    assert mine["history"] == expected["history"] and mine["result"] == expected["result"]
+        assert "resuming from step" in process.stderr
+    resumed, expected = outcome(folder), outcome(uninterrupted / "whole" / FOLDERS[kind])
+    assert resumed["history"] == expected["history"] and resumed["result"] == expected["result"]
     for name in ("best", "last"):
-        assert mine[name].keys() == expected[name].keys()
-        assert all(np.array_equal(mine[name][key], expected[name][key]) for key in mine[name])
+        assert resumed[name].keys() == expected[name].keys()
+        assert all(np.array_equal(resumed[name][key], expected[name][key]) for key in resumed[name])
     assert not (folder / "candidate.weights.h5").exists()
 
 
@@ -163,7 +163,7 @@ def test_a_second_ctrl_c_while_weights_are_swapped_loses_none(tmp_path):
     from tests.train.test_fit import do_fit
 
     schedule = Schedule(steps=6, batch=2, learning_rate=0.01, average=2, evaluations=3)
-    whole, fitted = do_fit(tmp_path / "whole", schedule)
+    uninterrupted, fitted = do_fit(tmp_path / "whole", schedule)
     interrupted: list[int] = []
     swap = Progress.put_back
 
@@ -186,9 +186,9 @@ def test_a_second_ctrl_c_while_weights_are_swapped_loses_none(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             do_fit(tmp_path / "parts", schedule, score)
     assert interrupted == [1, 2]
-    resumed, again = do_fit(tmp_path / "parts", schedule)
-    assert all(np.array_equal(a, b) for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True))
-    assert [e.loss for e in again.history] == [e.loss for e in fitted.history]
+    resumed, resumed_fit = do_fit(tmp_path / "parts", schedule)
+    assert all(np.array_equal(a, b) for a, b in zip(uninterrupted.get_weights(), resumed.get_weights(), strict=True))
+    assert [e.loss for e in resumed_fit.history] == [e.loss for e in fitted.history]
 
 
 def test_the_draws_of_a_step_depend_on_seed_layer_and_step_alone():
@@ -255,8 +255,8 @@ def test_a_slow_step_is_told_of_before_ten_of_them():
 
 
 def test_durations_are_about():
-    said = [in_words(seconds) for seconds in (0.2, 8.4, 42, 99, 101, 5990, 6100, 90000)]
-    assert said == [
+    durations = [in_words(seconds) for seconds in (0.2, 8.4, 42, 99, 101, 5990, 6100, 90000)]
+    assert durations == [
         "about 1 s",
         "about 8 s",
         "about 40 s",
