@@ -39,13 +39,13 @@ def activations():
     return model, points, lambda: iter(images), values
 
 
-def found(activations, name):
+def ranges_and_values(activations, name):
     model, points, images, values = activations
     return measure(model, points, images, estimator(name)), values
 
 
 def test_min_max(activations):
-    ranges, values = found(activations, "min-max")
+    ranges, values = ranges_and_values(activations, "min-max")
     for point, of_images in values.items():
         every = np.concatenate(of_images)
         assert ranges[point].low == pytest.approx(min(0, every.min()), rel=1e-5)
@@ -53,7 +53,7 @@ def test_min_max(activations):
 
 
 def test_moving_average(activations):
-    ranges, values = found(activations, "moving-average")
+    ranges, values = ranges_and_values(activations, "moving-average")
     for point, of_images in values.items():
         low, high = min(0, of_images[0].min()), max(0, of_images[0].max())
         for x in of_images[1:]:
@@ -66,7 +66,7 @@ def bin_width(every):
 
 
 def test_percentile(activations):
-    ranges, values = found(activations, "percentile")
+    ranges, values = ranges_and_values(activations, "percentile")
     for point, of_images in values.items():
         every = np.concatenate(of_images)
         low, high = np.percentile(every, [100 - PERCENTILE, PERCENTILE])
@@ -87,15 +87,15 @@ def rounding_error(every, low, high):
 
 
 def test_mean_squared_error(activations):
-    ranges, values = found(activations, "mse")
+    ranges, values = ranges_and_values(activations, "mse")
     for point, of_images in values.items():
         every = np.concatenate(of_images)
         lowest, highest = min(0, every.min()), max(0, every.max())
         lows = lowest * SHRINKS[::4] if lowest < 0 else [0.0]
         best = min(rounding_error(every, low, high) for low in lows for high in highest * SHRINKS[::4])
-        got = rounding_error(every, ranges[point].low, ranges[point].high)
-        assert got <= 1.1 * best
-        assert got < rounding_error(every, lowest, highest)
+        error = rounding_error(every, ranges[point].low, ranges[point].high)
+        assert error <= 1.1 * best
+        assert error < rounding_error(every, lowest, highest)
 
 
 def kl_by_definition(every, low, high, bins):
@@ -122,19 +122,19 @@ def kl_by_definition(every, low, high, bins):
 
 
 def test_entropy(activations):
-    ranges, values = found(activations, "entropy")
+    ranges, values = ranges_and_values(activations, "entropy")
     for point, of_images in values.items():
         every = np.concatenate(of_images)
         lowest, highest = min(0, every.min()), max(0, every.max())
         tried = [kl_by_definition(every, lowest * s, highest * s, 2048) for s in np.linspace(0.13, 1, 60)]
-        got = kl_by_definition(every, ranges[point].low, ranges[point].high, 2048)
-        assert got <= 1.02 * min(tried) + 1e-4
+        divergence = kl_by_definition(every, ranges[point].low, ranges[point].high, 2048)
+        assert divergence <= 1.02 * min(tried) + 1e-4
         assert ranges[point].high < highest
 
 
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
 def test_a_range_holds_zero_and_lies_within_the_extremes(activations, name):
-    ranges, values = found(activations, name)
+    ranges, values = ranges_and_values(activations, name)
     for point, of_images in values.items():
         every = np.concatenate(of_images)
         assert min(0, every.min()) - 1e-4 <= ranges[point].low <= 0 <= ranges[point].high <= every.max() + 1e-4
@@ -147,13 +147,13 @@ def test_a_dead_layer_and_a_broken_one(name):
     dead = tf_keras.layers.Conv2D(2, 1, bias_initializer=tf_keras.initializers.Constant(-9), name="conv")(image)
     model = tf_keras.Model(image, tf_keras.layers.ReLU(name="dead")(dead))
     nothing = np.zeros((1, 4, 4, 3), np.float32)
-    got = measure(model, ["dead"], lambda: [nothing], estimator(name))["dead"]
-    assert (got.low, got.high) == (0, DEAD_HIGH)
+    dead = measure(model, ["dead"], lambda: [nothing], estimator(name))["dead"]
+    assert (dead.low, dead.high) == (0, DEAD_HIGH)
     for bad in (np.nan, np.inf):
-        one = nothing.copy()
-        one[0, 1, 1, 1] = bad
+        image = nothing.copy()
+        image[0, 1, 1, 1] = bad
         with pytest.raises(RunError, match="'conv'.*not finite"):
-            measure(model, ["conv"], functools.partial(list, [one]), estimator(name))
+            measure(model, ["conv"], functools.partial(list, [image]), estimator(name))
     with pytest.raises(DataError, match="no image"):
         measure(model, ["dead"], lambda: [], estimator(name))
 
@@ -164,10 +164,10 @@ def test_a_nan_is_found_wherever_it_is(size):
     model = tf_keras.Model(image, tf_keras.layers.ReLU(name="relu")(image))
     rng = np.random.default_rng(size)
     for _ in range(8):
-        one = -np.abs(rng.normal(size=(1, size, size, 3))).astype(np.float32)
-        one.flat[rng.integers(one.size)] = np.nan
+        image = -np.abs(rng.normal(size=(1, size, size, 3))).astype(np.float32)
+        image.flat[rng.integers(image.size)] = np.nan
         with pytest.raises(RunError, match="'relu'.*not finite"):
-            measure(model, ["relu"], functools.partial(list, [one]))
+            measure(model, ["relu"], functools.partial(list, [image]))
 
 
 def samples(count):
@@ -227,11 +227,11 @@ def test_asking_for_more_than_there_are_gives_all(name):
 def test_pooled_features_are_spatial_means():
     model = still("fcn8")
     images = noise_images(model, 2)
-    got = pooled_features(model, ["block1_conv1_relu", "score8"], (x[None] for x in images))
+    features = pooled_features(model, ["block1_conv1_relu", "score8"], (x[None] for x in images))
     taps = tf_keras.Model(model.input, [model.get_layer(n).output for n in ("block1_conv1_relu", "score8")])
     for i, x in enumerate(images):
         expected = np.concatenate([y.numpy().mean((0, 1, 2)) for y in taps(x[None])])
-        assert got[i] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+        assert features[i] == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
 def test_class_shares_are_counted_and_need_labels():

@@ -15,7 +15,7 @@ from tests.support.small_datasets import MAKERS, SIZE, a_label, an_image, one_se
 
 
 @pytest.fixture(params=sorted(MAKERS))
-def made(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
+def small_dataset(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
     """(kind, folder) of a small, good dataset."""
     MAKERS[request.param](tmp_path / "set")
     return request.param, tmp_path / "set"
@@ -28,8 +28,8 @@ def test_every_dataset_that_needs_a_folder_is_tested_here() -> None:
 # What all of them do
 
 
-def test_a_good_dataset_opens(made: tuple[str, Path]) -> None:
-    kind, root = made
+def test_a_good_dataset_opens(small_dataset: tuple[str, Path]) -> None:
+    kind, root = small_dataset
     dataset = opened(kind, root)
     assert dataset.text == f"{kind}:{root}"
     assert set(dataset.splits) == {"train", "val"}
@@ -45,12 +45,12 @@ def test_a_good_dataset_opens(made: tuple[str, Path]) -> None:
             assert set(np.unique(label)) <= {*range(len(dataset.classes)), IGNORE}
 
 
-def test_opening_reads_no_pixels_and_is_deterministic(made: tuple[str, Path]) -> None:
-    kind, root = made
+def test_opening_reads_no_pixels_and_is_deterministic(small_dataset: tuple[str, Path]) -> None:
+    kind, root = small_dataset
     names = {split: [s.name for s in samples] for split, samples in opened(kind, root).splits.items()}
     an_image(root).write_bytes(b"")
-    again = {split: [s.name for s in samples] for split, samples in opened(kind, root).splits.items()}
-    assert names == again
+    names_again = {split: [s.name for s in samples] for split, samples in opened(kind, root).splits.items()}
+    assert names == names_again
     assert all(split == sorted(split) for split in names.values())
 
 
@@ -88,8 +88,8 @@ def test_an_unknown_dataset_suggests_a_known_one() -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_split_without_images_is_an_error(made: tuple[str, Path], split: str) -> None:
-    kind, root = made
+def test_a_split_without_images_is_an_error(small_dataset: tuple[str, Path], split: str) -> None:
+    kind, root = small_dataset
     if kind == "voc":
         (root / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("\n \n")
     for pattern in (f"{split}/*.png", f"leftImg8bit/{split}/*/*.png", f"{split}/images/*"):
@@ -100,8 +100,8 @@ def test_a_split_without_images_is_an_error(made: tuple[str, Path], split: str) 
     one_sentence(error, root, split, sources()[kind].layout)
 
 
-def test_an_image_without_a_label_is_an_error(made: tuple[str, Path]) -> None:
-    kind, root = made
+def test_an_image_without_a_label_is_an_error(small_dataset: tuple[str, Path]) -> None:
+    kind, root = small_dataset
     label = a_label(root)
     label.unlink()
     with pytest.raises(DataError) as error:
@@ -112,9 +112,9 @@ def test_an_image_without_a_label_is_an_error(made: tuple[str, Path]) -> None:
 @pytest.mark.parametrize("content", [b"", b"no image", "cut"], ids=["empty", "text", "cut"])
 @pytest.mark.parametrize("of", [an_image, a_label])
 def test_a_file_that_is_no_image_is_an_error(
-    made: tuple[str, Path], of: Callable[[Path], Path], content: bytes | str
+    small_dataset: tuple[str, Path], of: Callable[[Path], Path], content: bytes | str
 ) -> None:
-    kind, root = made
+    kind, root = small_dataset
     path = of(root)
     path.write_bytes(path.read_bytes()[:-40] if isinstance(content, str) else content)
     first = opened(kind, root).splits["train"][0]
@@ -123,8 +123,8 @@ def test_a_file_that_is_no_image_is_an_error(
     one_sentence(error, path, "cannot be decoded", "replace or remove it")
 
 
-def test_a_label_beside_an_image_that_is_none_is_an_error(made: tuple[str, Path]) -> None:
-    kind, root = made
+def test_a_label_beside_an_image_that_is_none_is_an_error(small_dataset: tuple[str, Path]) -> None:
+    kind, root = small_dataset
     an_image(root).write_bytes(b"no image")
     with pytest.raises(DataError) as error:
         opened(kind, root).splits["train"][0].label()
@@ -132,8 +132,10 @@ def test_a_label_beside_an_image_that_is_none_is_an_error(made: tuple[str, Path]
 
 
 @pytest.mark.parametrize("lost", [an_image, a_label])
-def test_a_file_that_goes_away_after_opening_is_an_error(made: tuple[str, Path], lost: Callable[[Path], Path]) -> None:
-    kind, root = made
+def test_a_file_that_goes_away_after_opening_is_an_error(
+    small_dataset: tuple[str, Path], lost: Callable[[Path], Path]
+) -> None:
+    kind, root = small_dataset
     path = lost(root)
     first = opened(kind, root).splits["train"][0]
     path.unlink()
@@ -143,8 +145,8 @@ def test_a_file_that_goes_away_after_opening_is_an_error(made: tuple[str, Path],
 
 
 @pytest.mark.parametrize("size", [(6, 9), (8, 6), (1, 1)], ids=str)
-def test_a_label_of_another_size_is_an_error(made: tuple[str, Path], size: tuple[int, int]) -> None:
-    kind, root = made
+def test_a_label_of_another_size_is_an_error(small_dataset: tuple[str, Path], size: tuple[int, int]) -> None:
+    kind, root = small_dataset
     write_label(a_label(root), [0], size)
     with pytest.raises(DataError) as error:
         opened(kind, root).splits["train"][0].label()
@@ -152,16 +154,16 @@ def test_a_label_of_another_size_is_an_error(made: tuple[str, Path], size: tuple
 
 
 @pytest.mark.parametrize("value", [100, 254])
-def test_a_label_out_of_range_is_an_error(made: tuple[str, Path], value: int) -> None:
-    kind, root = made
+def test_a_label_out_of_range_is_an_error(small_dataset: tuple[str, Path], value: int) -> None:
+    kind, root = small_dataset
     write_label(a_label(root), [0, 0, value])
     with pytest.raises(DataError) as error:
         opened(kind, root).splits["train"][0].label()
     one_sentence(error, a_label(root), f"the value {value}", "allowed are")
 
 
-def test_a_colour_image_for_a_label_is_an_error(made: tuple[str, Path]) -> None:
-    kind, root = made
+def test_a_colour_image_for_a_label_is_an_error(small_dataset: tuple[str, Path]) -> None:
+    kind, root = small_dataset
     write_image(a_label(root), colour=(1, 2, 3))
     with pytest.raises(DataError) as error:
         opened(kind, root).splits["train"][0].label()

@@ -34,7 +34,7 @@ def saved(path: Path, image: Image.Image, kind: str | None = None, **options: ob
 @pytest.mark.parametrize("mode", MODES)
 def test_an_image_of_each_mode_is_right_or_refused(mode: str, tmp_path: Path) -> None:
     grey = Image.fromarray(COLOUR[..., 0])
-    made = {
+    picture = {
         "RGBA": lambda: Image.fromarray(np.dstack([COLOUR, COLOUR[..., :1]])),
         "LA": lambda: Image.merge("LA", [grey, Image.fromarray(COLOUR[..., 1])]),
         "P": lambda: Image.fromarray(COLOUR).quantize(256),
@@ -51,9 +51,9 @@ def test_an_image_of_each_mode_is_right_or_refused(mode: str, tmp_path: Path) ->
     }.get(mode, lambda: Image.fromarray(COLOUR if mode == "RGB" else COLOUR[..., 0]))()
     if mode == "HSV":  # no file format of ours has it
         with pytest.raises(OSError, match="cannot write mode HSV"):
-            saved(tmp_path / "a.tif", made)
+            saved(tmp_path / "a.tif", picture)
         return
-    path = saved(tmp_path / ("a.png" if mode in ("I;16", "1", "P") else "a.tif"), made)
+    path = saved(tmp_path / ("a.png" if mode in ("I;16", "1", "P") else "a.tif"), picture)
     with Image.open(path) as stored:
         assert stored.mode == mode
     if mode in ("I", "F", "I;16", "I;16B"):
@@ -109,10 +109,10 @@ def test_an_orientation_behind_the_pixels_and_a_broken_one(tmp_path: Path) -> No
     exif = Image.Exif()
     exif[0x0112] = 6
     path = saved(tmp_path / "a.png", Image.fromarray(np.ascontiguousarray(STORED[6](COLOUR))))
-    whole = path.read_bytes()
+    content = path.read_bytes()
     chunk = b"eXIf" + exif.tobytes()[6:]
     late = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    path.write_bytes(whole[:-12] + late + whole[-12:])
+    path.write_bytes(content[:-12] + late + content[-12:])
     assert (read_image(path) == COLOUR).all()
     mask = saved(tmp_path / "mask.png", Image.fromarray(IDS))
     labels = Labels("abc", identity_table(3, 255), "0 to 2")

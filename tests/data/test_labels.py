@@ -23,13 +23,13 @@ RED, GREEN, BLUE, GREY = (250, 10, 20), (10, 240, 30), (5, 6, 200), (90, 90, 91)
 
 
 def ids(classes: int = 3) -> np.ndarray:
-    found = RNG.integers(0, classes, SHAPE, np.uint8)
-    found.ravel()[:classes] = range(classes)
-    return found
+    mask = RNG.integers(0, classes, SHAPE, np.uint8)
+    mask.ravel()[:classes] = range(classes)
+    return mask
 
 
-def paletted(found: np.ndarray, colours: dict[int, tuple[int, int, int]]) -> Image.Image:
-    image = Image.fromarray(found, "P")
+def paletted(mask: np.ndarray, colours: dict[int, tuple[int, int, int]]) -> Image.Image:
+    image = Image.fromarray(mask, "P")
     entries = np.zeros((256, 3), np.uint8)
     for index, rgb in colours.items():
         entries[index] = rgb
@@ -62,8 +62,8 @@ def test_0_and_255_of_two_classes_are_0_and_1_aloud(tmp_path: Path) -> None:
     truth = [ids(2), np.zeros(SHAPE, np.uint8), np.ones(SHAPE, np.uint8)]
     dataset = put(tmp_path, "ground\ndisc\n", train=[t * 255 for t in truth], val=[ids(2) * 255])
     assert dataset.notes() == ()
-    for got, want in zip(labels(dataset), truth, strict=True):
-        assert (got == want).all()
+    for label, expected in zip(labels(dataset), truth, strict=True):
+        assert (label == expected).all()
     assert dataset.notes() == ("the labels hold 0 and 255 only: 255 is read as 1, 'disc'",)
 
 
@@ -102,8 +102,8 @@ def test_where_colours_are_given_they_decide(tmp_path: Path) -> None:
     void[0, 0] = (224, 224, 192)
     dataset = put(tmp_path, CLASSES, train=[far, straight, picture, opaque, truth, void], val=[straight])
     *same, ignored = labels(dataset)
-    for got in same:
-        assert (got == truth).all()
+    for label in same:
+        assert (label == truth).all()
     assert ignored[0, 0] == IGNORE and (ignored.ravel()[1:] == truth.ravel()[1:]).all()
 
 
@@ -136,20 +136,20 @@ def test_without_colours_the_index_decides_and_palettes_must_not_contradict(tmp_
     grey = {i: (i, i, i) for i in range(3)}
     masks = [paletted(truth, grey), paletted(truth, {1: RED, 2: GREEN}), paletted(truth, {1: RED, 2: GREEN})]
     dataset = put(tmp_path, "a\nb\nc\n", train=masks, val=[paletted(truth, {1: GREEN, 2: RED})])
-    for got in labels(dataset):
-        assert (got == truth).all()
+    for label in labels(dataset):
+        assert (label == truth).all()
     with pytest.raises(DataError, match=r"index 1 in \(10, 240, 30\), and label .* paints it in \(250, 10, 20\)"):
         labels(dataset, "val")
 
 
 def test_255_and_voids_colour_stay_ignored_in_palettes(tmp_path: Path) -> None:
-    found = ids()
-    found[0, :2] = 255, 3
+    mask = ids()
+    mask[0, :2] = 255, 3
     dataset = put(
         tmp_path,
         CLASSES,
         val=[ids()],
-        train=[paletted(found, {0: (0, 0, 0), 1: RED, 2: GREEN, 3: (224, 224, 192), 255: (255, 255, 255)})],
+        train=[paletted(mask, {0: (0, 0, 0), 1: RED, 2: GREEN, 3: (224, 224, 192), 255: (255, 255, 255)})],
     )
     assert labels(dataset)[0][0, :2].tolist() == [IGNORE, IGNORE]
 
@@ -214,11 +214,11 @@ def counted(*images: list[int]) -> np.ndarray:
 
 
 def test_pixels_are_counted_by_class_and_every_label_is_opened(tmp_path: Path) -> None:
-    found = [ids(), np.where(ids() == 1, 255, 0).astype(np.uint8)]
-    dataset = put(tmp_path, "a\nb\nc\n", train=found, val=[np.full(SHAPE, 9, np.uint8)])
+    masks = [ids(), np.where(ids() == 1, 255, 0).astype(np.uint8)]
+    dataset = put(tmp_path, "a\nb\nc\n", train=masks, val=[np.full(SHAPE, 9, np.uint8)])
     decoded = Decoded(dataset.splits["train"], cache_bytes=0)
-    want = [[int((f == c).sum()) for c in range(3)] for f in found]
-    assert count_pixels(decoded, 3, "training", print).tolist() == want
+    expected = [[int((f == c).sum()) for c in range(3)] for f in masks]
+    assert count_pixels(decoded, 3, "training", print).tolist() == expected
     with pytest.raises(DataError, match="the value 9"):
         count_pixels(Decoded(dataset.splits["val"]), 3, "val", print)
 
@@ -257,20 +257,20 @@ def test_a_class_without_a_pixel_is_named(train, val, words) -> None:
 
 def test_masks_are_no_photos(tmp_path: Path) -> None:
     put(tmp_path / "set", "a\nb\n", train=[ids(2), ids(2)], val=[ids(2)])
-    said: list[str] = []
-    assert [s.name for s in unlabelled(str(tmp_path / "set"), said.append)] == ["0", "1"]
-    assert "whole dataset" in said.pop() and not said
-    below = unlabelled(str(tmp_path / "set/train"), said.append)
+    notes: list[str] = []
+    assert [s.name for s in unlabelled(str(tmp_path / "set"), notes.append)] == ["0", "1"]
+    assert "whole dataset" in notes.pop() and not notes
+    below = unlabelled(str(tmp_path / "set/train"), notes.append)
     assert [s.name for s in below] == ["images/0.png", "images/1.png"]
-    assert "2 files" in said[0] and "masks/0.png" in said.pop()
+    assert "2 files" in notes[0] and "masks/0.png" in notes.pop()
     mixed = tmp_path / "mixed"
     mixed.mkdir()
     noise = RNG.integers(0, 256, (*SHAPE, 3), np.uint8)
     for name, image in (("a.jpg", noise), ("a.png", ids()), ("b_mask.png", ids()), ("c.png", noise[..., 0])):
         Image.fromarray(image).save(mixed / name)
-    photos = unlabelled(str(mixed), said.append)
-    assert [s.name for s in photos] == ["a.jpg", "c.png"] and "2 files" in said[0]
+    photos = unlabelled(str(mixed), notes.append)
+    assert [s.name for s in photos] == ["a.jpg", "c.png"] and "2 files" in notes[0]
     assert photos[1].label().tolist() == np.full(SHAPE, IGNORE).tolist()
     with pytest.raises(DataError, match=r"3 colours only and looks like a label"):
         put(tmp_path / "only", "a\nb\nc\n", train=[ids()], val=[ids()])
-        unlabelled(str(tmp_path / "only/train/masks"), said.append)[0].image()
+        unlabelled(str(tmp_path / "only/train/masks"), notes.append)[0].image()

@@ -75,8 +75,8 @@ def test_a_scene_is_the_same_in_another_process(dataset: Dataset) -> None:
         "print(hashlib.sha256(b''.join(a.tobytes() for a in render('train', 0))).hexdigest())"
     )
     root = Path(synthetic.__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == digest(*pair(dataset.splits["train"][0]))
+    process = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == digest(*pair(dataset.splits["train"][0]))
 
 
 def test_image_and_label_of_a_sample_are_drawn_once(dataset: Dataset) -> None:

@@ -36,10 +36,10 @@ def test_fixed_point_multiplication_is_that_of_the_c_code(real):
     mantissa, exponent = imitate.fixed_point(np.array([real]))
     assert mantissa[0] / 2**31 * 2.0 ** exponent[0] == pytest.approx(real, rel=1e-9)
     values = np.concatenate([np.arange(-3000, 3000), np.random.default_rng(0).integers(-(2**22), 2**22, 5000)])
-    got = imitate.multiply(tf.constant(values[:, None], tf.int64), mantissa, exponent).numpy()[:, 0]
+    product = imitate.multiply(tf.constant(values[:, None], tf.int64), mantissa, exponent).numpy()[:, 0]
     expected = [multiplied_by_c(int(v), int(mantissa[0]), int(exponent[0])) for v in values]
-    assert got.tolist() == expected
-    assert np.abs(got - values * real).max() <= 1  # it is that product, and rounded twice
+    assert product.tolist() == expected
+    assert np.abs(product - values * real).max() <= 1  # it is that product, and rounded twice
 
 
 def on_reference_kernels(layer: tf_keras.layers.Layer, shape: tuple[int, int, int], given: Range, codes: np.ndarray):
@@ -64,8 +64,8 @@ def test_a_resize_has_the_reference_kernels_positions(size, convention):
     real = tf.constant((codes.astype(np.float32) - GIVEN.zero_point) * np.float32(GIVEN.scale))
     layer = BilinearResize(size[0], size[1], convention)
     expected = on_reference_kernels(layer, (5, 9, 3), GIVEN, codes)
-    got = np.rint(imitate.Resize(layer, GIVEN)(real).numpy() / GIVEN.scale) + GIVEN.zero_point
-    assert np.array_equal(got, expected)
+    codes = np.rint(imitate.Resize(layer, GIVEN)(real).numpy() / GIVEN.scale) + GIVEN.zero_point
+    assert np.array_equal(codes, expected)
     plain = np.rint(layer(real).numpy() / GIVEN.scale) + GIVEN.zero_point
     assert not np.array_equal(plain, expected) or size == (3, 5)
 
@@ -76,8 +76,8 @@ def test_an_average_rounds_halves_away_from_zero(window):
     real = tf.constant((codes.astype(np.float32) - GIVEN.zero_point) * np.float32(GIVEN.scale))
     pool = tf_keras.layers.AveragePooling2D(window)
     expected = on_reference_kernels(pool, (20, 12, 3), GIVEN, codes)
-    got = imitate.Mean(window[0] * window[1], GIVEN)(pool(real)).numpy()
-    assert np.array_equal(np.rint(got / GIVEN.scale) + GIVEN.zero_point, expected)
+    means = imitate.Mean(window[0] * window[1], GIVEN)(pool(real)).numpy()
+    assert np.array_equal(np.rint(means / GIVEN.scale) + GIVEN.zero_point, expected)
 
 
 VARIANTS = [(name, i % 2 == 0, i % 2 == 0) for i, name in enumerate(sorted(models.networks())) if name != "fast-scnn"]
@@ -94,7 +94,7 @@ def test_every_layer_is_the_files_bit_by_bit(name, batch_norm, per_tensor):
         data, applied = rewrite(data, dataclasses.replace(target("nnapi"), rules=target("cpu").rules))
         assert {a.rewrite for a in applied} == {"mean", "depthwise"}
     images = np.rint(noise_images(model, 1) * 255).astype(np.uint8)
-    found = compare(model, ranges, per_tensor, data, "x.tflite", Preprocessing(*model.input_shape[1:3]), images)
-    assert len(found.layers) >= len(ranges)
-    assert {layer.layer: layer.same_percent for layer in found.layers if layer.same_percent < 99.99} == {}
-    assert found.in_training_close_percent > 90
+    comparison = compare(model, ranges, per_tensor, data, "x.tflite", Preprocessing(*model.input_shape[1:3]), images)
+    assert len(comparison.layers) >= len(ranges)
+    assert {layer.layer: layer.same_percent for layer in comparison.layers if layer.same_percent < 99.99} == {}
+    assert comparison.in_training_close_percent > 90

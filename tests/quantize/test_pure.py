@@ -22,20 +22,20 @@ from tests.support.recipes import origin
 def test_it_is_its_stages_one_after_the_other_and_says_nothing(capfd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model, ranges, chosen = still("fcn8"), ranges_of("fcn8"), target("qualcomm")
-    before = [weight.copy() for weight in model.get_weights()]
+    weights_before = [weight.copy() for weight in model.get_weights()]
     spec = chosen.file_spec("mask", 8, "uint8")
-    made = quantize(model, ranges, chosen, spec)
+    quantized = quantize(model, ranges, chosen, spec)
     data, applied = rewrite(tflite_bytes(fold(model, ranges, spec), spec), chosen)
-    assert (made.data, made.applied) == (data, applied) and applied
-    assert made.recipe == Recipe.loads(made.recipe.dumps()) and made.recipe.target == "qualcomm"
-    assert made.recipe.file == spec and made.recipe.ranges == ranges and made.recipe.origin is None
-    assert made.recipe.versions["tensorflow"] and made.recipe.rewrites
-    graph = read(made.data)
+    assert (quantized.data, quantized.applied) == (data, applied) and applied
+    assert quantized.recipe == Recipe.loads(quantized.recipe.dumps()) and quantized.recipe.target == "qualcomm"
+    assert quantized.recipe.file == spec and quantized.recipe.ranges == ranges and quantized.recipe.origin is None
+    assert quantized.recipe.versions["tensorflow"] and quantized.recipe.rewrites
+    graph = read(quantized.data)
     assert graph.recipe() is None and graph.tensors[graph.inputs[0]].dtype == "uint8"
-    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
-    again = finish(to_tflite(model, ranges, spec), ranges, chosen, spec, origin())
-    assert again.data == made.data and again.recipe.origin == origin()
-    assert again.recipe.differences(dataclasses.replace(made.recipe, origin=origin())) == []
+    assert all(np.array_equal(a, b) for a, b in zip(weights_before, model.get_weights(), strict=True))
+    finished = finish(to_tflite(model, ranges, spec), ranges, chosen, spec, origin())
+    assert finished.data == quantized.data and finished.recipe.origin == origin()
+    assert finished.recipe.differences(dataclasses.replace(quantized.recipe, origin=origin())) == []
     assert capfd.readouterr().out == "" and not list(tmp_path.iterdir())
 
 

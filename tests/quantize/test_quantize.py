@@ -66,12 +66,12 @@ def test_a_layer_without_a_rule_is_named():
 @pytest.mark.parametrize(("shape", "axis"), [((3, 3, 4, 8), 3), ((3, 3, 6, 1), 2), ((4, 4, 5, 7), 2)])
 def test_weights_are_rounded_per_output_channel(shape, axis):
     kernel = np.random.default_rng(0).normal(size=shape).astype(np.float32) * 10
-    got = quantize.WeightRounding(axis)(tf.constant(kernel), True, {}).numpy()
+    rounded = quantize.WeightRounding(axis)(tf.constant(kernel), True, {}).numpy()
     for channel in range(shape[axis]):
         w = np.take(kernel, channel, axis)
         scale = np.abs(w).max() / 127
         expected = np.clip(np.rint(w / scale), -127, 127) * scale
-        assert np.abs(np.take(got, channel, axis) - expected).max() <= 1e-5 * scale + 1e-6
+        assert np.abs(np.take(rounded, channel, axis) - expected).max() <= 1e-5 * scale + 1e-6
 
 
 def test_gradients_pass_through_rounding():
@@ -90,7 +90,7 @@ def test_tfmot_takes_every_layer_and_gives_its_weights_back(name, options):
     reference, quantized = model(images).numpy(), trained(images).numpy()
     assert np.abs(quantized - reference).max() > 0
     assert np.corrcoef(quantized.ravel(), reference.ravel())[0, 1] > 0.95
-    before = [w.numpy() for w in model.weights]
+    weights_before = [w.numpy() for w in model.weights]
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(tf.square(trained(images, training=True)))
     gradients = tape.gradient(loss, trained.trainable_variables)
@@ -99,20 +99,23 @@ def test_tfmot_takes_every_layer_and_gives_its_weights_back(name, options):
     for variable, gradient in zip(trained.trainable_variables, gradients, strict=True):
         variable.assign_sub(0.01 * gradient)
     quantize.copy_weights(model, trained)
-    assert sum(not np.array_equal(a, b.numpy()) for a, b in zip(before, model.weights, strict=True)) > len(before) / 3
-    again = quantize.quantization_aware(model, ranges)(images).numpy()
-    assert np.array_equal(again, trained(images).numpy())
+    assert (
+        sum(not np.array_equal(a, b.numpy()) for a, b in zip(weights_before, model.weights, strict=True))
+        > len(weights_before) / 3
+    )
+    outputs = quantize.quantization_aware(model, ranges)(images).numpy()
+    assert np.array_equal(outputs, trained(images).numpy())
 
 
 def test_measured_ranges_are_the_extremes_over_all_images():
     model = still("fcn8")
     points = ["block1_conv1_relu", "score8", "fuse8"]
     images = noise_images(model, 3)
-    got = measure(model, points, lambda: (x[None] for x in images))
+    ranges = measure(model, points, lambda: (x[None] for x in images))
     for name in points:
         values = tf_keras.Model(model.input, model.get_layer(name).output)(images).numpy()
-        assert got[name].low == pytest.approx(min(0, values.min()), abs=1e-5)
-        assert got[name].high == pytest.approx(max(0, values.max()), rel=1e-5)
+        assert ranges[name].low == pytest.approx(min(0, values.min()), abs=1e-5)
+        assert ranges[name].high == pytest.approx(max(0, values.max()), rel=1e-5)
 
 
 def test_a_range_holds_zero_and_is_not_empty():
@@ -133,12 +136,12 @@ def test_weights_per_tensor_are_rounded_as_they_will_be_folded():
     norm.moving_variance.assign(rng.uniform(0.5, 2, 6))
     rounding = quantize.WeightRounding(3, per_tensor=True)
     rounding.norm = norm
-    got = rounding(tf.constant(kernel), True, {}).numpy()
+    rounded = rounding(tf.constant(kernel), True, {}).numpy()
     gain = norm.gamma.numpy() / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
     folded = kernel * gain
     scale = np.abs(folded).max() / 127
-    assert got * gain == pytest.approx(np.clip(np.rint(folded / scale), -127, 127) * scale, abs=1e-5)
-    assert len(np.unique(np.rint(got * gain / scale))) > 100
+    assert rounded * gain == pytest.approx(np.clip(np.rint(folded / scale), -127, 127) * scale, abs=1e-5)
+    assert len(np.unique(np.rint(rounded * gain / scale))) > 100
 
 
 def test_ranges_learn_together_and_never_leave_zero():
@@ -152,7 +155,7 @@ def test_ranges_learn_together_and_never_leave_zero():
     assert all(id(v) in held for v in learned.variables)
     assert len(learned.variables) == 2 * len(set(planned.group.values()))
     image = noise_images(model)[:1]
-    before = network(image).numpy()
+    output_before = network(image).numpy()
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(tf.square(network(image)))
     gradients = [g for g in tape.gradient(loss, learned.variables) if g is not None]
@@ -162,7 +165,7 @@ def test_ranges_learn_together_and_never_leave_zero():
     narrow = learned.current()
     assert all(r.low <= 0 <= r.high and r.high <= ranges[p].high for p, r in narrow.items())
     assert narrow["ppm_concat"] == narrow["gfe3_3_add"] != ranges["ppm_concat"]
-    assert not np.array_equal(before, network(image).numpy())
+    assert not np.array_equal(output_before, network(image).numpy())
     pinned = quantize.quantization_aware(model, narrow)(image).numpy()
     assert np.abs(pinned - network(image).numpy()).max() <= ranges["head_logits"].scale
 
@@ -171,5 +174,5 @@ def test_a_layer_that_only_gives_zero_still_has_a_range():
     image = tf_keras.layers.Input((4, 4, 3))
     x = tf_keras.layers.Conv2D(2, 1, bias_initializer=tf_keras.initializers.Constant(-9), name="dead")(image)
     model = tf_keras.Model(image, tf_keras.layers.ReLU(name="dead_relu")(x))
-    got = measure(model, ["dead_relu"], lambda: [np.zeros((1, 4, 4, 3), np.float32)])["dead_relu"]
-    assert 0 == got.low < got.high < 0.1
+    dead = measure(model, ["dead_relu"], lambda: [np.zeros((1, 4, 4, 3), np.float32)])["dead_relu"]
+    assert 0 == dead.low < dead.high < 0.1

@@ -1,9 +1,9 @@
-"""Runs commands in processes that kill themselves in the midst of a training: by SIGKILL, which nothing can handle.
+"""Runs commands in processes that kill themselves during a training, with SIGKILL, which cannot be handled.
 
     python cut_off.py '[["after", NAME, N, COMMAND, FILE], ...]'
 
-NAME: of a function, such as pipeline.train.pace.Pace.step; its N-th call is the last thing that happens ("after"), or
-just does not ("before"). Progress is saved after every step, so that something is there to go on from. Prints exit
+NAME is a function, such as pipeline.train.pace.Pace.step; the process is killed right after its N-th call ("after") or
+right before it ("before"). Progress is saved after every step, so that the training can be resumed. Prints the exit
 codes.
 """
 
@@ -19,22 +19,22 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 
 def die_at(owner, name, number, after):
-    calls, works = [0], getattr(owner, name)
+    calls, function = [0], getattr(owner, name)
 
     def dying(*arguments, **named):
         calls[0] += 1
         if calls[0] == number and not after:
             os.kill(os.getpid(), signal.SIGKILL)
-        came = works(*arguments, **named)
+        result = function(*arguments, **named)
         if calls[0] == number:
             os.kill(os.getpid(), signal.SIGKILL)
-        return came
+        return result
 
     setattr(owner, name, dying)
 
 
 def owner_of(place):
-    """A module, or a class in one."""
+    """A module, or a class in a module."""
     try:
         return importlib.import_module(place)
     except ImportError:
@@ -42,18 +42,18 @@ def owner_of(place):
         return getattr(importlib.import_module(module), name)
 
 
-def run(when, place, number, command, said):
-    """In a process of its own, whose number is returned; what it says goes to the file ``said``."""
+def run(when, place, number, command, log):
+    """Runs the command in a forked process and returns its id; its messages go to the file ``log``."""
     if pid := os.fork():
         return pid
-    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), 2)
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 2)
     owner, _, name = place.rpartition(".")
     die_at(owner_of(owner), name, number, when == "after")
     main(command)
 
 
 if __name__ == "__main__":
-    # TensorFlow is loaded once, for seconds, and not started before the processes part.
+    # Loading TensorFlow takes seconds: it is loaded once, but not started before the forks.
     import models
     import pipeline.train.qat  # noqa: F401
     from cli import main

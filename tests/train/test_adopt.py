@@ -139,10 +139,10 @@ def test_what_is_not_finite_or_of_another_network_is_refused_by_name_and_changes
         path = tmp_path / f"x{suffix}"
         model.save(path) if suffix == ".keras" else model.save_weights(str(path))
         ours = network()
-        before = ours.get_weights()
+        weights_before = ours.get_weights()
         with pytest.raises(WeightsError, match=words):
             load(ours, path)
-        assert all(np.array_equal(a, b) for a, b in zip(before, ours.get_weights(), strict=True))
+        assert all(np.array_equal(a, b) for a, b in zip(weights_before, ours.get_weights(), strict=True))
 
     for layer, weight, value in (("first", 0, np.nan), ("second", 1, np.inf), ("first_bn", 2, -np.inf)):
         model = with_weights(network())
