@@ -32,13 +32,13 @@ rewrites drivers
 quantize
 compilers
 targets devices
-convert train measure report predict check
+convert train measure report predict check gate
 api
 cli
 """
 """A room may import from itself, from its own floor where BESIDE says so, and from every floor above its line."""
 BESIDE = {
-    "verbs": ("convert", "train", "measure", "report", "predict", "check"),
+    "verbs": ("convert", "train", "measure", "report", "predict", "check", "gate"),
     "mask": ("tflite", "heads"),
     "files": ("weights", "models"),
 }

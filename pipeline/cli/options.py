@@ -110,9 +110,14 @@ class OutputFile(click.ParamType):
 
 def write_numbers(destination: str | None, numbers: dict[str, Any]) -> None:
     """Writes the JSON of --json; ``destination`` as OutputFile converts it, None: nowhere."""
+    if destination is not None:
+        write_text(destination, json.dumps(numbers, indent=1) + "\n")
+
+
+def write_text(destination: str | None, text: str) -> None:
+    """Writes what an option with an OutputFile asks for."""
     if destination is None:
         return
-    text = json.dumps(numbers, indent=1) + "\n"
     if destination == "-":
         stdout = click.get_current_context().meta[STDOUT]
         stdout.write(text)

@@ -1,0 +1,203 @@
+"""The gate: every limit on both sides of it, what cannot be compared, and files that say nonsense."""
+
+import copy
+import dataclasses
+import json
+from xml.etree import ElementTree
+
+import pytest
+
+from pipeline.core.errors import BadSpec, RunError, UnknownName
+from pipeline.gate.checks import Limits, gate
+from pipeline.gate.standing import Standing, of_file
+from pipeline.report.gated import as_junit, as_markdown
+from tests.support.shipped import shipped
+
+MACHINE = {"device": "host", "cpu": "a cpu", "cores": 2, "runtime": "LiteRT", "threads": 1}
+BEFORE = Standing(
+    "before.json", "cpu", "b" * 64, 1000, "camvid:a", "val", 101, 66.0, {"road": 90.0, "car": 60.0}, 0.2, 10.0, MACHINE,
+    coverage_percent=99.0,
+)  # fmt: skip
+
+
+def now(**changes):
+    return dataclasses.replace(BEFORE, **{"where": "now.json", "sha256": "a" * 64, **changes})
+
+
+def outcomes(standing, baseline=BEFORE, **limits):
+    return {check.name: check.outcome for check in gate(standing, baseline, Limits(**limits)).checks}
+
+
+LOSS, CLASS, LATENCY, SIZE, COVERAGE = (
+    "loss of mIoU",
+    "largest loss of a class's IoU",
+    "latency over the baseline's",
+    "size over the baseline's",
+    "loss of accelerated multiply-accumulates",
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "failed"),
+    [
+        ({}, set()),
+        ({"miou_percent": 65.5}, set()),
+        ({"miou_percent": 65.49}, {LOSS}),
+        ({"iou_percent": {"road": 90.0, "car": 55.0}}, set()),
+        ({"iou_percent": {"road": 90.0, "car": 54.9}}, {CLASS}),
+        ({"iou_percent": {"road": 90.0}}, {CLASS}),
+        ({"median_ms": 11.0}, set()),
+        ({"median_ms": 11.1}, {LATENCY}),
+        ({"size_bytes": 1050}, set()),
+        ({"size_bytes": 1051}, {SIZE}),
+        ({"coverage_percent": 98.9}, {COVERAGE}),
+        ({"miou_percent": 20.0, "size_bytes": 9999}, {LOSS, SIZE}),
+    ],
+)
+def test_defaults_with_a_baseline_hold_to_the_limit_and_no_further(changes, failed):
+    found = outcomes(now(**changes))
+    assert {name for name, outcome in found.items() if outcome == "failed"} == failed
+    assert set(found) == {LOSS, CLASS, LATENCY, SIZE, COVERAGE} and "skipped" not in found.values()
+
+
+def test_limits_without_a_baseline():
+    def asked(**limits):
+        return gate(now(), None, Limits(**limits)).passed
+
+    assert asked(max_drop_points=0.2) and not asked(max_drop_points=0.1)
+    assert asked(max_latency_ms=10.0) and not asked(max_latency_ms=9.9)
+    assert asked(min_coverage_percent=99.0) and not asked(min_coverage_percent=99.1)
+    assert asked(class_floors={"car": 60.0}) and not asked(class_floors={"road": 95.0, "car": 60.0})
+    with pytest.raises(UnknownName, match="did you mean 'car'"):
+        asked(class_floors={"cars": 1.0})
+    with pytest.raises(BadSpec, match="nothing to check"):
+        asked()
+    with pytest.raises(BadSpec, match="give one with --baseline"):
+        asked(max_loss_points=1.0)
+
+
+def test_what_cannot_be_compared_is_skipped_by_default_and_failed_when_it_was_asked_for():
+    other = now(machine={**MACHINE, "cpu": "another"})
+    assert outcomes(other)[LATENCY] == "skipped"
+    assert outcomes(other, max_latency_ratio=9.0)[LATENCY] == "failed"
+    assert outcomes(now(median_ms=None))[LATENCY] == "skipped"
+    assert not gate(now(median_ms=None), None, Limits(max_latency_ms=99.0)).passed
+    assert outcomes(now(coverage_percent=None))[COVERAGE] == "skipped"
+    assert outcomes(now(coverage_percent=None), max_coverage_loss_points=50.0)[COVERAGE] == "failed"
+    with pytest.raises(RunError, match="20 val images"):
+        outcomes(now(images=20))
+    with pytest.raises(RunError, match="no class in common"):
+        outcomes(now(iou_percent={"roof": 50.0}))
+
+
+def test_times_of_the_same_turns_go_before_those_of_different_days():
+    together = now(median_ms=5.0, against=(BEFORE.sha256, 0.8), machine={**MACHINE, "cpu": "another"})
+    (check,) = (c for c in gate(together, BEFORE, Limits()).checks if c.name == LATENCY)
+    assert check.outcome == "failed" and check.value == pytest.approx(1.25)
+    assert outcomes(now(against=("c" * 64, 0.1)))[LATENCY] == "passed"  # timed with some other file
+
+
+def test_junit_and_markdown_say_the_same_and_no_name_breaks_them():
+    hostile = "a|b<script>\x1b[31m\u202e`*"
+    standing = now(miou_percent=10.0, iou_percent={hostile: 1.0, "road": 0.0}, machine={**MACHINE, "cpu": "x"})
+    gated = gate(standing, dataclasses.replace(BEFORE, iou_percent={hostile: 90.0, "road": 0.0}), Limits())
+    suite = ElementTree.fromstring(as_junit(gated)).find("testsuite")
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("5", "2", "1")
+    assert {c.get("name") for c in suite if c.find("failure") is not None} == {LOSS, CLASS}
+    text = as_markdown(gated)
+    assert text.startswith("### segquant gate: failed") and "\x1b" not in text and "\u202e" not in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 7 and all(line.replace("\\|", "").count("|") == 6 for line in rows)
+    assert "<script>" not in text
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory, request):
+    """A run with a measurement as `bench` writes it, made by hand: timing it would take half a minute."""
+    run, artifact = shipped(tmp_path_factory.mktemp("gated"))
+    score = {"miou_percent": 66.0, "iou_percent": {name: 66.0 for name in "abcde"}}
+    measurement = {
+        "schema": 5,
+        "target": "cpu",
+        "data": run.config.data,
+        "split": "val",
+        "images": 5,
+        "drop_points": 0.5,
+        "machine": {**MACHINE, "load_average_1min": 3},
+        "artifact": {
+            "sha256": artifact.sha256,
+            "size_bytes": artifact.path.stat().st_size,
+            "score": score,
+            "latency": {"median_ms": 3.0},
+        },
+        "against": None,
+        "against_ratio": None,
+    }
+    run.measurements.mkdir()
+    (run.measurements / "bench-cpu-1.json").write_text(json.dumps(measurement))
+    return run, measurement
+
+
+def test_the_command_passes_fails_saves_and_compares_with_what_it_saved(cli, measured, tmp_path):
+    run, _ = measured
+    ask = ("gate", "--run", str(run.path))
+    done = cli(*ask, "--max-drop", "0.5", "--save", "base.json", "--json", "g.json", cwd=tmp_path)
+    assert done.returncode == 0 and "gate passed" in done.stdout, done.stderr
+    saved = json.loads((tmp_path / "base.json").read_text())
+    assert saved["kind"] == "baseline" and saved["coverage_percent"] > 50
+    done = cli(*ask, "--max-drop", "0.49", "--save", "not.json", "--junit", "j.xml", "--markdown", "-", cwd=tmp_path)
+    assert done.returncode == 1 and "gate failed: drop" in done.stderr and not (tmp_path / "not.json").exists()
+    assert "gate: failed" in done.stdout and b"<failure" in (tmp_path / "j.xml").read_bytes()
+    for baseline in ("base.json", str(run.path), str(run.measurements / "bench-cpu-1.json")):
+        done = cli(*ask, "--baseline", baseline, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert cli(*ask, "--baseline", "base.json", "--max-size-ratio", "0.9", cwd=tmp_path).returncode == 1
+    for wrong in ("person=101", "person", "=3", "a=nan"):
+        assert cli(*ask, "--class-floor", wrong, cwd=tmp_path).returncode == 2
+
+
+def test_a_measurement_of_another_file_does_not_count(cli, tmp_path):
+    run, _ = shipped(tmp_path)
+    done = cli("gate", "--run", str(run.path), "--max-drop", "1", cwd=tmp_path)
+    assert done.returncode == 2 and "has not been measured as it is now" in done.stderr
+
+
+def change(data, path, value):
+    data = copy.deepcopy(data)
+    *above, last = path
+    inner = data
+    for key in above:
+        inner = inner[key]
+    inner[last] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("artifact",), []),
+        (("artifact", "score"), None),
+        (("artifact", "score", "miou_percent"), float("nan")),
+        (("artifact", "score", "miou_percent"), "66"),
+        (("artifact", "score", "iou_percent"), [1]),
+        (("artifact", "size_bytes"), True),
+        (("artifact", "latency", "median_ms"), float("inf")),
+        (("machine",), 3),
+        (("images",), None),
+        (("target",), 5),
+        (("drop_points",), {}),
+    ],
+)
+def test_a_baseline_of_nonsense_is_refused_in_a_sentence(measured, tmp_path, path, value):
+    (tmp_path / "b.json").write_text(json.dumps(change(measured[1], path, value)))
+    with pytest.raises(RunError, match="no measurement that can be compared"):
+        of_file(tmp_path / "b.json")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"kind": "baseline"}', "[" * 100000, "\x00", '{"schema": 5}'])
+def test_a_file_that_is_none_is_refused_in_a_sentence(tmp_path, text):
+    (tmp_path / "b.json").write_text(text)
+    for path in (tmp_path / "b.json", tmp_path, tmp_path / "none.json"):
+        with pytest.raises(RunError, match="no measurement that can be compared"):
+            of_file(path)
