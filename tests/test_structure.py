@@ -4,7 +4,6 @@ import ast
 import importlib
 import inspect
 import json
-import os
 import pkgutil
 import re
 import shutil
@@ -338,13 +337,13 @@ NEW = Network("two-layers", "Two layers", "nowhere", build, (1, 1), logits_strid
 """,
     "pipeline/targets/toaster.py": """
 import shutil
-from pipeline.core.target import Compiled, Target
+from pipeline.core.target import CompileResult, Target
 
 def toast(artifact):
     made = artifact.with_name(artifact.stem + "_toast.tflite")
     shutil.copy(artifact, made)
     made.with_suffix(".crumbs").write_bytes(bytes(1 << 20))
-    return Compiled(made, "toasted")
+    return CompileResult(made, "toasted")
 
 NEW = Target(
     "toaster", "A toaster", "int8", ("int8",), source="its manual", compile=toast, compiled_suffix="_toast.tflite",
@@ -397,7 +396,14 @@ NEW = DatasetSource("plain", "Noise", "", open_plain, TrainingDefaults("16x16", 
 }
 
 
-QUICK = ("--runs", "3", "--seconds", "0", "--starts", "2")
+CALLS = """
+import json, sys
+from click.testing import CliRunner
+from cli import main
+results = [CliRunner().invoke(main, words) for words in json.loads(sys.argv[1])]
+print(json.dumps([(result.exit_code, result.stdout, result.stderr + repr(result.exception)) for result in results]))
+"""
+QUICK = "--runs 3 --seconds 0 --starts 2"
 
 
 @pytest.fixture(scope="module")
@@ -409,9 +415,13 @@ def extended(tmp_path_factory):
     for name, text in NEW_FILES.items():
         (copy / name).write_text(text)
 
-    def call(*arguments):
-        command = [sys.executable, "cli.py", *arguments]
-        return subprocess.run(command, cwd=copy, capture_output=True, text=True, env={**os.environ}, check=False)
+    def call(*commands):
+        """Each command in turn, in one process, which loads TensorFlow once: (exit code, output, errors) of each."""
+        words = json.dumps([command.split() for command in commands])
+        done = subprocess.run(
+            [sys.executable, "-c", CALLS, words], cwd=copy, capture_output=True, text=True, check=True
+        )
+        return json.loads(done.stdout.splitlines()[-1])
 
     return call, copy
 
@@ -419,26 +429,28 @@ def extended(tmp_path_factory):
 def test_a_new_model_target_device_and_dataset_are_one_file_each(extended):
     """None of them is named like one that is there: neither its layers, nor its delegate, nor what it compiles to."""
     call, copy = extended
-    listed = call("list").stdout
+    listed, qat, convert = call(
+        "list", "qat --model two-layers --data plain --batch 2", "convert --target all --json made.json"
+    )
     for name in ("two-layers", "toaster", "drawer", "kitchen", "plain"):
-        assert name in listed
-    done = call("qat", "--model", "two-layers", "--data", "plain", "--batch", "2")
-    assert done.returncode == 0, done.stderr
-    done = call("convert", "--target", "all", "--json", "made.json")
-    assert done.returncode == 1 and f"1 of {len(targets()) + 2} targets failed: grill" in done.stderr, done.stderr
+        assert name in listed[1], listed
+    assert qat[0] == 0, qat[2]
+    assert convert[0] == 1 and f"1 of {len(targets()) + 2} targets failed: grill" in convert[2], convert[2]
     made = {one["target"]: one for one in json.loads((copy / "made.json").read_text())["targets"]}
     assert "it burnt" in made["grill"]["note"] and made["toaster"]["coverage"] is None
     assert made["cpu"]["coverage"]["by"].startswith("LiteRT") and made["nnapi"]["coverage"]["by"] == "rule"
     assert all((copy / one["file"]).is_file() for one in made.values() if not one["failed"])
     (file,) = copy.glob("runs/*/artifacts/toaster/*-int8.tflite")
-    done = call("bench", "--target", "toaster", "--device", "kitchen", *QUICK, "--json", "measured.json")
-    assert done.returncode == 0, done.stderr
+    bench, profile, missing = call(
+        f"bench --target toaster --device kitchen {QUICK} --json measured.json",
+        f"profile {file.relative_to(copy)} --runs 4",
+        "bench --device drawer",
+    )
+    assert bench[0] == 0, bench[2]
     measured = json.loads((copy / "measured.json").read_text())
     compiled = file.with_name(f"{file.stem}_toast.tflite")
     assert measured["artifact"]["file"].endswith(compiled.name)
     assert measured["artifact"]["size_bytes"] == compiled.stat().st_size + (1 << 20)
     assert {"mind your fingers", "latency is of this device's CPU, not of toaster"} <= set(measured["notes"])
-    done = call("profile", str(file), "--runs", "4")
-    assert done.returncode == 0 and "a wild guess" in done.stdout, done.stdout + done.stderr
-    done = call("bench", "--device", "drawer")
-    assert done.returncode == 2 and "not attached" in done.stderr
+    assert profile[0] == 0 and "a wild guess" in profile[1], profile
+    assert missing[0] == 2 and "not attached" in missing[2]
