@@ -1,4 +1,4 @@
-"""Layers that the families share. Each survives TFMOT's annotate, apply, save and load, and conversion."""
+"""Layers that the families share. TFMOT can annotate, quantize, save and load each, and the converter takes it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class BilinearResize(tf_keras.layers.Layer):
     """Bilinear resize to a fixed size: [b, h, w, c] → [b, height, width, c].
 
     align_corners converts to RESIZE_BILINEAR version 2, which every compiler takes; half_pixel to version 3.
-    Keras' own Resizing and UpSampling2D know half_pixel only.
+    Keras' own Resizing and UpSampling2D have half_pixel only.
 
     Attributes:
-      exact: resizes in its place, in integers (see ``pipeline.quantize.imitate``).
+      exact: resizes in place of this layer, in integers (see ``pipeline.quantize.imitate``); None for the layer itself.
     """
 
     exact: Callable[[tf.Tensor], tf.Tensor] | None = None
@@ -48,9 +48,9 @@ class BilinearResize(tf_keras.layers.Layer):
 
 
 def last_resize_of(model: tf_keras.Model) -> Any | None:
-    """The layer that brings the logits to the image's size, whatever its name and whatever TFMOT wraps it in.
+    """The layer that resizes the logits to the image's size, under any name, wrapped by TFMOT or not.
 
-    None where the network ends otherwise: then its logits have that size without it.
+    None where the network does not end in a resize: then its logits have that size already.
     """
     last = model.get_layer(model.output_names[0])
     return last if isinstance(getattr(last, "layer", last), BilinearResize) else None
@@ -120,7 +120,7 @@ class Blocks:
 
     def _finish(self, x: tf.Tensor, name: str, norm: bool, relu: bool) -> tf.Tensor:
         if norm:
-            # 0.97 and not Keras' 0.99: the moving statistics of a short training must not lag behind its weights.
+            # 0.97 instead of Keras' 0.99, so that the moving statistics of a short training do not lag behind.
             x = layers.BatchNormalization(momentum=0.97, name=f"{name}_bn")(x)
         return layers.ReLU(name=f"{name}_relu")(x) if relu else x
 

@@ -70,7 +70,7 @@ def convolution(  # long: the arguments of a layer, as Keras has them
     relu: bool = True,
     scaled: bool = True,
 ) -> tf.Tensor:
-    """Convolution with bias → BN → ReLU; in 'ds' its kernel is a depthwise and a 1×1 one, nothing between the two.
+    """Convolution with bias → BN → ReLU; for 'ds' a depthwise and a 1×1 convolution, with nothing between the two.
 
     A 1×1 convolution is separable too: its depthwise part is one factor per channel. The pointwise part could absorb
     the factor, but FastFCN8's published parameter count has it.
@@ -85,7 +85,10 @@ def convolution(  # long: the arguments of a layer, as Keras has them
 
 
 def upsample_and_add(b: Blocks, x: tf.Tensor, score: tf.Tensor, stride: int) -> tf.Tensor:
-    """x, learned ×2, + score. 'same' pools round up, so twice the coarse map may be a row or column too large."""
+    """``x`` upsampled ×2 by learned weights, plus ``score``; cropped where twice the coarse map is too large.
+
+    'same' pools round up, so it can be a row or column too large.
+    """
     x = layers.Conv2DTranspose(
         x.shape[-1],
         4,
@@ -141,7 +144,7 @@ def build_model(  # long: a network's settings, for callers that have no ModelSp
     """FCN8 (``conv_type='conv'``) or FastFCN8 (``'ds'``). Note the order: width first.
 
     Args:
-      width, height: input size in pixels, any from 1 on; crops appear where 32 does not divide it.
+      width, height: input size in pixels, 1 or more; there are crops where 32 does not divide it.
       num_classes: 2 to 255.
       batch_norm: batch norm after the 3×3 convolutions.
       l2: L2 regularisation of every kernel, the transposed ones included (0: none); biases have none.
@@ -167,26 +170,26 @@ def load_encoder(model: tf_keras.Model, source: str) -> None:
         of such a .h5 file, with or without the top.
 
     The published kernels take BGR in 0..255 minus a mean, our network RGB in [0, 1]. The first layer absorbs the
-    difference: channels reversed, kernel × 255, bias − Σ kernel · mean. That is exact but for the 1-pixel border,
-    where 'same' padding adds zeros, and a zero is the mean colour there and black here.
+    difference: channels reversed, kernel × 255, bias − Σ kernel · mean. That is exact except at the 1-pixel border,
+    where 'same' padding adds zeros: a zero is the mean colour for VGG16 and black for our network.
     """
     names = {layer.name for layer in model.layers}
     if ENCODER[0] not in names:
         raise WeightsError(
-            f"there are no published encoder weights for {model.name}: VGG16's fit fcn8 only; train without them."
+            f"there are no published encoder weights for {model.name}: VGG16's fit fcn8 only. Train without them."
         )
     shapes = {name: model.get_layer(name).kernel.shape for name in ENCODER}
     if shapes[ENCODER[0]][-1] != BLOCKS[0][0]:
         raise WeightsError(
-            f"VGG16's weights fit alpha 1 only and block1_conv1 has {shapes[ENCODER[0]][-1]} filters here, not"
+            f"VGG16's weights fit alpha 1 only, and block1_conv1 has {shapes[ENCODER[0]][-1]} filters, not"
             f" {BLOCKS[0][0]}: use alpha 1, or train without encoder weights."
         )
     path = _download() if source == "imagenet" else Path(os.path.expanduser(source))
-    found = _read(path)
-    kernel, bias = (array.astype(np.float64) for array in found[ENCODER[0]])
+    encoder = _read(path)
+    kernel, bias = (array.astype(np.float64) for array in encoder[ENCODER[0]])
     bias = bias - np.einsum("yxco,c->o", kernel, VGG16_MEAN_BGR)
-    found[ENCODER[0]] = [kernel[:, :, ::-1] * 255, bias]
-    for name, arrays in found.items():
+    encoder[ENCODER[0]] = [kernel[:, :, ::-1] * 255, bias]
+    for name, arrays in encoder.items():
         model.get_layer(name).set_weights(arrays)
 
 
@@ -209,9 +212,9 @@ def _download() -> Path:
 
 
 def _read(path: Path) -> dict[str, list[np.ndarray]]:
-    """{layer: [kernel, bias]}, float32, of the 13 convolutions; beside them the file may hold a top, and nothing else.
+    """{layer: [kernel, bias]}, float32, of the 13 convolutions. The file may hold a classifier's top, and nothing else.
 
-    An FCN8's own weights have the same names and shapes, and other inputs: they must not pass.
+    This refuses an FCN8's own weights, which have the same names and shapes but expect other inputs.
     """
     filters = [filters for filters, units in BLOCKS for _ in range(units)]
     convolutions = [

@@ -1,7 +1,7 @@
 """U-Net (Ronneberger, Fischer, Brox: Convolutional Networks for Biomedical Image Segmentation, arXiv 1505.04597).
 
 Two things differ from the paper. Convolutions pad, so that the logits have the image's size; the paper's lose a border
-of 92 pixels. Batch norm, which is younger, follows them; `--no-batch-norm` gives the paper's.
+of 92 pixels. Batch norm, which is newer than the paper, follows them; `--no-batch-norm` leaves it out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ layers = tf_keras.layers
 Upsampling = Literal["transposed", "bilinear"]
 
 FILTERS = (64, 128, 256, 512)
-"""Of the four levels, the finest first (figure 1); what lies below them has twice the last."""
+"""Filters of the four levels, the finest first (figure 1); the bottom has twice as many as the last."""
 
 
 def double_conv(b: Blocks, x: tf.Tensor, filters: int, name: str) -> tf.Tensor:
@@ -31,9 +31,9 @@ def double_conv(b: Blocks, x: tf.Tensor, filters: int, name: str) -> tf.Tensor:
 def up_convolution(
     b: Blocks, x: tf.Tensor, filters: int, size: tuple[int, int], upsampling: Upsampling, name: str
 ) -> tf.Tensor:
-    """To twice the size and ``filters`` channels, without a nonlinearity, and cropped to ``size``.
+    """Upsamples to twice the size and ``filters`` channels, without a nonlinearity, and crops to ``size``.
 
-    'transposed': one transposed 2x2 convolution. 'bilinear', section 2 to the letter: "an upsampling of the feature map
+    'transposed': one transposed 2x2 convolution. 'bilinear', as section 2 words it: "an upsampling of the feature map
     followed by a 2x2 convolution". 'same' pools round up, so twice the map may be a row or a column too large.
     """
     if upsampling == "bilinear":
@@ -75,7 +75,7 @@ UNET = Network(
     title="U-Net",
     source="arXiv 1505.04597",
     build=functools.partial(build, upsampling="transposed"),
-    # One cell of the lowest map: what is smaller would be padded to it four times over.
+    # One cell of the lowest map; a smaller image would be padded at all four levels.
     min_size=(16, 16),
     stages=STAGES,
 )

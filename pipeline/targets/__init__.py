@@ -20,10 +20,10 @@ def target(text: str, *, level: int | None = None, soc: str | None = None) -> Ta
     does not have and where the two contradict each other.
     """
     name, colon, selector = text.partition(":")
-    found = find(sys.modules[__name__], Target, "target", name)
+    chosen = find(sys.modules[__name__], Target, "target", name)
     if colon:
-        found = found.with_selector(selector)
+        chosen = chosen.with_selector(selector)
     for field, value in (("level", level), ("soc", soc)):
-        if found.selector and value is not None and str(value).lower() != found.selector.lower():
+        if chosen.selector and value is not None and str(value).lower() != chosen.selector.lower():
             raise BadSpec(f"target {text} and {field} {value} contradict each other: leave one of them out.")
-    return found.with_level(level).with_soc(soc)
+    return chosen.with_level(level).with_soc(soc)

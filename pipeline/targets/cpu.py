@@ -1,4 +1,4 @@
-"""Plain CPUs through XNNPACK, LiteRT's default delegate. What it leaves runs in LiteRT's own kernels, there too."""
+"""CPUs through XNNPACK, LiteRT's default delegate. LiteRT's own kernels run what XNNPACK leaves, on the CPU as well."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ REQUANTIZE = (
     "requantize: give the op's inputs and its output one range, as `convert` does, with a QUANTIZE behind it where"
     " another range is needed"
 )
-REQUANTIZE_KERNEL = "requantize the network from images like those that it will see: `convert` again"
+REQUANTIZE_KERNEL = "calibrate with images like those that the network will see, and `convert` again"
 OTHER_RANGE = "requantize: `convert` gives the op's output the range that LiteRT's kernel asks for"
 
 
@@ -87,7 +87,7 @@ def taken(
     fatal_checks: tuple[Check, ...] = (),
     fatal_remedy: str = REQUANTIZE,
 ) -> Rule:
-    """``fatal_checks``: XNNPACK refuses what the delegate took, and the file does not load."""
+    """``fatal_checks``: the delegate takes such an op, then XNNPACK refuses it and the file does not load."""
     return Rule(
         reads,
         SOURCE,
@@ -123,8 +123,8 @@ RULES = Rules(
         "MUL": taken(FLAT, FUSED, ratios(2**-16, 2**8, product=True)),
         "DIV": taken(FLAT, FUSED, reads=FLOATS),
         "CONCATENATION": taken(activation("NONE"), inputs(2, 5), one_uint8_range, fatal_checks=(one_int8_range,)),
-        # Not rewritten: XNNPACK takes Fast-SCNN's pools as depthwise convolutions, and the network at 360x480 then
-        # 1.14 times as long (interleaved, one thread, Xeon with VNNI) as with LiteRT's own kernel beside it.
+        # Not rewritten: XNNPACK would run Fast-SCNN's pools as depthwise convolutions, but the network at 360x480 would
+        # then take 1.14 times as long as with LiteRT's own kernel (interleaved, one thread, Xeon with VNNI).
         "AVERAGE_POOL_2D": taken(FUSED, pool_stride, reads=FLOATS, remedy="a MEAN, where the window is the whole map"),
         "MAX_POOL_2D": taken(FUSED, pool_stride, reads=FLOAT32_OR_INT8, fatal_checks=(one_range,)),
         "MEAN": REDUCTION,
@@ -151,12 +151,12 @@ RULES = Rules(
         "ASSIGN_VARIABLE": taken(reads=(*RESOURCE, *BOTH)),
         "DENSIFY": taken(constant(0)),
         **{op: taken(FLAT, reads=FLOATS) for op in FLOAT_ONLY},
-        # A camera's uint8 is 10 times as fast through XNNPACK as through LiteRT's own kernel (Xeon, one thread).
+        # XNNPACK converts a camera's uint8 10× faster than LiteRT's own kernel (Xeon, one thread).
         "QUANTIZE": taken(FLAT, keeps_sign, ratios(2**-8, 2**7, top=True), writes=INT8),
         "DEQUANTIZE": taken(FLAT, weights_of_floats, writes=FLOATS),
     },
     source=SOURCE,
-    # MediaPipe's, which no kernel of LiteRT's own does.
+    # MediaPipe's ops, for which LiteRT has no kernels of its own.
     custom={
         "Convolution2DTransposeBias": taken(inputs(3, 3), from_file(1, 2), rank_of_4, reads=("float32",)),
         "MaxPoolingWithArgmax2D": taken(inputs(1, 1), rank_of_4, reads=("float32",), writes=ANY_INDEX),
@@ -182,7 +182,7 @@ CPU = Target(
     title="CPU, LiteRT with XNNPACK",
     aliases=("host", "phone", "android", "ios", "iphone", "xnnpack", "tflite"),
     weights="int8",
-    io=("uint8", "int8", "float32"),  # uint8 first: camera frames and MediaPipe plug in as they are
+    io=("uint8", "int8", "float32"),  # uint8 first: it takes camera frames and MediaPipe's images as they are
     source="LiteRT runs what its own converter writes",
     rules=RULES,
     rewrites=(BYTES_THROUGH_FLOAT, PADDING_FOLDED),

@@ -1,10 +1,10 @@
 """Intel's Xeons from the fourth generation on, whose tiles (AMX) XNNPACK uses for int8 convolutions.
 
-A first convolution of 3 channels fills 3 of a tile's 64 columns, and takes 2.9 times as long as with the vector unit
-(VNNI) of the same machine. In groups of 4 pixels it takes 0.56 of that, and Fast-SCNN at 360x480 to the logits of
-stride 8 takes 0.84. Without AMX the convolution takes 1.38 times as long with the same change, which is why `cpu`
-leaves it. Measured on one machine, one thread, interleaved, CPU time of the thread; AMX switched off by refusing its
-permission (arch_prctl).
+A first convolution of 3 channels fills only 3 of a tile's 64 columns, and takes 2.9 times its time on the vector unit
+(VNNI) of the same machine. Over groups of 4 pixels its time on AMX falls to 0.56 of that, and that of Fast-SCNN at
+360x480 to the logits of stride 8 to 0.84. Without AMX the same change makes the convolution 1.38 times slower, so
+`cpu` does not make it. Measured on one machine: one thread, interleaved, CPU time of the thread; AMX switched off by
+refusing its permission (arch_prctl).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Coral's Edge TPU. Its compiler (16.0, the last one) takes no op version newer than those below."""
+"""Coral's Edge TPU. Its last compiler, 16.0, refuses op versions newer than those below."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def mapped(
 
 
 def mean_axes(op: Op, graph: Graph) -> str | None:
-    """No reduction over the batch; one over depth needs a depth that is a multiple of 4."""
+    """No reduction over the batch; a reduction over the depth needs a depth that is a multiple of 4."""
     axes, shape = axes_of(op, graph), data_of(op, graph).shape
     if axes is None:
         return "axes that are computed, not constant"
     if 0 in axes:
         return "reduces over the batch"
     if len(shape) == 4 and 3 in axes and shape[3] % 4:
-        return f"reduces over a depth of {shape[3]}, no multiple of 4"
+        return f"reduces over a depth of {shape[3]}, which is not a multiple of 4"
     return None
 
 
@@ -83,8 +83,8 @@ def no_axis_of_batch(op: Op, graph: Graph) -> str | None:
 
 
 def packs_no_batch(op: Op, graph: Graph) -> str | None:
-    made = graph.tensors[op.outputs[0]]
-    return "packs into the batch" if op.options.get("axis", 0) % max(1, len(made.shape)) == 0 else None
+    rank = len(graph.tensors[op.outputs[0]].shape)
+    return "packs into the batch" if op.options.get("axis", 0) % max(1, rank) == 0 else None
 
 
 def splits_no_batch(op: Op, graph: Graph) -> str | None:
@@ -95,7 +95,7 @@ def splits_no_batch(op: Op, graph: Graph) -> str | None:
 
 
 def zeros_beside_data(op: Op, graph: Graph) -> str | None:
-    """A constant among the inputs must be the second of two, and zero."""
+    """A constant input is taken only as one of two inputs, and with zeros only."""
     constants = [t for t in graph.reads(op) if t.constant]
     if constants and len(op.inputs) != 2:
         return f"a constant among {len(op.inputs)} inputs; among two only"
@@ -105,7 +105,7 @@ def zeros_beside_data(op: Op, graph: Graph) -> str | None:
 
 
 def resize_size(op: Op, graph: Graph) -> str | None:
-    """The documentation names no limit; 512x512 was refused and 128x128 taken (google-coral/edgetpu issue 31)."""
+    """The documentation gives no limit; 512x512 was refused and 128x128 taken (google-coral/edgetpu issue 31)."""
     old, (height, width) = sizes(op, graph)
     if old == (1, 1) and (height, width) != (1, 1):
         return f"repeats one pixel to {height}x{width}"
@@ -115,15 +115,16 @@ def resize_size(op: Op, graph: Graph) -> str | None:
 
 
 def up(count: int, step: int) -> int:
+    """``count`` rounded up to a multiple of ``step``."""
     return -(-count // step) * step
 
 
 def stored_bytes(op: Op, graph: Graph) -> int:
-    """What the compiler lays out of an op's constants, as the parameters in the compiled twins of TWINS have it.
+    """How many bytes the compiler stores for an op's constants, derived from the parameters of the compiled TWINS.
 
-    Channels that come out are padded to 16, above 64 to 64, those that go in to 4, to the byte in ten of the
-    models. A channel has 4 bytes of bias, 8 more where it has its own scale; a depthwise kernel takes four times
-    its size.
+    It pads output channels to a multiple of 16, above 64 to a multiple of 64, and input channels to a multiple of 4.
+    This gives ten of the models to the byte. Each output channel has 4 bytes of bias, and 8 more where it has its own
+    scale; a depthwise kernel takes four times its size.
     """
     if op.name == "SOFTMAX":
         return SOFTMAX_TABLE_BYTES
@@ -133,15 +134,15 @@ def stored_bytes(op: Op, graph: Graph) -> int:
     own_scales = 8 if len(kernel.scale) > 1 else 0
     if op.name == "DEPTHWISE_CONV_2D":
         return (4 * math.prod(kernel.shape[1:3]) + 4 + own_scales) * up(kernel.shape[3], 4)
-    made, seen = kernel.shape[0], kernel.shape[-1]
-    return (math.prod(kernel.shape[1:-1]) * up(seen, 4) + 4 + own_scales) * up(made, 16 if made <= 64 else 64)
+    outputs, inputs = kernel.shape[0], kernel.shape[-1]
+    return (math.prod(kernel.shape[1:-1]) * up(inputs, 4) + 4 + own_scales) * up(outputs, 16 if outputs <= 64 else 64)
 
 
 LARGE_RESIZE_PIXELS = 512 * 512
 SOFTMAX_TABLE_BYTES = 48256  # mobilenet_v1_*_quant, 1001 classes
 RESIZE_REMEDY = (
-    "give logits at a smaller size (`convert --output logits`) and enlarge the mask on the host; to repeat one pixel, a"
-    " TILE of version 1, as Coral's own DeepLab has"
+    "give logits at a smaller size (`convert --output logits`) and enlarge the mask on the host; to repeat one pixel,"
+    " use a TILE of version 1, as Coral's own DeepLab does"
 )
 RULES = Rules(
     ops={

@@ -1,7 +1,7 @@
 """Google's Tensor, compiled ahead of time by its ML SDK through LiteRT's plugin.
 
-The rules say what the plugin hands to the SDK: all but a list, by its source and as it does it with a stand-in for the
-SDK (tests/targets/test_vendor_plugins.py). What the SDK itself makes of that has not been seen.
+The rules say what the plugin passes to the SDK: all ops but a list. They follow its source, and are tested against the
+plugin with a stand-in for the SDK (tests/targets/test_vendor_plugins.py). The SDK itself was not available.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.tflite.read import OP_NAMES
 
 PACKAGE = "ai-edge-litert-sdk-google-tensor"
 VARIABLE = "GOOGLE_TENSOR_COMPILER_LIB"
-"""Names the folder of the compiler where PACKAGE is not installed, as LiteRT itself has it."""
+"""Environment variable with the folder of the compiler, which LiteRT reads where PACKAGE is not installed."""
 COMPILER = "liblitert_plugin_compiler.so"
 SOCS = ("Tensor_G5", "Tensor_G3", "Tensor_G4", "Tensor_G6")
 """ai_edge_litert/aot/vendors/google_tensor/target.py."""
@@ -43,7 +43,7 @@ VENDOR = Vendor(
     by=lambda: f"Google Tensor ML SDK ({f'{PACKAGE} {installed(PACKAGE)}' if installed(PACKAGE) else VARIABLE})",
 )
 SOURCE = "litert/vendors/google_tensor/compiler/compiler_plugin.cc, kUnSupportedOps"
-CAVEAT = "The rules are those of LiteRT's plugin for Google Tensor; the SDK, which has the last word, may refuse more"
+CAVEAT = "The rules are those of LiteRT's plugin for Google Tensor; Google's SDK may refuse more ops"
 NOT_TAKEN = (
     "ASSIGN_VARIABLE BIDIRECTIONAL_SEQUENCE_LSTM BROADCAST_ARGS BUCKETIZE CALL_ONCE COMPLEX_ABS CONV_3D_TRANSPOSE"
     " DENSIFY FAKE_QUANT HASHTABLE HASHTABLE_FIND HASHTABLE_IMPORT HASHTABLE_SIZE IMAG LOCAL_RESPONSE_NORMALIZATION"
@@ -51,7 +51,7 @@ NOT_TAKEN = (
     " RANDOM_UNIFORM RANK READ_VARIABLE REAL REDUCE_PROD REVERSE_SEQUENCE RFFT2D SEGMENT_SUM SHAPE SPARSE_TO_DENSE"
     " SVDF UNIDIRECTIONAL_SEQUENCE_RNN UNIQUE UNSORTED_SEGMENT_MAX UNSORTED_SEGMENT_MIN UNSORTED_SEGMENT_PROD"
     " UNSORTED_SEGMENT_SUM VAR_HANDLE WHERE CUSTOM STABLEHLO_SCATTER STABLEHLO_REDUCE_WINDOW"
-    " STABLEHLO_COMPOSITE"  # of these, three for language models are taken
+    " STABLEHLO_COMPOSITE"  # it takes three of these, for language models
 ).split()
 RULES = Rules(
     ops={name: Rule(tuple(TYPE_BITS), SOURCE) for name in OP_NAMES.values() if name not in NOT_TAKEN},

@@ -1,7 +1,7 @@
-"""GPUs through LiteRT's own accelerator (CompiledModel: WebGPU, which Vulkan, Metal or Direct3D carry out).
+"""GPUs through LiteRT's own accelerator (CompiledModel: WebGPU over Vulkan, Metal or Direct3D).
 
-They compute in floats, 16-bit ones where the GPU has them, so the weights are float16 and the graph comes from the
-float network. A quantized graph is taken as well, computed in floats. Android's older delegate: ``gpu_delegate``.
+It computes in floats, in float16 where the GPU has it, so the weights are float16 and the graph comes from the float
+network. It takes a quantized graph as well and computes it in floats. Android's older delegate: ``gpu_delegate``.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ LANES = 4
 
 
 def known_bias(op: Op, graph: Graph) -> str | None:
-    """A bias that is computed ends the process: the accelerator does not look for one."""
+    """A computed bias crashes the process, because the accelerator expects a constant."""
     bias = op.inputs[2] if len(op.inputs) > 2 else -1
     return None if bias < 0 or bias in graph.unpacked_constants else constant(2)(op, graph)
 
 
 def keeps_stride(op: Op, graph: Graph) -> str | None:
-    """It makes a fully connected op of an int8 1x1 convolution and forgets the stride; it says so in a warning only."""
+    """It turns an int8 1x1 convolution into a fully connected op and drops the stride, with no more than a warning."""
     kernel, strides = graph.tensors[op.inputs[1]], [op.options.get(f"stride{x}", 1) for x in "HW"]
     if kernel.dtype not in BYTES or kernel.shape[1:3] != (1, 1) or max(strides) == 1:
         return None
@@ -64,8 +64,8 @@ def plain_slice(op: Op, graph: Graph) -> str | None:
 
 
 def index_type(op: Op, graph: Graph) -> str | None:
-    made = graph.tensors[op.outputs[0]].dtype
-    return None if made == "int32" else f"gives {made}; int32 only"
+    dtype = graph.tensors[op.outputs[0]].dtype
+    return None if dtype == "int32" else f"gives {dtype}; int32 only"
 
 
 def whole_lanes(op: Op, graph: Graph) -> str | None:
@@ -83,7 +83,7 @@ def one_row_of_indices(op: Op, graph: Graph) -> str | None:
 
 def packed_floats(op: Op, graph: Graph) -> str | None:
     """Half floats are weights: constants that the accelerator unpacks itself."""
-    return None if data_of(op, graph).dtype in BYTES or unpacks(op, graph) else "half floats that are no constant"
+    return None if data_of(op, graph).dtype in BYTES or unpacks(op, graph) else "float16 values that are not constant"
 
 
 def taken(

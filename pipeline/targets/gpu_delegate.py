@@ -1,6 +1,6 @@
-"""Android's older GPU delegate (OpenCL), the one in TFLite. It runs on phones only: rules, and no real answer here.
+"""Android's older GPU delegate (OpenCL), which is part of TFLite. It runs on phones only, so the rules answer alone.
 
-A quantized graph runs there too, computed in floats. For LiteRT's own GPU accelerator see ``gpu``.
+It takes a quantized graph as well and computes it in floats. LiteRT's own GPU accelerator: ``gpu``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def unit_beta(op: Op, graph: Graph) -> str | None:
 
 
 def broadcasts(op: Op, graph: Graph) -> str | None:
-    """Two shapes that are equal, or the smaller one a single number, a vector of channels, or [1, 1, 1, channels]."""
+    """Shapes must be equal, or one of them a single number, a vector of channels, or [1, 1, 1, channels]."""
     a, b = (
         sorted((t.shape for t in graph.reads(op)), key=lambda s: (len(s), s))[:2] if len(op.inputs) == 2 else ((), ())
     )

@@ -1,7 +1,7 @@
 """MediaTek's APUs, compiled ahead of time by NeuroPilot through LiteRT's plugin.
 
-The rules say what the plugin hands to NeuroPilot, by its source and as it does it with a stand-in for the SDK
-(tests/targets/test_vendor_plugins.py). What NeuroPilot itself makes of that has not been seen.
+The rules say what the plugin passes to NeuroPilot. They follow its source, and are tested against the plugin with a
+stand-in for the SDK (tests/targets/test_vendor_plugins.py). NeuroPilot itself was not available.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ SOCS = (
 )
 """ai_edge_litert/aot/vendors/mediatek/target.py; MT6989 is the Dimensity 9300."""
 NEWEST = ("MT6993",)
-"""Those that need version 9 of NeuroPilot: map_soc_to_np_version in the same file."""
+"""Systems on chip that need version 9 of NeuroPilot: map_soc_to_np_version in the same file."""
 
 
 def libraries(soc: str) -> tuple[Path, ...]:
-    """Where PACKAGE puts what it downloads (its path_to_sdk_libs)."""
+    """The folder into which PACKAGE downloads the SDK (its path_to_sdk_libs)."""
     package = folder_of("ai_edge_litert_sdk_mediatek")
     if package is None:
         return ()
-    found = package / "data" / ("v9_0_3" if soc in NEWEST else "v8_0_10") / "host" / "lib"
-    return (found,) if found.is_dir() else ()
+    folder = package / "data" / ("v9_0_3" if soc in NEWEST else "v8_0_10") / "host" / "lib"
+    return (folder,) if folder.is_dir() else ()
 
 
 def ready(soc: str) -> str | None:
@@ -63,10 +63,10 @@ VENDOR = Vendor(
 )
 SOURCE = "litert/vendors/mediatek/compiler/compiler_plugin.cc, kSupportedOps"
 LEGALIZATIONS = "litert/vendors/mediatek/compiler/legalizations"
-CAVEAT = "The rules are those of LiteRT's plugin for MediaTek; NeuroPilot, which has the last word, may refuse more"
+CAVEAT = "The rules are those of LiteRT's plugin for MediaTek; NeuroPilot may refuse more ops"
 NUMBERS = ("int8", "uint8", "int16", "uint16", "int32", "float32", "float16", "bool")
 QUANTIZED = ("int8", "int16", "uint16")
-"""Types that the plugin takes with a scale only (neuron_utils.cc, GetNeuronTensorType)."""
+"""Types that the plugin takes only with a scale (neuron_utils.cc, GetNeuronTensorType)."""
 
 
 def with_scale(op: Op, graph: Graph) -> str | None:
@@ -81,14 +81,14 @@ def with_scale(op: Op, graph: Graph) -> str | None:
 
 
 def plain_slice(op: Op, graph: Graph) -> str | None:
-    """strided_slice_op_legalization.cc hands on three of the five masks."""
+    """strided_slice_op_legalization.cc passes on three of the five masks."""
     masks = [m for m in ("ellipsisMask", "newAxisMask") if op.options.get(m)]
     return f"{masks[0]} {op.options[masks[0]]}: {NOT_HANDED_ON}" if masks else None
 
 
 def no_activation(op: Op, graph: Graph) -> str | None:
-    """transpose_conv_op_legalization.cc and concat_op_legalization.cc hand on none."""
-    return f"{found}: {NOT_HANDED_ON}" if (found := activation("NONE")(op, graph)) else None
+    """transpose_conv_op_legalization.cc and concat_op_legalization.cc drop a fused activation."""
+    return f"{reason}: {NOT_HANDED_ON}" if (reason := activation("NONE")(op, graph)) else None
 
 
 def taken(*checks: Check, source: str = SOURCE, remedy: str = "") -> Rule:

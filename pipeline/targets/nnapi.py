@@ -1,4 +1,4 @@
-"""Android's Neural Networks API: what each feature level takes, 27 (Android 8.1) to 31 (Android 12)."""
+"""Android's Neural Networks API: what each feature level takes, from 27 (Android 8.1) to 31 (Android 12)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SOURCE = "tflite/delegates/nnapi/nnapi_delegate.cc, Validate"
 ANDROID = {27: "8.1", 28: "9", 29: "10", 30: "11", 31: "12"}
 INTEGERS = ("int8", "uint8")
 INT8_SINCE = 29
-"""Signed 8-bit activations and per-channel kernels; before it the delegate takes uint8 and float32 graphs."""
+"""Feature level of int8 activations and per-channel kernels; below it the delegate takes uint8 and float32 graphs."""
 
 
 def from_level(needed: int, level: int, what: str) -> Check:
@@ -34,7 +34,7 @@ def from_level(needed: int, level: int, what: str) -> Check:
 
 
 def int8_since(needed: int, level: int) -> Check:
-    """Signed 8-bit data needs a feature level of its own."""
+    """int8 data needs feature level ``needed``."""
 
     def check(op: Op, graph: Graph) -> str | None:
         signed = any(t.dtype == "int8" and not t.constant for t in (*graph.reads(op), *graph.writes(op)))
@@ -52,15 +52,15 @@ def resize_flags(level: int) -> Check:
 
 
 def quantized_window(op: Op, graph: Graph) -> str | None:
-    """Vendors' fixed-point sums overflow beyond 256 values; checked unless an accelerator is named."""
+    """Vendors' fixed-point sums overflow beyond 256 values. The delegate checks this unless an accelerator is named."""
     data = graph.tensors[op.inputs[0]]
     return window_at_most(256)(op, graph) if data.dtype in INTEGERS else None
 
 
 def to_int8(level: int) -> Check:
     def check(op: Op, graph: Graph) -> str | None:
-        made = graph.tensors[op.outputs[0]]
-        return from_level(30, level, "quantizing to int8")(op, graph) if made.dtype == "int8" else None
+        output = graph.tensors[op.outputs[0]]
+        return from_level(30, level, "quantizing to int8")(op, graph) if output.dtype == "int8" else None
 
     return check
 
@@ -76,8 +76,8 @@ def from_int8(level: int) -> Check:
 
 
 def index_output(op: Op, graph: Graph) -> str | None:
-    made = graph.tensors[op.outputs[0]]
-    return None if made.dtype == "int32" else f"gives {made.dtype}; int32 only"
+    dtype = graph.tensors[op.outputs[0]].dtype
+    return None if dtype == "int32" else f"gives {dtype}; int32 only"
 
 
 def constant_size(op: Op, graph: Graph) -> str | None:

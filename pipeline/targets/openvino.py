@@ -1,6 +1,6 @@
-"""Intel's OpenVINO, as LiteRT hands graphs to it: compiled ahead of time for the CPU, or for the NPU of a Core Ultra.
+"""Intel's OpenVINO through LiteRT, compiled ahead of time for the CPU or for the NPU of a Core Ultra.
 
-On the CPU it can be run where it was compiled; the NPU's compiler is a part of Intel's SDK package for LiteRT.
+A file for the CPU runs where it was compiled. The NPU's compiler is part of Intel's SDK package for LiteRT.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipeline.core.rules import Check, Rule, Rules
 from pipeline.tflite.checks import BYTES, constant, from_file, not_both_resize_modes
 
 VERSION = "2026.3.1"
-"""LiteRT's plugin links against this very release (libopenvino.so.2631)."""
+"""The release that LiteRT's plugin links against (libopenvino.so.2631)."""
 CPU = "CPU"
 NPUS = ("LNL", "PTL")
 """Lunar Lake and Panther Lake: ai_edge_litert/aot/vendors/intel_openvino/target.py."""
@@ -22,7 +22,7 @@ NPU_COMPILER = "libopenvino_intel_npu_compiler.so"
 
 
 def sdk() -> Path | None:
-    """Intel's SDK package for LiteRT, where it brought the NPU's compiler: without its download it is empty."""
+    """The folder of Intel's SDK package for LiteRT; None where it lacks the NPU's compiler, as without its download."""
     package = folder_of("ai_edge_litert_sdk_intel")
     libraries = package / "data" if package else None
     return libraries if libraries and (libraries / NPU_COMPILER).is_file() else None
@@ -34,9 +34,10 @@ def libraries(soc: str) -> tuple[Path, ...]:
 
 
 def ready(soc: str) -> str | None:
-    found = installed("openvino")
-    if found != VERSION:
-        return f"`{INSTALL}` (openvino {found} is here; LiteRT's plugin needs {VERSION})" if found else f"`{INSTALL}`"
+    version = installed("openvino")
+    if version != VERSION:
+        other = f" (openvino {version} is installed; LiteRT's plugin needs {VERSION})" if version else ""
+        return f"`{INSTALL}`{other}"
     if soc in NPUS and sdk() is None:
         return "`pip install ai-edge-litert-sdk-intel`, which downloads Intel's NPU compiler while it installs"
     return None
@@ -53,7 +54,7 @@ VENDOR = Vendor(
     ready=ready,
     by=by,
     flags=lambda soc: (f"--intel_openvino_graph_backends={'cpu' if soc == CPU else 'npu'}",),
-    soc_name=lambda soc: NPUS[0] if soc == CPU else soc,  # the tool wants a name; for the CPU any will do
+    soc_name=lambda soc: NPUS[0] if soc == CPU else soc,  # the tool needs a name; for the CPU any one will do
 )
 
 SOURCE = "litert/vendors/intel_openvino/compiler/openvino_compiler_plugin.cc, kSupportedOps"
@@ -61,17 +62,17 @@ ANYTHING = ("int8", "uint8", "int16", "int32", "int64", "float32", "float16", "b
 
 
 def no_int16(op: Op, graph: Graph) -> str | None:
-    """OpenVINO computes in floats in most places and int16 is well there, but not where it is read as it is."""
+    """OpenVINO computes most ops in floats, which allows int16; a QUANTIZE reads the int16 values themselves."""
     return "reads int16" if any(t.dtype == "int16" for t in graph.reads(op)) else None
 
 
 def no_computed_bytes(op: Op, graph: Graph) -> str | None:
-    """OpenVINO's CPU has 8-bit convolutions with a computed kernel where there is AMX, and none elsewhere (asked)."""
+    """OpenVINO has 8-bit convolutions with a computed kernel on CPUs with AMX only (asked)."""
     return from_file(1)(op, graph) if graph.tensors[op.inputs[1]].dtype in BYTES else None
 
 
 def small_inputs(op: Op, graph: Graph) -> str | None:
-    """The plugin leaves a whole graph that has an input of six dimensions."""
+    """The plugin leaves the whole graph where one of its inputs has six dimensions."""
     most = max((len(graph.tensors[i].shape) for i in graph.inputs), default=0)
     return None if most < 6 else f"an input of the graph has {most} dimensions; 5 at most"
 

@@ -1,10 +1,10 @@
 """OpenVINO itself, without LiteRT: its own file (IR), for CPUs of x86 and ARM.
 
 OpenVINO reads .tflite files, int8 ones with their ranges, but computes depthwise convolutions in bfloat16, because it
-does not see that their kernels are int8 (see ``openvino_ir_worker``). Written down as it wants them they run in int8:
+does not recognise their kernels as int8 (see ``openvino_ir_worker``). With the kernels rewritten they run in int8:
 Fast-SCNN to the logits of stride 8 at 360x480 then takes 0.7 of the time (a Xeon with AMX, one thread, in turns).
-results/peers.json has it beside LiteRT. It rounds in its own places, so its numbers are not LiteRT's; `bench --device
-host-openvino` measures the file itself.
+results/peers.json compares it with LiteRT. OpenVINO rounds at other points than LiteRT, so its outputs differ; `bench
+--device host-openvino` scores and times the file itself.
 """
 
 from __future__ import annotations

@@ -37,22 +37,22 @@ SOCS = (
 
 
 def sdk() -> Path | None:
-    """The libraries of Qualcomm's SDK package, where it brought some: without its download it is empty."""
+    """The folder of libraries in Qualcomm's SDK package, where it has any: without its download it is empty."""
     package = folder_of("ai_edge_litert_sdk_qualcomm")
     libraries = package / "data" / "lib" / "x86_64-linux-clang" if package else None
     return libraries if libraries and (libraries / "libQnnHtp.so").is_file() else None
 
 
 def libraries(soc: str) -> tuple[Path, ...]:
-    found = sdk() or folder_of("onnxruntime_qnn")
-    return (found,) if found else ()
+    folder = sdk() or folder_of("onnxruntime_qnn")
+    return (folder,) if folder else ()
 
 
 def ready(soc: str) -> str | None:
     if sdk() or installed(QNN) == QNN_VERSION:
         return None
     other = installed(QNN)
-    return f"`{INSTALL}` ({QNN} {other} is here; LiteRT's plugin needs {QNN_VERSION})" if other else f"`{INSTALL}`"
+    return f"`{INSTALL}` ({QNN} {other} is installed; LiteRT's plugin needs {QNN_VERSION})" if other else f"`{INSTALL}`"
 
 
 def by() -> str:
@@ -80,10 +80,10 @@ ANYTHING = (*NUMBERS, "bool")
 
 
 def computed_size(old: int, kernel: int, stride: int, padding: str) -> int:
-    """What the plugin's paddings make of a transposed convolution (transpose_conv_op_builder.cc).
+    """The output size of a transposed convolution with the plugin's paddings (transpose_conv_op_builder.cc).
 
-    It takes them from the formula of a plain convolution over the *input*, which differs where the input is no multiple
-    of the stride. Without paddings QNN makes the size itself.
+    The plugin computes them as for a plain convolution over the *input*, which is wrong where the input is not a
+    multiple of the stride. Without paddings QNN computes the size itself.
     """
     pads = max(0, (-(-old // stride) - 1) * stride + kernel - old) if padding == "SAME" else 0
     return stride * (old - 1) + (kernel - pads if pads else max(kernel, stride))
@@ -92,9 +92,9 @@ def computed_size(old: int, kernel: int, stride: int, padding: str) -> int:
 def transposed_size(op: Op, graph: Graph) -> str | None:
     kernel, (old, new) = graph.tensors[op.inputs[1]].shape[1:3], sizes(op, graph)
     for i, name in enumerate(("height", "width")):
-        made = computed_size(old[i], kernel[i], op.options[f"stride{name[0].upper()}"], op.options["padding"])
-        if made != new[i]:
-            return f"makes {name} {new[i]} from {old[i]}; the plugin's paddings make {made}"
+        computed = computed_size(old[i], kernel[i], op.options[f"stride{name[0].upper()}"], op.options["padding"])
+        if computed != new[i]:
+            return f"makes {name} {new[i]} from {old[i]}; the plugin's paddings make {computed}"
     return None
 
 

@@ -1,9 +1,9 @@
 """Samsung's Exynos NPUs, compiled ahead of time by AI LiteCore through LiteRT's plugin.
 
-The plugin selects every op and then fails at the first that it cannot build. The rules say which those are, by its
-source and as it does it with a stand-in for the SDK (tests/targets/test_vendor_plugins.py). What the SDK itself makes
-of the rest has not been seen. The plugin that ai-edge-litert 2.3.0 ships cannot be loaded: it lacks a symbol of
-FlatBuffers.
+The plugin selects every op and then fails at the first one that it cannot build. The rules say which ops it can build.
+They follow its source, and are tested against the plugin with a stand-in for the SDK
+(tests/targets/test_vendor_plugins.py). The SDK itself was not available. The plugin in ai-edge-litert 2.3.0 cannot be
+loaded: it lacks a symbol of FlatBuffers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SOCS = ("E9965",)
 
 
 def libraries(soc: str) -> tuple[Path, ...]:
-    """The folders under PACKAGE that hold shared libraries: it is not on PyPI, so its layout is not known here."""
+    """The folders under PACKAGE that hold shared libraries. It is not on PyPI, so its layout is unknown."""
     package = folder_of("ai_edge_litert_sdk_samsung")
     return tuple(sorted({file.parent for file in package.rglob("*.so")})) if package else ()
 
@@ -42,22 +42,22 @@ VENDOR = Vendor(
 )
 SOURCE = "litert/vendors/samsung/compiler/create_model.cc"
 BUILDERS = "litert/vendors/samsung/compiler/builders"
-CAVEAT = "The rules are those of LiteRT's plugin for Samsung; AI LiteCore, which has the last word, may refuse more"
+CAVEAT = "The rules are those of LiteRT's plugin for Samsung; AI LiteCore may refuse more ops"
 
 
 def no_activation(op: Op, graph: Graph) -> str | None:
-    """pool2d_op_builder.cc and concat_op_builder.cc hand on none."""
-    return f"{found}: {NOT_HANDED_ON}" if (found := activation("NONE")(op, graph)) else None
+    """pool2d_op_builder.cc and concat_op_builder.cc drop a fused activation."""
+    return f"{reason}: {NOT_HANDED_ON}" if (reason := activation("NONE")(op, graph)) else None
 
 
 def transposed_size(op: Op, graph: Graph) -> str | None:
-    """transpose_conv_op_builder.cc hands on paddings, and no size."""
+    """transpose_conv_op_builder.cc passes on the paddings, but not the output size."""
     kernel, (old, new) = graph.tensors[op.inputs[1]].shape[1:3], sizes(op, graph)
     for o, n, k, x in zip(old, new, kernel, "HW", strict=True):
-        whole = (o - 1) * op.options[f"stride{x}"] + k
-        made = min(whole, n) if op.options["padding"] == "SAME" else whole
-        if made != n:
-            return f"makes {n} from {o}: {NOT_HANDED_ON}, and its paddings make {made}"
+        full = (o - 1) * op.options[f"stride{x}"] + k
+        computed = min(full, n) if op.options["padding"] == "SAME" else full
+        if computed != n:
+            return f"makes {n} from {o}: {NOT_HANDED_ON}, and its paddings make {computed}"
     return None
 
 

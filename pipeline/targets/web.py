@@ -1,12 +1,12 @@
 """Browsers, through LiteRT.js: on the GPU by WebGPU, else on the CPU in WebAssembly.
 
-Its WebGPU accelerator is the one of ``gpu``, so its rules are that target's; what it leaves runs in WebAssembly,
-through XNNPACK, whose rules are those of ``cpu``. A page can ask for either. Weights of any kind will do, int8 ones
-make the smallest download; the file's inputs and outputs must have a type that LiteRT.js has arrays for.
+Its WebGPU accelerator is that of ``gpu``, and so are its rules; what it leaves runs in WebAssembly through XNNPACK,
+whose rules are those of ``cpu``. A page can ask for either. Weights may have any type, and int8 ones make the smallest
+download; the file's inputs and outputs must have a type for which LiteRT.js has arrays.
 
-WebGPU computes an int8 graph in floats and rounds after each op. In all but two ops that gives XNNPACK's very numbers:
-LiteRT's average pool rounds ties in another way, and XNNPACK's resize has weights of 11 bits. Both are rewritten, so
-that a page gives one mask wherever it runs.
+WebGPU computes an int8 graph in floats and rounds after each op. For all but two ops this gives exactly XNNPACK's
+values: LiteRT's average pool rounds ties differently, and XNNPACK's resize has weights of 11 bits. Both are rewritten,
+so that a page gives the same mask wherever it runs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ REFUSED_TYPE = "is not supported."
 
 
 def types_at_the_ends(op: Op, graph: Graph) -> str | None:
-    """One such tensor and LiteRT.js refuses the file: `Element type INT8 is not supported.`"""
+    """LiteRT.js refuses a file with an input or output of another type: `Element type INT8 is not supported.`"""
     for end, places in (("input", graph.inputs), ("output", graph.outputs)):
         for tensor in (graph.tensors[i] for i in places):
             if tensor.dtype not in TYPES:
@@ -42,7 +42,7 @@ def types_at_the_ends(op: Op, graph: Graph) -> str | None:
 
 RULES = dataclasses.replace(
     ACCELERATOR,
-    # GATHER ends its compilation: `Failed to initialize kernel`.
+    # GATHER makes its compilation fail: `Failed to initialize kernel`.
     ops={name: rule for name, rule in ACCELERATOR.ops.items() if name != "GATHER"},
     source=SOURCE,
     everywhere=(types_at_the_ends, *ACCELERATOR.everywhere),
@@ -57,11 +57,11 @@ def ask(file: Path, graph: Graph) -> Answer:
         if plain.error.startswith("Error: Element type") and plain.error.endswith(REFUSED_TYPE):
             refusal = plain.error.removeprefix("Error: ")
             return Answer(tuple(Verdict(op.index, "refused", refusal, by, by) for op in graph.ops), by)
-        found = answer(file, graph, RULES, on_webgpu, by)
+        webgpu = answer(file, graph, RULES, on_webgpu, by)
     except CompilerError as error:
         return Answer(None, str(error))
     wasm = f"refused: {plain.error}" if plain.error else "runs all of it"
-    return dataclasses.replace(found, note=f"{found.note}; WebAssembly: {wasm}")
+    return dataclasses.replace(webgpu, note=f"{webgpu.note}; WebAssembly: {wasm}")
 
 
 def on_webgpu(files: Sequence[Path]) -> list[Reply]:
@@ -72,7 +72,7 @@ def reply_of(said: Said) -> Reply:
     return parse(said.error, said.log)
 
 
-ROUNDED = "WebGPU and WebAssembly round it each in their own way"
+ROUNDED = "WebGPU and WebAssembly round it differently"
 WEB = Target(
     name="web",
     title="browsers, LiteRT.js",

@@ -107,7 +107,7 @@ def verdict(name):
         ("cut backwards", "backwards"),
         ("float bias computed", "computed"),
         ("transposed relu", "version 4"),
-        ("float16 weights", "no constant"),
+        ("float16 weights", "not constant"),
         ("scatter nd", "not an op"),
         ("float softmax beta", "beta 2"),
         ("gather computed", "3 dimensions"),
