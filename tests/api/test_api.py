@@ -79,7 +79,7 @@ def test_quantize_and_score_do_what_the_stages_do(tmp_path):
     assert seen == pipeline.inspect(file, "edgetpu", compiler=False) and seen.coverage.ops > 20
     with pytest.raises(UnknownName, match="did you mean 'edgetpu'"):
         pipeline.quantize(model, ranges, "edgetp")
-    with pytest.raises(BadSpec, match="there is no image"):
+    with pytest.raises(BadSpec, match="calibrate got no image"):
         pipeline.calibrate(model, [])
     with pytest.raises(BadSpec, match="no split 'test'"):
         pipeline.score(made, data, split="test")
