@@ -48,6 +48,9 @@ test-real: install compiler
 		{ $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq --no-install-recommends libvulkan1 chromium; } \
 		|| echo "make: no Chromium or Vulkan, so their tests are skipped"
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm ci --silent --prefix web || echo "make: no LiteRT.js, so its tests are skipped"
+	test -x .mediapipe/bin/python || $(PYTHON) -m venv .mediapipe
+	.mediapipe/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-mediapipe.txt \
+		|| echo "make: no MediaPipe, so its tests are skipped"
 	$(PY) -m pytest -n 2 --dist loadfile -m real
 
 check: install
@@ -65,7 +68,8 @@ lock:
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-openvino.in -o requirements-openvino.txt
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-web.in -o requirements-web.txt
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-video.in -o requirements-video.txt
+	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-mediapipe.in -o requirements-mediapipe.txt
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-peers.in -o requirements-peers.txt
 
 clean:
-	rm -rf $(VENV) .adbd .arm64 .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .adbd .arm64 .mediapipe .pytest_cache .mypy_cache .ruff_cache

@@ -28,9 +28,12 @@ from pipeline.cli.resolve import run_to_use
 from pipeline.convert.options import ConvertAllOptions
 from pipeline.core.calibration import Quantization
 from pipeline.core.errors import BadSpec, CompilerError
+from pipeline.core.run import Run
 from pipeline.report.inspection import show_outcomes
 from pipeline.targets import target as find_target
 from pipeline.targets import targets
+from pipeline.tflite.metadata import refusal
+from pipeline.tflite.read import read
 
 
 @click.command()
@@ -72,6 +75,9 @@ from pipeline.targets import targets
     " resize-chain (ethos-u55, ethos-u65).",
 )
 @COMPILER
+@click.option("--author", metavar="TEXT", help="Told in the file's metadata; kept for the run's other files.")
+@click.option("--license", metavar="TEXT", help="The licence of the weights; likewise.")
+@click.option("--model-version", metavar="TEXT", help="Likewise.  [default: the first digits of the weights' sha256]")
 @click.option("--require-compiled", is_flag=True, help="Fail when the target's own compiler is missing.")
 @JSON
 @FORCE
@@ -89,6 +95,9 @@ def convert(  # long: one line per option
     rewrites: bool,
     approximations: tuple[str, ...],
     compiler_command: str | None,
+    author: str | None,
+    license: str | None,
+    model_version: str | None,
     require_compiled: bool,
     force: bool,
     json_path: str | None,
@@ -104,6 +113,7 @@ def convert(  # long: one line per option
         raise BadSpec("--approximate asks for a rewrite and --no-rewrite forbids them: leave one of them out.")
     if target_name.startswith("all:"):
         raise BadSpec(f"--target {target_name!r}: all takes nothing after its name; write all.")
+    about = {"author": author, "license": license, "version": model_version}
     asked = Quantization(parent_method, calibration_of(calibration), per_tensor)
     if target_name == "all":
         check_options_for_all(
@@ -117,7 +127,7 @@ def convert(  # long: one line per option
             io,
         )
         options = ConvertAllOptions(output, stride, asked, rewrites, force, require_compiled)
-        convert_every_target(run_path, options, json_path)
+        convert_every_target(run_path, options, about, json_path)
         return
     target = find_target(target_name, level=level, soc=soc).with_weights(weights)
     target = target.with_compiler(compiler_command).with_approximations(approximations)
@@ -131,6 +141,7 @@ def convert(  # long: one line per option
     if not rewrites:
         target = target.without_rewrites()
     run = run_to_use(run_path, say)
+    keep_about(run, about)
     if target.advice:
         say(f"note: {target.advice}")
     spec = converting.spec_for(run, target, output, stride, io, say)
@@ -139,9 +150,23 @@ def convert(  # long: one line per option
     converting.float_reference(run, spec, say)
     size_mib = artifact.path.stat().st_size / (1 << 20)
     tell(f"{artifact.path}  {size_mib:.2f} MiB  {artifact.recipe.known_origin.method}, checked")
+    if why := metadata_refusal(artifact.path):
+        say(f"note: the file has no TFLite metadata, since MediaPipe's ImageSegmenter cannot use it: {why}")
     artifact, compiled = converting.compile_artifact(artifact, target, require_compiled, say)
     if compiled is not None:
         tell(compiled.note)
+
+
+def keep_about(run: Run, about: dict[str, str | None]) -> None:
+    if any(text is not None for text in about.values()):
+        run.set_about(**about)
+
+
+def metadata_refusal(file: Path) -> str | None:
+    """Why the file has no TFLite metadata; None where it has."""
+    graph = read(file.read_bytes(), str(file))
+    recipe = graph.recipe()
+    return refusal(graph, recipe) if recipe is not None else None
 
 
 def check_options_for_all(for_one_target: dict[str, Any], io: Any) -> None:
@@ -153,14 +178,24 @@ def check_options_for_all(for_one_target: dict[str, Any], io: Any) -> None:
         raise BadSpec("--io with --target all: each target has its own input type; leave --io out.")
 
 
-def convert_every_target(run_path: Path | None, options: ConvertAllOptions, json_path: str | None) -> None:
+def convert_every_target(
+    run_path: Path | None, options: ConvertAllOptions, about: dict[str, str | None], json_path: str | None
+) -> None:
     """Converts for one target after the other; the error at the end names those that failed."""
     quiet_tensorflow()
     from pipeline.convert.convert_all import convert_all
 
-    outcomes = convert_all(run_to_use(run_path, say), targets().values(), options, say)
+    run = run_to_use(run_path, say)
+    keep_about(run, about)
+    outcomes = convert_all(run, targets().values(), options, say)
     write_numbers(json_path, {"targets": [outcome.to_json() for outcome in outcomes]})
     show_outcomes(outcomes)
+    without = [each.target for each in outcomes if each.file is not None and metadata_refusal(Path(each.file))]
+    if without:
+        say(
+            f"note: {len(without)} of {len(outcomes)} files have no TFLite metadata, since MediaPipe's ImageSegmenter"
+            f" cannot use them: {', '.join(without)}; `convert --target NAME` says why"
+        )
     failed = [outcome.target for outcome in outcomes if outcome.failed]
     if failed:
         raise CompilerError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -41,6 +42,11 @@ from pipeline.tflite.artifact import open_artifact
 @click.option(
     "--opacity", type=Number(0, 1), default=0.5, show_default=True, help="Opacity of the colours over the image."
 )
+@click.option(
+    "--like",
+    type=click.Choice(["mediapipe"]),
+    help="Make the masks as MediaPipe's ImageSegmenter makes them of the file, for an app that uses it.",
+)
 @click.option("--split", default="val", show_default=True, help="Which images of a dataset.")
 @click.option("--images", type=click.IntRange(1), help="Only the first N images.  [default: all]")
 @click.option(
@@ -63,6 +69,7 @@ def predict(
     target_name: str | None,
     kinds: str | None,
     opacity: float,
+    like: Any,
     split: str,
     images: int | None,
     seconds: float | None,
@@ -87,7 +94,7 @@ def predict(
         raise BadSpec("--images is for images; --seconds limits a video or a camera.")
     artifact, home = _artifact(file, run_path, target_name)
     folder = out or _new_folder(home, pictures)
-    with segmenter(artifact) as network:
+    with segmenter(artifact, like) as network:
         say(f"{artifact.path.name} ({artifact.recipe.target}) on {pictures.title}")
         if isinstance(pictures, Stills):
             chosen = dataclasses.replace(pictures, images=pictures.images[:images])

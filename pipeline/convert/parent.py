@@ -63,6 +63,7 @@ class Parent:
             self.method,
             Checkpoint(name, sha256(self.checkpoint)),
             self.calibration,
+            run.about(),
         )
 
 

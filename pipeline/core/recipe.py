@@ -35,6 +35,15 @@ class Checkpoint:
 
 
 @dataclasses.dataclass(frozen=True)
+class About:
+    """What the metadata of a file tell people, and nothing decides; '' where nobody said."""
+
+    author: str = ""
+    license: str = ""
+    version: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Origin:
     """Where a file's network and ranges come from: what the run knows and the conversion does not need.
 
@@ -42,6 +51,7 @@ class Origin:
       data: the dataset's name without its folder.
       method: how the int8 ranges were found; 'float' where there are none.
       calibration: how the ranges, or those that QAT started from, were found.
+      about: what the user wants people to read in the file.
     """
 
     model: ModelSpec
@@ -51,6 +61,7 @@ class Origin:
     method: Method
     parent: Checkpoint
     calibration: CalibrationRecord | None = None
+    about: About = About()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +172,7 @@ class Recipe:
         return Recipe.from_json(data)
 
 
-ORIGIN = ("model", "size", "classes", "colours", "data", "preprocessing", "method", "calibration", "parent")
+ORIGIN = ("model", "size", "classes", "colours", "data", "preprocessing", "method", "calibration", "parent", "about")
 MAKING = (
     "schema",
     "target",
@@ -257,12 +268,15 @@ def _origin(data: dict[str, Any]) -> Origin:
         method,
         _fields(Checkpoint, data["parent"], (str, str), "parent"),
         None if calibration is None else CalibrationRecord.from_json(calibration),
+        _fields(About, data.get("about", {}), (str, str, str), "about"),
     )
 
 
 def _origin_to_json(origin: Origin) -> dict[str, Any]:
     spec = origin.model
+    about = {key: text for key, text in dataclasses.asdict(origin.about).items() if text}
     return {
+        **({"about": about} if about else {}),
         "model": dataclasses.asdict(spec),
         "size": spec.size,
         "classes": list(origin.classes),

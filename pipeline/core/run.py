@@ -6,6 +6,7 @@ qat/                         the network after quantization-aware training
 control/                     the parent trained on in float for as long as QAT
 artifacts/<target>/          <name>.tflite, <name>.json beside it, compiled twins
 artifacts/named.json         the target that `convert` was last given by name
+artifacts/about.json         author, licence and version that `convert` was last given
 measurements/                what bench and evaluate wrote
 """
 
@@ -21,12 +22,14 @@ from typing import Any
 from pipeline.core.errors import RunError
 from pipeline.core.files import write_atomically
 from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.recipe import About
 from pipeline.core.spec import ModelSpec
 from pipeline.core.training import SETTINGS, Training
 
 RUNS = Path("runs")
 FILE = "run.json"
 NAMED = "artifacts/named.json"
+ABOUT = "artifacts/about.json"
 SCHEMA = 1
 
 
@@ -96,6 +99,22 @@ class Run:
             return str(json.loads((self.path / NAMED).read_text())["target"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def set_about(self, **said: str | None) -> None:
+        """Keeps what is to be read in files made from now on, by the names of ``About``; None stays as it was."""
+        about = dataclasses.replace(self.about(), **{key: text for key, text in said.items() if text is not None})
+        write_atomically(self.path / ABOUT, (json.dumps(dataclasses.asdict(about)) + "\n").encode())
+
+    def about(self) -> About:
+        """Raises RunError for a broken file."""
+        file = self.path / ABOUT
+        if not file.is_file():
+            return About()
+        try:
+            known = json.loads(file.read_text())
+            return About(**{field.name: str(known[field.name]) for field in dataclasses.fields(About)})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{file} is broken ({type(error).__name__}): delete it and tell `convert` again.") from None
 
 
 def remove_if_empty(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.core.artifact import Artifact
@@ -18,6 +19,9 @@ HEADER = """\
  *     static int32_t scratch[SEGQUANT_MASK_SCRATCH(SEGQUANT_OUTPUT_WIDTH)];
  *     {call}
  *         mask, SEGQUANT_IMAGE_HEIGHT, SEGQUANT_IMAGE_WIDTH, SEGQUANT_IMAGE_WIDTH, SEGQUANT_RESIZE, scratch);
+ *
+ *     static const char *const names[SEGQUANT_CLASSES] = SEGQUANT_CLASS_NAMES;
+ *     static const uint8_t colours[SEGQUANT_CLASSES][3] = SEGQUANT_CLASS_COLOURS;
  */
 #define SEGQUANT_OUTPUT_HEIGHT {rows}
 #define SEGQUANT_OUTPUT_WIDTH {columns}
@@ -25,6 +29,16 @@ HEADER = """\
 #define SEGQUANT_IMAGE_HEIGHT {height}
 #define SEGQUANT_IMAGE_WIDTH {width}
 #define SEGQUANT_RESIZE {resize}
+/* UTF-8, in the order of the ids. */
+#define SEGQUANT_CLASS_NAMES {{ \\
+{names} \\
+}}
+"""
+COLOURS = """\
+/* Red, green, blue. */
+#define SEGQUANT_CLASS_COLOURS {{ \\
+{colours} \\
+}}
 """
 CALLS = {
     EXACT: "segquant_mask(output, SEGQUANT_OUTPUT_HEIGHT, SEGQUANT_OUTPUT_WIDTH, SEGQUANT_CLASSES,\n"
@@ -40,7 +54,8 @@ def ship(artifact: Artifact) -> list[Path]:
         return []
     graph = read(artifact.path.read_bytes(), str(artifact.path))
     rows, columns = graph.tensors[graph.outputs[0]].shape[1:3]
-    model = artifact.recipe.known_origin.model
+    origin = artifact.recipe.known_origin
+    model = origin.model
     header = HEADER.format(
         file=artifact.path.name,
         call=CALLS[postprocess],
@@ -50,7 +65,10 @@ def ship(artifact: Artifact) -> list[Path]:
         height=model.height,
         width=model.width,
         resize=f"SEGQUANT_{model.resize.upper()}",
+        names=_lines(map(c_string, origin.classes)),
     )
+    if len(origin.colours) == model.num_classes:
+        header += COLOURS.format(colours=_lines(f"{{{r}, {g}, {b}}}" for r, g, b in origin.colours))
     contents = {source.name: source.read_bytes() for source in SOURCES}
     contents[artifact.path.with_suffix(".h").name] = header.encode()
     files = []
@@ -60,3 +78,13 @@ def ship(artifact: Artifact) -> list[Path]:
             write_atomically(file, content)
         files.append(file)
     return files
+
+
+def _lines(values: Iterable[str]) -> str:
+    return ", \\\n".join(f"    {value}" for value in values)
+
+
+def c_string(text: str) -> str:
+    """A C string literal of the text in UTF-8: all but plain ASCII in octal, so that no compiler reads it otherwise."""
+    plain = (chr(byte) if 32 <= byte < 127 and chr(byte) not in '\\"?' else f"\\{byte:03o}" for byte in text.encode())
+    return f'"{"".join(plain)}"'

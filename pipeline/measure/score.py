@@ -25,6 +25,8 @@ from pipeline.measure.threads import in_threads
 
 Infer = Callable[[np.ndarray], np.ndarray]
 """uint8 [h, w, 3] RGB image of any size → mask uint8 at that same size; may be called in several threads at once."""
+ToMask = Callable[[np.ndarray, int, int], np.ndarray]
+"""(a file's output, height and width of the image) → mask uint8 [height, width]."""
 
 
 def masks_of(decoded: Decoded, infer: Infer, images: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -52,12 +54,17 @@ def score_masks(decoded: Decoded, infer: Infer, classes: tuple[str, ...], images
 
 
 def runner_infer(
-    runner: Runner, preprocessing: Preprocessing, resize: Resize | None = None, twins: Sequence[Runner] = ()
+    runner: Runner,
+    preprocessing: Preprocessing,
+    resize: Resize | None = None,
+    twins: Sequence[Runner] = (),
+    to_mask: ToMask | None = None,
 ) -> Infer:
     """Masks of an artifact on a device, with the preprocessing that the artifact was made for.
 
     ``resize``: the convention of the network's resizes, which decides where the samples of an output smaller than the
     image lie. Without it, such an output raises ArtifactError.
+    ``to_mask``: makes the mask in place of what this program does.
     A runner takes one image at a time; ``twins`` run the same artifact on other images meanwhile.
     """
     grid = Grid(preprocessing.height, preprocessing.width, resize) if resize else None
@@ -72,6 +79,8 @@ def runner_infer(
             output = taken.infer(tensor)
         finally:
             idle.put(taken)
+        if to_mask is not None:
+            return to_mask(output, *image.shape[:2])
         if output.ndim not in (3, 4):
             raise ArtifactError(f"the output has shape {output.shape}: expected [1, h, w] or [1, h, w, classes].")
         if grid is None and output.shape[1:3] != (preprocessing.height, preprocessing.width):
@@ -87,12 +96,14 @@ def runner_infer(
 
 
 @contextlib.contextmanager
-def on_this_machine(file: Path, preprocessing: Preprocessing, resize: Resize | None = None) -> Iterator[Infer]:
-    """Masks of a .tflite file on all cores, one runner of one thread each. ``resize``: see ``runner_infer``."""
+def on_this_machine(
+    file: Path, preprocessing: Preprocessing, resize: Resize | None = None, to_mask: ToMask | None = None
+) -> Iterator[Infer]:
+    """Masks of a .tflite file on all cores, one runner of one thread each; the rest as ``runner_infer`` has it."""
     host = connect("host")
     with contextlib.ExitStack() as opened:
         runners = [opened.enter_context(contextlib.closing(host.open(file, RunnerOptions()))) for _ in cores()]
-        yield runner_infer(runners[0], preprocessing, resize, runners[1:])
+        yield runner_infer(runners[0], preprocessing, resize, runners[1:], to_mask)
 
 
 @contextlib.contextmanager

@@ -6,11 +6,19 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from pipeline.core.artifact import Artifact
+from pipeline.core.errors import ArtifactError
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.data.images import palette
 from pipeline.measure.score import Infer, on_this_machine
+from pipeline.predict.mediapipe import MediaPipePreprocessing, mediapipe_mask
+from pipeline.tflite.metadata import refusal
+from pipeline.tflite.read import read
+
+Like = Literal["mediapipe"]
+"""Another program, whose masks are made in its way."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +42,19 @@ class Segmenter:
 
 
 @contextlib.contextmanager
-def segmenter(artifact: Artifact) -> Iterator[Segmenter]:
-    """The file, loaded once for each core; raises ArtifactError for one without an origin, and DeviceError."""
+def segmenter(artifact: Artifact, like: Like | None = None) -> Iterator[Segmenter]:
+    """The file, loaded once for each core; ``like``: as another program makes masks of it.
+
+    Raises ArtifactError for a file without an origin, or one that the other program does not read; DeviceError.
+    """
     origin = artifact.recipe.known_origin
-    preprocessing = Preprocessing(origin.model.height, origin.model.width)
+    height, width = origin.model.height, origin.model.width
+    preprocessing, to_mask = Preprocessing(height, width), None
+    if like == "mediapipe":
+        graph = read(artifact.path.read_bytes(), str(artifact.path))
+        if why := refusal(graph, artifact.recipe):
+            raise ArtifactError(f"MediaPipe's ImageSegmenter cannot use {artifact.path}: {why}.")
+        preprocessing, to_mask = MediaPipePreprocessing(height, width), mediapipe_mask(graph.tensors[graph.outputs[0]])
     colours = origin.colours or palette(len(origin.classes))
-    with on_this_machine(artifact.path, preprocessing, origin.model.resize) as infer:
+    with on_this_machine(artifact.path, preprocessing, origin.model.resize, to_mask) as infer:
         yield Segmenter(artifact.path, infer, origin.classes, colours)

@@ -11,6 +11,7 @@ from pipeline.core.artifact import Artifact
 from pipeline.core.errors import ArtifactError
 from pipeline.core.files import sha256, write_atomically
 from pipeline.core.recipe import Recipe
+from pipeline.tflite.metadata import refusal, with_metadata
 from pipeline.tflite.read import read, with_recipe
 
 
@@ -20,8 +21,10 @@ def beside(path: Path) -> Path:
 
 
 def write(path: Path, data: bytes, recipe: Recipe) -> Artifact:
-    """Writes the file with its recipe inside, then the JSON beside it."""
+    """Writes the file with its recipe inside, and TFLite metadata where MediaPipe reads it; then the JSON beside it."""
     data = with_recipe(data, recipe)
+    if refusal(read(data), recipe) is None:
+        data = with_metadata(data, recipe)
     write_atomically(path, data)
     artifact = Artifact(path, recipe, sha256(data))
     _write_json(artifact)

@@ -20,6 +20,7 @@ from pipeline.core.target import FLOAT
 from pipeline.data import open_dataset
 from pipeline.heads.exact import exact_mask
 from pipeline.heads.full_size import mask_of
+from pipeline.heads.shipping import c_string
 from pipeline.measure.score import runner_infer
 from pipeline.quantize.fold import fold
 from pipeline.quantize.to_tflite import to_tflite
@@ -136,10 +137,15 @@ def test_what_ships_with_small_logits(run, tmp_path):
     (tmp_path / "app.c").write_text(f"""
 #include "segquant_mask.h"
 #include "{header.name}"
+#include <stdio.h>
 static int8_t logits[SEGQUANT_OUTPUT_HEIGHT * SEGQUANT_OUTPUT_WIDTH * SEGQUANT_CLASSES];
 static uint8_t mask[SEGQUANT_IMAGE_HEIGHT * SEGQUANT_IMAGE_WIDTH];
 static int32_t scratch[SEGQUANT_MASK_SCRATCH(SEGQUANT_OUTPUT_WIDTH)];
+static const char *const names[SEGQUANT_CLASSES] = SEGQUANT_CLASS_NAMES;
+static const uint8_t colours[SEGQUANT_CLASSES][3] = SEGQUANT_CLASS_COLOURS;
 int main(void) {{
+    for (int i = 0; i < SEGQUANT_CLASSES; i++)
+        printf("%s %d %d %d\\n", names[i], colours[i][0], colours[i][1], colours[i][2]);
     return sizeof logits != 9 * 13 * 9 || sizeof mask != 72 * 104 ||
            segquant_mask(logits, SEGQUANT_OUTPUT_HEIGHT, SEGQUANT_OUTPUT_WIDTH, SEGQUANT_CLASSES,
                          SEGQUANT_OUTPUT_WIDTH * SEGQUANT_CLASSES, mask, SEGQUANT_IMAGE_HEIGHT, SEGQUANT_IMAGE_WIDTH,
@@ -157,7 +163,22 @@ int main(void) {{
             str(header.parent / "segquant_mask.c"),
         ]
         assert subprocess.run([*command, "-o", "app"], cwd=tmp_path, check=False).returncode == 0
-        assert subprocess.run([str(tmp_path / "app")], check=False).returncode == 0
+        done = subprocess.run([str(tmp_path / "app")], check=False, capture_output=True, text=True)
+        assert done.returncode == 0
+        told = zip(run.config.classes, run.config.colours, strict=True)
+        assert done.stdout.splitlines() == [f"{name} {r} {g} {b}" for name, (r, g, b) in told]
+
+
+@pytest.mark.parametrize("name", ['say "no"', "back\\slash", "what??/", "Straße", "tab\t1", "%s"])
+def test_any_class_name_is_a_c_string(name, tmp_path):
+    if not shutil.which("cc"):
+        pytest.skip("no C compiler")
+    (tmp_path / "name.c").write_text(
+        f"#include <stdio.h>\nint main(void) {{ fputs({c_string(name)}, stdout); return 0; }}"
+    )
+    command = ["cc", "-std=c99", "-trigraphs", "-Wall", "-Werror", "name.c", "-o", "name"]
+    assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 0
+    assert subprocess.run([str(tmp_path / "name")], check=True, capture_output=True).stdout == name.encode()
 
 
 def test_a_mask_on_cpu_is_made_of_small_logits_unless_asked_otherwise(run):

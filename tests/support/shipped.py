@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import tf_keras
 
@@ -22,8 +23,8 @@ COLOURS = ((128, 64, 128), (70, 70, 70), (0, 0, 142), (107, 142, 35), (220, 20, 
 
 
 @functools.lru_cache
-def int8_file() -> bytes:
-    """Of a network whose classes take turns on noise: drawn weights, but for the mean and spread of each logit."""
+def turning_network() -> tf_keras.Model:
+    """Its classes take turns on noise: drawn weights, but for the mean and spread of each logit."""
     network = scrambled("fast-scnn")
     images = noise_images(network)
     last = [layer for layer in network.layers if isinstance(layer, tf_keras.layers.Conv2D)][-1]
@@ -31,16 +32,35 @@ def int8_file() -> bytes:
     logits = network.predict(images, verbose=0).reshape(-1, len(bias))
     spread = logits.std(0)
     last.set_weights([kernel / spread, (bias - logits.mean(0)) / spread])
+    return network
+
+
+@functools.lru_cache
+def file_of(spec: FileSpec) -> bytes:
+    """That network as a .tflite file."""
+    network = turning_network()
     planned = plan(network)
-    ranges = planned.share(measure(network, planned.points, lambda: (x[None] for x in images)))
-    return to_tflite(network, ranges, FileSpec())
+    ranges = planned.share(measure(network, planned.points, lambda: (x[None] for x in noise_images(network))))
+    return to_tflite(network, ranges if spec.weights == "int8" else None, spec)
 
 
-def shipped(home: Path) -> tuple[Run, Artifact]:
-    """A run in ``home``/run of a small Fast-SCNN with five classes, on five images, and its int8 file for cpu."""
+def int8_file() -> bytes:
+    return file_of(FileSpec())
+
+
+def shipped(home: Path, target: str = "cpu", spec: FileSpec = FileSpec()) -> tuple[Run, Artifact]:
+    """A run in ``home``/run of a small Fast-SCNN with five classes, on five images, and its file for a target."""
     run = empty_run(home)
+    return run, shipped_into(run, target, spec)
+
+
+def shipped_into(
+    run: Run, target: str, spec: FileSpec, *, recipe_spec: FileSpec | None = None, **more: Any
+) -> Artifact:
+    """Another file of that network in such a run; ``recipe_spec``: what its recipe claims; ``more``: of its origin."""
     config = run.config
     parent = Checkpoint("float/best.weights.h5", "0" * 64)
-    origin = Origin(config.model, config.classes, COLOURS, "folder", "ptq", parent)
-    path = run.artifacts("cpu") / "fast-scnn-ptq-logits.tflite"
-    return run, artifacts.write(path, int8_file(), Recipe("cpu", FileSpec(), origin=origin))
+    method = "ptq" if spec.weights == "int8" else "float"
+    origin = Origin(config.model, config.classes, COLOURS, "folder", method, parent, **more)
+    path = run.artifacts(target) / (recipe_spec or spec).file_name("fast-scnn", method)
+    return artifacts.write(path, file_of(spec), Recipe(target, recipe_spec or spec, origin=origin))
