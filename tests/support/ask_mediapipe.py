@@ -21,7 +21,7 @@ def asked(file: Path, images: Mapping[str, np.ndarray], folder: Path) -> tuple[d
     """What it says of the file, and its masks of the images by their names; see mediapipe_worker.py."""
     if not PYTHON.exists():
         pytest.skip("MediaPipe is not installed: run `make test-real`, which makes .mediapipe")
-    np.savez(folder / "images.npz", **images)
+    np.savez(folder / "images.npz", **dict[str, Any](images))
     command = [str(PYTHON), str(WORKER), str(file), str(folder / "images.npz"), str(folder / "masks.npz")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

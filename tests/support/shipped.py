@@ -11,7 +11,7 @@ import tf_keras
 from calib.ranges import measure
 from pipeline.core.artifact import Artifact
 from pipeline.core.file_spec import FileSpec
-from pipeline.core.recipe import Checkpoint, Origin, Recipe
+from pipeline.core.recipe import Checkpoint, Method, Origin, Recipe
 from pipeline.core.run import Run
 from pipeline.quantize.plan import plan
 from pipeline.quantize.to_tflite import to_tflite
@@ -60,7 +60,7 @@ def shipped_into(
     """Another file of that network in such a run; ``recipe_spec``: what its recipe claims; ``more``: of its origin."""
     config = run.config
     parent = Checkpoint("float/best.weights.h5", "0" * 64)
-    method = "ptq" if spec.weights == "int8" else "float"
+    method: Method = "ptq" if spec.weights == "int8" else "float"
     origin = Origin(config.model, config.classes, COLOURS, "folder", method, parent, **more)
     path = run.artifacts(target) / (recipe_spec or spec).file_name("fast-scnn", method)
     return artifacts.write(path, file_of(spec), Recipe(target, recipe_spec or spec, origin=origin))
