@@ -1,4 +1,4 @@
-"""How far long work has come: through a ``Say`` that can draw a bar, else as plain lines, ever further apart."""
+"""Progress of long work: a bar where the ``Say`` can draw one, else plain lines at growing intervals."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from typing import TypeVar
 from pipeline.core.say import Say
 
 Advance = Callable[[int], None]
-"""Takes how many more are done."""
+"""Called with the number of items finished since the last call."""
 T = TypeVar("T")
 
 FIRST_SECONDS, LONGEST_SECONDS = 2.0, 30.0
-"""The first line comes after so long; each next one after twice the time, up to the longest."""
+"""Time to the first line; the interval doubles with each line, up to the longest."""
 LEAST_SHARE = 0.02
-"""Of the work, or two of its items: done before a time left is given."""
+"""A remaining time is shown once this share of the work, and at least two items, are finished."""
 
 
 def clock(seconds: float) -> str:
     """A duration as m:ss or h:mm:ss."""
-    whole = max(0, round(seconds))
-    minutes, rest = divmod(whole, 60)
+    minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
@@ -51,7 +50,7 @@ class _Lines:
 
 @contextlib.contextmanager
 def progress(say: Say, what: str, total: int | None = None, unit: str = "images") -> Iterator[Advance]:
-    """Shows work of ``total`` items (None: nobody knows) while the context is open; call what it gives as they end."""
+    """Shows the progress of ``total`` items (None: unknown) inside the context; call its value as items finish."""
     drawn = getattr(say, "progress", None)
     if drawn is None:
         yield _Lines(say, what, total, unit)
@@ -61,7 +60,7 @@ def progress(say: Say, what: str, total: int | None = None, unit: str = "images"
 
 
 def track(say: Say, items: Iterable[T], what: str, total: int | None = None, unit: str = "images") -> Iterator[T]:
-    """The items; each counts as done when the next one is asked for."""
+    """Yields the items; each counts as finished when the next one is requested."""
     with progress(say, what, total, unit) as advance:
         for item in items:
             yield item

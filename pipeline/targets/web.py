@@ -65,11 +65,11 @@ def ask(file: Path, graph: Graph) -> Answer:
 
 
 def on_webgpu(files: Sequence[Path]) -> list[Reply]:
-    return [reply_of(said) for said in ask_files(files, "webgpu")]
+    return [reply_of(response) for response in ask_files(files, "webgpu")]
 
 
-def reply_of(said: Said) -> Reply:
-    return parse(said.error, said.log)
+def reply_of(response: Said) -> Reply:
+    return parse(response.error, response.log)
 
 
 ROUNDED = "WebGPU and WebAssembly round it differently"

@@ -84,27 +84,29 @@ def run(data, image):
     return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
 
-def rewritten(data, one, per_tensor=False):
+def rewritten(data, replacement, per_tensor=False):
     edit = GraphEdit(data)
-    ops = one.make(edit, 0, per_tensor)
+    ops = replacement.make(edit, 0, per_tensor)
     if ops is None:
         return None
     edit.replace(0, ops)
     return edit.to_bytes()
 
 
-def of_case(case, one):
+def of_case(case, replacement):
     """Its bytes; a fused ReLU is one that the output's range does already."""
-    if one is TRANSPOSED_WITHOUT_ACTIVATION:
+    if replacement is TRANSPOSED_WITHOUT_ACTIVATION:
         case = dataclasses.replace(case, output=dataclasses.replace(case.output, zero_point=-128, scale=3.0))
     return model(case)
 
 
 @pytest.mark.parametrize("per_tensor", [False, True], ids=["per-channel", "per-tensor"])
-@pytest.mark.parametrize(("case", "one"), CASES, ids=[f"{one.name} {case.name}" for case, one in CASES])
-def test_a_rewrite_gives_what_the_op_gave(case, one, per_tensor):
-    data = of_case(case, one)
-    new = rewritten(data, one, per_tensor)
+@pytest.mark.parametrize(
+    ("case", "replacement"), CASES, ids=[f"{replacement.name} {case.name}" for case, replacement in CASES]
+)
+def test_a_rewrite_gives_what_the_op_gave(case, replacement, per_tensor):
+    data = of_case(case, replacement)
+    new = rewritten(data, replacement, per_tensor)
     graph, made = read(data), read(new)
     assert made.ops[0] != graph.ops[0]
     (old_out,), (new_out,) = graph.outputs, made.outputs
@@ -121,7 +123,7 @@ def test_a_rewrite_gives_what_the_op_gave(case, one, per_tensor):
         before, after = run(data, image), run(new, image)
         worst = max(worst, int(np.abs(before.astype(int) - after).max()))
         spread |= set(np.unique(before).tolist())
-    assert worst <= one.tolerance_steps and len(spread) > 20
+    assert worst <= replacement.tolerance_steps and len(spread) > 20
 
 
 def test_a_resize_in_products_is_the_interpolation_of_the_definition():
@@ -136,7 +138,7 @@ def test_a_resize_in_products_is_the_interpolation_of_the_definition():
 
 
 @pytest.mark.parametrize(
-    ("case", "one"),
+    ("case", "replacement"),
     [
         (pool("same", "AVERAGE_POOL_2D", (4, 4), (2, 2), 0), POOL_AS_DEPTHWISE),
         (pool("float", "AVERAGE_POOL_2D", (4, 4), (2, 2), dtype="float32"), POOL_AS_DEPTHWISE),
@@ -159,8 +161,8 @@ def test_a_resize_in_products_is_the_interpolation_of_the_definition():
     ],
     ids=lambda value: str(getattr(value, "name", value)),
 )
-def test_what_does_not_fit_is_left_alone(case, one):
-    assert rewritten(model(case), one) is None
+def test_what_does_not_fit_is_left_alone(case, replacement):
+    assert rewritten(model(case), replacement) is None
 
 
 IN_ONE_PIECE = dataclasses.replace(target("cpu"), rewrites=(POOL_AS_MEAN, POOL_AS_DEPTHWISE))
@@ -184,17 +186,17 @@ def test_a_network_is_rewritten_where_its_target_refuses_an_op_and_only_there(na
     from pipeline.tflite.verify import specification, verify
     from tests.conftest import file_of, noise_images, ranges_of, still
 
-    data, one = file_of(network, FileSpec(io="int8")), target(name) if name in targets() else IN_ONE_PIECE
-    new, applied = rewrite(data, one)
-    refused = [v for v in apply_rules(read(data), one.rules) if v.outcome != "accelerated"]
+    data, chosen = file_of(network, FileSpec(io="int8")), target(name) if name in targets() else IN_ONE_PIECE
+    new, applied = rewrite(data, chosen)
+    refused = [v for v in apply_rules(read(data), chosen.rules) if v.outcome != "accelerated"]
     assert {a.op for a in applied} == kinds and len(applied) == len(refused)
     written = {tensor.name for tensor in read(data).tensors}
     assert all(a.why and any(a.output in name for name in written) for a in applied)
-    assert {a.rewrite for a in applied} <= {each.name for each in one.rewrites}
-    assert all(v.outcome == "accelerated" for v in apply_rules(read(new), one.rules))
+    assert {a.rewrite for a in applied} <= {each.name for each in chosen.rewrites}
+    assert all(v.outcome == "accelerated" for v in apply_rules(read(new), chosen.rules))
     assert (new == data) == (not kinds)
     assert list(specification(read(new))) == []
-    verify(read(new), one, [INPUT_RANGE, *ranges_of(network).values()])
+    verify(read(new), chosen, [INPUT_RANGE, *ranges_of(network).values()])
     image = np.rint(noise_images(still(network))[:1] * 255 - 128).astype(np.int8)
     before, after = run(data, image), run(new, image)
     assert len(np.unique(before)) > 20
@@ -203,16 +205,16 @@ def test_a_network_is_rewritten_where_its_target_refuses_an_op_and_only_there(na
 
 
 def test_every_rewrite_of_every_target_is_tested_here():
-    tested = {one for _, one in CASES} | {PADDING_FOLDED}
-    used = {one for name in targets().values() for one in name.rewrites}
-    assert {one.name for one in used} <= {one.name for one in tested} and len({one.name for one in tested}) == len(
-        tested
-    )
+    tested = {replacement for _, replacement in CASES} | {PADDING_FOLDED}
+    used = {replacement for name in targets().values() for replacement in name.rewrites}
+    assert {replacement.name for replacement in used} <= {replacement.name for replacement in tested} and len(
+        {replacement.name for replacement in tested}
+    ) == len(tested)
 
 
 def test_what_is_not_equal_is_never_made_unasked():
-    assert all(one.exact for name in targets().values() for one in name.rewrites)
-    asked_for = {one for name in targets().values() for one in name.approximations}
+    assert all(replacement.exact for name in targets().values() for replacement in name.rewrites)
+    asked_for = {replacement for name in targets().values() for replacement in name.approximations}
     assert asked_for == {RESIZE_CHAIN} and not RESIZE_CHAIN.exact
 
 
@@ -245,7 +247,7 @@ def test_a_chain_is_doublings_and_not_the_resize(times):
 
 
 @pytest.mark.parametrize(
-    ("case", "one"),
+    ("case", "replacement"),
     [
         (resize("aligned", (6, 7), (48, 56), align=True), RESIZE_CHAIN),
         (resize("aligned doublings", (6, 7), (41, 49), align=True), RESIZE_CHAIN),
@@ -258,8 +260,8 @@ def test_a_chain_is_doublings_and_not_the_resize(times):
     ],
     ids=lambda value: str(getattr(value, "name", value)),
 )
-def test_a_resize_without_a_chain_of_its_own_convention_is_left_alone(case, one):
-    assert rewritten(model(case), one) is None
+def test_a_resize_without_a_chain_of_its_own_convention_is_left_alone(case, replacement):
+    assert rewritten(model(case), replacement) is None
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ FORGIVEN = ("QUANTIZE", "ARG_MAX", "AVERAGE_POOL_2D")
 
 
 def left(row):
-    return Counter(one["op"] for one in row["left"])
+    return Counter(op["op"] for op in row["left"])
 
 
 @pytest.mark.real
@@ -36,14 +36,14 @@ def test_what_is_left_does_not_grow(name, output):
 def test_the_list_is_short_and_every_op_in_it_has_a_reason():
     rows = json.loads(RESULTS.read_text())["rows"]
     assert set(rows) == {key_of(*case[:2], output, case[2]) for case in CASES for output in ("logits", "mask")}
-    ruled = {name for name, one in targets().items() if one.rules is not None}
+    ruled = {name for name, each in targets().items() if each.rules is not None}
     for key, row in rows.items():
         assert set(row) <= ruled, f"{key}: a target that is gone, run benchmarks/coverage.py"
-        for target, one in row.items():
-            beside = [x for x in one["left"] if x["op"] not in FORGIVEN]
-            assert len(beside) <= 1 and all(x["why"] for x in one["left"]), (key, target)
-            assert one["coverage"]["macs_accelerated"] == one["coverage"]["macs"]
-            assert one["rules_say_the_same"] in (None, True), (key, target)
+        for target, cell in row.items():
+            beside = [x for x in cell["left"] if x["op"] not in FORGIVEN]
+            assert len(beside) <= 1 and all(x["why"] for x in cell["left"]), (key, target)
+            assert cell["coverage"]["macs_accelerated"] == cell["coverage"]["macs"]
+            assert cell["rules_say_the_same"] in (None, True), (key, target)
     lines = table(rows).splitlines()
     assert [line.split("`")[1] for line in lines[2:]] == sorted({target for row in rows.values() for target in row})
     assert {line.count(" | ") for line in lines if line[:2] == "| "} == {len(rows)}

@@ -106,12 +106,12 @@ def test_vela_compiles_our_networks_as_the_rules_say(name, network_file):
 
 
 def test_every_rule_names_its_source_and_every_refusal_says_why():
-    for one in targets().values():
-        for rules in [*([one.rules] if one.rules else []), *one.levels.values()]:
-            assert rules.source and all(rule.source for rule in rules.ops.values()), one.name
+    for each in targets().values():
+        for rules in [*([each.rules] if each.rules else []), *each.levels.values()]:
+            assert rules.source and all(rule.source for rule in rules.ops.values()), each.name
             for case in CASES:
                 verdict = apply_rules(read(model(case)), rules)[0]
-                assert (verdict.reason == "") == (verdict.outcome == "accelerated"), (one.name, case.name)
+                assert (verdict.reason == "") == (verdict.outcome == "accelerated"), (each.name, case.name)
                 assert verdict.source
 
 

@@ -19,14 +19,18 @@ def test_each_selector_that_a_target_has_chooses_what_it_names():
             chosen = target(f"{name}:{level}")
             assert chosen.rules is rules and chosen.level == level and chosen.text == f"{name}:{level}"
             assert target(f"{name}:{level}", level=level) == target(name, level=level) == chosen
-        for soc, one in plain.socs.items():
+        for soc, variant in plain.socs.items():
             chosen = target(f"{name}:{soc.lower()}")
-            assert chosen.compile is one.compile and chosen.title == one.title and chosen.text == f"{name}:{soc}"
+            assert (
+                chosen.compile is variant.compile and chosen.title == variant.title and chosen.text == f"{name}:{soc}"
+            )
             assert target(f"{name}:{soc}", soc=soc.lower()).text == target(name, soc=soc).text == f"{name}:{soc}"
-        for configuration, one in plain.configurations.items():
+        for configuration, variant in plain.configurations.items():
             chosen = target(f"{name}:{configuration}")
-            assert chosen.compile is one.compile and chosen.text == f"{name}:{configuration}" and chosen.name == name
-            assert chosen.title == one.title and chosen.configurations == plain.configurations
+            assert (
+                chosen.compile is variant.compile and chosen.text == f"{name}:{configuration}" and chosen.name == name
+            )
+            assert chosen.title == variant.title and chosen.configurations == plain.configurations
         if not plain.levels and not plain.socs and not plain.configurations:
             with pytest.raises(BadSpec, match=f"write {name}\\."):
                 target(f"{name}:1")
