@@ -451,8 +451,8 @@ import sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from pipeline.devices import connect
-from pipeline.core.device import How
-runner = connect("ssh:board").open(Path({file!r}), How(1))
+from pipeline.core.device import RunnerOptions
+runner = connect("ssh:board").open(Path({file!r}), RunnerOptions(1))
 print("open", flush=True)
 runner.time(10**9)
 """
