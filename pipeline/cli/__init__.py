@@ -31,6 +31,7 @@ COMMANDS = {
     "inspect": "Show how a target runs any .tflite file, op by op: accelerated, left to the CPU, or refused.",
     "profile": "Show where an inference spends its time on this machine's CPU, op by op, and what the machine could"
     " attain.",
+    "report": "Write a report of one or several runs in one file: accuracy, pictures, latency, coverage, origin.",
     "run": "Run the whole path that a configuration file describes.",
     "doctor": "Show whether each target and device is ready on this machine, and the command that makes it ready.",
     "list": "List the models, datasets, targets and devices.",

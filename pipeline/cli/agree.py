@@ -8,6 +8,7 @@ import click
 
 from pipeline.cli.options import ARTIFACT_TARGET, JSON, RUN, quiet_tensorflow, say, write_numbers
 from pipeline.cli.resolve import newest_artifact, run_to_use
+from pipeline.measure.saved import AGREE, keep
 from pipeline.report.agreement import show_agreement
 from pipeline.targets import target as find_target
 
@@ -29,6 +30,8 @@ def agree(run_path: Path | None, target_name: str | None, images: int, json_path
     if target_name:
         find_target(target_name)
     run = run_to_use(run_path, say)
-    agreement = agreeing.agree(run, newest_artifact(run, target_name, say), images, say)
+    artifact = newest_artifact(run, target_name, say)
+    agreement = agreeing.agree(run, artifact, images, say)
+    keep(AGREE, artifact.path, agreement.to_json())
     write_numbers(json_path, agreement.to_json())
     show_agreement(agreement)

@@ -8,6 +8,7 @@ import click
 
 from pipeline.cli.options import COMPILER, JSON, LEVEL, MOST_SECONDS, SOC, Number, write_numbers
 from pipeline.measure.inspect import inspect as ask
+from pipeline.measure.saved import INSPECT, keep
 from pipeline.report.inspection import show_inspection
 from pipeline.targets import target as find_target
 
@@ -63,6 +64,8 @@ def inspect(
         for target in named
     ]
     inspections = [ask(file, target, not no_compiler, wait) for target in targets]
+    for inspection in inspections:
+        keep(INSPECT, file, inspection.to_json(), inspection.target)
     write_numbers(json_path, {"file": str(file), "inspections": [i.to_json() for i in inspections]})
     for inspection in inspections:
         show_inspection(inspection, str(file), every_op)

@@ -9,6 +9,7 @@ import click
 from pipeline.cli.options import ARTIFACT_TARGET, JSON, PROFILED, RUN, say, write_numbers
 from pipeline.cli.resolve import newest_artifact, run_to_use
 from pipeline.measure.profile import profile as measure
+from pipeline.measure.saved import PROFILE, keep
 from pipeline.report.profile import show_profile
 from pipeline.targets import target as find_target
 
@@ -40,5 +41,6 @@ def profile(
     if file is None:
         file = newest_artifact(run_to_use(run_path, say), target_name, say).path
     result = measure(file, threads, runs)
+    keep(PROFILE, file, result.to_json())
     write_numbers(json_path, result.to_json())
     show_profile(result, every_op)

@@ -19,6 +19,7 @@ from pipeline.core.run import Run
 from pipeline.core.say import Say
 from pipeline.core.target import Target
 from pipeline.measure.inspect import inspect
+from pipeline.measure.saved import INSPECT, keep
 
 COMPILER_BYTES = 3 << 30
 """Memory that a vendor's compiler may need for a whole FCN8: an estimate, with room to spare."""
@@ -91,6 +92,8 @@ def _compile_and_inspect(artifact: Artifact, target: Target, options: ConvertAll
         inspection = inspect(artifact.path, target) if target.rules is not None else None
     except SegquantError as error:
         return _failed(target, error, say)
+    if inspection is not None:
+        keep(INSPECT, artifact.path, inspection.to_json(), inspection.target)
     say(f"{target.name}: done")
     return TargetOutcome(
         target.name,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
+
+from pipeline.core.from_json import from_json
 
 CLOSE_STEPS = 2
 DIVERGED_BELOW_PERCENT = 99.0
@@ -21,6 +24,8 @@ class LayerAgreement:
       values: how many were compared.
       same_percent, close_percent: equal values, and values within CLOSE_STEPS.
       worst_at: (image, row, column, channel) of the largest difference.
+      saturated_percent: values of the file with the highest code, or with the lowest where that is not 0: they were cut
+        off or lie exactly there; None in a file of an earlier version.
     """
 
     layer: str
@@ -30,6 +35,7 @@ class LayerAgreement:
     close_percent: float
     worst_steps: int
     worst_at: tuple[int, int, int, int]
+    saturated_percent: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,4 +71,9 @@ class Agreement:
 
     def to_json(self) -> dict[str, Any]:
         data = dataclasses.asdict(self)
-        return {"schema": 2, "parts": data.pop("diverges_at"), **data}
+        return {"schema": 3, "parts": data.pop("diverges_at"), **data}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Agreement:
+        """Raises TypeError and KeyError for what ``to_json`` did not write."""
+        return from_json(Agreement, {"diverges_at": data["parts"], **data})

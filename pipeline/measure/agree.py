@@ -41,6 +41,7 @@ class _Tally:
     close: int = 0
     worst: int = 0
     worst_at: tuple[int, int, int, int] = (0, 0, 0, 0)
+    saturated: int = 0
 
     def codes(self, values: tf.Tensor) -> np.ndarray:
         return np.rint(values.numpy() / self.scale) + self.zero_point
@@ -50,6 +51,9 @@ class _Tally:
         self.values += apart.size
         self.same += int((apart == 0).sum())
         self.close += int((apart <= CLOSE_STEPS).sum())
+        self.saturated += int((file == 127).sum())
+        if self.zero_point > -128:  # else the lowest code is 0, which cuts nothing off
+            self.saturated += int((file == -128).sum())
         if apart.max() > self.worst:
             self.worst = int(apart.max())
             place = np.unravel_index(apart.argmax(), apart.shape)
@@ -64,6 +68,7 @@ class _Tally:
             100 * self.close / self.values,
             self.worst,
             self.worst_at,
+            100 * self.saturated / self.values,
         )
 
 

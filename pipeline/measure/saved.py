@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
+from pathlib import Path
+from typing import Any
 
-from pipeline.core.files import write_atomically
+from pipeline.core.files import sha256, write_atomically
 from pipeline.core.measurement import HeadsMeasurement, Measurement
-from pipeline.core.run import Run
+from pipeline.core.run import FILE, Run
+
+BENCH, HEADS, INSPECT, PROFILE, AGREE = "bench", "heads", "inspect", "profile", "agree"
+"""What a file in measurements/ begins with: the command that wrote it, but for `bench --heads`."""
 
 
 def slug(text: str) -> str:
@@ -18,10 +24,27 @@ def slug(text: str) -> str:
 def save(run: Run, measurement: Measurement | HeadsMeasurement, name: str = "host") -> str:
     """Writes the measurement into the run under a new name; returns the path. ``name``: of the device."""
     stamp = measurement.when.replace(":", "").replace("-", "").partition("+")[0]
-    kind = "bench" if isinstance(measurement, Measurement) else "heads"
+    kind = BENCH if isinstance(measurement, Measurement) else HEADS
     stem = f"{kind}-{measurement.target}-{stamp}" + ("" if name == "host" else f"-{slug(name)}")
-    path, number = run.measurements / f"{stem}.json", 2
+    return str(_write(run.measurements, stem, measurement.to_json()))
+
+
+def keep(kind: str, file: Path, answer: dict[str, Any], target: str | None = None) -> None:
+    """Writes what a command found out about a file of a run into that run; of a file that is in none, nothing.
+
+    ``target``: that was asked; None for the file's own.
+    """
+    folder = file.resolve().parents[2:3]
+    if not folder or not (folder[0] / FILE).is_file():
+        return
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S")
+    stem = f"{kind}-{slug(target or file.parent.name)}-{stamp}"
+    _write(folder[0] / "measurements", stem, {"sha256": sha256(file), **answer})
+
+
+def _write(folder: Path, stem: str, data: dict[str, Any]) -> Path:
+    path, number = folder / f"{stem}.json", 2
     while path.exists():
-        path, number = path.with_name(f"{stem}-{number}.json"), number + 1
-    write_atomically(path, (json.dumps(measurement.to_json(), indent=1) + "\n").encode())
-    return str(path)
+        path, number = folder / f"{stem}-{number}.json", number + 1
+    write_atomically(path, (json.dumps(data, indent=1) + "\n").encode())
+    return path

@@ -1,0 +1,64 @@
+"""The command `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.cli.options import say, tell
+from pipeline.cli.resolve import run_to_use
+from pipeline.core.errors import RunError
+from pipeline.core.files import write_new
+
+FORMATS = {"html": "report.html", "md": "report.md"}
+
+
+@click.command()
+@click.option(
+    "--run",
+    "paths",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="Run directory; several stand side by side.  [default: the latest run]",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(list(FORMATS)),
+    default="html",
+    show_default=True,
+    help="One HTML file with pictures and charts, or the figures as Markdown for a pull request.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where it goes; - is standard output.  [default: report.html or report.md in the run]",
+)
+def report(paths: tuple[Path, ...], kind: str, out: Path | None) -> None:
+    """Write a report of one or several runs in one file: accuracy, pictures, latency, coverage, origin.
+
+    It is made from the run directories alone, and the file loads nothing, so it can be sent. A section whose data is
+    missing names the command that brings it.
+
+    \b
+      python cli.py report                                        the latest run
+      python cli.py report --run runs/a --run runs/b --out a-b.html
+      python cli.py report --format md --out -                    for a pull request
+    """
+    from pipeline.cli import VERSION
+    from pipeline.report.page import report as making
+
+    if len(paths) > 1 and out is None:
+        raise RunError(f"a report of {len(paths)} runs belongs to none of them: say where it goes with --out FILE.")
+    runs = paths or (run_to_use(None, say).path,)
+    page = making.page_of(runs, VERSION)
+    text = making.html(page) if kind == "html" else making.markdown(page)
+    file = out or runs[0] / FORMATS[kind]
+    if str(file) == "-":
+        click.echo(text, nl=False)
+        return
+    write_new(file, text)
+    tell(str(file))

@@ -1,0 +1,228 @@
+"""Charts as SVG by matplotlib: text stays text, and colours are the page's own, in light and in dark.
+
+Each is drawn twice, for a page and for a phone: one that is only made smaller cannot be read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline.core.printable import printable
+
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+INK, MUTED, LINE = "#010101", "#020202", "#030303"
+SERIES = ("#040404", "#050505", "#060606", "#070707", "#080808", "#090909")
+"""Stand for the page's colours, which CSS decides: see VARIABLES."""
+VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    LINE: "--line",
+    **{colour: f"--series-{n}" for n, colour in enumerate(SERIES)},
+}
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1)), (0, (1, 1)))
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "segquant",
+    "text.parse_math": False,  # a class may be called $x$
+    "font.size": 9.5,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "text.color": INK,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+}
+WIDE, NARROW = 7.6, 3.6
+"""Inches; a phone's 390 pixels leave room for 358, of which 72 make an inch of ours."""
+LONGEST_LABEL = 28
+_drawn = itertools.count()
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """One value per place; None where there is none. ``hollow``: what the others are compared with."""
+
+    title: str
+    values: tuple[float | None, ...]
+    hollow: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    title: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    """A horizontal bar from ``low`` to ``high``."""
+
+    title: str
+    low: float
+    high: float
+
+
+def short(text: str) -> str:
+    return printable(text, LONGEST_LABEL)
+
+
+def dot_plot(places: Sequence[str], series: Sequence[Series], unit: str) -> tuple[str, str]:
+    """A row for each place, a mark for each series. Returns the wide and the narrow SVG, as all charts do."""
+
+    def draw(axes: Axes, narrow: bool) -> None:
+        rows = range(len(places))
+        for row in rows:
+            known = [value for each in series if (value := each.values[row]) is not None]
+            if known:
+                axes.hlines(row, min(known), max(known), color=MUTED, linewidth=1.2, zorder=1)
+        for number, each in enumerate(series):
+            there = [(value, row) for row, value in enumerate(each.values) if value is not None]
+            colour = SERIES[number % len(SERIES)]
+            axes.scatter(
+                [value for value, _ in there],
+                [row for _, row in there],
+                s=42 if each.hollow else 30,
+                marker=MARKERS[number % len(MARKERS)],
+                facecolors="none" if each.hollow else colour,
+                edgecolors=colour,
+                linewidths=1.5,
+                label=short(each.title),
+                zorder=2,
+            )
+        axes.set_yticks(list(rows), [short(place) for place in places])
+        axes.invert_yaxis()
+        axes.set_xlabel(unit)
+        axes.grid(axis="x")
+        _legend(axes)
+
+    return _both(draw, 0.9 + 0.25 * len(places))
+
+
+def curves(lines: Sequence[Curve], unit: str, across: str) -> tuple[str, str]:
+    def draw(axes: Axes, narrow: bool) -> None:
+        for number, line in enumerate(lines):
+            axes.plot(
+                [x for x, _ in line.points],
+                [y for _, y in line.points],
+                color=SERIES[number % len(SERIES)],
+                linestyle=DASHES[number % len(DASHES)],
+                marker=MARKERS[number % len(MARKERS)],
+                markersize=4,
+                linewidth=1.6,
+                label=short(line.title),
+            )
+        axes.set_xlabel(across)
+        axes.set_ylabel(unit)
+        axes.grid()
+        _legend(axes)
+
+    return _both(draw, 3.0)
+
+
+def scatter(points: Sequence[tuple[str, float, float, bool]], across: str, unit: str) -> tuple[str, str]:
+    """(title, x, y, whether hollow) of each point; each has its title beside it in the legend."""
+
+    def draw(axes: Axes, narrow: bool) -> None:
+        for number, (title, x, y, hollow) in enumerate(points):
+            colour = SERIES[number % len(SERIES)]
+            axes.scatter(
+                [x],
+                [y],
+                s=60,
+                marker=MARKERS[number % len(MARKERS)],
+                facecolors="none" if hollow else colour,
+                edgecolors=colour,
+                linewidths=1.6,
+                label=short(title),
+            )
+        axes.set_xlim(left=0)
+        axes.margins(0.15)
+        axes.set_xlim(left=0)
+        axes.set_xlabel(across)
+        axes.set_ylabel(unit)
+        axes.grid()
+        _legend(axes)
+
+    return _both(draw, 3.2 + 0.12 * len(points))
+
+
+def bars(rows: Sequence[Bar], unit: str, symmetric_log: bool = False) -> tuple[str, str]:
+    def draw(axes: Axes, narrow: bool) -> None:
+        axes.barh(
+            range(len(rows)),
+            [row.high - row.low for row in rows],
+            left=[row.low for row in rows],
+            height=0.62,
+            color=SERIES[1],
+        )
+        axes.axvline(0, color=MUTED, linewidth=0.8)
+        axes.set_yticks(range(len(rows)), [short(row.title) for row in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        if symmetric_log:
+            axes.set_xscale("symlog", linthresh=1)
+        axes.set_xlabel(unit)
+        axes.grid(axis="x")
+
+    return _both(draw, 0.7 + 0.19 * len(rows))
+
+
+def _legend(axes: Axes) -> None:
+    axes.figure.legend(loc="outside upper left", ncols=2, handletextpad=0.4, columnspacing=1.2, borderpad=0)  # type: ignore[union-attr]
+
+
+def _both(draw: Callable[[Axes, bool], None], height: float) -> tuple[str, str]:
+    return _drawn_as(draw, WIDE, height, False), _drawn_as(draw, NARROW, height, True)
+
+
+def _drawn_as(draw: Callable[[Axes, bool], None], width: float, height: float, narrow: bool) -> str:
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure.add_subplot(), narrow)
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return _inlined(file.getvalue(), f"chart{next(_drawn)}-")
+
+
+def _inlined(data: bytes, prefix: str) -> str:
+    """The SVG without its head, with the page's colours and font, and with ids of its own."""
+    for name, address in (("", SVG), ("xlink", XLINK)):
+        ElementTree.register_namespace(name, address)
+    root = ElementTree.fromstring(data)
+    for metadata in root.findall(f"{{{SVG}}}metadata"):
+        root.remove(metadata)
+    for size in ("width", "height"):
+        root.attrib.pop(size, None)
+    root.set("aria-hidden", "true")  # the figure around it says what it shows
+    for element in root.iter():
+        for name, value in element.attrib.items():
+            if name == "id":
+                element.set(name, prefix + value)
+            elif name == f"{{{XLINK}}}href":
+                element.set(name, value.replace("#", f"#{prefix}", 1))
+            else:
+                element.set(name, _styled(value.replace("url(#", f"url(#{prefix}")))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _styled(value: str) -> str:
+    value = re.sub(r"(font(?:-family)?:[^;]*?)'DejaVu Sans'[^;]*", r"\1system-ui, sans-serif", value)
+    return re.sub(r"#0[1-9]0[1-9]0[1-9]\b", lambda found: f"var({VARIABLES[found.group()]})", value)

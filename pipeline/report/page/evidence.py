@@ -1,0 +1,201 @@
+"""Everything that a run directory holds for a report. What cannot be read is named, and stops nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.core.agreement import Agreement
+from pipeline.core.artifact import Artifact
+from pipeline.core.errors import SegquantError
+from pipeline.core.from_json import from_json
+from pipeline.core.graph import Graph
+from pipeline.core.inspection import Inspection
+from pipeline.core.measurement import Measurement
+from pipeline.core.profile import Profile
+from pipeline.core.run import Run, open_run
+from pipeline.core.target import FLOAT
+from pipeline.core.training import HistoryEntry, Training
+from pipeline.measure.saved import AGREE, BENCH, INSPECT, PROFILE
+from pipeline.targets import targets
+from pipeline.tflite.artifact import open_artifact
+from pipeline.tflite.read import read
+
+Noun = TypeVar("Noun")
+
+
+@dataclasses.dataclass(frozen=True)
+class Shipped:
+    """An artifact of the run, its size with all that belongs to it, and its graph."""
+
+    name: str
+    artifact: Artifact
+    size_bytes: int
+    graph: Graph
+
+    @property
+    def target(self) -> str:
+        return self.artifact.recipe.target
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A training of the run.
+
+    Attributes:
+      title: which network.
+      result: as its file has it; {} while it goes on.
+    """
+
+    title: str
+    history: tuple[HistoryEntry, ...]
+    result: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evidence:
+    """One run.
+
+    Attributes:
+      label: its name, unlike those of the other runs.
+      artifacts: one for each file, the newest of a target first.
+      benches: of each file on each device the newest.
+      older_benches: how many older ones there are.
+      profiles, agreements: by the sha256 of the file, the newest; inspections: by that and the target.
+      problems: what could not be read, in sentences.
+    """
+
+    label: str
+    run: Run
+    artifacts: tuple[Shipped, ...]
+    trainings: tuple[Trained, ...]
+    benches: tuple[Measurement, ...]
+    older_benches: int
+    profiles: dict[str, Profile]
+    inspections: dict[tuple[str, str], Inspection]
+    agreements: dict[str, Agreement]
+    problems: tuple[str, ...]
+
+    def command(self, *words: str) -> str:
+        """A command on this run, to be typed as it stands."""
+        return shlex.join(["python", "cli.py", words[0], "--run", str(self.run.path), *words[1:]])
+
+    def artifact_of(self, measurement: Measurement) -> Shipped | None:
+        """The file that was measured, or its twin; None where neither is there as it was."""
+        name = measurement.artifact.file
+        for shipped in self.artifacts:
+            compiled = shipped.artifact.compiled
+            twin = compiled is not None and compiled.relative_to(self.run.path).as_posix() == name
+            if twin or (shipped.name == name and shipped.artifact.sha256 == measurement.artifact.sha256):
+                return shipped
+        return None
+
+
+def evidence_of(paths: Sequence[Path]) -> tuple[Evidence, ...]:
+    """Raises RunError for what is no run directory."""
+    runs = [open_run(path) for path in {path.resolve(): path for path in paths}.values()]
+    names = [run.path.resolve().name for run in runs]
+    return tuple(
+        _evidence(run, name if names.count(name) == 1 else "/".join(run.path.resolve().parts[-2:]))
+        for run, name in zip(runs, names, strict=True)
+    )
+
+
+def _evidence(run: Run, label: str) -> Evidence:
+    problems: list[str] = []
+    artifacts = tuple(_artifacts(run, problems))
+    benches = sorted(_saved(run, BENCH, Measurement, problems), key=lambda bench: bench.when, reverse=True)
+    newest: dict[tuple[str, str], Measurement] = {}
+    for bench in benches:
+        newest.setdefault((bench.artifact.file, str(bench.machine.get("device"))), bench)
+    return Evidence(
+        label=label,
+        run=run,
+        artifacts=artifacts,
+        trainings=tuple(_trainings(run, problems)),
+        benches=tuple(sorted(newest.values(), key=lambda bench: (bench.target, bench.artifact.file))),
+        older_benches=len(benches) - len(newest),
+        profiles={profile.sha256: profile for profile in _saved(run, PROFILE, Profile, problems)},
+        inspections=_inspections(run, problems),
+        agreements=dict(_by_sha(run, AGREE, Agreement.from_json, problems)),
+        problems=tuple(problems),
+    )
+
+
+def _artifacts(run: Run, problems: list[str]) -> Iterator[Shipped]:
+    """Those that `convert` wrote; the compiled ones belong to them."""
+    suffixes = tuple(target.compiled_suffix for target in targets().values() if target.compiled_suffix)
+    files = sorted(run.path.glob("artifacts/*/*.tflite"), key=lambda file: (file.parent.name, -file.stat().st_mtime_ns))
+    for file in files:
+        if file.name.endswith(suffixes) or file.parent.name == FLOAT.name:
+            continue
+        with _named(problems, run, file):
+            artifact = open_artifact(file)
+            target = targets().get(artifact.recipe.target)
+            shipped = artifact.compiled or file
+            belonging = target.files_of(shipped) if target else (shipped,)
+            size_bytes = sum(each.stat().st_size for each in belonging if each.is_file())
+            name = file.relative_to(run.path).as_posix()
+            yield Shipped(name, artifact, size_bytes, read(file.read_bytes(), str(file)))
+
+
+def _trainings(run: Run, problems: list[str]) -> Iterator[Trained]:
+    for title, training in (
+        ("float network", run.float_training),
+        ("quantization-aware training", run.qat_training),
+        ("control: trained on in float", run.control_training),
+    ):
+        if not training.folder.is_dir():
+            continue
+        with _named(problems, run, training.folder):
+            yield Trained(title, _history(training), _result(training))
+
+
+def _history(training: Training) -> tuple[HistoryEntry, ...]:
+    entries = _result(training).get("history") or ()
+    return tuple(map(HistoryEntry.from_json, entries)) or tuple(training.history())
+
+
+def _result(training: Training) -> dict[str, Any]:
+    file = training.folder / "result.json"
+    return dict(json.loads(file.read_text())) if file.is_file() else {}
+
+
+def _saved(run: Run, kind: str, noun: type[Noun], problems: list[str]) -> Iterator[Noun]:
+    """Oldest first, as their names have the time."""
+    for file in sorted(run.measurements.glob(f"{kind}-*.json")):
+        with _named(problems, run, file):
+            yield from_json(noun, json.loads(file.read_text()))
+
+
+def _inspections(run: Run, problems: list[str]) -> dict[tuple[str, str], Inspection]:
+    """The newest of each file and target; one that a compiler or runtime took part in before one by rule alone."""
+    read_one = functools.partial(from_json, Inspection)
+    told = list(_by_sha(run, INSPECT, read_one, problems))
+    return {(sha, each.target): each for sha, each in sorted(told, key=lambda pair: pair[1].real is not None)}
+
+
+def _by_sha(
+    run: Run, kind: str, noun: Callable[[Mapping[str, Any]], Noun], problems: list[str]
+) -> Iterator[tuple[str, Noun]]:
+    for file in sorted(run.measurements.glob(f"{kind}-*.json")):
+        with _named(problems, run, file):
+            data = json.loads(file.read_text())
+            yield str(data["sha256"]), noun(data)
+
+
+@contextlib.contextmanager
+def _named(problems: list[str], run: Run, file: Path) -> Iterator[None]:
+    """An error while ``file`` is read becomes a sentence."""
+    try:
+        yield
+    except SegquantError as error:
+        problems.append(f"not shown: {error.message}")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        problems.append(f"not shown: {file.relative_to(run.path)} cannot be read ({type(error).__name__}: {error}).")

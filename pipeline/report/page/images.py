@@ -1,0 +1,210 @@
+"""The pictures that `bench` kept: image, label, both masks, and where they differ."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.core.dataset import IGNORE
+from pipeline.core.measurement import ShownImage
+from pipeline.data.images import palette
+from pipeline.report.page.blocks import (
+    Block,
+    Cell,
+    Layer,
+    Missing,
+    Paragraphs,
+    Pictures,
+    Section,
+    ShownPicture,
+    Table,
+    words,
+)
+from pipeline.report.page.blocks import columns as columns_of
+from pipeline.report.page.evidence import Evidence
+from pipeline.report.page.numbers import fixed, points
+from pipeline.report.page.subjects import Subject
+from pipeline.report.pictures import indexed
+
+MOST_BYTES = 4_000_000
+"""Of all pictures in a page, before base64 adds a third. Those of single classes are left out first."""
+TYPES = {".jpg": "image/jpeg", ".png": "image/png"}
+DIFFERENCES = (
+    ("both right", (232, 232, 232)),
+    ("both wrong, the same class", (150, 150, 150)),
+    ("the artifact alone is right", (0, 114, 178)),
+    ("float alone is right", (213, 94, 0)),
+    ("both wrong, different classes", (240, 228, 66)),
+    ("without a label", (0, 0, 0)),
+)
+"""Colours of Okabe and Ito's palette (Color Universal Design, 2002) on greys."""
+FIRST = ("best", "median", "worst", "largest drop")
+
+
+def pictures(runs: Sequence[Evidence], subjects: Sequence[Subject]) -> Section:
+    blocks: list[Block] = []
+    free = MOST_BYTES
+    for run in runs:
+        of_run = [subject for subject in subjects if subject.evidence is run]
+        kept, left_out, problems = [], 0, []
+        for name, shown in _by_image(of_run).items():
+            try:
+                picture = _picture(run, name, shown)
+            except (OSError, UnidentifiedImageError, ValueError) as error:
+                problems.append(f"{name} is not shown: {error}")
+                continue
+            size = sum(len(layer.data_url) for layer in picture.layers) * 3 // 4
+            if size > free:
+                left_out += 1
+                continue
+            free -= size
+            kept.append(picture)
+        if kept:
+            blocks.append(_block(run, of_run, kept))
+            blocks.append(_scores(run, of_run))
+        if left_out:
+            where = run.run.measurements / "pictures"
+            problems.append(f"{left_out} more images are in {where}: they would make the page too large")
+        if problems:
+            blocks.append(Paragraphs(tuple(f"{run.label}: {problem}" for problem in problems), "notes"))
+        if not kept:
+            blocks.append(Missing(f"{run.label} has no pictures yet", run.command("bench")))
+    return Section("pictures", "Pictures", tuple(blocks))
+
+
+def _by_image(subjects: Sequence[Subject]) -> dict[str, list[tuple[Subject, ShownImage]]]:
+    """By the image's file, those for all of it first, then those for a class."""
+    found: dict[str, list[tuple[Subject, ShownImage]]] = {}
+    for subject in subjects:
+        for shown in subject.bench.shown:
+            found.setdefault(shown.image, []).append((subject, shown))
+    order = sorted(found, key=lambda image: min(map(_rank, (shown for _, shown in found[image]))))
+    return {image: found[image] for image in order}
+
+
+def _rank(shown: ShownImage) -> int:
+    return min(FIRST.index(reason) if reason in FIRST else len(FIRST) for reason in shown.reasons)
+
+
+def _picture(run: Evidence, image: str, shown: Sequence[tuple[Subject, ShownImage]]) -> ShownPicture:
+    """Raises OSError for a picture that cannot be read."""
+    several = len(shown) > 1
+    name, home = shown[0][1].score.name, run.run.path
+    layers = [_layer(home, image, "image", "image", f"{name}: the image")]
+    layers.append(_layer(home, shown[0][1].label, "label", "mask", f"{name}: the label"))
+    floats: dict[str, str] = {}
+    for subject, one in shown:
+        if one.parent_mask not in floats:
+            floats[one.parent_mask] = "float" if not floats else f"float beside {subject.label}"
+            title = floats[one.parent_mask]
+            layers.append(_layer(home, one.parent_mask, title, "mask", f"{name}: the mask of the {title} network"))
+    for subject, one in shown:
+        title = subject.label if several else "artifact"
+        layers.append(_layer(home, one.mask, title, "mask", f"{name}: the mask of {subject.label}"))
+        layers.append(_differences(home, one, f"float and {title}"))
+    captions = [
+        f"{subject.label}: {fixed(one.score.miou_percent)} % mIoU, {fixed(one.score.parent_miou_percent)} % in float,"
+        f" the same class on {fixed(one.score.agreement_percent)} % of pixels"
+        for subject, one in shown
+    ]
+    reasons = tuple(
+        f"{reason} of {subject.label}" if several else reason for subject, one in shown for reason in one.reasons
+    )
+    with Image.open(_inside(home, image)) as opened:
+        width, height = opened.size
+    first = any(_rank(one) < len(FIRST) for _, one in shown)
+    return ShownPicture(name, reasons, "; ".join(captions), tuple(layers), width, height, first)
+
+
+def _inside(home: Path, name: str) -> Path:
+    """A picture's file; raises OSError for one that is not in the run, whatever a measurement says."""
+    path = (home / name).resolve()
+    if not path.is_relative_to(home.resolve()) or path.suffix not in TYPES:
+        raise OSError(f"{name} is no picture of this run")
+    return path
+
+
+def _layer(home: Path, name: str, title: str, kind: str, alternative: str) -> Layer:
+    path = _inside(home, name)
+    data = path.read_bytes()
+    with Image.open(io.BytesIO(data)) as opened:
+        opened.verify()
+    return Layer(title, _data_url(data, TYPES[path.suffix]), kind, alternative)  # type: ignore[arg-type]
+
+
+def _data_url(data: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _differences(home: Path, shown: ShownImage, title: str) -> Layer:
+    label, parent, mask = (
+        np.asarray(Image.open(_inside(home, name))) for name in (shown.label, shown.parent_mask, shown.mask)
+    )
+    picture = indexed(differences(label, parent, mask), [colour for _, colour in DIFFERENCES])
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    shares = ", ".join(
+        f"{fixed(100 * float((differences(label, parent, mask) == i).mean()), 1)} % {what}"
+        for i, (what, _) in enumerate(DIFFERENCES)
+    )
+    return Layer(title, _data_url(file.getvalue(), "image/png"), "differences", f"{shown.score.name}: {shares}")
+
+
+def differences(label: np.ndarray, parent: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """uint8 [h, w]: for each pixel the place in DIFFERENCES of what it is."""
+    right_before, right = parent == label, mask == label
+    found = np.where(parent == mask, 1, 4).astype(np.uint8)
+    found[right & right_before] = 0
+    found[right & ~right_before] = 2
+    found[~right & right_before] = 3
+    found[label == IGNORE] = 5
+    return found
+
+
+def _block(run: Evidence, subjects: Sequence[Subject], kept: Sequence[ShownPicture]) -> Pictures:
+    config = run.run.config
+    colours = config.colours or palette(len(config.classes))
+    legend = tuple((name, hexadecimal(colour)) for name, colour in zip(config.classes, colours, strict=True))
+    source = " ".join(dict.fromkeys(subject.source for subject in subjects if subject.bench.shown))
+    return Pictures(
+        title=f"Images of {run.label}",
+        legend=(*legend, ("without a label", "#000000")),
+        differences=tuple((what, hexadecimal(colour)) for what, colour in DIFFERENCES),
+        pictures=tuple(kept),
+        source=source,
+    )
+
+
+def hexadecimal(colour: Sequence[int]) -> str:
+    return "#" + "".join(f"{value:02x}" for value in colour)
+
+
+def _scores(run: Evidence, subjects: Sequence[Subject]) -> Table:
+    """The images that are shown, as figures."""
+    heads = columns_of("image", "shown as", "artifact", *((f"{what}", "measured") for what in _FIGURES))
+    return Table(f"The shown images of {run.label} in figures", heads, tuple(_rows(subjects)), folded=True)
+
+
+_FIGURES = ("float mIoU %", "mIoU %", "change, points", "same class, % of pixels")
+
+
+def _rows(subjects: Sequence[Subject]) -> Iterator[tuple[Cell, ...]]:
+    for subject in subjects:
+        for shown in subject.bench.shown:
+            score = shown.score
+            before, after = score.parent_miou_percent, score.miou_percent
+            change = None if before is None or after is None else after - before
+            yield words(
+                score.name,
+                ", ".join(shown.reasons),
+                subject.label,
+                fixed(before),
+                fixed(after),
+                points(change),
+                fixed(score.agreement_percent),
+            )

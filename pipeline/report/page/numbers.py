@@ -1,0 +1,29 @@
+"""Figures as text; what is no number becomes a dash."""
+
+from __future__ import annotations
+
+import math
+
+MIB, MILLION = 1 << 20, 1_000_000
+NONE = "–"
+
+
+def fixed(value: float | None, digits: int = 2) -> str:
+    return NONE if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def points(value: float | None) -> str:
+    """A difference of percentages, with its sign."""
+    return NONE if value is None or not math.isfinite(value) else f"{value:+.2f}"
+
+
+def mib(size_bytes: int | None) -> str:
+    return NONE if size_bytes is None else f"{size_bytes / MIB:.2f}"
+
+
+def millions(count: int) -> str:
+    return f"{count / MILLION:,.1f}"
+
+
+def whole(value: int | None) -> str:
+    return NONE if value is None else f"{value:,}"

@@ -1,0 +1,62 @@
+"""Accuracy against latency of every artifact that was measured."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from pipeline.report.page.blocks import Block, Cell, Chart, Column, Missing, Section, Table
+from pipeline.report.page.charts import scatter
+from pipeline.report.page.evidence import Evidence
+from pipeline.report.page.numbers import fixed
+from pipeline.report.page.subjects import Subject, data_of, machine_of
+
+COLUMNS = (
+    Column("file"),
+    Column("mIoU %", "measured", True),
+    Column("ms, median", "measured", True),
+    Column("ms, 90th percentile", "measured", True),
+    Column("run by"),
+    Column("measured at"),
+)
+
+
+def tradeoff(runs: Sequence[Evidence], subjects: Sequence[Subject]) -> Section:
+    """A chart for each machine and data: what was measured elsewhere is not comparable."""
+    groups: dict[tuple[str, str], list[Subject]] = {}
+    for subject in subjects:
+        if subject.artifact.score and subject.artifact.latency:
+            groups.setdefault((machine_of(subject.bench.machine), data_of(subject.bench)), []).append(subject)
+    blocks: list[Block] = [_chart(machine, data, group) for (machine, data), group in groups.items()]
+    for run in runs:
+        if not any(run is subject.evidence for group in groups.values() for subject in group):
+            blocks.append(Missing(f"{run.label} has no measurement with both", run.command("bench")))
+    return Section("tradeoff", "Accuracy against latency", tuple(blocks))
+
+
+def _chart(machine: str, data: str, group: Sequence[Subject]) -> Chart:
+    points: list[tuple[str, float, float, bool]] = []
+    rows = []
+    for subject in group:
+        for title, measured, hollow in (
+            (f"float beside {subject.label}", subject.bench.parent, True),
+            (subject.label, subject.artifact, False),
+        ):
+            score, latency = measured.score, measured.latency
+            if score is None or latency is None:
+                continue
+            points.append((title, latency.median_ms, score.miou_percent, hollow))
+            cells = (fixed(score.miou_percent), fixed(latency.median_ms), fixed(latency.p90_ms))
+            when = subject.bench.when[:16].replace("T", " ")
+            rows.append((Cell(title), *map(Cell, cells), Cell(measured.runs_on), Cell(when)))
+    draw = functools.partial(scatter, points, "median latency, ms", "mIoU, %")
+    source = (
+        f"Measured on {data}; {machine}. A float file and the artifact beside it were timed in turns; what was measured"
+        " at another time met another state of the machine."
+    )
+    return Chart(
+        f"Accuracy against latency on {machine.partition(',')[0]}",
+        f"{len(points)} files by median latency in milliseconds and mIoU in percent; up and to the left is better.",
+        draw,
+        Table("Accuracy against latency", COLUMNS, tuple(rows), source),
+    )

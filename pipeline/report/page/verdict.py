@@ -1,0 +1,155 @@
+"""The verdict: accuracy, latency, size and gates of each artifact beside its float parent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pipeline.core.measurement import Measurement, Ratio
+from pipeline.report.measurement import faster
+from pipeline.report.page.blocks import Block, Cell, Column, Missing, Paragraphs, Section, Table, words
+from pipeline.report.page.evidence import Evidence, Shipped
+from pipeline.report.page.numbers import NONE, fixed, mib, points
+from pipeline.report.page.subjects import Subject, source_of
+
+COLUMNS = (
+    Column("artifact"),
+    Column("weights"),
+    Column("float mIoU %", "measured", True),
+    Column("mIoU %", "measured", True),
+    Column("change, points", "measured", True),
+    Column("float ms, median", "measured", True),
+    Column("ms, median", "measured", True),
+    Column("times as fast as float", "measured", True),
+    Column("its interval", "measured", True),
+    Column("float MiB", "counted", True),
+    Column("MiB", "counted", True),
+)
+GATES = (
+    Column("artifact"),
+    Column("gate"),
+    Column("value", "measured", True),
+    Column("limit", "", True),
+    Column("result"),
+)
+
+
+def verdict(runs: Sequence[Evidence], subjects: Sequence[Subject]) -> Section:
+    blocks: list[Block] = []
+    if subjects:
+        blocks.append(Paragraphs(tuple(f"{subject.label}: {_sentence(subject.bench)}" for subject in subjects), "lead"))
+        rows = tuple(_row(subject) for subject in subjects)
+        blocks.append(Table("Each artifact beside its float parent", COLUMNS, rows, _sources(subjects)))
+        if gates := tuple(row for subject in subjects for row in _gates(subject)):
+            blocks.append(Table("Gates", GATES, gates))
+        if notes := tuple(_notes(subjects)):
+            blocks.append(Paragraphs(notes, "notes"))
+    blocks += [Missing(f"{what} has not been measured", command) for what, command in _unmeasured(runs)]
+    if problems := tuple(f"{run.label}: {problem}" for run in runs for problem in run.problems):
+        blocks.append(Paragraphs(problems, "notes"))
+    return Section("verdict", "Verdict", tuple(blocks))
+
+
+def _sentence(bench: Measurement) -> str:
+    parent, ours = bench.parent.score, bench.artifact.score
+    parts = []
+    if parent and ours:
+        change = ours.miou_percent - parent.miou_percent
+        parts.append(
+            f"{fixed(ours.miou_percent)} % mIoU, {fixed(parent.miou_percent)} % in float ({points(change)} points)"
+        )
+    if bench.speedup:
+        parts.append(faster(bench.speedup))
+    if bench.artifact.size_bytes:
+        parts.append(f"{bench.parent.size_bytes / bench.artifact.size_bytes:.2f}× smaller")
+    if bench.gates:
+        failed = sum(not gate.passed for gate in bench.gates)
+        parts.append(f"{failed} of {len(bench.gates)} gates failed" if failed else "all gates passed")
+    return "; ".join(parts) + "."
+
+
+def _row(subject: Subject) -> tuple[Cell, ...]:
+    bench, shipped = subject.bench, subject.evidence.artifact_of(subject.bench)
+    parent, ours = bench.parent, bench.artifact
+    change = ours.score.miou_percent - parent.score.miou_percent if ours.score and parent.score else None
+    return (
+        Cell(subject.label),
+        Cell(_weights(shipped) if shipped else NONE),
+        Cell(fixed(parent.score.miou_percent if parent.score else None)),
+        Cell(fixed(ours.score.miou_percent if ours.score else None)),
+        Cell(points(change)),
+        Cell(fixed(parent.latency.median_ms if parent.latency else None)),
+        Cell(fixed(ours.latency.median_ms if ours.latency else None)),
+        Cell(fixed(bench.speedup.ratio if bench.speedup else None)),
+        Cell(_interval(bench.speedup)),
+        Cell(mib(parent.size_bytes)),
+        Cell(mib(ours.size_bytes)),
+    )
+
+
+def _weights(shipped: Shipped) -> str:
+    recipe = shipped.artifact.recipe
+    method = recipe.origin.method if recipe.origin else "unknown method"
+    return f"{recipe.file.weights}, {method}" if recipe.file.weights == "int8" else recipe.file.weights
+
+
+def _interval(ratio: Ratio | None) -> str:
+    if ratio is None or ratio.low is None or ratio.high is None:
+        return "none: too few starts" if ratio else NONE
+    return f"{fixed(ratio.low)} to {fixed(ratio.high)} ({ratio.confidence_percent:g} %)"
+
+
+def _gates(subject: Subject) -> Iterator[tuple[Cell, ...]]:
+    for gate in subject.bench.gates:
+        result = Cell("passed", mark="good") if gate.passed else Cell("FAILED", mark="bad")
+        yield (*words(subject.label, gate.name, fixed(gate.value), f"{gate.limit:g}"), result)
+
+
+def _sources(subjects: Sequence[Subject]) -> str:
+    """Each source once, and whose it is where they differ."""
+    by_source: dict[str, list[str]] = {}
+    for subject in subjects:
+        runtimes = f"{source_of(subject.bench)[:-1]}, run by {subject.artifact.runs_on}."
+        by_source.setdefault(runtimes, []).append(subject.label)
+    if len(by_source) == 1:
+        return next(iter(by_source))
+    return " ".join(f"{', '.join(labels)}: {source}" for source, labels in by_source.items())
+
+
+def _notes(subjects: Sequence[Subject]) -> Iterator[str]:
+    for subject in subjects:
+        bench, evidence = subject.bench, subject.evidence
+        yield from (f"{subject.label}: {note}" for note in bench.notes)
+        if bench.unfinished:
+            yield f"{subject.label}: unfinished: {bench.unfinished}"
+        if evidence.artifact_of(bench) is None:
+            yield f"{subject.label}: {bench.artifact.file} is not there any more as it was when it was measured"
+        if kept := _start_kept(subject):
+            yield kept
+    for run in dict.fromkeys(subject.evidence for subject in subjects):
+        if run.older_benches:
+            yield f"{run.label}: {run.older_benches} older measurements of the same files are not shown"
+
+
+def _start_kept(subject: Subject) -> str | None:
+    """What it means that a quantization-aware training gained nothing."""
+    shipped = subject.evidence.artifact_of(subject.bench)
+    if shipped is None or shipped.artifact.recipe.origin is None or shipped.artifact.recipe.origin.method != "qat":
+        return None
+    result = next((t.result for t in subject.evidence.trainings if t.title == "quantization-aware training"), {})
+    if result.get("kept_step") != 0:
+        return None
+    return (
+        f"{subject.label}: quantization-aware training gained nothing beyond luck, so the file has the float weights"
+        " with calibrated ranges: it is as good as it gets by this training"
+    )
+
+
+def _unmeasured(runs: Sequence[Evidence]) -> Iterator[tuple[str, str]]:
+    for run in runs:
+        if not run.artifacts:
+            yield f"{run.label} has no artifact, so it", run.command("convert", "--target", "cpu")
+        measured = {shipped.name for bench in run.benches if (shipped := run.artifact_of(bench))}
+        for target in dict.fromkeys(shipped.target for shipped in run.artifacts):
+            newest = next(shipped for shipped in run.artifacts if shipped.target == target)
+            if newest.name not in measured:
+                yield f"{run.label}: {newest.name}", run.command("bench", "--target", target)

@@ -1,0 +1,256 @@
+"""The report against the files that it is made of: every figure is theirs, and what is missing is named."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.core.run import open_run
+from pipeline.report.page.images import DIFFERENCES, differences
+from pipeline.report.page.report import html, markdown, page_of
+from tests.support.reported import add_the_rest, measured_run, with_names
+
+SECTIONS = ("verdict", "pictures", "classes", "confusion", "training", "tradeoff", "coverage", "time", "ranges")
+HOSTILE = ("<script>alert(1)</script>", "a|b`c", "$x^2$", "[x](http://x.y) @someone #1", "\x1b[31m\u202e\u200b\"'&")
+
+
+class Reader(HTMLParser):
+    """Tags with their attributes, and the text of each section, table cells apart."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self.sections, self.here = [], [], {}, "head"
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "section":
+            self.here = dict(attrs)["id"]
+
+    def handle_data(self, data):
+        self.text.append(data)
+        self.sections.setdefault(self.here, []).append(data.strip())
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """(run, artifact, measurement) with nothing else."""
+    return measured_run(tmp_path_factory.mktemp("measured"))
+
+
+@pytest.fixture(scope="module")
+def whole(measured, tmp_path_factory):
+    """The same run with all that the other commands keep."""
+    run, artifact, _ = measured
+    copy = tmp_path_factory.mktemp("whole") / "run"
+    shutil.copytree(run.path, copy)
+    there = copy / artifact.path.relative_to(run.path)
+    add_the_rest(open_run(copy), type(artifact)(there, artifact.recipe, artifact.sha256))
+    return open_run(copy)
+
+
+@pytest.fixture(scope="module")
+def written(whole):
+    """That run's report, as HTML."""
+    return html(page_of([whole.path], "1.2"))
+
+
+def cells(section):
+    return {text for text in section if text}
+
+
+def test_the_sections_stand_in_their_order_and_each_figure_is_that_of_the_json(whole, written):
+    page = Reader(written)
+    order = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
+    assert order == [*SECTIONS, "provenance"]
+    (file,) = whole.measurements.glob("bench-*.json")
+    bench = json.loads(file.read_text())
+    parent, ours = bench["parent"], bench["artifact"]
+    verdict = cells(page.sections["verdict"])
+    for value in (parent["score"]["miou_percent"], ours["score"]["miou_percent"], ours["latency"]["median_ms"]):
+        assert f"{value:.2f}" in verdict
+    assert f"{ours['size_bytes'] / 2**20:.2f}" in verdict and {"passed", "FAILED"} <= verdict
+    for name, value in ours["score"]["iou_percent"].items():
+        assert {name, f"{value:.2f}"} <= cells(page.sections["classes"])
+    counts = np.array(ours["confusion"])
+    shares = 100 * counts / counts.sum(1, keepdims=True)
+    assert {f"{share:.1f}" for share in shares.ravel()} <= cells(page.sections["confusion"])
+    assert {f"{count:,}" for count in counts.sum(1)} <= cells(page.sections["confusion"])
+    assert {"20.50", "1.5000"} <= cells(page.sections["training"])
+    assert {"1.250", "0.750", "2.0", "0.625"} - cells(page.sections["time"]) == {"0.625"}  # sums are of one stage each
+    assert "0.125" in cells(page.sections["ranges"])
+    assert {ours["sha256"], parent["sha256"]} - set(re.findall("[0-9a-f]{64}", " ".join(page.text))) == set()
+    assert not any("This brings it" in text for text in page.text if "its compiler" not in text)
+
+
+def test_figures_stand_under_how_they_came_about_and_each_section_says_where(whole, written):
+    bench = next(whole.measurements.glob("bench-*.json")).read_text()
+    machine = json.loads(bench)["machine"]
+    page = Reader(written)
+    for name in ("verdict", "pictures", "classes", "confusion", "tradeoff"):
+        assert any(machine["cpu"] in each and machine["runtime"] in each for each in page.sections[name]), name
+        assert any("5 val images of folder:" in each for each in page.sections[name]), name
+    assert any("a CPU of a test" in each for each in page.sections["time"])
+    assert "estimated" in page.sections["time"] and "estimated" not in page.sections["verdict"]
+
+
+def test_what_is_missing_is_named_with_the_command_that_brings_it(measured, tmp_path):
+    run, _, _ = measured
+    page = Reader(html(page_of([run.path], "1.2")))
+    for section, command in (("training", "train"), ("time", "profile"), ("ranges", "agree")):
+        assert any(f"python cli.py {command} --run {run.path}" in each for each in page.sections[section]), section
+    bare = tmp_path / "a run"
+    bare.mkdir()
+    shutil.copy(run.path / "run.json", bare)
+    page = Reader(html(page_of([bare], "1.2")))
+    for section, command in (
+        ("verdict", "convert"), ("pictures", "bench"), ("classes", "bench"), ("confusion", "bench"),
+        ("tradeoff", "bench"), ("coverage", "convert"), ("time", "profile"), ("ranges", "convert"),
+    ):  # fmt: skip
+        assert any(f"python cli.py {command} --run '{bare}'" in each for each in page.sections[section]), section
+    figures = [text for name in SECTIONS for text in page.sections[name] if re.search(r"\d+\.\d", text)]
+    assert figures == []  # none from nowhere
+
+
+def test_names_of_any_kind_are_text_and_nothing_else(whole, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(whole.path, copy)
+    run = with_names(open_run(copy), HOSTILE)
+    for file in copy.glob("measurements/bench-*.json"):
+        text = file.read_text()
+        for old, new in zip("abcde", HOSTILE, strict=True):
+            text = text.replace(f'"{old}":', f"{json.dumps(new)}:")
+            text = text.replace(f'"worst {old}"', json.dumps(f"worst {new}"))
+        data = json.loads(text)
+        data["machine"]["cpu"] = "<img src=x onerror=alert(1)>"
+        data["shown"][0]["score"]["name"] = "<b>x"
+        file.write_text(json.dumps(data))
+    report = page_of([run.path], "1.2")
+    text = html(report)
+    page = Reader(text)
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert all(attributes["src"].startswith("data:image/") for tag, attributes in page.tags if tag == "img")
+    assert HOSTILE[0] in page.sections["classes"] and "$x^2$" in page.sections["classes"]
+    assert "\x1b" not in text and "\u202e" not in text and "\\x1b" in text
+    in_markdown = markdown(report)
+    assert "<script" not in in_markdown and "<img" not in in_markdown and "](http" not in in_markdown
+    assert "@someone" not in in_markdown and "a|b" not in in_markdown and "&#64;someone" in in_markdown
+
+
+def test_the_file_asks_for_nothing_from_elsewhere(written):
+    text, page = written, Reader(written)
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "xlink:href", "action", "data"):
+            assert attributes.get(name, "#")[:1] == "#" or attributes[name].startswith("data:"), (tag, attributes)
+    assert "url(" not in re.sub(r"url\(#[\w-]+\)", "", text) and "@import" not in text
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids)) and set(re.findall(r'href="#([^"]+)"', text)) <= set(ids)
+    assert set(re.findall(r"url\(#([\w-]+)\)", text)) <= set(ids)
+
+
+def test_every_picture_is_in_the_page_with_words_for_those_who_do_not_see_it(whole, written):
+    pictures = [attributes for tag, attributes in Reader(written).tags if tag == "img"]
+    bench = json.loads(next(whole.measurements.glob("bench-*.json")).read_text())
+    assert len(pictures) == 5 * len(bench["shown"])
+    assert all(picture["alt"] and picture["width"] for picture in pictures)
+    gone = whole.path / bench["shown"][0]["mask"]
+    kept = gone.read_bytes()
+    try:
+        gone.unlink()
+        page = Reader(html(page_of([whole.path], "1.2")))
+        assert sum(tag == "img" for tag, _ in page.tags) < len(pictures)
+        assert any("is not shown" in text for text in page.sections["pictures"])
+    finally:
+        gone.write_bytes(kept)
+
+
+def test_a_measurement_that_names_a_file_outside_the_run_shows_nothing_of_it(whole, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(whole.path, copy)
+    Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
+    (file,) = copy.glob("measurements/bench-*.json")
+    data = json.loads(file.read_text())
+    data["shown"] = [{**data["shown"][0], "image": "../secret.png"}]
+    file.write_text(json.dumps(data))
+    page = Reader(html(page_of([copy], "1.2")))
+    assert not any(tag == "img" for tag, _ in page.tags)
+    assert any("../secret.png is no picture of this run" in text for text in page.sections["pictures"])
+
+
+def test_differences_say_who_is_right():
+    label = np.array([[0, 0, 0, 0, 0, 255]], np.uint8)
+    parent = np.array([[0, 1, 1, 0, 1, 0]], np.uint8)
+    mask = np.array([[0, 1, 0, 1, 2, 1]], np.uint8)
+    words = [DIFFERENCES[place][0] for place in differences(label, parent, mask)[0]]
+    assert words == [
+        "both right",
+        "both wrong, the same class",
+        "the artifact alone is right",
+        "float alone is right",
+        "both wrong, different classes",
+        "without a label",
+    ]
+
+
+def test_a_measurement_of_an_earlier_version_and_a_broken_file_stop_nothing(whole, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(whole.path, copy)
+    (file,) = copy.glob("measurements/bench-*.json")
+    data = json.loads(file.read_text())
+    for key in ("per_image", "shown", "gates"):
+        del data[key]
+    for name in ("parent", "artifact"):
+        del data[name]["confusion"]
+    file.write_text(json.dumps({**data, "schema": 4}))
+    (copy / "measurements" / "profile-cpu-1.json").write_text("{")
+    (copy / "measurements" / "bench-cpu-1.json").write_text('{"schema": 1}')
+    page = Reader(html(page_of([copy], "1.2")))
+    assert f"{data['artifact']['score']['miou_percent']:.2f}" in page.sections["verdict"]
+    for section in ("pictures", "confusion"):
+        assert any(f"python cli.py bench --run {copy}" in each for each in page.sections[section]), section
+    problems = [text for text in page.sections["verdict"] if "cannot be read" in text]
+    assert len(problems) == 2 and "bench-cpu-1.json" in " ".join(problems)
+
+
+def test_several_runs_stand_side_by_side(whole, measured, cli, tmp_path):
+    asked = ("report", "--run", str(whole.path), "--run", str(measured[0].path))
+    refused = cli(*asked, cwd=tmp_path)
+    assert refused.returncode == 2 and "--out FILE" in refused.stderr
+    done = cli(*asked, "--out", "both.html", cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.split() == ["both.html"], done.stderr
+    page = Reader((tmp_path / "both.html").read_text())
+    names = {"/".join(run.parts[-2:]) for run in (whole.path, measured[0].path)}  # both folders are called run
+    assert {f"{name} · cpu" for name in names} <= cells(page.sections["verdict"])
+    assert {f"{name} · cpu" for name in names} <= cells(page.sections["tradeoff"])
+
+
+def test_markdown_has_the_same_figures_in_tables_that_hold_together(whole, cli, tmp_path):
+    done = cli("report", "--run", str(whole.path), "--format", "md", "--out", "-", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    bench = json.loads(next(whole.measurements.glob("bench-*.json")).read_text())
+    assert f" {bench['artifact']['score']['miou_percent']:.2f} |" in done.stdout
+    assert next(line for line in lines if line.startswith("## ")) == "## Verdict"
+    widths: dict[int, tuple[int, int]] = {}
+    for number, line in enumerate(lines):
+        if line.startswith("|"):
+            start = number if not lines[number - 1].startswith("|") else widths[number - 1][0]
+            widths[number] = (start, line.count("|"))
+    assert len({start for start, _ in widths.values()}) >= 9
+    for start, count in widths.values():
+        assert count == widths[start][1], lines[start]
+    assert "data:image" not in done.stdout and "<svg" not in done.stdout
+
+
+def test_the_report_lies_in_the_run_and_the_one_before_is_kept(whole, cli, tmp_path):
+    (whole.path / "report.md").write_text("mine")
+    done = cli("report", "--run", str(whole.path), "--format", "md", cwd=tmp_path)
+    assert done.stdout.strip() == str(whole.path / "report.md"), done.stderr
+    assert (whole.path / "report.md.1").read_text() == "mine"
+    refused = cli("report", "--run", "nowhere", cwd=tmp_path)
+    assert refused.returncode == 2 and "nowhere does not exist" in refused.stderr
