@@ -40,7 +40,7 @@ def provenance(runs: Sequence[Evidence], subjects: Sequence[Subject]) -> Section
 def _run_rows(run: Evidence) -> Iterator[tuple[Cell, ...]]:
     config = run.run.config
     network = ", ".join(f"{name} {value}" for name, value in vars(config.model).items())
-    yield words("folder", str(run.run.path))
+    yield words("directory", str(run.run.path))
     yield words("made", config.created)
     yield words("network", network)
     yield words("dataset", config.data)
