@@ -115,7 +115,7 @@ def checkpoint_prefix(path: Path) -> Path | None:
 def _in_checkpoint(prefix: Path) -> Iterator[Source]:
     try:
         reader = tf.train.load_checkpoint(str(prefix))
-        yield weights.in_graph(
+        yield weights.checkpoint_source(
             reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map(), reader.get_tensor
         )
     except (tf.errors.OpError, ValueError, RuntimeError, OSError) as error:

@@ -46,7 +46,7 @@ def load(model: tf_keras.Model, path: Path) -> None:
     Raises RunError for a file that is broken, of another network, or with values that are not finite.
     """
     try:
-        with weights.in_hdf5(str(path), "it") as source:
+        with weights.hdf5_source(str(path), "it") as source:
             arrays = weights.read_arrays(source, weights.layers_of(model))
     except WeightsError as error:
         raise RunError(

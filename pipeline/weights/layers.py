@@ -73,7 +73,7 @@ def snake_case(name: str) -> str:
 
 
 @contextlib.contextmanager
-def in_hdf5(file: str | BinaryIO, name: str) -> Iterator[Source]:
+def hdf5_source(file: str | BinaryIO, name: str) -> Iterator[Source]:
     """The weights in an HDF5 file that Keras wrote; the message of its WeightsError has no full stop."""
     with hdf5.open_hdf5(file, name) as root:
         container = next((c for c in CONTAINERS if c in root), None)
@@ -86,7 +86,9 @@ def in_hdf5(file: str | BinaryIO, name: str) -> Iterator[Source]:
             raise WeightsError(f"{name} is an HDF5 file without the weights of a Keras network")
 
 
-def in_graph(shapes: Mapping[str, Sequence[int]], dtypes: Mapping[str, Any], read: Callable[[str], Any]) -> Source:
+def checkpoint_source(
+    shapes: Mapping[str, Sequence[int]], dtypes: Mapping[str, Any], read: Callable[[str], Any]
+) -> Source:
     """The weights in a TensorFlow checkpoint, from its reader's maps of shapes and dtypes by name.
 
     All layers may share a prefix: tf.train.Checkpoint(model=...) writes model/layer_with_weights-0/...

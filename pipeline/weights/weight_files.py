@@ -28,10 +28,10 @@ def open_weights(path: Path, size_bytes: int) -> Iterator[Source]:
     with open(path, "rb") as file:
         head = file.read(16)
     if head.startswith(HDF5):
-        with weights.in_hdf5(str(path), "it") as source:
+        with weights.hdf5_source(str(path), "it") as source:
             yield source
     elif head.startswith(ZIP):
-        with weights.in_hdf5(io.BytesIO(_unpacked(path, size_bytes)), f"{INSIDE_KERAS} in it") as source:
+        with weights.hdf5_source(io.BytesIO(_unpacked(path, size_bytes)), f"{INSIDE_KERAS} in it") as source:
             yield source
     else:
         raise WeightsError(f"it is {_kind(path, head)}")

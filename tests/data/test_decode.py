@@ -49,7 +49,7 @@ def test_an_image_of_each_mode_is_right_or_refused(mode: str, tmp_path: Path) ->
         "1": lambda: grey.convert("1", dither=Image.Dither.NONE),
         "PA": lambda: Image.fromarray(COLOUR).quantize(256).convert("PA"),
     }.get(mode, lambda: Image.fromarray(COLOUR if mode == "RGB" else COLOUR[..., 0]))()
-    if mode == "HSV":  # no file format of ours has it
+    if mode == "HSV":  # no allowed file format has it
         with pytest.raises(OSError, match="cannot write mode HSV"):
             saved(tmp_path / "a.tif", picture)
         return

@@ -1,4 +1,4 @@
-"""A training whose process is killed, and that goes on, ends with the bits of one that was not killed."""
+"""A killed training that is resumed ends with the same bits as one that was not killed."""
 
 import contextlib
 import json
