@@ -49,16 +49,19 @@ def train(
     schedule: Schedule | None = None,
     *,
     encoder_weights: str | None = None,
+    init: str | None = None,
     force: bool = False,
     say: Say = quiet,
 ) -> FloatResult:
     """Trains the run's float network, or reuses or resumes an earlier training.
 
-    ``schedule``: None for the dataset's defaults. Raises RunError where the run was trained with other settings;
+    ``schedule``: None for the dataset's defaults. ``init``: a file of weights, or the name of weights that ship, from
+    which all but the head starts. Raises RunError where the run was trained with other settings;
     ``force`` then sets that training aside.
     """
-    schedule = schedule or float_schedule(run, None, 8, None)
-    return train_float(run, schedule, _augmentation(run), say, encoder_weights=encoder_weights, force=force)
+    schedule = schedule or float_schedule(run, None, 8, None, tuning=init is not None)
+    augmentation = _augmentation(run)
+    return train_float(run, schedule, augmentation, say, encoder_weights=encoder_weights, init=init, force=force)
 
 
 def quantize_aware_train(

@@ -230,6 +230,12 @@ COMPILER = click.option(
     help="Command that starts the target's compiler (edgetpu), here or elsewhere: 'ssh HOST edgetpu_compiler',"
     " 'docker run --rm IMAGE edgetpu_compiler'.",
 )
+INIT = click.option(
+    "--init",
+    metavar="FILE|NAME",
+    help="Weights of the same network for other classes or sizes, to start all but the head from: a file, or the name"
+    " of weights that ship, such as camvid. Fewer steps at a lower rate then.",
+)
 PARENT = click.option(
     "--parent",
     type=click.Path(path_type=Path),

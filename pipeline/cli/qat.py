@@ -10,6 +10,7 @@ import click
 from pipeline.cli.options import (
     BATCH,
     FORCE,
+    INIT,
     LEARNING_RATE,
     PARENT,
     PER_TENSOR,
@@ -33,6 +34,7 @@ from pipeline.data import open_dataset
 @RUN
 @new_run_options
 @PARENT
+@INIT
 @click.option("--steps", type=STEPS, help="Weight updates of the QAT.  [default: the dataset's]")
 @click.option(
     "--float-steps",
@@ -82,6 +84,7 @@ from pipeline.data import open_dataset
 def qat(  # long: one line per option
     run_path: Path | None,
     parent: Path | None,
+    init: str | None,
     steps: int | None,
     float_steps: int | None,
     batch: int,
@@ -119,6 +122,8 @@ def qat(  # long: one line per option
 
     if parent is not None and float_steps is not None:
         raise BadSpec("--float-steps is for training a float parent, and --parent gives one: leave one of them out.")
+    if parent is not None and init is not None:
+        raise BadSpec("--parent takes weights as they are, and --init starts a training from them: leave one out.")
     run = click.get_current_context().with_resource(run_to_train(run_path, Wanted(**wanted), say))
     defaults = defaults_of(run)
     steps = steps or defaults.qat_steps
@@ -141,14 +146,14 @@ def qat(  # long: one line per option
     )
     if parent is not None:
         adopt(run, parent, say)
-    elif (missing := float_training(run, float_steps, batch, encoder_weights)) is not None:
+    elif (missing := float_training(run, float_steps, batch, encoder_weights, init)) is not None:
         count = len(open_dataset(run.config.data).splits["train"])
         say(
             "there is no float parent in this run: training it first. Plan:"
             f" {missing.schedule.steps} float steps (--float-steps), then {steps} {'control' if control else 'QAT'}"
             f" steps (--steps), on {count} training images. An estimate of the time follows the first steps."
         )
-        train_float_parent(run, missing.schedule, missing.encoder_weights, False)
+        train_float_parent(run, missing, False)
     result = train_quantized(run, schedule, qat_options, say, force=force)
     what = "float control: val mIoU" if control else "QAT network: val mIoU of its int8 file"
     say(f"{what} {result.val_miou_percent:.2f} %, {result.seconds:.0f} s")

@@ -7,18 +7,36 @@ from typing import Any
 
 import click
 
-from pipeline.cli.options import BATCH, FORCE, LEARNING_RATE, PARENT, RUN, STEPS, new_run_options, quiet_tensorflow, say
+from pipeline.cli.options import (
+    BATCH,
+    FORCE,
+    INIT,
+    LEARNING_RATE,
+    PARENT,
+    RUN,
+    STEPS,
+    new_run_options,
+    quiet_tensorflow,
+    say,
+)
 from pipeline.cli.resolve import Wanted, run_to_train
+from pipeline.core.errors import BadSpec
 
 
-def train_float_parent(run: Any, schedule: Any, encoder: str | None, force: bool) -> None:
+def train_float_parent(run: Any, training: Any, force: bool) -> None:
     from pipeline.train.feed import Augmentation
     from pipeline.train.train import defaults_of
     from pipeline.train.train import train as train_float
 
     defaults = defaults_of(run)
     result = train_float(
-        run, schedule, Augmentation(defaults.scale, True, defaults.colour), say, encoder_weights=encoder, force=force
+        run,
+        training.schedule,
+        Augmentation(defaults.scale, True, defaults.colour),
+        say,
+        encoder_weights=training.encoder_weights,
+        init=training.init,
+        force=force,
     )
     say(
         f"float network: val mIoU {result.best_val_miou_percent:.2f} % (best of {len(result.history)}"
@@ -37,10 +55,12 @@ def train_float_parent(run: Any, schedule: Any, encoder: str | None, force: bool
     help="Highest learning rate; decays polynomially to 0.  [default: the dataset's]",
 )
 @PARENT
+@INIT
 @FORCE
 def train(
     run_path: Path | None,
     parent: Path | None,
+    init: str | None,
     steps: int | None,
     batch: int,
     learning_rate: float | None,
@@ -56,10 +76,13 @@ def train(
     """
     quiet_tensorflow()
     from pipeline.train.adopt import adopt
-    from pipeline.train.train import float_schedule
+    from pipeline.train.train import FloatTraining, float_schedule
 
+    if parent is not None and init is not None:
+        raise BadSpec("--parent takes weights as they are, and --init starts a training from them: leave one out.")
     run = click.get_current_context().with_resource(run_to_train(run_path, Wanted(**wanted), say))
     if parent is not None:
         adopt(run, parent, say)
     else:
-        train_float_parent(run, float_schedule(run, steps, batch, learning_rate), encoder_weights, force)
+        schedule = float_schedule(run, steps, batch, learning_rate, tuning=init is not None)
+        train_float_parent(run, FloatTraining(schedule, encoder_weights, init), force)

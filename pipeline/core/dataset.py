@@ -54,6 +54,7 @@ class TrainingDefaults:
     Attributes:
       size: HEIGHTxWIDTH of the network's input; None where the user must give it.
       steps, qat_steps: weight updates of the float training and of quantization-aware training.
+      tuning_steps, tuning_learning_rate: of a float training that starts from trained weights.
       evaluations: how often the validation images are scored during the float training.
       scale, colour: see pipeline.train.feed.Augmentation.
     """
@@ -63,6 +64,8 @@ class TrainingDefaults:
     qat_steps: int = 230
     learning_rate: float = 2e-3
     qat_learning_rate: float = 1e-4
+    tuning_steps: int = 800
+    tuning_learning_rate: float = 1e-3
     evaluations: int = 10
     scale: tuple[float, float] = (0.6, 1.8)
     colour: float = 0.25

@@ -26,6 +26,7 @@ from pipeline.heads.full_size import mask_of
 from pipeline.measure.score import Infer, score_masks
 from pipeline.train.feed import Augmentation, class_weights, frequencies_of
 from pipeline.train.fit import fit
+from pipeline.train.initialize import as_setting, initialize, weights_file
 from pipeline.train.schedule import Schedule
 from pipeline.train.update import Lesson
 from pipeline.weights import checkpoint
@@ -58,30 +59,44 @@ def defaults_of(run: Run) -> TrainingDefaults:
         defaults,
         learning_rate=defaults.learning_rate * factor,
         qat_learning_rate=defaults.qat_learning_rate * factor,
+        tuning_learning_rate=defaults.tuning_learning_rate * factor,
     )
 
 
-def float_schedule(run: Run, steps: int | None, batch: int, learning_rate: float | None) -> Schedule:
-    """The schedule of a float training; None stands for the run's default."""
+def float_schedule(
+    run: Run, steps: int | None, batch: int, learning_rate: float | None, tuning: bool = False
+) -> Schedule:
+    """The schedule of a float training; None stands for the run's default.
+
+    ``tuning``: whether it starts from trained weights, which takes fewer steps at a lower rate.
+    """
     defaults = defaults_of(run)
-    steps = steps or defaults.steps
+    steps = steps or (defaults.tuning_steps if tuning else defaults.steps)
     return Schedule(
         steps,
         batch,
-        learning_rate or defaults.learning_rate,
+        learning_rate or (defaults.tuning_learning_rate if tuning else defaults.learning_rate),
         evaluations=max(1, min(defaults.evaluations, steps // 100)),
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class FloatTraining:
-    """A float training that is to be started or resumed."""
+    """A float training that is to be started or resumed.
+
+    Attributes:
+      encoder_weights: published weights of the encoder.
+      init: a file of weights, or the name of weights that ship, from which all but the head starts.
+    """
 
     schedule: Schedule
-    encoder_weights: str | None
+    encoder_weights: str | None = None
+    init: str | None = None
 
 
-def float_training(run: Run, steps: int | None, batch: int, encoder_weights: str | None) -> FloatTraining | None:
+def float_training(
+    run: Run, steps: int | None, batch: int, encoder_weights: str | None, init: str | None = None
+) -> FloatTraining | None:
     """The training that gives the run its float parent; None if it has one.
 
     An interrupted training keeps its schedule, unless ``steps`` gives another. Raises RunError if the run's parent was
@@ -100,8 +115,9 @@ def float_training(run: Run, steps: int | None, batch: int, encoder_weights: str
         return None
     if steps is None and isinstance(schedule, dict):
         with contextlib.suppress(TypeError):  # settings of another version: is_finished reports them
-            return FloatTraining(Schedule(**schedule), settings.get("encoder_weights"))
-    return FloatTraining(float_schedule(run, steps, batch, None), encoder_weights)
+            started_from = (settings.get("init") or {}).get("file")
+            return FloatTraining(Schedule(**schedule), settings.get("encoder_weights"), init or started_from)
+    return FloatTraining(float_schedule(run, steps, batch, None, tuning=init is not None), encoder_weights, init)
 
 
 def pixels_to_learn(dataset: Dataset, training: Decoded, validation: Decoded, say: Say) -> np.ndarray:
@@ -149,14 +165,20 @@ def train(
     say: Say,
     *,
     encoder_weights: str | None = None,
+    init: str | None = None,
     force: bool = False,
 ) -> FloatResult:
-    """Trains the run's float network, or resumes its training, or reuses its result; returns the result."""
+    """Trains the run's float network, or resumes its training, or reuses its result; returns the result.
+
+    ``encoder_weights``, ``init``: see ``FloatTraining``.
+    """
     training = run.float_training
+    start = None if init is None else weights_file(init, run.config.model.network)
     settings = {
         "schedule": plain(schedule),
         "augmentation": plain(augmentation),
         "encoder_weights": encoder_weights,
+        "init": None if start is None else as_setting(start),
     }
     if training.is_finished(settings, force):
         result = training.float_result()
@@ -175,6 +197,9 @@ def train(
         if family.load_encoder is None:
             raise BadSpec(f"--encoder-weights does not fit {spec.network}: it has no published encoder; leave it out.")
         family.load_encoder(model, encoder_weights)
+    if start is not None:
+        head = initialize(model, spec, start)
+        say(f"all layers but {', '.join(sorted(head))} start from {start}")
     say(f"training {family.title} {spec.size} on {run.config.data}: {len(images)} images, {schedule.steps} steps")
     checkpoints = FloatCheckpoints(model, validation, dataset.classes, weights, training)
     lesson = Lesson(images, weights, augmentation, seed, spec.resize, family.auxiliary)

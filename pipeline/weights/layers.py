@@ -15,7 +15,7 @@ import collections
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import h5py
@@ -177,16 +177,18 @@ def _source_by_container(container: h5py.Group) -> Source:
     return entries_of
 
 
-def read_arrays(source: Source, layers: Sequence[Layer], others: str = "") -> dict[str, list[np.ndarray]]:
+def read_arrays(
+    source: Source, layers: Sequence[Layer], others: str = "", skip: Collection[str] = ()
+) -> dict[str, list[np.ndarray]]:
     """{layer: its weights, float32, in Keras' order}; each has the layer's shape and is finite.
 
-    ``others``: a pattern for names of other layers that the file may hold. Raises WeightsError, which names the first
-    layer that differs; its message has no full stop.
+    ``skip``: layers that are not read. ``others``: a pattern for names of other layers that the file may hold. Raises
+    WeightsError, which names the first layer that differs; its message has no full stop.
     """
     entries_by_layer, unused = source(layers)
     arrays: dict[str, list[np.ndarray]] = {}
     for layer, entries in zip(layers, entries_by_layer, strict=True):
-        if not layer.weights and not entries:
+        if layer.name in skip or (not layer.weights and not entries):
             continue
         if not entries:
             raise WeightsError(f"it is of another network: it has no weights for {layer.name}")

@@ -1,0 +1,63 @@
+"""Starts a network from weights that were trained for other classes or sizes: all but the head."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import tf_keras
+
+import models
+from models.pretrained import pretrained
+from pipeline.core.errors import WeightsError
+from pipeline.core.files import sha256, unreadable
+from pipeline.core.spec import ModelSpec
+from pipeline.weights import layers as weights
+from pipeline.weights.weight_files import open_weights
+
+
+def weights_file(source: str, network: str) -> Path:
+    """The file that ``source`` names: a path, or the name of weights that ship; raises WeightsError."""
+    shipped = pretrained(network)
+    if source in shipped:
+        return shipped[source]
+    path = Path(source)
+    if (reason := unreadable(path)) is not None:
+        named = f" or one of the weights that ship for {network}: {', '.join(shipped)}" if shipped else ""
+        raise WeightsError(
+            f"initial weights {source}: no such weights ship, and the file {reason}. Give a file{named}."
+        )
+    return path
+
+
+def initialize(model: tf_keras.Model, spec: ModelSpec, path: Path) -> frozenset[str]:
+    """Sets all layers from the file but those of the head, which keep their weights; returns the head's names.
+
+    The head is what the number of classes shapes. It stays fresh with as many classes, too: they may be others. Raises
+    WeightsError for a file that does not hold the network's other layers.
+    """
+    head = head_of(model, spec)
+    try:
+        with open_weights(path, 8 * model.count_params()) as source:  # its head may be larger
+            arrays = weights.read_arrays(source, weights.layers_of(model), skip=head)
+    except WeightsError as error:
+        raise WeightsError(
+            f"initial weights {path}: {error}. Give a .weights.h5, .h5 or .keras file of {spec.network} with alpha"
+            f" {spec.alpha:g}; size and classes may differ."
+        ) from None
+    for layer in model.layers:
+        if layer.name in arrays:
+            layer.set_weights(arrays[layer.name])
+    return head
+
+
+def head_of(model: tf_keras.Model, spec: ModelSpec) -> frozenset[str]:
+    """The layers whose weights have other shapes with one class more."""
+    other = models.build(dataclasses.replace(spec, num_classes=spec.num_classes + 1))
+    pairs = zip(weights.layers_of(model), weights.layers_of(other), strict=True)
+    return frozenset(ours.name for ours, theirs in pairs if ours.weights != theirs.weights)
+
+
+def as_setting(path: Path) -> dict[str, str]:
+    """What a training keeps of the weights that it started from."""
+    return {"file": str(path), "sha256": sha256(path)}
