@@ -47,11 +47,11 @@ Backend = Literal["wasm", "webgpu"]
 
 class Server(http.server.ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that is ended leaves connections behind: no news."""
+        """A browser that was killed leaves broken connections; they are not reported."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Said:
+class BrowserReply:
     """What LiteRT.js did with one file.
 
     Attributes:
@@ -66,7 +66,7 @@ class Said:
 
 
 def browser() -> str | None:
-    return next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
 def missing() -> str | None:
@@ -86,31 +86,31 @@ def version() -> str:
     return f"LiteRT.js {json.loads(package.read_text())['version']}"
 
 
-def ask_files(files: Sequence[Path], on: Backend, image: np.ndarray | None = None) -> list[Said]:
-    """What LiteRT.js says of each file; with ``image``, which every one must take, it runs them too.
+def ask_files(files: Sequence[Path], on: Backend, image: np.ndarray | None = None) -> list[BrowserReply]:
+    """Compiles each file with LiteRT.js; with ``image``, an input that fits all of them, runs them too.
 
     Raises CompilerError where the browser or the package is missing, or the browser does not start.
     """
     needed = missing()
     if needed:
-        raise CompilerError(f"LiteRT.js cannot be asked here: something is missing, run `{needed}`.")
-    found: list[Said] = []
-    while len(found) < len(files):  # once, but for a file that ends the tab
-        found += _session(files[len(found) :], on, image)
-    return found
+        raise CompilerError(f"LiteRT.js is not ready on this machine: run `{needed}`.")
+    replies: list[BrowserReply] = []
+    while len(replies) < len(files):  # once, but for a file that ends the tab
+        replies += _session(files[len(replies) :], on, image)
+    return replies
 
 
-def _session(files: Sequence[Path], on: Backend, image: np.ndarray | None) -> list[Said]:
+def _session(files: Sequence[Path], on: Backend, image: np.ndarray | None) -> list[BrowserReply]:
     """One browser: replies up to the first file that it does not answer."""
-    replies: queue.Queue[tuple[int, dict[str, Any]]] = queue.Queue()
+    messages: queue.Queue[tuple[int, dict[str, Any]]] = queue.Queue()
     outputs: dict[int, bytes] = {}
     jobs = iter([{"id": i, "on": on, "run": image is not None} for i in range(len(files))])
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         extensions_map = TYPES
 
-        def __init__(self, *given: Any) -> None:
-            super().__init__(*given, directory=str(HOME))
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(HOME))
 
         def end_headers(self) -> None:
             self.send_header("Cross-Origin-Opener-Policy", "same-origin")
@@ -118,7 +118,7 @@ def _session(files: Sequence[Path], on: Backend, image: np.ndarray | None) -> li
             self.send_header("Cache-Control", "no-store")
             super().end_headers()
 
-        def log_message(self, format: str, *given: Any) -> None:
+        def log_message(self, format: str, *arguments: Any) -> None:
             pass
 
         def send(self, data: bytes, status: int = 200) -> None:
@@ -145,36 +145,36 @@ def _session(files: Sequence[Path], on: Backend, image: np.ndarray | None) -> li
             if kind == "output":
                 outputs[int(number)] = data
             else:
-                replies.put((int(number), json.loads(data)))
+                messages.put((int(number), json.loads(data)))
             self.send(b"", 204)  # then only: what the page sends next comes in another thread
 
     with Server(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with _opened(f"http://127.0.0.1:{server.server_port}/page.html") as process:
-            found = _collected(len(files), replies, outputs, process)
+            replies = _collected(len(files), messages, outputs, process)
         server.shutdown()
-    return found
+    return replies
 
 
 def _collected(
     count: int,
-    replies: queue.Queue[tuple[int, dict[str, Any]]],
+    messages: queue.Queue[tuple[int, dict[str, Any]]],
     outputs: Mapping[int, bytes],
     process: subprocess.Popen[bytes],
-) -> list[Said]:
+) -> list[BrowserReply]:
     """The replies to ``count`` jobs, up to the first that does not come; raises CompilerError where none can."""
-    found: list[Said] = []
+    replies: list[BrowserReply] = []
     for _ in range(count):
         try:
-            number, reply = replies.get(timeout=TIMEOUT_SECONDS)
+            number, message = messages.get(timeout=TIMEOUT_SECONDS)
         except queue.Empty:
-            if process.poll() is not None and not found:
+            if process.poll() is not None and not replies:
                 raise CompilerError(f"{browser()} ended at once (exit code {process.returncode}).") from None
-            found.append(Said(f"no answer in {TIMEOUT_SECONDS} s", ""))
+            replies.append(BrowserReply(f"no answer in {TIMEOUT_SECONDS} s", ""))
             break
-        made = np.frombuffer(outputs[number], reply["dtype"]) if number in outputs else None
-        found.append(Said(reply.get("error", ""), "\n".join(reply["said"]), made))
-    return found
+        output = np.frombuffer(outputs[number], message["dtype"]) if number in outputs else None
+        replies.append(BrowserReply(message.get("error", ""), "\n".join(message["said"]), output))
+    return replies
 
 
 @contextlib.contextmanager

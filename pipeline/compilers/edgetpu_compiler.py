@@ -40,7 +40,7 @@ ADVICE = {
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What the compiler prints of a success.
+    """What the compiler prints when it succeeds.
 
     Attributes:
       ops: (op, count, status) rows; one op can have several.
@@ -60,14 +60,14 @@ class Report:
         return [status for name, _, status in self.ops if name == op and status != MAPPED]
 
 
-def parse(said: str) -> Report:
+def parse(output: str) -> Report:
     """Reads what `edgetpu_compiler -s` prints; what it leaves out is 0 or empty."""
 
     def after(words: str) -> str:
-        found = re.search(rf"^{re.escape(words)}:?\s+(.+?)\s*$", said, re.MULTILINE)
-        return found[1] if found else ""
+        match = re.search(rf"^{re.escape(words)}:?\s+(.+?)\s*$", output, re.MULTILINE)
+        return match[1] if match else ""
 
-    rows = re.findall(r"^([A-Z][A-Z0-9_]+)\s+(\d+)\s+(\S.*?)\s*$", said, re.MULTILINE)
+    rows = re.findall(r"^([A-Z][A-Z0-9_]+)\s+(\d+)\s+(\S.*?)\s*$", output, re.MULTILINE)
     return Report(
         version=after("Edge TPU Compiler version"),
         subgraphs=int(after("Number of Edge TPU subgraphs") or 0),
@@ -78,40 +78,40 @@ def parse(said: str) -> Report:
     )
 
 
-def failure(said: str) -> str:
+def failure(output: str) -> str:
     """The line that says why it failed, and what to do about it."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["nothing"]
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["nothing"]
     words = ("rror", "ailed", "nvalid", "not quantized", "imeout exceeded", "ompilation timeout")
-    told = [line for line in lines if any(word in line for word in words)] or lines[-1:]
-    advice = next((do for text, do in ADVICE.items() if text.lower() in " ".join(told).lower()), "")
-    return f"{' '.join(told[:2])}{f' ({advice}.)' if advice else ''}"
+    errors = [line for line in lines if any(word in line for word in words)] or lines[-1:]
+    advice = next((do for text, do in ADVICE.items() if text.lower() in " ".join(errors).lower()), "")
+    return f"{' '.join(errors[:2])}{f' ({advice}.)' if advice else ''}"
 
 
 def run(compiler: Program, file: Path) -> tuple[bytes, bytes | None, str]:
     """Compiles ``file``; (compiled file, its log, what was printed). Raises CompilerError."""
     for attempt in (1, 2):
         ran = compiler.run(file, TIMEOUT_SECONDS)
-        if INTERMITTENT not in ran.said or attempt == 2:
+        if INTERMITTENT not in ran.output or attempt == 2:
             break
-    made = ran.files.get(f"{file.stem}_edgetpu.tflite", b"")
-    whole = len(made) >= SMALLEST_RESULT_BYTES
-    if ran.code != 0 or not whole:
+    compiled = ran.files.get(f"{file.stem}_edgetpu.tflite", b"")
+    complete = len(compiled) >= SMALLEST_RESULT_BYTES
+    if ran.code != 0 or not complete:
         raise CompilerError(
-            f"{COMPILER} ended with exit code {ran.code} and {'a' if whole else 'no'} compiled file; it"
-            f" said: {failure(ran.said)} The uncompiled file is {file}."
+            f"{COMPILER} ended with exit code {ran.code} and {'a' if complete else 'no'} compiled file; it"
+            f" said: {failure(ran.output)} The uncompiled file is {file}."
         )
-    return made, ran.files.get(f"{file.stem}_edgetpu.log"), ran.said
+    return compiled, ran.files.get(f"{file.stem}_edgetpu.log"), ran.output
 
 
-def here() -> Program | None:
+def on_path() -> Program | None:
     """The compiler on PATH."""
-    found = shutil.which(COMPILER)
-    return Program((), (found,)) if found else None
+    path = shutil.which(COMPILER)
+    return Program((), (path,)) if path else None
 
 
 def compile_edgetpu(artifact: Path, compiler: Program | None = None) -> CompileResult:
     """Runs edgetpu_compiler, the given one or the one on PATH; raises CompilerError when it fails."""
-    compiler = compiler or here()
+    compiler = compiler or on_path()
     if compiler is None:
         return CompileResult(
             None,
@@ -119,12 +119,12 @@ def compile_edgetpu(artifact: Path, compiler: Program | None = None) -> CompileR
             f" and run this command again, name the machine or container that has it (`--compiler 'ssh HOST"
             f" {COMPILER}'`), or run `{COMPILER} -s -o {artifact.parent} {artifact}` where it is.",
         )
-    made, log, said = run(compiler, artifact)
+    compiled, log, output = run(compiler, artifact)
     result = artifact.with_name(f"{artifact.stem}_edgetpu.tflite")
-    write_atomically(result, made)
+    write_atomically(result, compiled)
     if log is not None:
         write_atomically(result.with_suffix(".log"), log)
-    report = parse(said)
+    report = parse(output)
     mapped = sum(count for _, count, status in report.ops if status == MAPPED)
     total = sum(count for _, count, _ in report.ops)
     note = f"compiled by {COMPILER} {report.version}: {result.name}"
@@ -142,16 +142,16 @@ def missing() -> str | None:
 
 
 def ask(file: Path, graph: Graph, compiler: Program | None = None) -> Answer:
-    """What the real compiler maps, op by op, from the ops that its result still has."""
-    compiler = compiler or here()
+    """Which ops the real compiler maps: those that its result no longer has."""
+    compiler = compiler or on_path()
     if compiler is None:
         return Answer(None, f"{COMPILER} is not on PATH; Coral's Debian package edgetpu-compiler (x86-64) has it")
     try:
-        made, _, said = run(compiler, file)
-        twin = read(made, f"the result of {COMPILER}")
+        compiled, _, output = run(compiler, file)
+        twin = read(compiled, f"the result of {COMPILER}")
     except SegquantError as error:
         return Answer(None, str(error))
-    report = parse(said)
+    report = parse(output)
     by = f"{COMPILER} {report.version}"
     why = {op.index: "; ".join(report.statuses(op.name)) for op in graph.ops}
     facts = {"parameters_cached": report.cached, "parameters_streamed": report.streamed, "subgraphs": report.subgraphs}

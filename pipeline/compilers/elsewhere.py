@@ -1,6 +1,6 @@
-"""Runs a vendor's compiler where it is: on this machine, in a container, or on another machine over ssh.
+"""Runs a vendor's compiler where it is installed: on this machine, in a container, or on another machine over ssh.
 
-The place is told by the command that starts the compiler there: ``edgetpu_compiler``, ``docker run --rm IMAGE
+The command that starts the compiler says where that is: ``edgetpu_compiler``, ``docker run --rm IMAGE
 edgetpu_compiler`` (podman alike; the folder with the file is mounted), or ``ssh HOST edgetpu_compiler`` (the file goes
 there and the results come back through that one connection; nothing stays on the other machine).
 """
@@ -20,11 +20,11 @@ from pipeline.drivers.ssh_words import BATCH, SSH_FAILED, for_a_shell, last_line
 
 CONTAINERS = ("docker", "podman")
 INSIDE = "/segquant"
-"""Where a container sees the folder."""
+"""Where the folder is mounted in a container."""
 SSH_OPTIONS_WITH_VALUE = "BbcDEeFIiJLlmOoPpQRSWw"
 """Of OpenSSH 9's ssh(1)."""
 BEGIN = b"segquant-results\n"
-"""Before it, the other side's login may print what it likes."""
+"""Marks the results: the login shell may print something before them."""
 FAR_SIDE = (
     'command -v "$2" >/dev/null || exit 127; d=$(mktemp -d) || exit 126; clean() { rm -rf "$d"; }; trap clean EXIT;'
     ' trap "exit 130" HUP INT TERM; mkdir "$d/out" && cat >"$d/$1" || exit 126; n=$1; shift; c=0;'
@@ -35,11 +35,11 @@ FAR_SIDE = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Ran:
+class CompilerRun:
     """One run: exit code, all that was printed, and the files that were left, by name."""
 
     code: int
-    said: str
+    output: str
     files: dict[str, bytes]
 
 
@@ -59,7 +59,7 @@ class Program:
     def name(self) -> str:
         return shlex.join([*self.start, *self.words])
 
-    def run(self, file: Path, timeout_seconds: float) -> Ran:
+    def run(self, file: Path, timeout_seconds: float) -> CompilerRun:
         """Compiles ``file`` there; raises CompilerError where the compiler could not be started or did not end."""
         kind = Path(self.start[0]).name if self.start else ""
         try:
@@ -77,11 +77,11 @@ class Program:
                 f" The uncompiled file is {file}."
             ) from None
 
-    def _beside(self, file: Path, scratch: Path, timeout_seconds: float, container: bool) -> Ran:
+    def _beside(self, file: Path, scratch: Path, timeout_seconds: float, container: bool) -> CompilerRun:
         """Here, or in a container that sees the same folder."""
         out = scratch / "out"
         out.mkdir()
-        start, seen = list(self.start), str(scratch)
+        start, folder = list(self.start), str(scratch)
         if container:
             if set(str(scratch)) & set(',"'):
                 raise CompilerError(f"a container cannot mount {scratch.parent}: use a path without commas and quotes.")
@@ -90,32 +90,34 @@ class Program:
             start[2:2] = mount
             scratch.chmod(0o755)  # whoever the container runs as may read here and write in `out`
             out.chmod(0o777)
-            seen = INSIDE
-        source = f"{seen}/{file.name}" if container else str(file)
-        done = _run([*start, *self.words, "-s", "-o", f"{seen}/out", source], None, timeout_seconds)
-        said = (done.stdout + done.stderr).decode("utf-8", "replace")
-        if container and done.returncode in (125, 126, 127):
+            folder = INSIDE
+        source = f"{folder}/{file.name}" if container else str(file)
+        completed = _run([*start, *self.words, "-s", "-o", f"{folder}/out", source], None, timeout_seconds)
+        output = (completed.stdout + completed.stderr).decode("utf-8", "replace")
+        if container and completed.returncode in (125, 126, 127):
             raise CompilerError(
-                f"`{self.name}` did not start the compiler (exit code {done.returncode}): {last_line(said)}. The"
+                f"`{self.name}` did not start the compiler (exit code {completed.returncode}): {last_line(output)}. The"
                 f" uncompiled file is {file}."
             )
-        return Ran(done.returncode, said, {made.name: made.read_bytes() for made in out.iterdir() if made.is_file()})
+        return CompilerRun(
+            completed.returncode, output, {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+        )
 
-    def _over_ssh(self, file: Path, timeout_seconds: float) -> Ran:
+    def _over_ssh(self, file: Path, timeout_seconds: float) -> CompilerRun:
         far = for_a_shell(FAR_SIDE, file.name, *self.words)
         host = self.start[-1]
         # Behind the user's own options, whose say counts: ssh takes the first value of each.
-        done = _run([*self.start[:-1], *BATCH, host, far], file.read_bytes(), timeout_seconds)
-        _, begun, packed = done.stdout.partition(BEGIN)
-        if done.returncode == 0 and begun:
+        completed = _run([*self.start[:-1], *BATCH, host, far], file.read_bytes(), timeout_seconds)
+        _, begun, packed = completed.stdout.partition(BEGIN)
+        if completed.returncode == 0 and begun:
             return _unpacked(packed)
-        said = done.stderr.decode("utf-8", "replace")
-        if done.returncode == 127:
+        errors = completed.stderr.decode("utf-8", "replace")
+        if completed.returncode == 127:
             problem = f"{self.words[0]} is not there: install it on that machine, or give its full path"
-        elif done.returncode == SSH_FAILED:
-            problem = why(said)
+        elif completed.returncode == SSH_FAILED:
+            problem = why(errors)
         else:
-            problem = f"the connection ended with exit code {done.returncode}: {last_line(said)}"
+            problem = f"the connection ended with exit code {completed.returncode}: {last_line(errors)}"
         raise CompilerError(f"compiling on {host}: {problem}. The uncompiled file is {file}.")
 
 
@@ -128,7 +130,7 @@ def _run(command: list[str], data: bytes | None, timeout_seconds: float) -> subp
         stderr=subprocess.PIPE,
     ) as process:
         try:
-            said, errors = process.communicate(data, timeout=timeout_seconds)
+            output, errors = process.communicate(data, timeout=timeout_seconds)
         except BaseException:
             process.terminate()
             try:
@@ -136,14 +138,14 @@ def _run(command: list[str], data: bytes | None, timeout_seconds: float) -> subp
             except subprocess.TimeoutExpired:
                 process.kill()
             raise
-    return subprocess.CompletedProcess(command, process.returncode, said, errors)
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
-def _unpacked(packed: bytes) -> Ran:
+def _unpacked(packed: bytes) -> CompilerRun:
     try:
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             files = {m.name: archive.extractfile(m).read() for m in archive if m.isfile()}  # type: ignore[union-attr]
-        return Ran(
+        return CompilerRun(
             int(files["code"]),
             files["said"].decode("utf-8", "replace"),
             {Path(name).name: data for name, data in files.items() if name.startswith("out/")},

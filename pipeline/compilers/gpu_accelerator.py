@@ -1,8 +1,8 @@
 """Drives LiteRT's GPU accelerator (WebGPU over Vulkan), on whatever Vulkan device this machine has.
 
-A graphics card's driver is taken where there is one; else SwiftShader, Vulkan on the CPU, which Debian's
-chromium-common brings. It says on standard error which kinds of op it refuses (`OP: reason`) and how many ops it takes,
-not which: each op of a refused kind is asked by itself, in a file of its own.
+It uses a graphics card's driver where there is one, else SwiftShader: Vulkan on the CPU, in Debian's chromium-common.
+On standard error it prints which kinds of op it refuses (`OP: reason`) and how many ops it takes, but not which ones.
+So each op of a refused kind is compiled alone, in a file of its own.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ transposed convolution that gives a row less than it could are harmless: its res
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """What the accelerator says of one file.
+    """What the accelerator reports on one file.
 
     Attributes:
       error: empty where all of it runs on the GPU.
@@ -84,12 +84,12 @@ def missing() -> str | None:
 
 def environments() -> list[dict[str, str]]:
     """What to try in turn: the Vulkan driver that is configured here, then SwiftShader."""
-    given = dict(os.environ)
-    if any(given.get(name) for name in CHOICES) or not SWIFTSHADER.is_file():
-        return [given]
+    current = dict(os.environ)
+    if any(current.get(name) for name in CHOICES) or not SWIFTSHADER.is_file():
+        return [current]
     drivers = any(next(Path(place).glob("*.json"), None) for place in DRIVERS)
-    swiftshader = {**given, "VK_ICD_FILENAMES": str(SWIFTSHADER)}
-    return [given, swiftshader] if drivers else [swiftshader]
+    swiftshader = {**current, "VK_ICD_FILENAMES": str(SWIFTSHADER)}
+    return [current, swiftshader] if drivers else [swiftshader]
 
 
 def compile_files(files: Sequence[Path]) -> list[Reply]:
@@ -108,37 +108,41 @@ def compile_files(files: Sequence[Path]) -> list[Reply]:
 
 def _compile(files: Sequence[Path], environment: dict[str, str]) -> list[Reply]:
     """Replies to the first files, up to one that ends the process."""
-    command = [sys.executable, str(WORKER), "compile", *map(str, files)]
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-            env=environment,
-        )
-        code, stdout, stderr = done.returncode, done.stdout, done.stderr
+        completed = _worker(["compile", *map(str, files)], environment)
+        code, stdout, stderr = completed.returncode, completed.stdout, completed.stderr
     except subprocess.TimeoutExpired as late:
         code, stdout, stderr = None, _text(late.stdout), _text(late.stderr)
     ends = [json.loads(line)["error"] for line in stdout.splitlines() if line.startswith("{")]
-    said = [part.partition("\n")[2] for part in re.split(r"^@@ ", stderr, flags=re.MULTILINE)[1:]]
-    replies = [parse(end, text) for end, text in zip(ends, said, strict=False)]
+    logs = [part.partition("\n")[2] for part in re.split(r"^@@ ", stderr, flags=re.MULTILINE)[1:]]
+    replies = [parse(end, log) for end, log in zip(ends, logs, strict=False)]
     if len(replies) < len(files) and not (replies and replies[-1].no_device):
         end = "its process was ended" if code is None else f"its process ended with exit code {code}"
-        replies.append(parse(end, said[len(replies)] if len(said) > len(replies) else stderr))
+        replies.append(parse(end, logs[len(replies)] if len(logs) > len(replies) else stderr))
     return replies
 
 
-def _text(given: bytes | str | None) -> str:
-    return given.decode(errors="replace") if isinstance(given, bytes) else given or ""
+def _worker(arguments: Sequence[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Runs ``gpu_worker`` to its end; raises TimeoutExpired."""
+    return subprocess.run(
+        [sys.executable, str(WORKER), *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+        env=environment,
+    )
 
 
-def parse(error: str, said: str) -> Reply:
-    """``error``: how it ended; ``said``: what LiteRT wrote to standard error meanwhile."""
+def _text(output: bytes | str | None) -> str:
+    return output.decode(errors="replace") if isinstance(output, bytes) else output or ""
+
+
+def parse(error: str, log: str) -> Reply:
+    """``error``: how the file's compilation ended, empty for a success; ``log``: LiteRT's standard error meanwhile."""
     refusals, taken, listing = [], None, False
-    for line in said.splitlines():
+    for line in log.splitlines():
         count = TAKEN.match(line)
         if "operations are not supported by GPU delegate" in line:
             listing = True
@@ -146,33 +150,33 @@ def parse(error: str, said: str) -> Reply:
             taken, listing = 0 if count[1] == "No" else int(count[1]), False
         elif listing and (refusal := REFUSAL.match(line)):
             refusals.append((refusal[1], refusal[2].strip().rstrip(".")))
-    adapter = re.search(r"Selected adapter: (.*?), arch=", said)
+    adapter = re.search(r"Selected adapter: (.*?), arch=", log)
     return Reply(
-        error=_reason(error, said) if error else "",
+        error=_reason(error, log) if error else "",
         refusals=tuple(refusals),
         taken=taken,
-        wrong=WRONG in said,
+        wrong=WRONG in log,
         adapter=adapter[1] if adapter else "",
-        no_device=bool(error) and any(text in said for text in NO_DEVICE),
+        no_device=bool(error) and any(text in log for text in NO_DEVICE),
     )
 
 
-def _reason(error: str, said: str) -> str:
+def _reason(error: str, log: str) -> str:
     """The runtime's own sentence, else how it ended."""
-    told = [
+    errors = [
         line.partition("ERROR:")[2].strip()
-        for line in said.splitlines()
+        for line in log.splitlines()
         if line.startswith("ERROR:") and "operations are not supported" not in line and "[" not in line
     ]
     last = error.splitlines()[-1].lstrip("└ ").strip()
-    return f"{told[0].rstrip('.')} ({last})" if told else last
+    return f"{errors[0].rstrip('.')} ({last})" if errors else last
 
 
-Asked = Callable[[Sequence[Path]], list[Reply]]
+AskFiles = Callable[[Sequence[Path]], list[Reply]]
 
 
 def ask_with(rules: Rules) -> Callable[[Path, Graph], Answer]:
-    """``rules``: which piece of a graph is kept."""
+    """Asks the accelerator; ``rules`` decide which partition it keeps where it keeps one only."""
 
     def ask(file: Path, graph: Graph) -> Answer:
         return answer(file, graph, rules, compile_files, by())
@@ -180,17 +184,17 @@ def ask_with(rules: Rules) -> Callable[[Path, Graph], Answer]:
     return ask
 
 
-def answer(file: Path, graph: Graph, rules: Rules, asked: Asked, name: str) -> Answer:
-    """What the accelerator makes of each op; ``asked`` gives its replies, ``name`` and version say whose they are."""
-    reply = asked([file])[0]
+def answer(file: Path, graph: Graph, rules: Rules, ask_files: AskFiles, name: str) -> Answer:
+    """A verdict for each op. ``ask_files`` compiles files; ``name`` is the runtime and its version, for the notes."""
+    reply = ask_files([file])[0]
     if reply.no_device:
-        return Answer(None, f"{name} finds no Vulkan device: `{INSTALL}` brings one")
+        return Answer(None, f"{name} finds no Vulkan device: run `{INSTALL}`")
     note = f"{name}, {reply.adapter}" if reply.adapter else name
     if reply.error and reply.taken is None:
         return Answer(None, f"{note}, does not compile the file: {reply.error}")
     if reply.taken is None and not reply.wrong:
         return Answer(tuple(Verdict(op.index, "accelerated", "", name, name) for op in graph.ops), note)
-    reasons = refused_ops(file, graph, reply, asked)
+    reasons = refused_ops(file, graph, reply, ask_files)
     alone = tuple(
         Verdict(op.index, "falls back", reasons[op.index], name, name)
         if op.index in reasons
@@ -200,14 +204,14 @@ def answer(file: Path, graph: Graph, rules: Rules, asked: Asked, name: str) -> A
     if reply.taken is None:  # all of it runs on the GPU, some of it wrongly
         return Answer(alone, note)
     verdicts = after_partitioning(graph, alone, rules)
-    found = sum(v.outcome == "accelerated" and not unpacks(graph.ops[v.op], graph) for v in verdicts)
-    if found == reply.taken:
+    accelerated = sum(v.outcome == "accelerated" and not unpacks(graph.ops[v.op], graph) for v in verdicts)
+    if accelerated == reply.taken:
         return Answer(verdicts, note)
-    return Answer(None, f"{note}, takes {reply.taken} of {len(graph.ops)} ops and does not say which")
+    return Answer(None, f"{note}, takes {reply.taken} of {len(graph.ops)} ops; it does not report which")
 
 
-def refused_ops(file: Path, graph: Graph, reply: Reply, asked: Asked) -> dict[int, str]:
-    """Op index → why it is not on the GPU, or of no use there. Ops of the kinds in question are asked one by one."""
+def refused_ops(file: Path, graph: Graph, reply: Reply, ask_files: AskFiles) -> dict[int, str]:
+    """Op index → why it does not run on the GPU, or runs wrongly. Ops of the kinds in question are compiled alone."""
     kinds = {name for name, _ in reply.refusals}
     if reply.wrong:
         kinds |= {*WEIGHTED, "FULLY_CONNECTED"}
@@ -218,10 +222,10 @@ def refused_ops(file: Path, graph: Graph, reply: Reply, asked: Asked) -> dict[in
         for index, data in excerpts(file.read_bytes(), graph, suspects).items():
             files.append(Path(scratch) / f"{index}.tflite")
             files[-1].write_bytes(data)
-        for index, single in zip(suspects, asked(files) if files else [], strict=True):
-            own = next((why for name, why in single.refusals if name == graph.ops[index].name), "")
+        for index, single in zip(suspects, ask_files(files) if files else [], strict=True):
+            reason = next((why for name, why in single.refusals if name == graph.ops[index].name), "")
             if single.error or single.taken is not None:
-                reasons[index] = own or single.error or "left to the CPU"
+                reasons[index] = reason or single.error or "left to the CPU"
             elif single.wrong:
                 reasons[index] = "computed wrongly, without its stride; the accelerator warns of a shape mismatch only"
     return reasons
@@ -230,21 +234,12 @@ def refused_ops(file: Path, graph: Graph, reply: Reply, asked: Asked) -> dict[in
 def infer(file: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The outputs of ``file``, all of it on the GPU; raises CompilerError where that is not possible."""
     with tempfile.TemporaryDirectory(prefix="gpu-") as scratch:
-        given, made = Path(scratch) / "in.npz", Path(scratch) / "out.npz"
-        np.savez(given, *inputs)
-        command = [sys.executable, str(WORKER), "infer", str(file), str(given), str(made)]
+        source, result = Path(scratch) / "in.npz", Path(scratch) / "out.npz"
+        np.savez(source, *inputs)
         for environment in environments():
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=TIMEOUT_SECONDS,
-                check=False,
-                env=environment,
-            )
-            if done.returncode == 0:
-                with np.load(made, allow_pickle=False) as arrays:
+            completed = _worker(["infer", str(file), str(source), str(result)], environment)
+            if completed.returncode == 0:
+                with np.load(result, allow_pickle=False) as arrays:
                     return [arrays[name] for name in arrays.files]
-        how, why = how_it_ended(done.returncode), why_it_failed(done.stderr)
-        raise CompilerError(f"{by()} did not run {file} ({how}); it said: {why}")
+        how, why = how_it_ended(completed.returncode), why_it_failed(completed.stderr)
+        raise CompilerError(f"{by()} did not run {file} ({how}). Its last message: {why}.")

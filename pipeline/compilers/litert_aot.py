@@ -41,7 +41,7 @@ VALIDATOR = "qnn_compiler_plugin"
 """The file of Qualcomm's plugin that speaks of an op which the vendor's library did not validate."""
 
 NOT_HANDED_ON = "the plugin does not hand it on"
-"""Of an option that a vendor's library is not told of, although the plugin takes the op: a rule refuses it."""
+"""Reason of a rule that refuses an op because the plugin takes it but drops one of its options."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Vendor:
       flags: system on chip → further options of the tool.
       soc_name: system on chip → what the tool calls it.
       stand_ins: library that the plugin only links against → one of the vendor's own that is loaded in its place.
-      aliases: of the target, see there.
+      aliases: see ``Target.aliases``.
     """
 
     manufacturer: str
@@ -72,7 +72,7 @@ class Vendor:
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
+class PluginRun:
     """One run of the tool.
 
     Attributes:
@@ -87,7 +87,7 @@ class Made:
 
 
 def package() -> Path:
-    """Where LiteRT lies."""
+    """The folder of the installed LiteRT package."""
     return folder_of("ai_edge_litert") or Path("/nowhere")
 
 
@@ -111,7 +111,7 @@ def installed(package_name: str) -> str | None:
 
 
 def folder_of(module: str) -> Path | None:
-    """Where an installed package lies; it is not imported, as its native code may end the process."""
+    """The folder of an installed package, which is not imported: its native code may end the process."""
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
@@ -119,10 +119,10 @@ def folder_of(module: str) -> Path | None:
     return Path(spec.origin).parent if spec is not None and spec.origin else None
 
 
-def run(vendor: Vendor, soc: str, file: Path) -> Made:
+def run(vendor: Vendor, soc: str, file: Path) -> PluginRun:
     """Compiles ``file``; raises CompilerError with what the tool said."""
     with tempfile.TemporaryDirectory(prefix="litert-aot-") as scratch:
-        made = Path(scratch) / "compiled.tflite"
+        compiled = Path(scratch) / "compiled.tflite"
         shutil.copyfile(file, Path(scratch) / "network.tflite")
         folders = vendor.libraries(soc)
         for name, real in vendor.stand_ins.items():
@@ -133,7 +133,7 @@ def run(vendor: Vendor, soc: str, file: Path) -> Made:
             str(tool()),
             "--cmd=apply",
             "--model=network.tflite",
-            f"--o={made.name}",
+            f"--o={compiled.name}",
             "--err=--",
             f"--soc_manufacturer={vendor.manufacturer}",
             f"--soc_model={vendor.soc_name(soc)}",
@@ -141,7 +141,7 @@ def run(vendor: Vendor, soc: str, file: Path) -> Made:
             *vendor.flags(soc),
         ]
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 command,
                 cwd=scratch,
                 env={**os.environ, "LD_LIBRARY_PATH": ":".join(p for p in paths if p)},
@@ -157,15 +157,15 @@ def run(vendor: Vendor, soc: str, file: Path) -> Made:
             ) from None
         except OSError as error:
             raise CompilerError(f"LiteRT's compiler did not start ({error}); the uncompiled file is {file}.") from None
-        stats = STATS.findall(done.stdout + done.stderr)
+        stats = STATS.findall(completed.stdout + completed.stderr)
         nothing = bool(stats) and all(selected == "0" for _, selected, _, _ in stats)
-        data = made.read_bytes() if done.returncode == 0 and made.is_file() else b""
+        data = compiled.read_bytes() if completed.returncode == 0 and compiled.is_file() else b""
         if not data and not nothing:
             raise CompilerError(
-                f"LiteRT's compiler for {vendor.manufacturer} {soc} ended with exit code {done.returncode} and said:"
-                f" {failure(done.stdout, done.stderr)} The uncompiled file is {file}."
+                f"LiteRT's compiler for {vendor.manufacturer} {soc} ended with exit code {completed.returncode} and"
+                f" said: {failure(completed.stdout, completed.stderr)} The uncompiled file is {file}."
             )
-        return Made(data or None, "; ".join(map(sentence, stats)), reasons(done.stdout, done.stderr))
+        return PluginRun(data or None, "; ".join(map(sentence, stats)), reasons(completed.stdout, completed.stderr))
 
 
 def sentence(stats: tuple[str, str, str, str]) -> str:
@@ -180,17 +180,17 @@ def failure(out: str, err: str) -> str:
     lines = [
         line.strip(" └") for line in err.splitlines() if re.search(r"ERROR|rror:|Could not|ailed to|Check '", line)
     ]
-    told = [re.sub(r"^(ERROR|WARNING): \[[^]]*\]\s*", "", line) for line in lines]
-    told = [line for line in told if line and not line.startswith("ERROR: [")] or vendors_errors(out)
-    told = told or re.findall(r"^WARNING: \[[^]]*\] (.* not supported.*)$", err, re.MULTILINE)
-    found = next((line for line in told if "Could not load" in line), told[0] if told else "nothing")
-    return found.removesuffix(".") + "."
+    errors = [re.sub(r"^(ERROR|WARNING): \[[^]]*\]\s*", "", line) for line in lines]
+    errors = [line for line in errors if line and not line.startswith("ERROR: [")] or vendors_errors(out)
+    errors = errors or re.findall(r"^WARNING: \[[^]]*\] (.* not supported.*)$", err, re.MULTILINE)
+    error = next((line for line in errors if "Could not load" in line), errors[0] if errors else "nothing")
+    return error.removesuffix(".") + "."
 
 
 def vendors_errors(out: str) -> list[str]:
     """What the vendor's library prints of errors, without its time stamps."""
-    found = re.findall(r"\[ ERROR \]\s+(?:<E> )?(.*?)\s*$", out, re.MULTILINE)
-    return [line for line in found if line]
+    errors = re.findall(r"\[ ERROR \]\s+(?:<E> )?(.*?)\s*$", out, re.MULTILINE)
+    return [line for line in errors if line]
 
 
 def reasons(out: str, err: str) -> dict[int, str]:
@@ -204,20 +204,23 @@ def reasons(out: str, err: str) -> dict[int, str]:
         if start:
             blocks.append(line)
         start = line.startswith("Failed to validate op")
-    found: dict[int, str] = {}
-    told = iter(blocks)
+    by_op: dict[int, str] = {}
+    remaining = iter(blocks)
     for match in REFUSED.finditer(err):
         validated = match["file"] == VALIDATOR
-        found[int(match["op"])] = next(told, "the vendor's library refused it") if validated else "not in the plugin"
-    return found
-
-
-def verdicts(graph: Graph, made: Made, by: str) -> tuple[Verdict, ...]:
-    if made.data is None:
-        return tuple(
-            Verdict(op.index, "falls back", made.reasons.get(op.index, "left to the CPU"), by, by) for op in graph.ops
+        by_op[int(match["op"])] = (
+            next(remaining, "the vendor's library refused it") if validated else "not in the plugin"
         )
-    return verdicts_of_twin(graph, read(made.data, "the compiled file"), made.reasons, by)
+    return by_op
+
+
+def verdicts(graph: Graph, plugin_run: PluginRun, by: str) -> tuple[Verdict, ...]:
+    if plugin_run.data is None:
+        return tuple(
+            Verdict(op.index, "falls back", plugin_run.reasons.get(op.index, "left to the CPU"), by, by)
+            for op in graph.ops
+        )
+    return verdicts_of_twin(graph, read(plugin_run.data, "the compiled file"), plugin_run.reasons, by)
 
 
 def compile_with(vendor: Vendor, soc: str, suffix: str) -> Callable[[Path], CompileResult]:
@@ -228,13 +231,13 @@ def compile_with(vendor: Vendor, soc: str, suffix: str) -> Callable[[Path], Comp
                 None,
                 f"not compiled for {soc}: its compiler is not ready here. It needs {needed}. Then repeat this command.",
             )
-        made = run(vendor, soc, artifact)
-        if made.data is None:
-            why = next(iter(made.reasons.values()), "it gives no reason")
+        plugin_run = run(vendor, soc, artifact)
+        if plugin_run.data is None:
+            why = next(iter(plugin_run.reasons.values()), "it gives no reason")
             raise CompilerError(f"{vendor.by()} takes no op of {artifact} ({why}): `inspect` says more of each op.")
         result = artifact.with_name(f"{artifact.stem}_{soc}{suffix}")
-        write_atomically(result, made.data)
-        return CompileResult(result, f"compiled by {vendor.by()} for {soc}: {result.name}; {made.report}")
+        write_atomically(result, plugin_run.data)
+        return CompileResult(result, f"compiled by {vendor.by()} for {soc}: {result.name}; {plugin_run.report}")
 
     return compile_file
 
@@ -247,11 +250,11 @@ def ask_with(vendor: Vendor, soc: str) -> Callable[[Path, Graph], Answer]:
                 None, f"LiteRT's compiler for {vendor.manufacturer} {soc} is not ready here; it needs {needed}"
             )
         try:
-            made = run(vendor, soc, file)
+            plugin_run = run(vendor, soc, file)
         except CompilerError as error:
             return Answer(None, str(error))
         by = vendor.by()
-        return Answer(verdicts(graph, made, by), f"{by}, {soc}. {made.report}")
+        return Answer(verdicts(graph, plugin_run, by), f"{by}, {soc}. {plugin_run.report}")
 
     return ask
 
@@ -286,5 +289,5 @@ def target_of(
             aliases=vendor.aliases,
         )
 
-    every = {soc: for_soc(soc) for soc in socs}
-    return dataclasses.replace(every[socs[0]], socs=every)
+    by_soc = {soc: for_soc(soc) for soc in socs}
+    return dataclasses.replace(by_soc[socs[0]], socs=by_soc)

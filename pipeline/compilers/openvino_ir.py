@@ -32,12 +32,12 @@ def by() -> str:
     return f"OpenVINO {installed('openvino')}"
 
 
-def worker(*arguments: str, given: str = "") -> str:
-    """What ``openvino_ir_worker`` prints; raises CompilerError with the last line that OpenVINO said."""
+def worker(*arguments: str, stdin: str = "") -> str:
+    """What ``openvino_ir_worker`` prints; raises CompilerError with OpenVINO's own reason."""
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "-P", str(WORKER), *arguments],
-            input=given,
+            input=stdin,
             capture_output=True,
             text=True,
             errors="replace",
@@ -46,13 +46,13 @@ def worker(*arguments: str, given: str = "") -> str:
         )
     except subprocess.TimeoutExpired:
         raise CompilerError(f"{by()} did not end in {TIMEOUT_SECONDS} s.") from None
-    if done.returncode:
-        raise CompilerError(f"{by()}: {why_it_failed(done.stderr)} ({how_it_ended(done.returncode)}).")
-    return done.stdout
+    if completed.returncode:
+        raise CompilerError(f"{by()}: {why_it_failed(completed.stderr)} ({how_it_ended(completed.returncode)}).")
+    return completed.stdout
 
 
 def refusals(files: Sequence[Path]) -> list[str | None]:
-    """Of each file what OpenVINO says where it does not take it, else None; raises CompilerError."""
+    """For each file the reason why OpenVINO does not take it, or None; raises CompilerError."""
     return [json.loads(line) for line in worker("check", *map(str, files)).splitlines()]
 
 
@@ -83,11 +83,13 @@ def compile_file(artifact: Path) -> CompileResult:
     graph = read(artifact.read_bytes(), str(artifact))
     result = graph.tensors[graph.outputs[0]]
     scale, zero_point = (result.scale[0], result.zero_point[0]) if result.scale else (0.0, 0)
-    kept = {"recipe": _recipe_of(graph), "output_scale": repr(scale), "output_zero_point": repr(zero_point)}
-    made = artifact.with_name(f"{artifact.stem}{SUFFIX}")
+    info = {"recipe": _recipe_of(graph), "output_scale": repr(scale), "output_zero_point": repr(zero_point)}
+    compiled = artifact.with_name(f"{artifact.stem}{SUFFIX}")
     with tempfile.TemporaryDirectory(prefix=".openvino-", dir=artifact.parent) as scratch:
-        written = Path(scratch) / made.name
-        worker("write", str(artifact), str(written), given=json.dumps(kept))
+        written = Path(scratch) / compiled.name
+        worker("write", str(artifact), str(written), stdin=json.dumps(info))
         for suffix in (".bin", ".xml"):  # the one that is opened last
-            os.replace(written.with_suffix(suffix), made.with_suffix(suffix))
-    return CompileResult(made, f"written by {by()}: {made.name}, its weights in {made.with_suffix('.bin').name}")
+            os.replace(written.with_suffix(suffix), compiled.with_suffix(suffix))
+    return CompileResult(
+        compiled, f"written by {by()}: {compiled.name}, its weights in {compiled.with_suffix('.bin').name}"
+    )

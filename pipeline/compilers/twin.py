@@ -1,4 +1,4 @@
-"""What a compiler took of a graph, from the file that it made: what is left of the graph there it did not take."""
+"""Which ops of a graph a compiler took: those that are no longer in the file that it wrote."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pipeline.core.rules import Verdict
 def verdicts_of_twin(graph: Graph, twin: Graph, why: Mapping[int, str], by: str) -> tuple[Verdict, ...]:
     """One verdict per op of ``graph``: an op that stays on the CPU is in its compiled twin and writes the same tensor.
 
-    A custom op that ``graph`` had before is none of the compiler's.
+    A custom op that ``graph`` had already does not count as the compiler's.
     ``why``: op index → the compiler's reason, where it gave one.
     """
-    ours = {op.name for op in graph.ops if op.custom}
-    on_cpu = {t.name for op in twin.ops if not op.custom or op.name in ours for t in twin.writes(op)}
+    own_custom_ops = {op.name for op in graph.ops if op.custom}
+    on_cpu = {t.name for op in twin.ops if not op.custom or op.name in own_custom_ops for t in twin.writes(op)}
     return tuple(
         Verdict(op.index, "falls back", why.get(op.index) or "left to the CPU", by, by)
         if any(t.name in on_cpu for t in graph.writes(op))

@@ -62,11 +62,11 @@ class Configuration:
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
+class VelaRun:
     """One run of Vela: the compiled file, what it printed, its summary and its per-layer table."""
 
     data: bytes
-    said: str
+    output: str
     summary: dict[str, str]
     per_layer: str
 
@@ -82,58 +82,59 @@ def missing() -> str | None:
 
 @functools.cache
 def version(vela: str) -> str:
-    done = subprocess.run([vela, "--version"], capture_output=True, text=True, timeout=60, check=False)
-    return f"Vela {done.stdout.strip()}" if done.returncode == 0 and done.stdout.strip() else "Vela"
+    completed = subprocess.run([vela, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    return f"Vela {completed.stdout.strip()}" if completed.returncode == 0 and completed.stdout.strip() else "Vela"
 
 
-def run(vela: str, file: Path, configuration: Configuration) -> Made:
+def run(vela: str, file: Path, configuration: Configuration) -> VelaRun:
     """Compiles ``file``; raises CompilerError with what Vela said."""
     with tempfile.TemporaryDirectory(prefix="vela-") as scratch:
         copy = Path(scratch) / "network.tflite"  # Vela names its results after its input
         shutil.copyfile(file, copy)
         command = [vela, str(copy), *configuration.arguments, "--output-dir", scratch, "--verbose-performance"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+            completed = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
         except subprocess.TimeoutExpired:
             raise CompilerError(f"Vela did not finish in {TIMEOUT_SECONDS} s; the uncompiled file is {file}.") from None
         except OSError as error:
             raise CompilerError(f"Vela did not start ({error}); the uncompiled file is {file}.") from None
-        said = done.stdout + done.stderr
+        output = completed.stdout + completed.stderr
         compiled = Path(scratch) / "network_vela.tflite"
-        if done.returncode != 0 or not compiled.is_file():
-            lines = [line.strip() for line in said.splitlines() if line.strip()] or ["nothing"]
-            told = next((line for line in lines if "rror" in line), lines[-1])
+        if completed.returncode != 0 or not compiled.is_file():
+            lines = [line.strip() for line in output.splitlines() if line.strip()] or ["nothing"]
+            error_line = next((line for line in lines if "rror" in line), lines[-1])
             raise CompilerError(
-                f"Vela ended with exit code {done.returncode} and said: {told}. The uncompiled file is {file}."
+                f"Vela ended with exit code {completed.returncode} and said: {error_line}. The uncompiled file is"
+                f" {file}."
             )
         summary = next(Path(scratch).glob("network_summary_*.csv"), None)
         rows = list(csv.DictReader(summary.read_text().splitlines())) if summary else []
         layers = Path(scratch) / "network_per-layer.csv"
-        return Made(
-            compiled.read_bytes(), said, rows[0] if rows else {}, layers.read_text() if layers.is_file() else ""
+        return VelaRun(
+            compiled.read_bytes(), output, rows[0] if rows else {}, layers.read_text() if layers.is_file() else ""
         )
 
 
-def refusals(said: str) -> dict[str, str]:
+def refusals(output: str) -> dict[str, str]:
     """Tensor that an op on the CPU writes → Vela's reason, in one line."""
-    found: dict[str, str] = {}
-    lines = said.splitlines()
+    reasons: dict[str, str] = {}
+    lines = output.splitlines()
     for i, line in enumerate(lines):
         match = REFUSAL.search(line)
         if match:
             reason = next((x[len("Reason:") :].strip() for x in lines[i + 1 : i + 3] if x.startswith("Reason:")), "")
-            found.setdefault(match["tensor"], reason or match["kind"])
-    return found
+            reasons.setdefault(match["tensor"], reason or match["kind"])
+    return reasons
 
 
-def verdicts(graph: Graph, made: Made, by: str) -> tuple[Verdict, ...]:
-    reasons = refusals(made.said)
+def verdicts(graph: Graph, vela_run: VelaRun, by: str) -> tuple[Verdict, ...]:
+    reasons = refusals(vela_run.output)
     why = {op.index: next((reasons[t.name] for t in graph.writes(op) if t.name in reasons), "") for op in graph.ops}
-    return verdicts_of_twin(graph, read(made.data, "Vela's result"), why, by)
+    return verdicts_of_twin(graph, read(vela_run.data, "Vela's result"), why, by)
 
 
-def estimates(made: Made) -> dict[str, Any]:
-    return {ours: float(made.summary[theirs]) for theirs, ours in ESTIMATES.items() if made.summary.get(theirs)}
+def estimates(vela_run: VelaRun) -> dict[str, Any]:
+    return {name: float(vela_run.summary[column]) for column, name in ESTIMATES.items() if vela_run.summary.get(column)}
 
 
 def ask_with(configuration: Configuration) -> Callable[[Path, Graph], Answer]:
@@ -143,10 +144,10 @@ def ask_with(configuration: Configuration) -> Callable[[Path, Graph], Answer]:
             return Answer(None, f"Vela is missing: run `{INSTALL}`")
         by = version(vela)
         try:
-            made = run(vela, file, configuration)
+            vela_run = run(vela, file, configuration)
         except CompilerError as error:
             return Answer(None, str(error))
-        return Answer(verdicts(graph, made, by), f"{by}, {' '.join(configuration.arguments)}", estimates(made))
+        return Answer(verdicts(graph, vela_run, by), f"{by}, {' '.join(configuration.arguments)}", estimates(vela_run))
 
     return ask
 
@@ -156,12 +157,12 @@ def compile_with(configuration: Configuration, suffix: str) -> Callable[[Path], 
         vela = program()
         if vela is None:
             return CompileResult(None, f"not compiled: Vela is not installed. Run `{INSTALL}` and this command again.")
-        made = run(vela, artifact, configuration)
+        vela_run = run(vela, artifact, configuration)
         result = artifact.with_name(f"{artifact.stem}{suffix}")
-        write_atomically(result, made.data)
-        write_atomically(result.with_suffix(".csv"), made.per_layer.encode())
-        guess = estimates(made)
-        ops = verdicts(read(artifact.read_bytes(), str(artifact)), made, "")
+        write_atomically(result, vela_run.data)
+        write_atomically(result.with_suffix(".csv"), vela_run.per_layer.encode())
+        guess = estimates(vela_run)
+        ops = verdicts(read(artifact.read_bytes(), str(artifact)), vela_run, "")
         return CompileResult(
             result,
             f"compiled by {version(vela)}, {configuration.accelerator}: {result.name};"

@@ -21,7 +21,7 @@ def ask(file: Path, graph: Graph) -> Answer:
     """Which ops LiteRT hands to XNNPACK on this machine."""
     by = f"LiteRT {importlib.metadata.version('ai-edge-litert')}"
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, str(WORKER), str(file)],
             capture_output=True,
             text=True,
@@ -30,11 +30,11 @@ def ask(file: Path, graph: Graph) -> Answer:
         )
     except subprocess.TimeoutExpired:
         return Answer(None, f"{by} did not load the file in {TIMEOUT_SECONDS} s")
-    if done.returncode != 0:
+    if completed.returncode != 0:
         return Answer(
-            None, f"{by} cannot load the file ({how_it_ended(done.returncode)}): {why_it_failed(done.stderr)}"
+            None, f"{by} cannot load the file ({how_it_ended(completed.returncode)}): {why_it_failed(completed.stderr)}"
         )
-    inside = in_pieces(graph, json.loads(done.stdout.splitlines()[-1]))
+    inside = in_pieces(graph, json.loads(completed.stdout.splitlines()[-1]))
     return Answer(
         tuple(
             Verdict(op.index, "accelerated", "", by, by)
@@ -50,15 +50,15 @@ def in_pieces(graph: Graph, pieces: list[dict[str, list[int]]]) -> set[int]:
     """Ops between the inputs and the outputs of the delegate's pieces, and those that write variables inside them."""
     made_by = {i: op for op in graph.ops for i in op.outputs}
     writing = [op for op in graph.ops if op.name == "ASSIGN_VARIABLE" and op.inputs]
-    found: set[int] = set()
+    delegated: set[int] = set()
     for piece in pieces:
         borders, open_ends = set(piece["inputs"]), list(piece["outputs"])
         while open_ends:
             op = made_by.get(open_ends.pop())
-            if op is not None and op.index not in found:
-                found.add(op.index)
+            if op is not None and op.index not in delegated:
+                delegated.add(op.index)
                 open_ends += [i for i in op.inputs if i >= 0 and i not in borders]
-                inside = [one for one in writing if op.name == "VAR_HANDLE" and one.inputs[0] in op.outputs]
-                found.update(one.index for one in inside)
-                open_ends += [i for one in inside for i in one.inputs if i not in borders]
-    return found
+                writers = [writer for writer in writing if op.name == "VAR_HANDLE" and writer.inputs[0] in op.outputs]
+                delegated.update(writer.index for writer in writers)
+                open_ends += [i for writer in writers for i in writer.inputs if i not in borders]
+    return delegated

@@ -47,8 +47,8 @@ def one_uint8_range(op: Op, graph: Graph) -> str | None:
 
 def padding_range(op: Op, graph: Graph) -> str | None:
     """PADV2: what is padded with has the range of the output."""
-    value, made = graph.tensors[op.inputs[2]], graph.tensors[op.outputs[0]]
-    same = value.range == made.range or made.dtype not in BYTES
+    value, output = graph.tensors[op.inputs[2]], graph.tensors[op.outputs[0]]
+    same = value.range == output.range or output.dtype not in BYTES
     return None if same else "the value that it pads with has another range than its output"
 
 
@@ -56,10 +56,10 @@ def output_range(scale: float, zero_point: int, *dtypes: str) -> Check:
     """The output has this very range where it is of one of ``dtypes``."""
 
     def check(op: Op, graph: Graph) -> str | None:
-        made = graph.tensors[op.outputs[0]]
-        if made.dtype not in dtypes or made.range == ((scale,), (zero_point,)):
+        output = graph.tensors[op.outputs[0]]
+        if output.dtype not in dtypes or output.range == ((scale,), (zero_point,)):
             return None
-        return f"its output has the range {made.range}; scale {scale:g} and zero point {zero_point} only"
+        return f"its output has the range {output.range}; scale {scale:g} and zero point {zero_point} only"
 
     return check
 
@@ -82,12 +82,12 @@ def ratios(low: float, high: float, product: bool = False, top: bool = False) ->
     """Quantized: each input's scale, or their ``product``, by the output's; ``high`` itself only with ``top``."""
 
     def check(op: Op, graph: Graph) -> str | None:
-        made = graph.tensors[op.outputs[0]]
+        output = graph.tensors[op.outputs[0]]
         scales = [t.scale[0] for t in graph.reads(op) if t.scale]
-        if not made.scale or not scales:
+        if not output.scale or not scales:
             return None
         for scale in [math.prod(scales)] if product else scales:
-            ratio = scale / made.scale[0]
+            ratio = scale / output.scale[0]
             if not (low <= ratio < high or (top and ratio == high)):
                 return f"scales in by scale out: {ratio:.4g}; {low:.4g} to {high:.4g} only"
         return None
@@ -96,10 +96,10 @@ def ratios(low: float, high: float, product: bool = False, top: bool = False) ->
 
 
 def requantization(op: Op, graph: Graph) -> str | None:
-    data, kernel, made = data_of(op, graph), graph.tensors[op.inputs[1]], graph.tensors[op.outputs[0]]
-    if not (data.scale and kernel.scale and made.scale):
+    data, kernel, output = data_of(op, graph), graph.tensors[op.inputs[1]], graph.tensors[op.outputs[0]]
+    if not (data.scale and kernel.scale and output.scale):
         return None
-    ratio = data.scale[0] * max(kernel.scale) / made.scale[0]
+    ratio = data.scale[0] * max(kernel.scale) / output.scale[0]
     return (
         None
         if ratio < LARGEST_REQUANTIZATION
@@ -169,12 +169,12 @@ def pool_stride(op: Op, graph: Graph) -> str | None:
 
 
 def leak(op: Op, graph: Graph) -> str | None:
-    alpha, (data, made) = float(op.options["alpha"]), (graph.tensors[i] for i in (op.inputs[0], op.outputs[0]))
+    alpha, (data, output) = float(op.options["alpha"]), (graph.tensors[i] for i in (op.inputs[0], op.outputs[0]))
     if alpha == 0 or not math.isfinite(alpha):
         return f"alpha {alpha:g}"
-    if not (data.scale and made.scale):
+    if not (data.scale and output.scale):
         return None
-    ratio = data.scale[0] / made.scale[0]
+    ratio = data.scale[0] / output.scale[0]
     if not 2**-8 <= ratio <= 2**7:
         return f"scale in by scale out: {ratio:.4g}; 0.003906 to 128 only"
     below = ratio * alpha

@@ -69,19 +69,19 @@ def connect(selector: str, settings: DeviceOptions) -> Android:
 
 
 def usable() -> list[adb.Attached]:
-    return [one for one in adb.attached() if one.problem() is None] if adb.may_be_attached() else []
+    return [phone for phone in adb.attached() if phone.problem() is None] if adb.may_be_attached() else []
 
 
 def find() -> str | None:
     try:
-        return ", ".join(f"{one.model or 'Android'} ({one.serial})" for one in usable()) or None
+        return ", ".join(f"{phone.model or 'Android'} ({phone.serial})" for phone in usable()) or None
     except DeviceError:
         return None
 
 
 def missing() -> str:
     try:
-        problems = [one.problem() for one in adb.attached()] if adb.may_be_attached() else []
+        problems = [phone.problem() for phone in adb.attached()] if adb.may_be_attached() else []
     except DeviceError as error:
         return str(error).rstrip(".")
     if problems and problems[0]:

@@ -43,7 +43,7 @@ def delegate(settings: DeviceOptions, selector: str = "") -> dict[str, Any]:
 
 
 def attached() -> str | None:
-    """Edge TPUs in words; one may be there and yet be closed to this user."""
+    """The attached Edge TPUs in words. This user may still lack the permission to open one."""
     usb = 0
     for vendor in Path(USB).glob("*/idVendor"):
         try:
@@ -59,45 +59,46 @@ def explain(
     where: str,
     library: str,
     prefix: str = "",
-    there: Callable[[], str | None] = lambda: "one",
+    chips: Callable[[], str | None] = lambda: "one",
 ) -> Explain:
-    """What libedgetpu and LiteRT say when a part is missing → which, and the command that helps.
+    """Turns what libedgetpu and LiteRT print when a part is missing into an error that says which, and what to do.
 
-    ``where``: the machine in words; ``prefix``: what reaches it ('ssh HOST '); ``there``: the chips attached to it.
+    ``where``: the machine in words; ``prefix``: what reaches it ('ssh HOST '); ``chips``: the chips attached to it.
     The messages: google-coral/edgetpu issues #214, #435; google-coral/pycoral #72; and LiteRT itself.
     """
 
-    def explained(code: int, said: str) -> SegquantError | None:
+    def explained(code: int, log: str) -> SegquantError | None:
         install = f"`{prefix}sudo apt-get install libedgetpu1-std` (Coral's Debian repository: coral.ai/software)"
-        if absent := re.search(r"OSError: (\S+): cannot open shared object file", said):
+        if absent := re.search(r"OSError: (\S+): cannot open shared object file", log):
             if absent[1] != library:
-                return DeviceError(f"{library} on {where} needs {absent[1]}, which is not there: install it.")
+                return DeviceError(f"{library} on {where} needs {absent[1]}, which is not installed: install it there.")
             # The loader says the same of one for another processor.
             return DeviceError(
-                f"{where} has no {library} for its processor: {install} brings it, or --delegate-library names it."
+                f"{where} has no {library} for its processor: install it with {install}, or name another with"
+                " --delegate-library."
             )
-        if refused := re.search(r"OSError: .*(invalid ELF header|wrong ELF class|file too short).*", said):
+        if refused := re.search(r"OSError: .*(invalid ELF header|wrong ELF class|file too short).*", log):
             return DeviceError(
-                f"{library} is no library for {where} ({refused[1]}): give one built for its processor and system."
+                f"{library} is not a library for {where} ({refused[1]}): give one built for its processor and system."
             )
-        if "undefined symbol: tflite_plugin_create_delegate" in said:
-            return DeviceError(f"{library} is a library, but no delegate: name libedgetpu with --delegate-library.")
-        if "Failed to load delegate from" in said:
-            if (found := there()) is None:
+        if "undefined symbol: tflite_plugin_create_delegate" in log:
+            return DeviceError(f"{library} is not a LiteRT delegate: name libedgetpu with --delegate-library.")
+        if "Failed to load delegate from" in log:
+            if (chip := chips()) is None:
                 return DeviceError(
                     f"{where} has no Edge TPU (neither USB {' or '.join(USB_IDS)} nor {APEX}): plug it in, and look"
                     f" with `{prefix}lsusb`."
                 )
             return DeviceError(
-                f"the Edge TPU of {where} ({found} attached) does not open: end the program that uses it, or let this"
+                f"the Edge TPU of {where} ({chip} attached) cannot be opened: end the program that uses it, or let this"
                 f" user open it (`{prefix}sudo usermod -aG plugdev $USER`, for PCI the group apex) and log in again."
             )
-        if needs := re.search(r"requires runtime version \((\d+)\).*newer than this runtime version \((\d+)\)", said):
+        if needs := re.search(r"requires runtime version \((\d+)\).*newer than this runtime version \((\d+)\)", log):
             return DeviceError(
                 f"{file} was compiled for runtime {needs[1]}, and {where} has runtime {needs[2]}: {install} brings a"
                 f" newer one, or compile again with `convert --compiler 'edgetpu_compiler -m {needs[2]}'`."
             )
-        if "Unsupported data type in custom op handler" in said or (library and code == -signal.SIGSEGV):
+        if "Unsupported data type in custom op handler" in log or (library and code == -signal.SIGSEGV):
             return DeviceError(
                 f"{library} on {where} fails, as it does where it was built for another LiteRT than the one that loads"
                 " it: name one built for this LiteRT with --delegate-library."
@@ -125,13 +126,13 @@ class EdgeTpu:
         settings = settings_of(options)
         if options.target == TARGET and not is_compiled(file):
             raise ArtifactError(
-                f"{file} is not compiled, so the Edge TPU would do none of it: `python cli.py convert --target edgetpu`"
+                f"{file} is not compiled, so it would not run on the Edge TPU: `python cli.py convert --target edgetpu`"
                 " compiles it where edgetpu_compiler is, or measure it with --device host."
             )
         check_readable(file)
         if options.target == TARGET:
             settings |= delegate(self._settings, self._selector)
-        says = explain(file, "this machine", settings.get("delegate", ""), there=attached)
+        says = explain(file, "this machine", settings.get("delegate", ""), chips=attached)
         return WorkerRunner(file, [sys.executable, str(WORKER), "run", str(file), json.dumps(settings)], says)
 
     def close(self) -> None:

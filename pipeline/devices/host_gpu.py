@@ -18,7 +18,7 @@ from pipeline.drivers.worker import WorkerRunner, check_readable
 
 ADAPTER = re.compile(r"Selected adapter: (.*?)(?:, arch=|$)", re.MULTILINE)
 
-IN_SOFTWARE = "SwiftShader computes on the CPU: the times say nothing of a GPU"
+IN_SOFTWARE = "SwiftShader computes on the CPU: these times say nothing about a GPU"
 
 
 class HostGpu:
@@ -28,8 +28,8 @@ class HostGpu:
         self.adapter: str | None = None
 
     def describe(self) -> dict[str, Any]:
-        told = {"device": "host-gpu", **litert_worker.describe(), "gpu": self.adapter}
-        return told | ({"caution": IN_SOFTWARE} if "SwiftShader" in str(self.adapter) else {})
+        facts = {"device": "host-gpu", **litert_worker.describe(), "gpu": self.adapter}
+        return facts | ({"caution": IN_SOFTWARE} if "SwiftShader" in str(self.adapter) else {})
 
     def state(self) -> dict[str, Any]:
         return litert_worker.state()
@@ -45,11 +45,11 @@ class HostGpu:
         return self._opened(file, command, tried[-1])
 
     def _opened(self, file: Path, command: list[str], environment: dict[str, str]) -> WorkerRunner:
-        def explain(code: int, said: str) -> SegquantError | None:
-            if any(words in said for words in NO_DEVICE):
+        def explain(code: int, log: str) -> SegquantError | None:
+            if any(words in log for words in NO_DEVICE):
                 return DeviceError(f"host-gpu: Vulkan finds no device here: {missing() or 'install its driver'}.")
-            refused = [line for line in said.splitlines() if re.match(r"^[A-Z][A-Z0-9_]+: ?", line)]
-            if "not supported by GPU" in said:
+            refused = [line for line in log.splitlines() if re.match(r"^[A-Z][A-Z0-9_]+: ?", line)]
+            if "not supported by GPU" in log:
                 kinds = ", ".join(dict.fromkeys(line.partition(":")[0] for line in refused if line[:5] != "ERROR"))
                 return ArtifactError(
                     f"the GPU refuses {kinds or 'an op'} of {file}: `python cli.py inspect {file} --target gpu` says"
@@ -58,8 +58,8 @@ class HostGpu:
             return None
 
         runner = WorkerRunner(file, command, explain, environment)
-        if found := ADAPTER.search(runner.said()):
-            self.adapter = found[1]
+        if match := ADAPTER.search(runner.log()):
+            self.adapter = match[1]
         return runner
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class HostGpu:
 
 def connect(selector: str, settings: DeviceOptions) -> HostGpu:
     if command := missing():
-        raise DeviceError(f"device host-gpu is not attached: Vulkan is missing here, `{command}` brings it.")
+        raise DeviceError(f"device host-gpu is not attached: Vulkan is not installed, run `{command}`.")
     return HostGpu()
 
 
@@ -78,6 +78,6 @@ HOST_GPU = Device(
     title="this machine's GPU, LiteRT's accelerator over Vulkan, or SwiftShader",
     rank=-1,  # SwiftShader is slower than the CPU it runs on: only by name
     find=lambda: None if missing() else "a Vulkan driver",
-    missing=lambda: f"`{missing()}` brings Vulkan",
+    missing=lambda: f"install Vulkan with `{missing()}`",
     connect=connect,
 )

@@ -29,8 +29,8 @@ class HostOpenVino:
     def open(self, file: Path, options: RunnerOptions) -> WorkerRunner:
         """Raises ArtifactError with OpenVINO's own words for a file that it refuses."""
 
-        def explain(code: int, said: str) -> SegquantError | None:
-            last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it said nothing")
+        def explain(code: int, log: str) -> SegquantError | None:
+            last = next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "it printed nothing")
             return ArtifactError(
                 f"OpenVINO does not run {file} ({last}): `python cli.py inspect` with --target openvino-ir says more of"
                 " a .tflite file."
@@ -52,7 +52,7 @@ HOST_OPENVINO = Device(
     title="this machine's CPU, OpenVINO in place of LiteRT",
     rank=-1,  # for the target openvino-ir: only by name
     find=lambda: None if missing() else f"{platform.machine()}, {by()}",
-    missing=lambda: f"{missing()} brings OpenVINO",
+    missing=lambda: f"install OpenVINO with {missing()}",
     connect=connect,
     runs_compiled=("openvino-ir",),
     makes_masks=True,

@@ -35,10 +35,10 @@ HAS_LITERT = f"import importlib.util as u,sys;sys.exit({LACKS}*(None in map(u.fi
 def find_python(link: Link, named: str | None = None) -> str:
     """The far Python that has LiteRT; raises DeviceError with the command that makes one."""
     ran = link.run(shell(FIND, HAS_LITERT, *((named,) if named else PYTHONS)))
-    said, found, path = ran.said.partition(MARK)
-    if found:
+    output, marked, path = ran.output.partition(MARK)
+    if marked:
         return path.strip()
-    there, reach = f"{link.name}: {named or 'python3'}", link.address.typed
+    python, reach = f"{link.name}: {named or 'python3'}", link.address.typed
     if ran.code == 127 and named:
         problem = "is not there: correct --remote-python"
     elif ran.code == 127:
@@ -48,15 +48,15 @@ def find_python(link: Link, named: str | None = None) -> str:
     elif ran.code == LACKS:
         install = "'python3 -m venv .venv && .venv/bin/pip install ai-edge-litert'"
         problem = f"lacks ai-edge-litert: `{reach} {install}`, or name a Python that has it with --remote-python"
-    elif "Exec format error" in said or "cannot execute binary file" in said:
+    elif "Exec format error" in output or "cannot execute binary file" in output:
         problem = "is a program for another processor: name another with --remote-python"
     else:
-        problem = f"does not start (exit code {ran.code}: {last_line(said)}): repair it there"
-    raise DeviceError(f"{there} {problem}.")
+        problem = f"does not start (exit code {ran.code}: {last_line(output)}): repair it there"
+    raise DeviceError(f"{python} {problem}.")
 
 
 class Ssh:
-    """LiteRT in Python there."""
+    """A remote machine whose Python has LiteRT."""
 
     def __init__(self, link: Link, python: str, settings: DeviceOptions) -> None:
         self._link, self.identity, self._python, self._settings = link, link.name, python, settings
@@ -64,17 +64,17 @@ class Ssh:
         self._opened = 0
         link.push(WORKER, self._worker)
 
-    def _asked(self, verb: str) -> dict[str, Any]:
+    def _query(self, verb: str) -> dict[str, Any]:
         ran = self._link.run([self._python, self._worker, verb])
         if ran.code != 0:
-            raise self._link.failed(ran.code, ran.said)
-        return dict(json.loads(ran.said.splitlines()[-1]))
+            raise self._link.failed(ran.code, ran.output)
+        return dict(json.loads(ran.output.splitlines()[-1]))
 
     def describe(self) -> dict[str, Any]:
-        return {"device": self.identity, **self._asked("describe")}
+        return {"device": self.identity, **self._query("describe")}
 
     def state(self) -> dict[str, Any]:
-        return self._asked("state")
+        return self._query("state")
 
     def open(self, file: Path, options: RunnerOptions) -> WorkerRunner:
         """A file compiled for the Edge TPU asks for libedgetpu there."""
@@ -89,22 +89,22 @@ class Ssh:
         reach = f"{self._link.address.typed} "
         chip = edgetpu.explain(file, self.identity, settings.get("delegate", ""), reach)
 
-        def explain(code: int, said: str) -> SegquantError | None:
+        def explain(code: int, log: str) -> SegquantError | None:
             if code in (SSH_FAILED, -signal.SIGKILL) or not self._link.alive:
-                return self._link.failed(SSH_FAILED, said)
-            if "No space left on device" in said:
-                return self._link.failed(code, said)
+                return self._link.failed(SSH_FAILED, log)
+            if "No space left on device" in log:
+                return self._link.failed(code, log)
             code = 128 - code if code > 128 else code  # as a shell tells a signal
-            if better := chip(code, said):
+            if better := chip(code, log):
                 return better
             if code < 0:
                 return ArtifactError(
                     f"{signal.Signals(-code).name} ended LiteRT on {self.identity} with {file}: see whether that"
                     " machine has the memory, else convert the network again."
                 )
-            if "ImportError" in said or "ModuleNotFoundError" in said:
+            if "ImportError" in log or "ModuleNotFoundError" in log:
                 return DeviceError(
-                    f"{self.identity}: LiteRT does not load in {self._python} ({last_line(said)}): install"
+                    f"{self.identity}: LiteRT does not load in {self._python} ({last_line(log)}): install"
                     " ai-edge-litert again, or name another Python with --remote-python."
                 )
             return None
@@ -120,7 +120,7 @@ class Ssh:
 
 
 class SshBenchmark:
-    """benchmark_model there."""
+    """A remote machine with benchmark_model."""
 
     def __init__(self, link: Link, binary: Path, settings: DeviceOptions) -> None:
         self._link, self.identity, self._binary = link, link.name, binary

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.core.errors import DeviceError
-from pipeline.drivers.benchmark_model import Ran
+from pipeline.drivers.benchmark_model import CommandResult
 from pipeline.drivers.benchmark_report import last_words
 
-INSTALL = "`apt-get install adb` brings it, or Android's SDK Platform-Tools"
+INSTALL = "run `apt-get install adb`, or install Android's SDK Platform-Tools"
 STATES = {
     "unauthorized": "does not trust this computer yet: unlock it and accept the key that it shows",
     "authorizing": "is asking whether to trust this computer: unlock it and accept the key that it shows",
@@ -50,22 +50,22 @@ class Attached(NamedTuple):
         """Why it cannot be used, and what to do; None where it can."""
         if self.state == "device":
             return None
-        told = STATES.get(self.state, f"is in the state {self.state!r}: boot Android on it")
-        return f"android:{self.serial} {told}"
+        advice = STATES.get(self.state, f"is in the state {self.state!r}: boot Android on it")
+        return f"android:{self.serial} {advice}"
 
 
 def program() -> str | None:
     return shutil.which("adb")
 
 
-def adb(words: Sequence[str], timeout_seconds: float = 60) -> Ran:
+def adb(words: Sequence[str], timeout_seconds: float = 60) -> CommandResult:
     """Runs adb; raises DeviceError where it is missing, hangs, or has no server."""
-    there = program()
-    if there is None:
+    path = program()
+    if path is None:
         raise DeviceError(f"adb is not on PATH: {INSTALL}.")
     try:
-        done = subprocess.run(
-            [there, *words],
+        completed = subprocess.run(
+            [path, *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -77,31 +77,37 @@ def adb(words: Sequence[str], timeout_seconds: float = 60) -> Ran:
             f"adb did not answer within {timeout_seconds:.0f} s (`adb {words[0]} ...`): unplug the device and plug it"
             " in again, or `adb kill-server`."
         ) from None
-    said = done.stdout.decode("utf-8", "replace").replace("\r\n", "\n")
-    broken = re.search(r"^.*(cannot connect to daemon|failed to start daemon|didn't ACK|protocol fault).*$", said, re.M)
-    if done.returncode and broken:
-        other = re.search(r"adb server version \((\d+)\) doesn't match this client \((\d+)\)", said)
-        why = f"an adb server of another version ({other[1]}, this adb is {other[2]}) is in its way" if other else ""
+    output = completed.stdout.decode("utf-8", "replace").replace("\r\n", "\n")
+    broken = re.search(
+        r"^.*(cannot connect to daemon|failed to start daemon|didn't ACK|protocol fault).*$", output, re.M
+    )
+    if completed.returncode and broken:
+        reason = re.search(r"adb server version \((\d+)\) doesn't match this client \((\d+)\)", output)
+        why = f"an adb server of another version ({reason[1]}, this adb is {reason[2]}) is in its way" if reason else ""
         raise DeviceError(
             f"the adb server does not work: {why or broken[0].strip()}. `adb kill-server` ends it; use one adb only"
-            f" (this one is {there})."
+            f" (this one is {path})."
         )
-    return Ran(done.returncode, said)
+    return CommandResult(completed.returncode, output)
 
 
 def attached() -> list[Attached]:
-    """All that adb knows of, usable or not."""
-    found = []
-    for line in adb(["devices", "-l"], 20).said.splitlines():
-        told = re.match(r"^(\S+)\s+(no permissions|\S+)(.*)$", line)
-        if told and told[1] != "(no" and not line.startswith(("*", "List of devices", "adb server", "adb:", "error:")):
-            model = re.search(r"\bmodel:(\S+)", told[3])
-            found.append(Attached(told[1], told[2], model[1].replace("_", " ") if model else ""))
-    return found
+    """All devices that adb lists, usable or not."""
+    devices = []
+    for line in adb(["devices", "-l"], 20).output.splitlines():
+        fields = re.match(r"^(\S+)\s+(no permissions|\S+)(.*)$", line)
+        if (
+            fields
+            and fields[1] != "(no"
+            and not line.startswith(("*", "List of devices", "adb server", "adb:", "error:"))
+        ):
+            model = re.search(r"\bmodel:(\S+)", fields[3])
+            devices.append(Attached(fields[1], fields[2], model[1].replace("_", " ") if model else ""))
+    return devices
 
 
 def may_be_attached() -> bool:
-    """Whether asking adb can help: it would start a server, which stays, where there is nothing to be found."""
+    """Whether it is worth asking adb, which starts a server that stays even where no device is attached."""
     if program() is None:
         return False
     if sys.platform != "linux" or os.environ.get("ADB_SERVER_SOCKET") or os.environ.get("ANDROID_SERIAL"):
@@ -123,16 +129,16 @@ def _is_adb(interface: Path) -> bool:
 
 
 class Phone:
-    """One device behind adb: a Transport. Closing it takes back a connection over the network that it made."""
+    """One device behind adb: a Transport. Closing it ends the network connection that it opened, if any."""
 
     def __init__(self, serial: str) -> None:
         """``serial``: a serial, HOST:PORT, or '' for the only one attached. Raises DeviceError."""
         serial, known = serial or os.environ.get("ANDROID_SERIAL", ""), attached()
         self.serial, self._connected = serial, False
-        if ":" in serial and serial not in [one.serial for one in known]:
-            said = adb(["connect", serial]).said
-            if not re.search(r"^connected to |^failed to authenticate to ", said, re.MULTILINE):  # it exits 0 anyway
-                raise DeviceError(f"adb cannot connect to {serial}{last_words(said)}: is it there, and listening?")
+        if ":" in serial and serial not in [device.serial for device in known]:
+            output = adb(["connect", serial]).output
+            if not re.search(r"^connected to |^failed to authenticate to ", output, re.MULTILINE):  # it exits 0 anyway
+                raise DeviceError(f"adb cannot connect to {serial}{last_words(output)}: is it there, and listening?")
             self._connected = True
             known = attached()
         try:
@@ -142,14 +148,14 @@ class Phone:
             raise
         self.name = f"android:{self.serial}"
 
-    def run(self, words: Sequence[str], timeout_seconds: float = 60) -> Ran:
+    def run(self, words: Sequence[str], timeout_seconds: float = 60) -> CommandResult:
         # adb ends with 0 where the device goes away meanwhile, and old ones with 0 always: the code comes in the text.
         # Joined there: adb brings standard output and error on two ways, and the one can overtake the other.
         line = f"{{ {shlex.join(words)}; }} 2>&1; code=$?; echo; echo {END}$code"
-        said, mark, code = self._adb(["shell", line], timeout_seconds).said.rpartition(f"\n{END}")
+        output, mark, code = self._adb(["shell", line], timeout_seconds).output.rpartition(f"\n{END}")
         if not mark or not code.strip().isdigit():
             raise self._gone("a program ran on it")
-        return Ran(int(code), said)
+        return CommandResult(int(code), output)
 
     def push(self, local: Path, remote: str) -> None:
         self._copy(["push", str(local.absolute()), remote], sum(f.stat().st_size for f in _files(local)))
@@ -161,14 +167,14 @@ class Phone:
         ran = self._adb(words, 60 + size / PUSHED_BYTES_PER_SECOND)
         if not ran.code:
             return
-        if "No space left on device" in ran.said:
+        if "No space left on device" in ran.output:
             side = "the disk of " + self.name if words[0] == "push" else "this machine's disk"
             raise DeviceError(f"{side} is full: free some space there and repeat the command.")
-        if not any(one.serial == self.serial and one.state == "device" for one in attached()):
+        if not any(device.serial == self.serial and device.state == "device" for device in attached()):
             raise self._gone("files were copied")
-        raise DeviceError(f"adb cannot {words[0]} {words[1]} to {words[2]}{last_words(ran.said)}.")
+        raise DeviceError(f"adb cannot {words[0]} {words[1]} to {words[2]}{last_words(ran.output)}.")
 
-    def _adb(self, words: Sequence[str], timeout_seconds: float) -> Ran:
+    def _adb(self, words: Sequence[str], timeout_seconds: float) -> CommandResult:
         return adb(["-s", self.serial, *words], timeout_seconds)
 
     def _gone(self, when: str) -> DeviceError:
@@ -186,15 +192,17 @@ def _files(path: Path) -> list[Path]:
 
 
 def _chosen(serial: str, known: Sequence[Attached]) -> Attached:
-    usable = [one for one in known if one.problem() is None]
+    usable = [device for device in known if device.problem() is None]
     if serial:
-        named = [one for one in known if one.serial == serial]
+        named = [device for device in known if device.serial == serial]
         if not named:
-            there = ", ".join(f"android:{one.serial}" for one in known) or "none"
-            raise DeviceError(f"no device has the serial {serial}; attached: {there}.")
+            listed = ", ".join(f"android:{device.serial}" for device in known) or "none"
+            raise DeviceError(f"no device has the serial {serial}; attached: {listed}.")
         chosen = named[0]
     elif len(usable) > 1:
-        names = ", ".join(f"android:{one.serial}" + (f" ({one.model})" if one.model else "") for one in usable)
+        names = ", ".join(
+            f"android:{device.serial}" + (f" ({device.model})" if device.model else "") for device in usable
+        )
         raise DeviceError(f"{len(usable)} Android devices are attached: name one of {names}.")
     elif not known:
         raise DeviceError(f"no Android device is attached: {TO_ATTACH}.")

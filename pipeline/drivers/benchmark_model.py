@@ -41,11 +41,11 @@ MACHINES = {
 """ELF's e_machine → how Android's ABI list and `uname -m` call it."""
 
 
-class Ran(NamedTuple):
+class CommandResult(NamedTuple):
     """A command's exit code, and its standard output and error together."""
 
     code: int
-    said: str
+    output: str
 
 
 class Transport(Protocol):
@@ -58,8 +58,8 @@ class Transport(Protocol):
     @property
     def name(self) -> str: ...
 
-    def run(self, words: Sequence[str], timeout_seconds: float = 60) -> Ran:
-        """Runs a program with these arguments, none of which a shell may take apart."""
+    def run(self, words: Sequence[str], timeout_seconds: float = 60) -> CommandResult:
+        """Runs a program with these arguments, which no shell splits or expands."""
         ...
 
     def push(self, local: Path, remote: str) -> None:
@@ -107,17 +107,17 @@ class RemoteFolder:
     def __init__(self, machine: Transport) -> None:
         self.machine = machine
         ran = machine.run(shell(MAKE_FOLDER))
-        self.path = (ran.said.strip().splitlines() or [""])[-1]
+        self.path = (ran.output.strip().splitlines() or [""])[-1]
         if ran.code or not posixpath.basename(self.path).startswith("segquant."):
-            raise explained(machine.name, ran.code or 1, ran.said, "a private folder cannot be made there")
+            raise explained(machine.name, ran.code or 1, ran.output, "a private folder cannot be made there")
 
     def close(self) -> None:
-        with contextlib.suppress(DeviceError):  # it is gone: there is nothing that one could do
+        with contextlib.suppress(DeviceError):  # the machine is gone: nothing can be removed
             self.machine.run(shell(REMOVE_FOLDER, self.path), 20)
 
 
 class Installed:
-    """benchmark_model in a folder of its own on a machine, tried out there. Close it: nothing of it stays."""
+    """benchmark_model in a folder of its own on a machine, checked to run there. ``close`` removes it."""
 
     def __init__(self, machine: Transport, binary: Path, runs: Sequence[str], library: str | None = None) -> None:
         """``runs``: the names of what the machine runs, such as ('arm64-v8a', 'armeabi-v7a'), or of `uname -m`.
@@ -131,14 +131,14 @@ class Installed:
             machine.push(binary, posixpath.join(self.folder.path, BINARY))
             machine.run(["chmod", "755", posixpath.join(self.folder.path, BINARY)])
             ran = self.call([])
-            if "STARTING!" not in ran.said:  # its first word in every build, before it asks for --graph
-                raise explained(machine.name, ran.code, ran.said, f"{binary} does not run there as benchmark_model")
+            if "STARTING!" not in ran.output:  # its first word in every build, before it asks for --graph
+                raise explained(machine.name, ran.code, ran.output, f"{binary} does not run there as benchmark_model")
             self.taskset = machine.run(shell("command -v taskset")).code == 0
         except BaseException:
             self.close()
             raise
 
-    def call(self, flags: Sequence[str], timeout_seconds: float = 60, prefix: Sequence[str] = ()) -> Ran:
+    def call(self, flags: Sequence[str], timeout_seconds: float = 60, prefix: Sequence[str] = ()) -> CommandResult:
         words = shell(CALL, self.folder.path, *prefix, f"./{BINARY}", *flags)
         return self.machine.run(words, timeout_seconds)
 
@@ -152,7 +152,7 @@ class Installed:
 
 
 class BenchmarkRunner:
-    """One artifact beside benchmark_model: a Runner. Its timings are what the tool says of a process of its own."""
+    """One artifact beside benchmark_model: a Runner. Each timing is the tool's report on a process of its own."""
 
     def __init__(self, tool: Installed, at: str, file: Path, options: RunnerOptions, fastest: Sequence[int]) -> None:
         try:
@@ -163,8 +163,8 @@ class BenchmarkRunner:
         self.tool, self.at, self.file = tool, at, file
         self.source, self.result = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
         self._written = sum(graph.tensors[i].activation_bytes for i in graph.outputs)
-        each = self.source.activation_bytes + self._written
-        self._at_once = max(1, min(BATCH_IMAGES, BATCH_BYTES // max(1, each)))
+        bytes_per_image = self.source.activation_bytes + self._written
+        self._at_once = max(1, min(BATCH_IMAGES, BATCH_BYTES // max(1, bytes_per_image)))
         self._batches = 0
         cores = fastest[: options.threads] if options.pinned and tool.taskset else ()
         self._prefix = ["taskset", f"{sum(1 << core for core in cores):x}"] if cores else []
@@ -181,8 +181,10 @@ class BenchmarkRunner:
                 (Path(scratch) / "model.tflite").write_bytes(data)
                 (Path(scratch) / "last").write_bytes(bytes(self.source.activation_bytes))
                 tool.machine.push(Path(scratch), self._path(at))
-            said = self._bench([*ONCE, "--warmup_runs=1", "--report_peak_memory_footprint=true"], 2 * INFERENCE_SECONDS)
-            report = parse(said)
+            output = self._bench(
+                [*ONCE, "--warmup_runs=1", "--report_peak_memory_footprint=true"], 2 * INFERENCE_SECONDS
+            )
+            report = parse(output)
         except BaseException:
             self.close()
             raise
@@ -206,10 +208,10 @@ class BenchmarkRunner:
         ran = self.tool.call([*self._flags, self._last, *flags], timeout_seconds, self._prefix)
         if ran.code:
             raise self._failed(ran)
-        return ran.said
+        return ran.output
 
-    def _failed(self, ran: Ran) -> SegquantError:
-        return explained(self.tool.machine.name, ran.code, ran.said, f"benchmark_model cannot run {self.file}")
+    def _failed(self, ran: CommandResult) -> SegquantError:
+        return explained(self.tool.machine.name, ran.code, ran.output, f"benchmark_model cannot run {self.file}")
 
     def infer(self, image: np.ndarray) -> np.ndarray:
         return next(iter(self.infer_many([image])))
@@ -224,32 +226,32 @@ class BenchmarkRunner:
         self._batches += 1
         machine, at = self.tool.machine, f"{self.at}/{self._batches}"
         with tempfile.TemporaryDirectory() as scratch:
-            given, made = Path(scratch) / "given" / "in", Path(scratch) / "made"
-            given.mkdir(parents=True)
+            inputs, outputs = Path(scratch) / "given" / "in", Path(scratch) / "made"
+            inputs.mkdir(parents=True)
             for i, image in enumerate(images):
                 if image.dtype.name != self.source.dtype or image.shape != self.source.shape:
                     raise ArtifactError(
-                        f"{self.file} takes {self.source.dtype} {list(self.source.shape)}, it was given"
+                        f"{self.file} takes {self.source.dtype} {list(self.source.shape)}, but got"
                         f" {image.dtype.name} {list(image.shape)}."
                     )
-                (given / f"{i:06}").write_bytes(image.tobytes())
+                (inputs / f"{i:06}").write_bytes(image.tobytes())
             try:
-                machine.push(given.parent, self._path(at))
+                machine.push(inputs.parent, self._path(at))
                 words = [*self._prefix, f"./{BINARY}", *self._flags, *ONCE, "--warmup_runs=0"]
-                each = shell(CALL_EACH, self.tool.folder.path, at, *words)
-                ran = machine.run(each, INFERENCE_SECONDS * (1 + len(images)))
+                command = shell(CALL_EACH, self.tool.folder.path, at, *words)
+                ran = machine.run(command, INFERENCE_SECONDS * (1 + len(images)))
                 if ran.code:
                     raise self._failed(ran)
-                if "Unconsumed cmdline flags" in ran.said and "output_filepath" in ran.said:
+                if "Unconsumed cmdline flags" in ran.output and "output_filepath" in ran.output:
                     raise DeviceError(
                         "this benchmark_model is older than its option --output_filepath: give a newer one with"
                         " --benchmark-binary; this one can only time."
                     )
-                machine.pull(self._path(at, "out"), made)
+                machine.pull(self._path(at, "out"), outputs)
             finally:
                 with contextlib.suppress(DeviceError):
                     machine.run(["rm", "-rf", self._path(at)], 20)
-            return [self._output(made / f"{i:06}") for i in range(len(images))]
+            return [self._output(outputs / f"{i:06}") for i in range(len(images))]
 
     def _output(self, file: Path) -> np.ndarray:
         """The tool writes the bytes of all output tensors one after another, and does not notice a full disk."""
@@ -324,14 +326,14 @@ ADVICE = (
 those of a shell: dash, bash, and mksh, which is Android's."""
 
 
-def explained(name: str, code: int, said: str, what: str) -> SegquantError:
+def explained(name: str, code: int, output: str, what: str) -> SegquantError:
     """The error of a command that failed on the machine ``name``."""
     for words, kind, sentence in ADVICE:
-        told = [line.strip() for line in said.splitlines() if any(word in line for word in words)]
-        if told:
-            return kind(sentence.format(name=name, what=what, last=told[-1][:200]) + ".")
+        matching = [line.strip() for line in output.splitlines() if any(word in line for word in words)]
+        if matching:
+            return kind(sentence.format(name=name, what=what, last=matching[-1][:200]) + ".")
     if code == 127:
-        return DeviceError(f"{what}: it was built for another system than {name}{last_words(said)}.")
+        return DeviceError(f"{what}: it was built for another system than {name}{last_words(output)}.")
     if code > 128:
-        return DeviceError(f"{what}: it crashed on {name} (signal {code - 128}){last_words(said)}.")
-    return DeviceError(f"{what}: exit code {code} on {name}{last_words(said)}.")
+        return DeviceError(f"{what}: it crashed on {name} (signal {code - 128}){last_words(output)}.")
+    return DeviceError(f"{what}: exit code {code} on {name}{last_words(output)}.")

@@ -55,9 +55,9 @@ class Report:
     runs_on: str
 
 
-def parse(said: str) -> Report:
+def parse(output: str) -> Report:
     """Raises DeviceError where the lines are of no format that is known."""
-    lines = STATISTICS.findall(said)
+    lines = STATISTICS.findall(output)
     try:
         warmup, timed = map(_statistics, lines[-2:])
         runs = int(timed.pop("count"))
@@ -66,55 +66,55 @@ def parse(said: str) -> Report:
             raise ValueError
     except (ValueError, KeyError):
         raise DeviceError(
-            f"benchmark_model printed its timings in an unknown format{last_words(said)}: give LiteRT's own"
+            f"benchmark_model printed its timings in an unknown format{last_words(output)}: give LiteRT's own"
             " benchmark_model with --benchmark-binary."
         ) from None
-    init = _number(r"timings in us:.*?\bInit: ([\d.e+]+)", said)
+    init = _number(r"timings in us:.*?\bInit: ([\d.e+]+)", output)
     first = warmup.get("first")
-    peak = _number(r"Overall peak memory footprint \(MB\) via periodic monitoring: ([\d.e+]+)", said)
+    peak = _number(r"Overall peak memory footprint \(MB\) via periodic monitoring: ([\d.e+]+)", output)
     return Report(
         runs=runs,
         summary_ms=summary,
         init_ms=None if init is None else init / 1000,
         first_ms=None if first is None else first / 1000,
         peak_memory_bytes=None if peak is None else round(peak * (1 << 20)),
-        runs_on=runs_on(said),
+        runs_on=runs_on(output),
     )
 
 
 def _statistics(line: str) -> dict[str, float]:
     """'count=50 first=79449 curr=81350 ...' → its figures, in microseconds; raises ValueError."""
     words = line.removeprefix("INFO: ").replace("(all same)", "").split()
-    found = {name: float(value) for name, equals, value in (word.partition("=") for word in words) if equals}
-    if "first" not in found and found["count"] > 0:  # one run, or all alike: 'count=5 curr=N(all same)'
-        found |= dict.fromkeys(("first", "min", "max", "avg"), found["curr"]) | {"std": 0.0}
-    return found
+    figures = {name: float(value) for name, equals, value in (word.partition("=") for word in words) if equals}
+    if "first" not in figures and figures["count"] > 0:  # one run, or all alike: 'count=5 curr=N(all same)'
+        figures |= dict.fromkeys(("first", "min", "max", "avg"), figures["curr"]) | {"std": 0.0}
+    return figures
 
 
-def _number(pattern: str, said: str) -> float | None:
-    found = re.search(pattern, said)
-    return float(found[1]) if found else None
+def _number(pattern: str, output: str) -> float | None:
+    match = re.search(pattern, output)
+    return float(match[1]) if match else None
 
 
-def runs_on(said: str) -> str:
+def runs_on(output: str) -> str:
     """Which delegate runs the graph, and what is left to the CPU, as far as the tool tells."""
-    cpu = "XNNPACK" if "XNNPACK delegate" in said else KERNELS
-    applied = APPLIED.search(said)
+    cpu = "XNNPACK" if "XNNPACK delegate" in output else KERNELS
+    applied = APPLIED.search(output)
     if applied is None:
-        missing = UNSUPPORTED.search(said)
+        missing = UNSUPPORTED.search(output)
         return f"the CPU, {cpu}: the device has no {missing[1]} acceleration" if missing else cpu
     if applied["unused"]:
         return f"the CPU, {cpu}: the {applied['unused']} delegate takes none of its ops"
     name = "XNNPACK" if applied["name"] == "XNNPACK" else f"{applied['name']} delegate"
     if applied["how"] == "completely":
         return name
-    counts = REPLACED.search(said)
+    counts = REPLACED.search(output)
     left = f"{int(counts[2]) - int(counts[1])} of {counts[2]} ops" if counts else "some ops"
     rest = KERNELS if name == "XNNPACK" else "the CPU"
     return f"{name} in {applied['pieces'] or 'several'} pieces, {left} left to {rest}"
 
 
-def last_words(said: str) -> str:
+def last_words(output: str) -> str:
     """The last line that was said, for a message."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     return f" (it ended with {lines[-1][:200]!r})" if lines else " (it printed nothing)"

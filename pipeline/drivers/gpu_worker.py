@@ -33,22 +33,22 @@ def compile_each(files: list[str], replies: int) -> None:
         os.write(replies, f"{json.dumps({'file': file, 'error': error})}\n".encode())
 
 
-def infer(file: str, given: str, wanted: str) -> None:
+def infer(file: str, input_file: str, output_file: str) -> None:
     """Inputs arr_0, arr_1, ... in the file's order, outputs likewise."""
     from ai_edge_litert.interpreter import Interpreter
 
     outputs = Interpreter(file).get_output_details()
     model = compiled(file)
     sources, results = model.create_input_buffers(0), model.create_output_buffers(0)  # type: ignore[attr-defined]
-    with np.load(given, allow_pickle=False) as arrays:
+    with np.load(input_file, allow_pickle=False) as arrays:
         for buffer, name in zip(sources, arrays.files, strict=True):
             buffer.write(np.ascontiguousarray(arrays[name]))
     model.run_by_index(0, sources, results)  # type: ignore[attr-defined]
-    made = [
+    arrays_out = [
         np.asarray(buffer.read(int(np.prod(out["shape"])), out["dtype"])).reshape(out["shape"])
         for buffer, out in zip(results, outputs, strict=True)
     ]
-    np.savez(wanted, *made)
+    np.savez(output_file, *arrays_out)
 
 
 if __name__ == "__main__":

@@ -58,16 +58,16 @@ def peaks(threads: int) -> Peaks:
 def _work(what: str, threads: int, runs: int) -> dict[str, Any]:
     command = [sys.executable, str(WORKER), what, str(threads), str(runs)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise ArtifactError(
             f"LiteRT did not profile {what} within {TIMEOUT_SECONDS} s: ask for fewer --runs."
         ) from None
-    if done.returncode != 0:
-        how, why = how_it_ended(done.returncode), why_it_failed(done.stderr)
-        if done.returncode == PROFILER_FAILED:
+    if completed.returncode != 0:
+        how, why = how_it_ended(completed.returncode), why_it_failed(completed.stderr)
+        if completed.returncode == PROFILER_FAILED:
             raise ArtifactError(f"LiteRT cannot profile {what} ({why}): try `bench`, which needs no profiler.")
-        if done.returncode == ONLY_WHOLE:
+        if completed.returncode == ONLY_WHOLE:
             raise ArtifactError(
                 f"LiteRT runs {what} and cannot tell its ops apart: {why}. `bench` times it as a whole."
             )
@@ -75,7 +75,7 @@ def _work(what: str, threads: int, runs: int) -> dict[str, Any]:
             f"LiteRT cannot profile {what}, as it does not run it ({how}; {why}): `inspect --target cpu` says what it"
             " makes of each op."
         )
-    return dict(json.loads(done.stdout))
+    return dict(json.loads(completed.stdout))
 
 
 def convolution(side: int, before: int, after: int, dtype: str) -> bytes:

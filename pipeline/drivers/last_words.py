@@ -1,4 +1,4 @@
-"""What another program's last words were: of all that it printed, the line that says why it failed."""
+"""Finds, in all that another program printed, the line that says why it failed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ FAILED = re.compile(
     re.I,
 )
 WHERE = re.compile(r"^(?:Traceback \(most recent|File \"|\^+|~+|raise |Aborted|Segmentation fault|Stack|@ |#\d+ )")
-"""Lines around an error that do not say it."""
+"""Lines around an error that do not name it."""
 NODE = re.compile(r"^(?:ERROR: )?Node number \d+ \(\w+\) failed to (?:prepare|invoke)")
 """LiteRT says why in the line before."""
-NOTHING = "it said nothing"
+NOTHING = "it printed nothing"
 
 
 def how_it_ended(code: int) -> str:
@@ -30,13 +30,14 @@ def how_it_ended(code: int) -> str:
         return f"signal {-code}"
 
 
-def why_it_failed(said: str) -> str:
-    """The last line that tells of an error; without one the last that is neither information nor a mere warning."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def why_it_failed(output: str) -> str:
+    """The last line about an error; if there is none, the last that is neither information nor a warning."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     words = [line for line in lines if not any(kind.match(line) for kind in (INFORMS, WARNS, WHERE))]
-    told = [line for line in words if FAILED.search(line)] or words
-    if not told:
+    errors = [line for line in words if FAILED.search(line)] or words
+    if not errors:
         return NOTHING
-    before = f"{told[-2]} " if len(told) > 1 and NODE.match(told[-1]) else ""
-    behind = words[words.index(told[-1]) + 1 :] if told[-1].endswith(":") else []  # 'failed with OpConversionFailure:'
-    return (before + " ".join([told[-1], *behind[:1]])).rstrip(".")
+    before = f"{errors[-2]} " if len(errors) > 1 and NODE.match(errors[-1]) else ""
+    # 'failed with OpConversionFailure:' is explained by the line after it.
+    behind = words[words.index(errors[-1]) + 1 :] if errors[-1].endswith(":") else []
+    return (before + " ".join([errors[-1], *behind[:1]])).rstrip(".")

@@ -211,9 +211,9 @@ def _milliseconds(invoke: Any) -> float:
 
 def replies() -> IO[bytes]:
     """Standard output, which from now on is standard error: what a runtime prints must not mix with the replies."""
-    kept = os.fdopen(os.dup(1), "wb")
+    stdout = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    return kept
+    return stdout
 
 
 def bind(settings: dict[str, Any]) -> None:
@@ -250,7 +250,7 @@ def serve(out: IO[bytes], load: Any, model: str, settings: dict[str, Any]) -> No
     out.flush()
     finish = mask_maker(loaded, settings["mask"]) if "mask" in settings else None
 
-    def whole() -> None:
+    def infer_with_mask() -> None:
         loaded.invoke()
         if finish:
             finish()
@@ -263,7 +263,7 @@ def serve(out: IO[bytes], load: Any, model: str, settings: dict[str, Any]) -> No
             loaded.invoke()
             answer = loaded.get()
         elif verb == "time":
-            answer = np.array([_milliseconds(whole) for _ in range(int(argument))])
+            answer = np.array([_milliseconds(infer_with_mask) for _ in range(int(argument))])
         else:
             answer = np.array([peak_memory_bytes()])
         send(out, answer)

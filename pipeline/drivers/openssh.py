@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.core.errors import BadSpec, DeviceError
-from pipeline.drivers.benchmark_model import Ran
+from pipeline.drivers.benchmark_model import CommandResult
 from pipeline.drivers.ssh_words import BATCH, SSH_FAILED, for_a_shell, last_line, why
 
 ADDRESS = re.compile(r"(?:(?P<user>.+)@)?(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:@\[\]]+))(?::(?P<port>\d{1,5}))?")
@@ -90,11 +90,11 @@ class Address:
 
 def address(selector: str) -> Address:
     """Reads [USER@]HOST[:PORT], an IPv6 address in brackets; raises BadSpec."""
-    found = ADDRESS.fullmatch(selector)
-    if found is None:
+    match = ADDRESS.fullmatch(selector)
+    if match is None:
         raise BadSpec(f"device ssh:{selector}: write ssh:[USER@]HOST[:PORT], an IPv6 address as [ADDRESS].")
-    user, host = found["user"], found["six"] or found["host"]
-    port = int(found["port"]) if found["port"] else None
+    user, host = match["user"], match["six"] or match["host"]
+    port = int(match["port"]) if match["port"] else None
     if any(UNSAFE.search(name) for name in (user or "", host)):
         raise BadSpec(f"device ssh:{selector}: the name of a user or machine cannot have such characters: correct it.")
     if port is not None and not 1 <= port <= 65535:
@@ -113,7 +113,7 @@ class Link:
     def __init__(self, where: Address) -> None:
         self.address, self.name, self.folder = where, _resolved(where), ""
         self._socket_folder = tempfile.mkdtemp(prefix="sq", dir="/tmp")  # a socket's path has 107 bytes at most
-        self._said = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()
         socket = f"ControlPath={self._socket_folder}/s"
         # Should the shared connection be gone: fail, and do not log in once more.
         self._through = ["ssh", *BATCH, "-o", "ProxyCommand=exit 1", "-o", socket, "--", where.host]
@@ -122,7 +122,7 @@ class Link:
             ["ssh", *options, *where.words, for_a_shell(HOLD)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._log,
             start_new_session=True,
         )  # a session of its own: Ctrl-C ends the measurement first, and the connection after it
         try:
@@ -147,22 +147,22 @@ class Link:
     def alive(self) -> bool:
         return self._master.poll() is None
 
-    def failed(self, code: int, said: str) -> DeviceError:
+    def failed(self, code: int, output: str) -> DeviceError:
         """Why the connection, or what was started through it, ended with ``code``."""
         if code == SSH_FAILED:  # the connection's own words are there when it has ended
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._master.wait(2)
-        self._said.seek(0)
-        words = self._said.read().decode("utf-8", "replace")
-        if "No space left on device" in said + words:
+        self._log.seek(0)
+        words = self._log.read().decode("utf-8", "replace")
+        if "No space left on device" in output + words:
             return DeviceError(f"{self.name}: its disk is full where temporary files go: free some space there.")
         if self.alive and code != SSH_FAILED:
             return DeviceError(
-                f"{self.name}: the program started there ended with exit code {code}: {last_line(said)}."
+                f"{self.name}: the program started there ended with exit code {code}: {last_line(output)}."
             )
         if self.folder:
             return DeviceError(
-                f"{self.name}: the connection was lost ({last_line(words or said)}): see that the machine is up and"
+                f"{self.name}: the connection was lost ({last_line(words or output)}): see that the machine is up and"
                 f" reachable (`{self.address.typed}`), and repeat the command."
             )
         if self._master.returncode == -signal.SIGKILL:
@@ -173,11 +173,11 @@ class Link:
         """What runs a program there, with the near side's pipes."""
         return [*self._through, for_a_shell(START, self.folder, *words)]
 
-    def run(self, words: Sequence[str], timeout_seconds: float = 60) -> Ran:
-        done = self._done(["sh", "-c", 'exec "$@" 2>&1', "sh", *words], b"", timeout_seconds)
-        if done.returncode == SSH_FAILED:
-            raise self.failed(done.returncode, done.stderr.decode("utf-8", "replace"))
-        return Ran(done.returncode, done.stdout.decode("utf-8", "replace"))
+    def run(self, words: Sequence[str], timeout_seconds: float = 60) -> CommandResult:
+        completed = self._done(["sh", "-c", 'exec "$@" 2>&1', "sh", *words], b"", timeout_seconds)
+        if completed.returncode == SSH_FAILED:
+            raise self.failed(completed.returncode, completed.stderr.decode("utf-8", "replace"))
+        return CommandResult(completed.returncode, completed.stdout.decode("utf-8", "replace"))
 
     def _done(
         self, words: Sequence[str], data: bytes, timeout_seconds: float | None = None
@@ -185,7 +185,7 @@ class Link:
         """What the program prints, without what the login printed before it."""
         marked = ["sh", "-c", f'echo "{MARK}"; exec "$@"', "sh", *words]
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 self.command(marked), input=data, capture_output=True, timeout=timeout_seconds, check=False
             )
         except subprocess.TimeoutExpired:
@@ -193,14 +193,14 @@ class Link:
                 f"{self.name} did not answer within {timeout_seconds:.0f} s: see whether it is busy"
                 f" (`{self.address.typed} uptime`), and repeat the command."
             ) from None
-        done.stdout = done.stdout.partition(f"{MARK}\n".encode())[2]
-        return done
+        completed.stdout = completed.stdout.partition(f"{MARK}\n".encode())[2]
+        return completed
 
     def _checked(self, words: Sequence[str], data: bytes = b"") -> bytes:
-        done = self._done(words, data)
-        if done.returncode != 0:
-            raise self.failed(done.returncode, done.stderr.decode("utf-8", "replace"))
-        return done.stdout
+        completed = self._done(words, data)
+        if completed.returncode != 0:
+            raise self.failed(completed.returncode, completed.stderr.decode("utf-8", "replace"))
+        return completed.stdout
 
     def push(self, local: Path, remote: str) -> None:
         if local.is_dir():
@@ -233,16 +233,16 @@ class Link:
             self._master.wait()
         if self._master.stdout:
             self._master.stdout.close()
-        self._said.close()
+        self._log.close()
         shutil.rmtree(self._socket_folder, ignore_errors=True)
 
 
 def _resolved(where: Address) -> str:
     try:
-        done = subprocess.run(["ssh", "-G", *where.words], capture_output=True, text=True, check=False)
+        completed = subprocess.run(["ssh", "-G", *where.words], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise DeviceError("ssh is not on this machine: `sudo apt-get install openssh-client` installs it.") from None
-    if done.returncode != 0:
-        raise DeviceError(f"ssh cannot start ({last_line(done.stderr)}): correct its configuration.")
-    told = dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
-    return f"ssh:{told['user']}@{told['hostname']}:{told['port']}"
+    if completed.returncode != 0:
+        raise DeviceError(f"ssh cannot start ({last_line(completed.stderr)}): correct its configuration.")
+    configuration = dict(line.partition(" ")[::2] for line in completed.stdout.splitlines())
+    return f"ssh:{configuration['user']}@{configuration['hostname']}:{configuration['port']}"

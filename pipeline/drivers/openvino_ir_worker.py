@@ -47,12 +47,12 @@ def int8_kernel(output: Any) -> Any:
     constant = convert.input(0).get_source_output().get_node() if convert.get_type_name() == "Convert" else convert
     if {scales.get_type_name(), constant.get_type_name()} != {"Constant"} or constant.data.dtype != np.int8:
         return None
-    weights, each = constant.data, scales.data.astype(np.float32)
+    weights, factors = constant.data, scales.data.astype(np.float32)
     channels = weights.shape[-1]
     if tuple(output.get_shape()[:3]) != (channels, 1, 1):  # a depth multiplier
         return None
     turned = np.ascontiguousarray(weights.transpose(3, 0, 1, 2)).reshape(output.get_shape())
-    factor = np.broadcast_to(each.ravel(), channels).reshape(channels, 1, 1, 1, 1)
+    factor = np.broadcast_to(factors.ravel(), channels).reshape(channels, 1, 1, 1, 1)
     real = opset13.convert(opset13.constant(turned), "f32")
     return opset13.multiply(real, opset13.constant(np.ascontiguousarray(factor))).output(0)
 
@@ -73,12 +73,12 @@ VECTORS = "cpu:brgconv_avx512"
 """OpenVINO's name for its convolutions in AVX-512, which are what it takes anyway where there is no AMX."""
 
 
-def write(file: str, to: str, kept: dict[str, str]) -> None:
+def write(file: str, to: str, info: dict[str, str]) -> None:
     """AMX multiplies 64 channels at once: AVX-512 takes two thirds of its time over a camera's three."""
     import openvino as ov
 
     model = network(file)
-    for name, text in kept.items():
+    for name, text in info.items():
         model.set_rt_info(text, ["segquant", name])
     ov.save_model(model, to, compress_to_fp16=False)
     tree = ElementTree.parse(to)

@@ -38,14 +38,14 @@ class OpenVino:
         self.image = np.zeros(list(compiled.input().shape), compiled.input().element_type.to_dtype())
         self.request.set_input_tensor(ov.Tensor(self.image, shared_memory=True))
         self.source = {"shape": self.image.shape, "dtype": self.image.dtype}
-        kept = [
+        quantization = [
             network.get_rt_info(["segquant", name]).value if network.has_rt_info(["segquant", name]) else "0"
             for name in ("output_scale", "output_zero_point")
         ]
         self.result = {
             "shape": list(compiled.output().shape),
             "dtype": compiled.output().element_type.to_dtype(),
-            "quantization": (float(kept[0]), int(kept[1])),
+            "quantization": (float(quantization[0]), int(quantization[1])),
         }
         floats = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()  # it chooses by the CPU
         self.runs_on = f"its CPU plugin, what is not int8 in {floats}"
@@ -64,9 +64,9 @@ class OpenVino:
 
 
 if __name__ == "__main__":
-    asked = json.loads(sys.argv[2])
+    options = json.loads(sys.argv[2])
     out = replies()
-    bind(asked)
+    bind(options)
     import openvino  # noqa: F401, so that importing is not part of init_ms
 
-    serve(out, OpenVino, sys.argv[1], asked)
+    serve(out, OpenVino, sys.argv[1], options)

@@ -79,8 +79,8 @@ class Profiled:
         ):
             text, nothing = c.create_string_buffer(what.encode()), c.CFUNCTYPE(None, c.c_void_p)(lambda _: None)
             self._kept += [text, nothing]
-            one = self._new("LiteRtCreateOpaqueOptions", who.encode(), c.cast(text, c.c_void_p), nothing)
-            self._call("LiteRtAddOpaqueOptions", options, one)
+            opaque = self._new("LiteRtCreateOpaqueOptions", who.encode(), c.cast(text, c.c_void_p), nothing)
+            self._call("LiteRtAddOpaqueOptions", options, opaque)
         self._model = self._new("LiteRtCreateCompiledModel", environment, model, options)
         signature = self._new("LiteRtGetModelSignature", model, c.c_size_t(0))
         self._buffers = [self._make(environment, signature, side) for side in ("Input", "Output")]
@@ -95,9 +95,9 @@ class Profiled:
             stop(PROFILER_FAILED, f"{name} failed with status {status}")
 
     def _new(self, name: str, *arguments: Any) -> c.c_void_p:
-        made = c.c_void_p()
-        self._call(name, *arguments, c.byref(made))
-        return made
+        handle = c.c_void_p()
+        self._call(name, *arguments, c.byref(handle))
+        return handle
 
     def _make(self, environment: c.c_void_p, signature: c.c_void_p, side: str) -> Any:
         count = c.c_size_t()
@@ -110,10 +110,10 @@ class Profiled:
             needs = self._new(
                 f"LiteRtGetCompiledModel{side}BufferRequirements", self._model, c.c_size_t(0), c.c_size_t(i)
             )
-            made = self._new("LiteRtCreateManagedTensorBufferFromRequirements", environment, c.byref(kind), needs)
-            buffers[i] = made.value
+            buffer = self._new("LiteRtCreateManagedTensorBufferFromRequirements", environment, c.byref(kind), needs)
+            buffers[i] = buffer.value
             if side == "Input":
-                self._fill(made, i)
+                self._fill(buffer, i)
         return buffers
 
     def _fill(self, buffer: c.c_void_p, index: int) -> None:
@@ -142,13 +142,13 @@ class Profiled:
         events = (Event * max(1, count.value))()
         self._call("LiteRtGetProfilerEvents", self._profiler, len(events), events)
         # What an IF or a WHILE runs lies in other subgraphs, and within the time of that op.
-        own = [e for e in events if e.subgraph == 0]
-        whole = [e.elapsed_us for e in own if e.kind == DEFAULT and e.tag == b"Invoke"]
-        if len(whole) != 1:
+        main_events = [e for e in events if e.subgraph == 0]
+        totals_us = [e.elapsed_us for e in main_events if e.kind == DEFAULT and e.tag == b"Invoke"]
+        if len(totals_us) != 1:
             stop(PROFILER_FAILED, "the profiler's events are not those of ai-edge-litert 2.3: install that version")
-        return whole[0], [
+        return totals_us[0], [
             (e.tag.decode(errors="replace"), e.kind == DELEGATED, e.node, e.elapsed_us)
-            for e in own
+            for e in main_events
             if e.kind in (OPERATOR, DELEGATED)
         ]
 
@@ -171,10 +171,10 @@ def profile(file: str, threads: int, runs: int) -> dict[str, Any]:
     plain = Interpreter(model_path=file, num_threads=threads)
     plain.allocate_tensors()
     inputs = plain.get_input_details()
-    for one in inputs:
-        dtype, size = np.dtype(one["dtype"]), int(np.prod(one["shape"]))
-        plain.set_tensor(one["index"], noise_like(dtype, size * dtype.itemsize).view(dtype).reshape(one["shape"]))
-    Profiled.dtypes = tuple(np.dtype(one["dtype"]) for one in inputs)
+    for tensor in inputs:
+        dtype, size = np.dtype(tensor["dtype"]), int(np.prod(tensor["shape"]))
+        plain.set_tensor(tensor["index"], noise_like(dtype, size * dtype.itemsize).view(dtype).reshape(tensor["shape"]))
+    Profiled.dtypes = tuple(np.dtype(tensor["dtype"]) for tensor in inputs)
     profiled = Profiled(file, threads)
     lines: list[tuple[str, bool, int]] = []
     us: list[list[int]] = []
@@ -184,12 +184,12 @@ def profile(file: str, threads: int, runs: int) -> dict[str, Any]:
         block = min(BLOCK, runs - len(us))
         profiled.run()  # the caches hold the other's
         for _ in range(block):
-            whole, events = profiled.run()
-            found = [event[:3] for event in events]
-            if lines and found != lines:
+            inference_us, events = profiled.run()
+            kernels = [event[:3] for event in events]
+            if lines and kernels != lines:
                 stop(ONLY_WHOLE, "two inferences ran different kernels")
-            lines = found
-            total_us.append(whole)
+            lines = kernels
+            total_us.append(inference_us)
             us.append([event[3] for event in events])
         plain.invoke()
         for _ in range(block):
@@ -204,8 +204,8 @@ def copy(threads: int, runs: int) -> dict[str, Any]:
     copies its own share with NumPy, again and again, so that what fits into a cache stays there."""
     best = {}
     for moved in COPIED_BYTES:
-        each = moved // 2 // threads
-        pairs = [(np.ones(each, np.uint8), np.zeros(each, np.uint8)) for _ in range(threads)]
+        share = moved // 2 // threads
+        pairs = [(np.ones(share, np.uint8), np.zeros(share, np.uint8)) for _ in range(threads)]
         repeats = max(4, (1 << 25) // moved)
         rates = []
         for _ in range(runs):
@@ -215,7 +215,7 @@ def copy(threads: int, runs: int) -> dict[str, Any]:
                 worker.start()
             for worker in workers:
                 worker.join()
-            rates.append(repeats * each * threads * 2 / (1000 * (max(times) - min(times))))
+            rates.append(repeats * share * threads * 2 / (1000 * (max(times) - min(times))))
         best[moved] = max(rates)
     return {"bytes_per_ms": best}
 

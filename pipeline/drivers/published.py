@@ -1,7 +1,7 @@
 """benchmark_model as its makers publish it, fetched once into the user's cache.
 
 The place and the names of the files: ai.google.dev/edge/litert/models/measurement, "Native benchmark binary".
-It is a nightly build: the sha256 of what came is recorded, and held against the file each time that it is used.
+It is a nightly build: its sha256 is recorded at the download and checked each time that the file is used.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def fetch(url: str, file: Path) -> Path:
     if file.is_file() and record.is_file():
         if _recorded(record) != sha256(file):
             raise DeviceError(
-                f"{file} is not what was downloaded (its sha256 is not the one in {record.name}): delete it, and it"
-                " is downloaded again."
+                f"{file} is not what was downloaded (its sha256 is not the one in {record.name}): delete it; the"
+                " next command downloads it again."
             )
         return file
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -72,8 +72,8 @@ def fetch(url: str, file: Path) -> Path:
                     os.truncate(part, 0)
                     raise _cannot(url, error) from None
                 time.sleep(PAUSE_SECONDS)
-        with open(part, "rb") as made:
-            if made.read(4) != b"\x7fELF":
+        with open(part, "rb") as program:
+            if program.read(4) != b"\x7fELF":
                 os.truncate(part, 0)
                 raise _cannot(url, ValueError("the download is not a program, perhaps a login page"))
         facts = {"url": url, "sha256": sha256(part), "fetched": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
@@ -93,20 +93,20 @@ def _download(url: str, part: Path) -> None:
     """Writes all of it into ``part``; raises OSError and HTTPException where it does not come whole."""
     with urllib.request.urlopen(url, timeout=SILENCE_SECONDS) as answer, open(part, "r+b") as file:
         length = answer.headers.get("Content-Length")
-        whole, have = int(length) if length else None, 0
+        length_bytes, received = int(length) if length else None, 0
         file.truncate()
         while data := answer.read(CHUNK_BYTES):
             file.write(data)
-            have += len(data)
-            _show(url, have, whole)
-    if whole is not None and have != whole:
-        raise ConnectionError(f"the connection ended after {have} of {whole} bytes")
+            received += len(data)
+            _show(url, received, length_bytes)
+    if length_bytes is not None and received != length_bytes:
+        raise ConnectionError(f"the connection ended after {received} of {length_bytes} bytes")
 
 
-def _show(url: str, have: int, whole: int | None) -> None:
+def _show(url: str, received: int, length_bytes: int | None) -> None:
     if sys.stderr.isatty():
-        share = f"{100 * have / whole:.0f} %" if whole else f"{have >> 20} MiB"
-        end = "\n" if have == whole else ""
+        share = f"{100 * received / length_bytes:.0f} %" if length_bytes else f"{received >> 20} MiB"
+        end = "\n" if received == length_bytes else ""
         print(f"\rfetching {url.rpartition('/')[2]}: {share}", end=end, file=sys.stderr, flush=True)
 
 

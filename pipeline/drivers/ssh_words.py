@@ -1,4 +1,4 @@
-"""OpenSSH: how a program is started at its far end, and what it says when it fails."""
+"""OpenSSH: how to start a program on the remote machine, and what its error messages mean."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def for_a_shell(script: str, *words: str) -> str:
     return " ".join(shlex.quote(word) for word in ("sh", "-c", script, "sh", *words))
 
 
-def last_line(said: str) -> str:
-    lines = [line.strip().rstrip(".") for line in said.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+def last_line(output: str) -> str:
+    lines = [line.strip().rstrip(".") for line in output.splitlines() if line.strip()]
+    return lines[-1] if lines else "it printed nothing"
 
 
-def why(said: str) -> str:
-    """What ssh's last words mean, or they themselves."""
-    return next((what for words, what in SSH_SAYS.items() if words in said), last_line(said))
+def why(output: str) -> str:
+    """What ssh's error means and what to do; its last line where that is unknown."""
+    return next((what for words, what in SSH_SAYS.items() if words in output), last_line(output))

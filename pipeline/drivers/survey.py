@@ -39,38 +39,38 @@ SERVICE = re.compile(r"mValue=([-\d.]+), mType=\d+, mName=([^,]+)")
 
 
 def survey(machine: Transport) -> Survey:
-    return Survey(machine.run(shell(MACHINE + STATE)).said)
+    return Survey(machine.run(shell(MACHINE + STATE)).output)
 
 
 def state(machine: Transport) -> dict[str, Any]:
-    return Survey(machine.run(shell(STATE)).said).state()
+    return Survey(machine.run(shell(STATE)).output).state()
 
 
 class Survey:
     """The answers, by the name of what was asked."""
 
-    def __init__(self, said: str) -> None:
-        self.told: dict[str, str] = {}
-        for part in re.split(r"^@", said, flags=re.MULTILINE)[1:]:
+    def __init__(self, output: str) -> None:
+        self.answers: dict[str, str] = {}
+        for part in re.split(r"^@", output, flags=re.MULTILINE)[1:]:
             name, _, text = part.partition("\n")
-            self.told[name.strip()] = text.strip().strip("\0")
+            self.answers[name.strip()] = text.strip().strip("\0")
 
     def text(self, name: str) -> str | None:
-        return self.told.get(name) or None
+        return self.answers.get(name) or None
 
     def number(self, name: str) -> int | None:
-        text = self.told.get(name, "")
+        text = self.answers.get(name, "")
         return int(text) if text.lstrip("-").isdigit() else None
 
     def line(self, name: str, key: str) -> str | None:
         """The value of 'key : value' in a file of such lines."""
-        found = re.search(rf"^{key}\s*:[ \t]*(.*)$", self.told.get(name, ""), re.MULTILINE)
-        return found[1].strip() if found else None
+        match = re.search(rf"^{key}\s*:[ \t]*(.*)$", self.answers.get(name, ""), re.MULTILINE)
+        return match[1].strip() if match else None
 
     def abis(self) -> tuple[str, ...]:
         """What its programs may be built for, the best first: Android's own list, else `uname -m`."""
         listed = self.text("ro.product.cpu.abilist") or self.text("machine") or ""
-        return tuple(one.strip() for one in listed.split(",") if one.strip())
+        return tuple(abi.strip() for abi in listed.split(",") if abi.strip())
 
     def cores(self) -> list[int]:
         """Those that its shell may use, the fastest first."""
@@ -95,10 +95,10 @@ class Survey:
     def _temperature(self) -> float | None:
         """The processor's hottest zone, else the hottest of all; from Android's own service where /sys is closed."""
         zones = [
-            (self.told.get(name.removesuffix("temp") + "type", ""), (self.number(name) or 0) / 1000)
-            for name in self.told
+            (self.answers.get(name.removesuffix("temp") + "type", ""), (self.number(name) or 0) / 1000)
+            for name in self.answers
             if name.endswith("/temp")
-        ] or [(name, float(value)) for value, name in SERVICE.findall(self.told.get("thermalservice", ""))]
+        ] or [(name, float(value)) for value, name in SERVICE.findall(self.answers.get("thermalservice", ""))]
         real = [(name, value) for name, value in zones if 0 < value < 150]  # some zones give volts, or -273
         return max((v for n, v in real if PROCESSOR.search(n)), default=max((v for _, v in real), default=None))
 

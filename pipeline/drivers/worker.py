@@ -24,7 +24,7 @@ from pipeline.drivers.litert_worker import receive, send
 from pipeline.tflite.read import read
 
 Explain = Callable[[int, str], SegquantError | None]
-"""(exit code, what was said) → an error better than the general one, or None."""
+"""(exit code, what it printed) → an error that says more than the general one, or None."""
 ROOT = Path(__file__).resolve().parents[2]
 AHEAD = 8
 """Images on their way before the first one's output is read."""
@@ -41,13 +41,13 @@ def check_readable(artifact: Path) -> None:
 
 
 def settings_of(options: RunnerOptions) -> dict[str, Any]:
-    """What ``litert_worker`` is told of it."""
-    asked: dict[str, Any] = {"threads": options.threads, "pinned": options.pinned}
-    return asked | ({"mask": dataclasses.asdict(options.mask)} if options.mask else {})
+    """The options as the settings of ``litert_worker``."""
+    settings: dict[str, Any] = {"threads": options.threads, "pinned": options.pinned}
+    return settings | ({"mask": dataclasses.asdict(options.mask)} if options.mask else {})
 
 
 def with_package() -> dict[str, str]:
-    """The environment of a worker that imports this package, for what is not in the one file that travels."""
+    """The environment of a worker that needs this package, beyond the one file that is copied to other machines."""
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
@@ -58,7 +58,7 @@ class WorkerRunner:
         self,
         artifact: Path,
         command: Sequence[str],
-        explain: Explain = lambda code, said: None,
+        explain: Explain = lambda code, log: None,
         environment: Mapping[str, str] | None = None,
         closed: Callable[[], object] = lambda: None,
     ) -> None:
@@ -114,13 +114,13 @@ class WorkerRunner:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
-        text = self.said()
+        text = self.log()
         if better := self._explain(code, text):
             return better
         if chip := re.search(r"unresolved custom op: ([\w-]+)", text):
             return ArtifactError(
-                f"{self.artifact} was compiled for a chip ({chip[1]}) that is not driven here: take the uncompiled"
-                " file, or the device that has the chip."
+                f"{self.artifact} was compiled for a chip ({chip[1]}) that this device does not have: use the"
+                " uncompiled file, or a device with that chip."
             )
         how, why = how_it_ended(code), why_it_failed(text)
         return ArtifactError(
@@ -128,8 +128,8 @@ class WorkerRunner:
             " what it makes of each op."
         )
 
-    def said(self) -> str:
-        """What it printed so far."""
+    def log(self) -> str:
+        """What the process has printed so far."""
         self._errors.seek(0)
         return self._errors.read().decode("utf-8", "replace")
 
@@ -138,7 +138,7 @@ class WorkerRunner:
 
     def _checked(self, image: np.ndarray) -> np.ndarray:
         if image.dtype.name != self.facts.input_dtype:
-            raise ArtifactError(f"{self.artifact} takes {self.facts.input_dtype}, it was given {image.dtype.name}.")
+            raise ArtifactError(f"{self.artifact} takes {self.facts.input_dtype}, but got {image.dtype.name}.")
         self._given = image
         return image
 

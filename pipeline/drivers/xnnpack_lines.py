@@ -63,17 +63,17 @@ SEVERAL = ("CONCATENATION", "SPLIT")
 
 def ops_of_lines(graph: Graph, lines: Sequence[Line]) -> list[int | None]:
     """The op of each line, None where that cannot be told."""
-    found: list[int | None] = [None if line.delegated else line.node for line in lines]
-    own = {line.node for line in lines if not line.delegated}
-    if not own <= set(range(len(graph.ops))):
+    ops: list[int | None] = [None if line.delegated else line.node for line in lines]
+    outside = {line.node for line in lines if not line.delegated}
+    if not outside <= set(range(len(graph.ops))):
         return [None] * len(lines)
-    pieces = partitions(graph, [op.index not in own for op in graph.ops])
+    pieces = partitions(graph, [op.index not in outside for op in graph.ops])
     groups = _groups(lines)
     if len(groups) != len(pieces):
-        return found
+        return ops
     for (start, end), piece in zip(groups, pieces, strict=True):
-        found[start:end] = _along(graph, [line.kernel for line in lines[start:end]], piece)
-    return found
+        ops[start:end] = _along(graph, [line.kernel for line in lines[start:end]], piece)
+    return ops
 
 
 def _groups(lines: Sequence[Line]) -> list[tuple[int, int]]:
@@ -112,21 +112,21 @@ def _along(graph: Graph, kernels: list[str], piece: list[int]) -> list[int | Non
     for i in range(1, n + 1):
         for j in range(1, m + 1):
             if matches[i - 1][j - 1]:
-                again = ends_at[i - 1][j] if i > 1 and stays[i - 2][j - 1] else none
-                ends_at[i][j] = 1 + max(before[i - 1][j - 1], again)
+                continued = ends_at[i - 1][j] if i > 1 and stays[i - 2][j - 1] else none
+                ends_at[i][j] = 1 + max(before[i - 1][j - 1], continued)
             before[i][j] = max(before[i - 1][j], before[i][j - 1], ends_at[i][j])
     after = [[0] * (m + 1) for _ in range(n + 1)]
     begins_at = [[none] * (m + 1) for _ in range(n + 1)]
     for i in range(n - 1, -1, -1):
         for j in range(m - 1, -1, -1):
             if matches[i][j]:
-                again = begins_at[i + 1][j] if i + 1 < n and stays[i][j] else none
-                begins_at[i][j] = 1 + max(after[i + 1][j + 1], again)
+                continued = begins_at[i + 1][j] if i + 1 < n and stays[i][j] else none
+                begins_at[i][j] = 1 + max(after[i + 1][j + 1], continued)
             after[i][j] = max(after[i + 1][j], after[i][j + 1], begins_at[i][j])
     most = before[n][m]
-    told: list[int | None] = []
+    ops: list[int | None] = []
     for i in range(n):
         can = [j for j in range(m) if matches[i][j] and ends_at[i + 1][j + 1] + begins_at[i][j] - 1 == most]
         without = max(before[i][j] + after[i + 1][j] for j in range(m + 1))
-        told.append(piece[can[0]] if len(can) == 1 and without < most else None)
-    return told
+        ops.append(piece[can[0]] if len(can) == 1 and without < most else None)
+    return ops

@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.compilers.browser import Said, ask_files, missing, version
+from pipeline.compilers.browser import BrowserReply, ask_files, missing, version
 from pipeline.compilers.gpu_accelerator import Reply, answer, parse
 from pipeline.core.errors import CompilerError
 from pipeline.core.graph import Graph, Op
@@ -68,7 +68,7 @@ def on_webgpu(files: Sequence[Path]) -> list[Reply]:
     return [reply_of(response) for response in ask_files(files, "webgpu")]
 
 
-def reply_of(response: Said) -> Reply:
+def reply_of(response: BrowserReply) -> Reply:
     return parse(response.error, response.log)
 
 

@@ -45,7 +45,9 @@ def test_without_openvino_it_is_said_what_to_install(tmp_path, monkeypatch):
     assert made.path is None and "It needs `pip install -r requirements-openvino.txt`" in made.note
     answer = IR.ask(artifact.path, read(artifact.path.read_bytes()))
     assert answer.verdicts is None and "pip install -r requirements-openvino.txt" in answer.note
-    with pytest.raises(DeviceError, match=r"not attached: `pip install -r requirements-openvino\.txt` brings OpenVINO"):
+    with pytest.raises(
+        DeviceError, match=r"not attached: install OpenVINO with `pip install -r requirements-openvino\.txt`"
+    ):
         connect("host-openvino")
 
 

@@ -81,13 +81,15 @@ def test_each_missing_part_is_one_sentence(plain, compiled, sys_and_dev, tmp_pat
     assert is_compiled(compiled) and not is_compiled(plain)
     assert "net.tflite is not compiled" in opening(plain) and "--device host" in opening(plain)
     assert "ArtifactError" in opening(compiled, "cpu") and "uncompiled file" in opening(compiled, "cpu")
-    no_library = "this machine has no /no/edgetpu.so for its processor: `sudo apt-get install libedgetpu1-std`"
+    no_library = (
+        "this machine has no /no/edgetpu.so for its processor: install it with `sudo apt-get install libedgetpu1-std`"
+    )
     assert no_library in opening(compiled, delegate_library="/no/edgetpu.so")
     (tmp_path / "text.so").write_text("not a library, though longer than the header of one would be\n" * 9)
-    assert "text.so is no library for this machine (invalid ELF header)" in opening(
+    assert "text.so is not a library for this machine (invalid ELF header)" in opening(
         compiled, delegate_library=str(tmp_path / "text.so")
     )
-    assert "is a library, but no delegate" in opening(compiled, delegate_library="libc.so.6")
+    assert "is not a LiteRT delegate" in opening(compiled, delegate_library="libc.so.6")
 
 
 def test_the_cpu_beside_it_runs_what_is_not_for_the_chip(plain):
@@ -102,7 +104,7 @@ def test_the_cpu_beside_it_runs_what_is_not_for_the_chip(plain):
     [
         ("OSError: libusb-1.0.so.0: cannot open shared object file: No such file", None, "needs libusb-1.0.so.0"),
         ("ValueError: Failed to load delegate from l.so\n\n", None, r"`ssh box lsusb`"),
-        ("ValueError: Failed to load delegate from l.so\n\n", "1 over USB", r"1 over USB attached\) does not open"),
+        ("ValueError: Failed to load delegate from l.so\n\n", "1 over USB", r"1 over USB attached\) cannot be opened"),
         (
             "Failed precondition: Package requires runtime version (14), which is newer than this runtime version (13).",  # noqa: E501
             "x",
@@ -151,11 +153,11 @@ def test_a_compiled_file_runs_in_a_delegate(compiled, plain, library):
         for got, here in zip(runner.infer_many(images), map(host.infer, images), strict=True):
             assert np.array_equal(got, here) and len(np.unique(got)) > 100
     assert isinstance(runner, WorkerRunner)
-    assert "option device=usb:1\n" in runner.said() and "takes 1 of 1 ops" in runner.said()
+    assert "option device=usb:1\n" in runner.log() and "takes 1 of 1 ops" in runner.log()
     assert runner.facts.runs_on == "lib.so" and len(runner.time(3).samples_ms) == 3
     runner.close()
     on_the_cpu = connect("edgetpu:usb:1").open(plain, RunnerOptions(1, "cpu"))
-    assert isinstance(on_the_cpu, WorkerRunner) and "option" not in on_the_cpu.said()
+    assert isinstance(on_the_cpu, WorkerRunner) and "option" not in on_the_cpu.log()
 
 
 @pytest.mark.real
@@ -165,7 +167,7 @@ def test_a_library_that_finds_no_chip_and_one_that_is_too_old(compiled, library,
         compiled, delegate_library=none
     )
     sys_and_dev("1-2", "1a6e:089a")
-    assert "(1 over USB attached) does not open: end the program that uses it" in opening(
+    assert "(1 over USB attached) cannot be opened: end the program that uses it" in opening(
         compiled, delegate_library=none
     )
     assert "was compiled for runtime 14, and this machine has runtime 13" in opening(compiled, delegate_library=old)

@@ -40,7 +40,7 @@ def test_the_worker_gives_what_litert_gives(file):
         assert len(block.samples_ms) == block.runs == 7 and min(block.samples_ms) > 0
         assert runner.facts.first_ms > 0 and runner.facts.init_ms > 0 and runner.facts.runs_on == "XNNPACK"
         assert 1 << 20 < runner.peak_memory_bytes() < 1 << 31
-        with pytest.raises(ArtifactError, match="takes float32, it was given uint8"):
+        with pytest.raises(ArtifactError, match="takes float32, but got uint8"):
             runner.infer(images[:1].astype(np.uint8))
 
 

@@ -233,7 +233,7 @@ def test_the_python_there(near, far, file):
         "box", far, file, DeviceOptions(remote_python=str(python))
     )
     executable(python, "exit 3")
-    assert "python3 does not start (exit code 3: it said nothing)" in failing("box", far, file)
+    assert "python3 does not start (exit code 3: it printed nothing)" in failing("box", far, file)
     python.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x08\x00" + bytes(100))  # for MIPS
     assert "python3 is a program for another processor" in failing("box", far, file)
     own = far / ".venv" / "bin"

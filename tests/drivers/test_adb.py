@@ -107,7 +107,7 @@ def test_what_is_attached_is_found(fake):
 def test_without_adb_the_command_that_installs_it_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert android.find() is None and "apt-get install adb" in android.missing()
-    with pytest.raises(DeviceError, match="adb is not on PATH: `apt-get install adb` brings it"):
+    with pytest.raises(DeviceError, match="adb is not on PATH: run `apt-get install adb`"):
         connect("android:X")
 
 
@@ -174,7 +174,7 @@ HOSTILE = ["$(touch pwned)", "a b", "'", '"', "; touch pwned;", "`touch pwned`",
 def test_no_word_reaches_a_shell_unquoted(fake, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     one = adb.Phone("")
-    assert one.run(["printf", "%s\\n", *HOSTILE]).said == "\n".join([*HOSTILE, ""])
+    assert one.run(["printf", "%s\\n", *HOSTILE]).output == "\n".join([*HOSTILE, ""])
     assert one.run(["sh", "-c", "echo no newline at the end | tr -d '\\n'; exit 7"]) == (7, "no newline at the end")
     serial = "$(touch pwned)'; touch pwned #"
     with pytest.raises(DeviceError, match="no device has the serial"):

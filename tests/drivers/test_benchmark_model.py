@@ -13,7 +13,7 @@ import pytest
 from pipeline.core.device import RunnerOptions
 from pipeline.core.errors import ArtifactError, DeviceError
 from pipeline.drivers import benchmark_model
-from pipeline.drivers.benchmark_model import Installed, Ran, check_architecture, explained
+from pipeline.drivers.benchmark_model import CommandResult, Installed, check_architecture, explained
 from pipeline.drivers.benchmark_report import parse
 from pipeline.targets import targets
 from tests.support.single_ops import Case, Data, model
@@ -311,7 +311,7 @@ class Here:
             env={**os.environ, "TMPDIR": str(self.home / "far"), "CALLS": str(self.home / "calls")},
             timeout=20,
         )
-        return Ran(done.returncode if done.returncode >= 0 else 128 - done.returncode, done.stdout)
+        return CommandResult(done.returncode if done.returncode >= 0 else 128 - done.returncode, done.stdout)
 
     def push(self, local, remote):
         self.pushed += 1
@@ -385,7 +385,7 @@ def test_a_file_is_run_and_timed_and_nothing_stays(here, file, monkeypatch):
     assert np.array_equal(
         np.frombuffer(next((here.home / "far").rglob("last")).read_bytes(), np.uint8), given[-1].ravel()
     )
-    with pytest.raises(ArtifactError, match=r"takes uint8 \[1, 4, 3, 3\], it was given int8 \[1, 4, 3, 3\]"):
+    with pytest.raises(ArtifactError, match=r"takes uint8 \[1, 4, 3, 3\], but got int8 \[1, 4, 3, 3\]"):
         runner.infer(given[0].astype(np.int8))
     runner.close()
     assert len(here.left()) == 2  # the folder and the tool

@@ -74,7 +74,9 @@ def test_it_is_fetched_once_and_its_sha256_recorded(server, tmp_path):
     for broken, text in ((FILE[:-1] + b"x", record), (FILE, {}), (FILE, "[")):
         file.write_bytes(broken)
         file.with_name(f"{file.name}.json").write_text(text if isinstance(text, str) else json.dumps(text))
-        with pytest.raises(DeviceError, match="is not what was downloaded .*delete it, and it is downloaded again"):
+        with pytest.raises(
+            DeviceError, match="is not what was downloaded .*delete it; the next command downloads it again"
+        ):
             get(server, tmp_path / "new")
     file.unlink()
     assert get(server, tmp_path / "new").read_bytes() == FILE

@@ -5,7 +5,7 @@ import platform
 import subprocess
 
 from pipeline.drivers import litert_worker, survey
-from pipeline.drivers.benchmark_model import Ran
+from pipeline.drivers.benchmark_model import CommandResult
 
 CPU = "/sys/devices/system/cpu"
 
@@ -103,7 +103,7 @@ class Here:
 
     def run(self, words, timeout_seconds=60):
         done = subprocess.run(words, capture_output=True, text=True, check=False)
-        return Ran(done.returncode, done.stdout)
+        return CommandResult(done.returncode, done.stdout)
 
     def push(self, local, remote):
         raise NotImplementedError

@@ -119,7 +119,7 @@ def test_what_the_source_of_images_raises_comes_through(worker):
     with worker() as runner:
         with pytest.raises(OSError, match="no such image"):
             list(runner.infer_many(source()))
-        with pytest.raises(ArtifactError, match="takes uint8, it was given float32"):
+        with pytest.raises(ArtifactError, match="takes uint8, but got float32"):
             list(runner.infer_many([np.zeros((1, 4, 4, 3), np.float32)]))
         assert int(runner.infer(images(1)[0])[0, 0, 0, 0]) == 1
 

@@ -129,7 +129,7 @@ def started(home: Path, options: str = "size=200m") -> Phone:
     if not ADBD.is_file():
         pytest.skip(f"no adbd: `tests/support/adbd.sh {ADBD.parent}` makes it (27 MB, half a minute)")
     if not shutil.which("adb"):
-        pytest.skip("no adb: `apt-get install adb` brings it")
+        pytest.skip("adb is not installed: run `apt-get install adb`")
     if subprocess.run([*UNSHARE, "true"], check=False).returncode:
         pytest.skip("no namespaces: allow them to this user (sysctl kernel.unprivileged_userns_clone=1)")
     return Phone(home, options)

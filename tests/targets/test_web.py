@@ -20,7 +20,7 @@ from tests.support.single_ops import cases, conv, model
 @pytest.fixture(scope="module")
 def chromium():
     if missing() is not None:
-        pytest.skip(f"LiteRT.js cannot be asked here: {missing()}")
+        pytest.skip(f"LiteRT.js is not ready: run `{missing()}`")
 
 
 @pytest.mark.parametrize(
