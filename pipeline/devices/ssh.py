@@ -42,7 +42,7 @@ def find_python(link: Link, named: str | None = None) -> str:
     if ran.code == 127 and named:
         problem = "is not there: correct --remote-python"
     elif ran.code == 127:
-        problem = f"is not there: `{reach} sudo apt-get install python3-venv` installs it"
+        problem = f"is not there: install it with `{reach} sudo apt-get install python3-venv`"
     elif ran.code == LACKS and named:
         problem = f"lacks ai-edge-litert: `{reach} {named} -m pip install ai-edge-litert`"
     elif ran.code == LACKS:

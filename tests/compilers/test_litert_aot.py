@@ -86,7 +86,7 @@ def test_without_its_libraries_a_target_says_what_to_install(name, words, tmp_pa
 def test_another_release_of_the_libraries_is_named(name, module, monkeypatch):
     monkeypatch.setattr(module, "installed", lambda package: "1.0.0")
     monkeypatch.setattr(module, "sdk", lambda: None)
-    assert "1.0.0 is here" in target(name).missing() and READY[name] in target(name).missing()
+    assert "1.0.0 is installed" in target(name).missing() and READY[name] in target(name).missing()
 
 
 def test_another_kind_of_machine_cannot_compile(monkeypatch, tmp_path):

@@ -222,7 +222,9 @@ def test_the_python_there(near, far, file):
     for name in ("sh", "mktemp", "cat", "rm", "sleep", "true"):
         (far / "few" / name).symlink_to(shutil.which(name))
     near.write_text(far_path)
-    assert "python3 is not there: install it with `ssh box sudo apt-get install python3-venv`" in failing("box", far, file)
+    assert "python3 is not there: install it with `ssh box sudo apt-get install python3-venv`" in failing(
+        "box", far, file
+    )
     assert "/no/python is not there: correct --remote-python" in failing(
         "box", far, file, DeviceOptions(remote_python="/no/python")
     )
@@ -272,7 +274,8 @@ def test_a_file_compiled_for_the_edge_tpu_asks_for_its_library_there(near, far, 
     connection = connect("ssh:box", DeviceOptions(delegate_library="/no/libedgetpu.so.1"))
     try:
         with pytest.raises(
-            DeviceError, match=r"ssh:me@board.local:22 has no /no/libedgetpu.so.1 for .*: install it with `ssh box sudo apt"
+            DeviceError,
+            match=r"ssh:me@board.local:22 has no /no/libedgetpu.so.1 for .*: install it with `ssh box sudo apt",
         ):
             connection.open(compiled, RunnerOptions(1, "edgetpu"))
         with pytest.raises(ArtifactError, match=r"compiled for a chip"):
