@@ -28,10 +28,14 @@ LONGEST = (
     "test_qat.py",
     "test_cli.py",
     "test_convert.py",
-    "test_agree.py",
     "test_resume.py",
+    "test_specification.py",
+    "test_quantize.py",
+    "test_agree.py",
+    "test_imitate.py",
     "test_structure.py",
-    "test_adopt.py",
+    "test_api.py",
+    "test_bench_heads.py",
 )
 
 

@@ -15,10 +15,11 @@ from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.ranges import Range
 from pipeline.measure.agree import compare
 from pipeline.quantize import imitate
-from pipeline.quantize.to_tflite import tflite_bytes, to_tflite
+from pipeline.quantize.to_tflite import tflite_bytes
 from pipeline.rewrites.apply import rewrite
 from pipeline.targets import target
-from tests.conftest import noise_images, ranges_of, scrambled
+from tests.conftest import file_of, noise_images, ranges_of, still
+from tests.support.variants import BARE
 
 
 def multiplied_by_c(value: int, mantissa: int, exponent: int) -> int:
@@ -88,8 +89,9 @@ VARIANTS = [(name, i % 2 == 0, i % 2 == 0) for i, name in enumerate(sorted(model
     [("fast-scnn", True, False), ("fast-scnn", False, True), *VARIANTS],
 )
 def test_every_layer_is_the_files_bit_by_bit(name, batch_norm, per_tensor):
-    model, ranges = scrambled(name, batch_norm=batch_norm), ranges_of(name, batch_norm=batch_norm)
-    data = to_tflite(model, ranges, FileSpec(per_tensor=per_tensor))
+    options = {} if batch_norm else BARE
+    model, ranges = still(name, **options), ranges_of(name, **options)
+    data = file_of(name, FileSpec(per_tensor=per_tensor), **options)
     if name == "fast-scnn" and not per_tensor:
         data, applied = rewrite(data, dataclasses.replace(target("nnapi"), rules=target("cpu").rules))
         assert {a.rewrite for a in applied} == {"mean", "depthwise"}
