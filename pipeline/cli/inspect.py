@@ -6,22 +6,28 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import COMPILER, JSON, LEVEL, MOST_SECONDS, SOC, Number, write_numbers
+from pipeline.cli.options import COMPILER, JSON, LEVEL, MOST_SECONDS, SOC, Number, say, write_numbers
+from pipeline.cli.resolve import newest_artifact
+from pipeline.core.errors import ArtifactError, BadSpec
+from pipeline.core.run import FILE, RUNS, open_run
+from pipeline.core.target import Target
 from pipeline.measure.inspect import inspect as ask
+from pipeline.measure.inspect import opened
 from pipeline.measure.saved import INSPECT, keep
 from pipeline.report.inspection import show_inspection
 from pipeline.targets import target as find_target
+from pipeline.targets import targets as all_targets
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE|RUN", type=click.Path(path_type=Path))
 @click.option(
     "--target",
     "names",
     multiple=True,
-    required=True,
     metavar="NAME[:SELECTOR]",
-    help="What to inspect for, see `list`: edgetpu, nnapi:29, qualcomm:SM8650; may be repeated.",
+    help="What to inspect for, see `list`: edgetpu, nnapi:29, qualcomm:SM8650; may be repeated.  [default: what the"
+    " file was made for]",
 )
 @LEVEL
 @SOC
@@ -51,21 +57,58 @@ def inspect(
     """Show how a target runs any .tflite file, op by op: accelerated, left to the CPU, or refused.
 
     The answers come from the target's rules, each with its source, and from the target's own compiler or runtime where
-    it is installed.
+    it is installed. Of a run, its newest artifact for each target is taken.
+
+    \b
+      python cli.py inspect FILE.tflite --target edgetpu --target gpu
+      python cli.py inspect runs/demo
     """
+    file = run_called(file)
+    texts = names or (made_for(file),)
+    targets = [target.with_compiler(compiler_command) for target in with_selectors(texts, level, soc)]
+    files = [artifact_for(file, target.text if names else None) for target in targets]
+    inspections = [ask(each, target, not no_compiler, wait) for each, target in zip(files, targets, strict=True)]
+    for each, inspection in zip(files, inspections, strict=True):
+        keep(INSPECT, each, inspection.to_json(), inspection.target)
+    numbers = [{"file": str(each), **i.to_json()} for each, i in zip(files, inspections, strict=True)]
+    write_numbers(json_path, {"file": str(files[0]), "inspections": numbers})
+    for each, inspection in zip(files, inspections, strict=True):
+        show_inspection(inspection, str(each), every_op)
+
+
+def run_called(path: Path) -> Path:
+    """``path``, or the run of that name in runs/ where there is nothing at ``path``."""
+    named = RUNS / path
+    return named if not path.exists() and (named / FILE).is_file() else path
+
+
+def with_selectors(names: tuple[str, ...], level: int | None, soc: str | None) -> list[Target]:
+    """The targets, with --level and --soc for those that have levels and systems on chip."""
     named = [find_target(name) for name in names]
     leveled, with_socs = any(target.levels for target in named), any(target.socs for target in named)
-    targets = [
+    return [
         find_target(
             target.text,
             level=level if target.levels or not leveled else None,
             soc=soc if target.socs or not with_socs else None,
-        ).with_compiler(compiler_command)
+        )
         for target in named
     ]
-    inspections = [ask(file, target, not no_compiler, wait) for target in targets]
-    for inspection in inspections:
-        keep(INSPECT, file, inspection.to_json(), inspection.target)
-    write_numbers(json_path, {"file": str(file), "inspections": [i.to_json() for i in inspections]})
-    for inspection in inspections:
-        show_inspection(inspection, str(file), every_op)
+
+
+def artifact_for(path: Path, target: str | None) -> Path:
+    """The file at ``path``, or the newest artifact (of ``target``) of the run there."""
+    return newest_artifact(open_run(path), target, say).path if path.is_dir() else path
+
+
+def made_for(path: Path) -> str:
+    """The target that the file, or the newest artifact of the run, was made for; raises BadSpec where it names none."""
+    file = newest_artifact(open_run(path), None, lambda _: None).path if path.is_dir() else path
+    _, graph = opened(file)
+    try:
+        recipe = graph.recipe()
+    except ArtifactError:
+        recipe = None
+    if recipe is None or recipe.target not in all_targets():
+        raise BadSpec(f"{file} does not say what target it was made for: name one with --target, see `list`.")
+    return f"{recipe.target}:{recipe.level}" if recipe.level is not None else recipe.target

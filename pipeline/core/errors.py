@@ -43,8 +43,9 @@ class UnknownName(SegquantError):
     def __init__(self, kind: str, name: str, known: Iterable[str], meant: Mapping[str, str] | None = None) -> None:
         known = sorted(known)
         if meant:
-            named = " or ".join(f"{alias_of!r} ({title})" for alias_of, title in meant.items())
-            super().__init__(f"unknown {kind} {name!r}: it is called {named} here. Known: {', '.join(known)}.")
+            named = [f"{alias_of!r} ({title})" for alias_of, title in meant.items()]
+            what = f"it is called {named[0]} here" if len(named) == 1 else f"choose {' or '.join(named)}"
+            super().__init__(f"unknown {kind} {name!r}: {what}. Known: {', '.join(known)}.")
             return
         folded = {each.lower(): each for each in known}
         near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)

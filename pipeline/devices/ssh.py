@@ -159,6 +159,7 @@ def connect(selector: str, settings: DeviceOptions) -> Ssh | SshBenchmark:
 
 SSH = Device(
     name="ssh",
+    aliases=("board", "raspberry", "raspberrypi", "remote"),
     title="another machine over ssh, LiteRT in its Python or benchmark_model",
     rank=0,
     find=lambda: None,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 MILLION = 1_000_000
 MOST_ROWS = 200
 """The most rows of ops that are not accelerated, unless all ops are asked for."""
+MOST_NUMBERS = 8
+"""The most numbers of ops in a row that stands for several."""
 
 
 def show_inspection(i: Inspection, file: str, every_op: bool) -> None:
@@ -90,37 +94,77 @@ def _what_would_help(change: Change) -> str:
     )
 
 
-def _show_ops(i: Inspection, every_op: bool) -> None:
-    """A table; long lists as lines, which rich prints in a tenth of the time."""
-    out, disagreeing = console(), frozenset(i.disagreements)
-    rows: list[tuple[tuple[str, ...], str | None]] = []
-    more = 0
+@dataclasses.dataclass(frozen=True)
+class OpRow:
+    """The ops that have the same verdicts for the same reason; with --all a single op.
+
+    Attributes:
+      ops: (index, name, tensor that it writes) of each.
+      outcomes: by rule and, where it was asked, by the compiler.
+    """
+
+    ops: tuple[tuple[int, str, str], ...]
+    outcomes: tuple[str, ...]
+    why: str
+    disagreeing: bool
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        numbers, names, tensors = zip(*self.ops, strict=True)
+        if len(self.ops) == 1:
+            return (str(numbers[0]), names[0], tensors[0], *self.outcomes, self.why)
+        counts = Counter(names).most_common()
+        kinds = counts[0][0] if len(counts) == 1 else ", ".join(f"{count} {name}" for name, count in counts)
+        return (f"{len(numbers)} ops", kinds, _some(numbers), *self.outcomes, self.why)
+
+
+def _some(ops: tuple[int, ...]) -> str:
+    """'ops 0, 2, 4, 6, … 112'."""
+    if len(ops) <= MOST_NUMBERS:
+        return f"ops {', '.join(map(str, ops))}"
+    return f"ops {', '.join(map(str, ops[: MOST_NUMBERS - 1]))}, … {ops[-1]}"
+
+
+def _rows(i: Inspection, every_op: bool) -> list[OpRow]:
+    """The ops that are not accelerated, those alike as one row; with ``every_op`` all, each reason in full once."""
+    disagreeing, first = frozenset(i.disagreements), dict[str, int]()
+    alike: dict[tuple[Any, ...], list[tuple[int, str, str]]] = {}
     for n, (name, tensor) in enumerate(i.ops):
         verdicts = [i.verdicts[n], *([i.real[n]] if i.real is not None else [])]
         if not every_op and all(v.outcome == "accelerated" for v in verdicts):
             continue
-        if len(rows) == MOST_ROWS and not every_op:
-            more += 1
-            continue
-        why = next((v for v in reversed(verdicts) if v.reason and v.outcome != "accelerated"), None)
-        row = (str(n), _name(name), _name(tensor), *(v.outcome for v in verdicts), _why(why, verdicts[0]))
-        rows.append((row, "bold" if n in disagreeing else None))
+        reasoned = next((v for v in reversed(verdicts) if v.reason and v.outcome != "accelerated"), None)
+        why = _why(reasoned, verdicts[0])
+        if every_op and why and (before := first.setdefault(why, n)) != n:
+            why = f"as op {before}"
+        key = (tuple(v.outcome for v in verdicts), why, n in disagreeing, *([n] if every_op else []))
+        alike.setdefault(key, []).append((n, _name(name), _name(tensor)))
+    return [OpRow(tuple(ops), *key[:3]) for key, ops in alike.items()]
+
+
+def _show_ops(i: Inspection, every_op: bool) -> None:
+    """A table; long lists as lines, which rich prints in a tenth of the time."""
+    out, rows = console(), _rows(i, every_op)
+    shown = rows if every_op else rows[:MOST_ROWS]
     real = [f"by {i.real[0].by}"] if i.real else []
-    headings = ("op", "name", "writes", "by rule", *real, "why")
-    if len(rows) > MOST_ROWS:
-        for row, style in [(headings, None), *rows]:
-            out.print(plain("  ".join(cell for cell in row if cell)), style=style, soft_wrap=True)
-    elif rows:
+    headings = ("op", "name", "which", "by rule", *real, "why")
+    if len(shown) > MOST_ROWS:
+        out.print(plain("  ".join(headings)), soft_wrap=True)
+        for row in shown:
+            style = "bold" if row.disagreeing else None
+            out.print(plain("  ".join(cell for cell in row.cells if cell)), style=style, soft_wrap=True)
+    elif shown:
         table = Table()
         for heading in headings:
-            justify, most = ("right" if heading == "op" else "left"), (36 if heading == "writes" else None)
+            justify, most = ("right" if heading == "op" else "left"), (36 if heading == "which" else None)
             table.add_column(heading, justify=justify, overflow="fold" if most else "ellipsis", max_width=most)  # type: ignore[arg-type]
-        for row, style in rows:
-            table.add_row(*map(plain, row), style=style)
+        for row in shown:
+            table.add_row(*map(plain, row.cells), style="bold" if row.disagreeing else None)
         out.print(table)
-    if more:
+    listed = sum(len(row.ops) for row in rows)
+    if more := listed - sum(len(row.ops) for row in shown):
         out.print(plain(f"{more} more are not accelerated (--all shows them, --json writes them)"))
-    hidden = len(i.ops) - len(rows) - more
+    hidden = len(i.ops) - listed
     if hidden:
         out.print(
             plain(f"{hidden} ops are accelerated and not shown (--all shows them)" if rows else "all ops accelerated")
@@ -145,8 +189,11 @@ def show_outcomes(rows: Sequence[TargetOutcome]) -> None:
             f"{estimate * 1000:.2f} ms" if isinstance(estimate, float) else "",
         )
     console().print(table)
+    notes: dict[str, list[str]] = {}
     for row in rows:
-        console().print(f"{row.target}: {'FAILED: ' if row.failed else ''}{row.note}")
+        notes.setdefault(("FAILED: " if row.failed else "") + row.note, []).append(row.target)
+    for note, names in notes.items():
+        console().print(f"{', '.join(names)}: {note}")
 
 
 def _number(value: object) -> str:

@@ -15,5 +15,9 @@ from pipeline.rewrites.camera import PIXELS_AS_CHANNELS
 from pipeline.targets.cpu import CPU
 
 CPU_AMX = dataclasses.replace(
-    CPU, name="cpu-amx", title="Xeon with AMX, LiteRT with XNNPACK", rewrites=(*CPU.rewrites, PIXELS_AS_CHANNELS)
+    CPU,
+    name="cpu-amx",
+    title="Xeon with AMX, LiteRT with XNNPACK",
+    rewrites=(*CPU.rewrites, PIXELS_AS_CHANNELS),
+    aliases=("amx", "xeon"),
 )

@@ -59,6 +59,7 @@ def npu(macs: int, configuration: Configuration, rules: Rules, resize: Rewrite) 
         compile=compile_with(configuration, suffix),
         compiled_suffix=SUFFIX,
         compiled_ops=(COMPILED_OP,),
+        aliases=("ethos", "ethos-u", "microcontroller", "mcu", "vela"),
     )
 
 

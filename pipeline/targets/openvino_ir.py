@@ -43,6 +43,7 @@ RULES = Rules(
 OPENVINO_IR = Target(
     name="openvino-ir",
     title="OpenVINO itself, on CPUs",
+    aliases=("intel", "ov"),
     weights="int8",
     io=("uint8", "int8", "float32"),
     source=SOURCE,

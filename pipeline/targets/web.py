@@ -76,6 +76,7 @@ ROUNDED = "WebGPU and WebAssembly round it differently"
 WEB = Target(
     name="web",
     title="browsers, LiteRT.js",
+    aliases=("browser", "browsers", "chrome", "javascript", "wasm", "webassembly", "webgpu"),
     weights="float32",
     other_weights=("int8",),
     io=("float32",),

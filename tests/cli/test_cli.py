@@ -362,3 +362,9 @@ def test_the_version_is_the_changelogs(cli, tmp_path):
 def test_a_real_process_says_the_same(tmp_path):
     fails(run_cli("bench", "--device", cwd=tmp_path), "there is no run yet", "cli.py qat")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_phone_is_no_xeon_and_a_browser_is_a_target(cli, tmp_path):
+    said = cli("convert", "--target", "phone", cwd=tmp_path).stderr
+    assert "choose 'cpu' (" in said and "'cpu-amx' (" not in said
+    assert "it is called 'web' (" in cli("inspect", "x.tflite", "--target", "Chrome", cwd=tmp_path).stderr

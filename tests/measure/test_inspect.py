@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import ArtifactError, BadSpec
+from pipeline.core.file_spec import FileSpec
 from pipeline.core.graph import Graph, Op, Tensor
 from pipeline.core.rules import Rule, Rules, Verdict
 from pipeline.core.target import Answer
@@ -19,6 +21,7 @@ from pipeline.tflite.apply_rules import apply_rules
 from pipeline.tflite.macs import macs
 from pipeline.tflite.partitions import after_partitioning, partitions
 from pipeline.tflite.read import read
+from tests.support.shipped import shipped, shipped_into
 from tests.support.single_ops import SAME, Case, Data, axes, cases, conv, model, transposed
 
 
@@ -141,6 +144,40 @@ def test_files_made_by_others(cli, tmp_path):
     write(tmp_path, custom("edgetpu-custom-op"), "net_edgetpu.tflite")
     done = cli("inspect", "net_edgetpu.tflite", "--target", "edgetpu", cwd=tmp_path)
     assert done.returncode == 2 and "compiled already" in done.stderr
+
+
+def test_a_run_is_inspected_by_its_newest_file(cli, tmp_path):
+    run, artifact = shipped(tmp_path)
+    other = shipped_into(run, "edgetpu", FileSpec(io="int8"))
+    (tmp_path / "runs").mkdir()
+    run.path.rename(tmp_path / "runs" / "mine")
+    for name in ("runs/mine", "mine", f"runs/mine/{artifact.path.relative_to(run.path)}"):
+        done = cli("inspect", name, "--no-compiler", cwd=tmp_path)
+        assert done.returncode == 0 and f"{artifact.path.name} on cpu" in done.stdout, done.stderr
+    words = ("--target", "edgetpu", "--target", "cpu", "--no-compiler", "--json", "out.json")
+    done = cli("inspect", "mine", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    made = [(each["file"], each["target"]) for each in json.loads((tmp_path / "out.json").read_text())["inspections"]]
+    where = Path("runs/mine/artifacts")
+    names = (("edgetpu", other.path.name), ("cpu", artifact.path.name))
+    assert made == [(str(where / target / name), target) for target, name in names]
+    done = cli("inspect", "mine", "--target", "web", cwd=tmp_path)
+    assert done.returncode == 2 and "no artifact for target web yet" in done.stderr
+    write(tmp_path, model(conv("c")), "theirs.tflite")
+    done = cli("inspect", "theirs.tflite", cwd=tmp_path)
+    assert done.returncode == 2 and "name one with --target" in done.stderr
+
+
+def test_a_reason_that_many_ops_share_is_given_once_with_their_number(cli, tmp_path):
+    _, artifact = shipped(tmp_path, "cpu", FileSpec(io="float32", weights="float32"))
+    command = ("inspect", str(artifact.path), "--target", "edgetpu", "--no-compiler")
+    words = " ".join(cli(*command, cwd=tmp_path).stdout.split())
+    assert words.count("works on float32") == 3, words  # two sources, and what would help most
+    assert sum(int(number) for number in re.findall(r"│ (\d+) ops │", words)) == len(
+        read(artifact.path.read_bytes()).ops
+    )
+    every = cli(*command, "--all", cwd=tmp_path).stdout
+    assert "as op 0" in every and " ".join(every.split()).count("works on float32") == 3
 
 
 MARKS = sorted({mark for one in targets().values() for mark in one.compiled_ops})

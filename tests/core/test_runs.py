@@ -1,0 +1,76 @@
+"""`list --runs`: what each run holds, and that a broken one hides none."""
+
+import json
+
+import pytest
+
+from pipeline.core.files import write_atomically
+from pipeline.core.run import create
+from pipeline.core.runs import summaries, summary
+from pipeline.core.spec import ModelSpec
+from pipeline.core.training import FloatResult, QatResult
+
+SPEC = ModelSpec("fast-scnn", 192, 256, 2)
+
+
+def make(path):
+    return create(path, SPEC, "synthetic", ("a", "b"), ((0, 0, 0), (1, 2, 3)), 7)
+
+
+def bench(run, name, percent, median_ms):
+    latency = None if median_ms is None else {"median_ms": median_ms}
+    data = {
+        "target": "cpu",
+        "artifact": {"score": {"miou_percent": percent}, "latency": latency},
+        "machine": {"device": "host"},
+    }
+    write_atomically(run.measurements / name, json.dumps(data).encode())
+
+
+def test_a_run_tells_its_trainings_files_and_newest_measurement(tmp_path):
+    run = make(tmp_path / "a")
+    assert summary(run).state == "nothing trained" and summary(run).artifacts == ()
+    run.float_training.begin({})
+    assert summary(run).state == "float began"
+    run.float_training.finish(FloatResult(71.5, parent="x", parent_sha256="0"))
+    run.qat_training.begin({})
+    run.qat_training.finish(QatResult(72.25, 9.0, kept_step=0))
+    for name in ("cpu/x.tflite", "cpu/y.tflite", "web/x.tflite", "float32/x.tflite"):
+        write_atomically(run.path / "artifacts" / name, b"x")
+    bench(run, "bench-cpu-1.json", 70, 2.5)
+    told = summary(run)
+    assert told.state == "float 71.50 %, QAT 72.25 % (start kept)"
+    assert told.artifacts == (("cpu", 2), ("web", 1)) and told.measured == "cpu: 70.00 %, 2.50 ms on host"
+    bench(run, "bench-cpu-2.json", 71, None)
+    assert summary(run).measured == "cpu: 71.00 %"
+    write_atomically(run.measurements / "bench-cpu-3.json", b'{"target": "cpu"}')
+    assert summary(run).measured == "cpu: 71.00 %"
+
+
+@pytest.mark.parametrize("broken", ["{", '{"schema": 99}', "[]"])
+def test_a_broken_run_is_listed_and_hides_no_other(broken, tmp_path):
+    make(tmp_path / "b")
+    make(tmp_path / "a")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "run.json").write_text(broken)
+    (tmp_path / "no run").mkdir()
+    found = summaries(tmp_path)
+    assert [each.path.name for each in found] == ["a", "b", "c"]
+    assert found[2].run is None and found[2].state.startswith("broken: ") and "run.json" in found[2].state
+
+
+def test_a_broken_result_is_told_of_the_run_that_holds_it(tmp_path):
+    run = make(tmp_path / "a")
+    write_atomically(run.float_dir / "result.json", b"{")
+    assert summary(run).state == "float broken"
+
+
+def test_the_command(cli, tmp_path):
+    done = cli("list", "--runs", cwd=tmp_path)
+    assert done.returncode == 0 and "there is no run" in done.stdout
+    make(tmp_path / "runs" / "mine")
+    (tmp_path / "runs" / "lost").mkdir()
+    (tmp_path / "runs" / "lost" / "run.json").write_text("{")
+    done = cli("list", "--runs", cwd=tmp_path)
+    assert done.returncode == 0 and "runs/mine" in done.stdout and "192x256" in done.stdout, done.stderr
+    assert "runs/lost  broken: " in done.stdout
