@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pipeline.check.check import check as look_at
 from pipeline.check.sheet import sheet
-from pipeline.cli.options import JSON, say, tell, write_numbers
+from pipeline.cli.options import BATCH, JSON, STEPS, quiet_tensorflow, say, tell, write_numbers
+from pipeline.core.dataset import Dataset, TrainingDefaults
 from pipeline.core.errors import DataError
 from pipeline.core.files import write_atomically
+from pipeline.core.spec import ModelSpec, parse_size
 from pipeline.data import open_dataset, source_of
 from pipeline.predict.looks import encoded
-from pipeline.report.checked import show_checked
+from pipeline.report.checked import show_checked, show_training_time
 
 
 @click.command()
@@ -26,21 +30,42 @@ from pipeline.report.checked import show_checked
     help="Where the contact sheet goes.  [default: a new file contact-sheet-NAME.png]",
 )
 @click.option("--no-sheet", is_flag=True, help="Draw no contact sheet.")
+@click.option("--model", "network", default="fast-scnn", show_default=True, metavar="NAME", help="Network to time.")
+@click.option("--size", metavar="HEIGHTxWIDTH", help="Input size to time the training at.  [default: the dataset's]")
+@click.option("--batch", type=BATCH, default=8, show_default=True, help="Images per step, to time.")
+@click.option("--steps", type=STEPS, help="Weight updates to estimate the time of.  [default: the dataset's]")
+@click.option("--no-time", is_flag=True, help="Take no training steps to estimate their time.")
 @JSON
-def check(data: str, sheet_path: Path | None, no_sheet: bool, json_path: str | None) -> None:
+def check(
+    data: str,
+    sheet_path: Path | None,
+    no_sheet: bool,
+    network: str,
+    size: str | None,
+    batch: int,
+    steps: int | None,
+    no_time: bool,
+    json_path: str | None,
+) -> None:
     """Check a dataset before it is trained on.
 
     Opens every image and label of both splits, counts the pixels of each class, and looks for what spoils a training:
     files that cannot be used, absent and rare classes, images that are in both splits, masks that look shifted or
-    inverted. The contact sheet shows some images with their masks: look at it. Exit code 2 where there is an error.
+    inverted. The contact sheet shows some images with their masks: look at it. A few real training steps tell how long
+    a training would take here. Exit code 2 where there is an error.
 
     \b
       python cli.py check folder:photos
     """
+    if size is not None:
+        parse_size(size)
     dataset = open_dataset(data)
     checked = look_at(dataset, say)
     show_checked(checked)
-    write_numbers(json_path, checked.to_json())
+    defaults = source_of(data).training
+    defaults = dataclasses.replace(defaults, size=size or defaults.size, steps=steps or defaults.steps)
+    timed = None if no_time or not checked.usable else _timed(dataset, defaults, network, batch)
+    write_numbers(json_path, {**checked.to_json(), "training_time": timed})
     if not no_sheet:
         path = sheet_path or _new_file(source_of(data).name)
         if path.exists():
@@ -51,6 +76,19 @@ def check(data: str, sheet_path: Path | None, no_sheet: bool, json_path: str | N
         count = sum(finding.level == "error" for finding in checked.findings)
         errors = f"{count} errors" if count > 1 else "an error"
         raise DataError(f"{data} has {errors}, listed above: mend that before training.")
+
+
+def _timed(dataset: Dataset, defaults: TrainingDefaults, network: str, batch: int) -> dict[str, Any] | None:
+    if defaults.size is None:
+        say("give --size HEIGHTxWIDTH for an estimate of the training's time")
+        return None
+    quiet_tensorflow()
+    from pipeline.train.estimate import estimate
+
+    height, width = parse_size(defaults.size)
+    time = estimate(ModelSpec(network, height, width, len(dataset.classes)), dataset, defaults, batch, say)
+    show_training_time(time)
+    return time.to_json()
 
 
 def _new_file(name: str) -> Path:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.table import Table
 
 from pipeline.check.check import Checked, SplitFacts
+from pipeline.core.progress import clock
 from pipeline.report.console import console
+
+if TYPE_CHECKING:
+    from pipeline.train.estimate import TrainingTime
 
 SIZES = 4
 """Sizes that are listed; of more, how many there are."""
@@ -24,6 +30,15 @@ def show_checked(checked: Checked) -> None:
         out.print("nothing to object to: every image and label can be used")
     else:
         out.print(", ".join(f"{n} {level}{'s' if n > 1 else ''}" for level, n in counts.items() if n))
+
+
+def show_training_time(time: TrainingTime) -> None:
+    console().print(
+        f"training {time.network} at {time.size} on this machine would take about {clock(time.seconds)} (estimated):"
+        f" {time.steps} steps of {time.batch} images at {time.step_seconds:.2f} s, and {time.evaluations} evaluations"
+        f" of {time.val_images} images at {time.image_seconds:.3f} s, as measured over a few",
+        soft_wrap=True,
+    )
 
 
 def _sizes(facts: SplitFacts) -> str:

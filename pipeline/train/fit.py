@@ -72,22 +72,11 @@ def fit(
     weights. With one seed, on one machine, it ends with the same bits wherever it was interrupted and resumed.
     Raises TrainingDiverged when the loss or a weight is no longer finite, and the decoder's DataError.
     """
-    if schedule.distil and lesson.teacher is None:
-        raise RunError(
-            "the schedule distils, but there is no teacher: give a teacher, or set the weight of distillation to 0."
-        )
     folder.mkdir(parents=True, exist_ok=True)
-    trainer = training_outputs(model, lesson.auxiliary, model.output_shape[-1])
-    trained = list({id(v): v for v in (*trainer.trainable_variables, *model.trainable_variables)}.values())
-    optimizer = _optimizer(schedule, trained)
-    draw_by_step(trainer, lesson.seed, optimizer.iterations)
-    variables = list(model.weights)  # once: TFMOT's wrappers change the order of their lists when they are called
-    progress = Progress(trainer, variables, optimizer, folder)
+    update, progress, feed = prepare(model, lesson, schedule, folder)
     if progress.restore():
         say(f"resuming from step {progress.step} of {schedule.steps}")
-    update = WeightUpdate(trainer, trained, optimizer, progress, lesson, schedule)
     loop = TrainingLoop(update, progress, schedule, checkpoints, say)
-    feed = Feed(lesson.decoded, model.input_shape[1:3], schedule.batch, lesson.augmentation, lesson.seed)
     try:
         loop.run(feed.batches(progress.step, schedule.steps))
     except KeyboardInterrupt:
@@ -100,6 +89,28 @@ def fit(
             raise lesson.decoded.error from None
         raise
     return loop.fitted()
+
+
+def prepare(
+    model: tf_keras.Model, lesson: Lesson, schedule: Schedule, folder: Path
+) -> tuple[WeightUpdate, Progress, Feed]:
+    """What takes the steps, what is saved of them in ``folder``, and the batches; nothing is trained or written yet."""
+    if schedule.distil and lesson.teacher is None:
+        raise RunError(
+            "the schedule distils, but there is no teacher: give a teacher, or set the weight of distillation to 0."
+        )
+    trainer = training_outputs(model, lesson.auxiliary, model.output_shape[-1])
+    trained = list({id(v): v for v in (*trainer.trainable_variables, *model.trainable_variables)}.values())
+    optimizer = _optimizer(schedule, trained)
+    draw_by_step(trainer, lesson.seed, optimizer.iterations)
+    variables = list(model.weights)  # once: TFMOT's wrappers change the order of their lists when they are called
+    progress = Progress(trainer, variables, optimizer, folder)
+    update = WeightUpdate(trainer, trained, optimizer, progress, lesson, schedule)
+    return (
+        update,
+        progress,
+        Feed(lesson.decoded, model.input_shape[1:3], schedule.batch, lesson.augmentation, lesson.seed),
+    )
 
 
 def _optimizer(schedule: Schedule, trained: list[tf.Variable]) -> Any:

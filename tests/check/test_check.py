@@ -46,8 +46,8 @@ def photos(good, tmp_path):
     return shutil.copytree(good, tmp_path / "photos")
 
 
-def run(cli, photos, code=0, **more):
-    done = cli("check", f"folder:{photos}", "--json", "check.json", cwd=photos.parent, **more)
+def run(cli, photos, *arguments, code=0):
+    done = cli("check", f"folder:{photos}", "--json", "check.json", *arguments, cwd=photos.parent)
     assert done.returncode == code, done.stdout + done.stderr
     return done, json.loads((photos.parent / "check.json").read_text())
 
@@ -174,6 +174,26 @@ def test_edge_fit_is_its_definition_by_shifts():
         assert got[REACH + dy, REACH + dx] == pytest.approx(edges[rows + dy, columns + dx].mean())
 
 
+def test_the_time_of_a_training_is_estimated_from_real_steps(cli, photos):
+    done, said = run(cli, photos, "--size", "161x193", "--steps", "400", "--batch", "2")
+    time = said["training_time"]
+    assert (time["size"], time["batch"], time["steps"], time["val_images"]) == ("161x193", 2, 400, 8)
+        "fcn8",
+        "72x104",
+        2,
+        400,
+        8,
+    )
+    scoring = time["evaluations"] * 8 * time["image_seconds"]
+    assert time["seconds"] == pytest.approx(time["first_step_seconds"] + 400 * time["step_seconds"] + scoring)
+    assert 0 < time["step_seconds"] < time["first_step_seconds"] and "(estimated)" in done.stdout
+    assert list(photos.parent.iterdir()) and not (photos.parent / "runs").exists()
+    done, said = run(cli, photos)
+    assert said["training_time"] is None and "give --size" in done.stderr
+    wrong = cli("check", f"folder:{photos}", "--size", "72", cwd=photos.parent)
+    assert wrong.returncode == 2 and "HEIGHTxWIDTH" in wrong.stderr
+
+
 def test_real_street_scenes_have_no_finding(cli, real_data, tmp_path):
-    done = cli("check", f"camvid:{real_data / 'camvid'}", "--no-sheet", cwd=tmp_path)
+    done = cli("check", f"camvid:{real_data / 'camvid'}", "--no-sheet", "--no-time", cwd=tmp_path)
     assert done.returncode == 0 and "nothing to object to" in done.stdout
