@@ -178,12 +178,6 @@ def test_the_time_of_a_training_is_estimated_from_real_steps(cli, photos):
     done, said = run(cli, photos, "--size", "161x193", "--steps", "400", "--batch", "2")
     time = said["training_time"]
     assert (time["size"], time["batch"], time["steps"], time["val_images"]) == ("161x193", 2, 400, 8)
-        "fcn8",
-        "72x104",
-        2,
-        400,
-        8,
-    )
     scoring = time["evaluations"] * 8 * time["image_seconds"]
     assert time["seconds"] == pytest.approx(time["first_step_seconds"] + 400 * time["step_seconds"] + scoring)
     assert 0 < time["step_seconds"] < time["first_step_seconds"] and "(estimated)" in done.stdout
