@@ -69,13 +69,13 @@ def confusions(runs: Sequence[Evidence], subjects: Sequence[Subject]) -> Section
     for run in runs:
         counted = [subject for subject in subjects if subject.evidence is run and subject.artifact.confusion]
         for subject in counted:
-            blocks += _matrix(run, subject)
+            blocks += _matrix(run, subject, folded=subject is not counted[0])
         if not counted:
             blocks.append(Missing(f"{run.label} has no confusion matrix yet", run.command("bench")))
     return Section("confusion", "Confusion matrix", tuple(blocks))
 
 
-def _matrix(run: Evidence, subject: Subject) -> Iterator[Block]:
+def _matrix(run: Evidence, subject: Subject, folded: bool) -> Iterator[Block]:
     classes = run.run.config.classes
     counts = np.asarray(subject.artifact.confusion, np.int64)
     labelled = counts.sum(1, keepdims=True)
@@ -91,14 +91,15 @@ def _matrix(run: Evidence, subject: Subject) -> Iterator[Block]:
     )
     heads = (
         Column("label"),
-        *(Column(name, "measured", True) for name in classes),
+        *(Column(name, numbers=True) for name in classes),
         Column("pixels", "counted", True),
     )
     yield Table(
-        f"{subject.label}: of the pixels of each label (row), the percentage that got each class (column)",
+        f"{subject.label}: of the pixels of each label (row), the percentage that got each class (column), measured",
         heads,
         rows,
         subject.source,
+        folded,
     )
 
 

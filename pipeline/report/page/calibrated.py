@@ -22,6 +22,8 @@ RANGES = (
     Column("scale", "counted", True),
     Column("zero point", "counted", True),
 )
+UNEVEN = 10.0
+"""Times the median range from which on the widest needs a logarithmic axis, or the others are not seen."""
 SATURATION = Column("at an end of the range, %", "measured", True)
 
 
@@ -56,9 +58,10 @@ def _of_file(run: Evidence, shipped: Shipped, several: bool) -> Iterator[Block]:
     rows = tuple(
         words(layer, *_range(r), *(_ends(saturated.get(layer)) if agreement else ())) for layer, r in ranges.items()
     )
-    draw = functools.partial(
-        bars, [Bar(layer, r.low, r.high) for layer, r in ranges.items()], "real values, linear from -1 to 1", True
-    )
+    widths = sorted(r.high - r.low for r in ranges.values())
+    uneven = widths[-1] > UNEVEN * widths[len(widths) // 2]
+    unit = "real values, linear from −1 to 1, logarithmic beyond" if uneven else "real values"
+    draw = functools.partial(bars, [Bar(layer, r.low, r.high) for layer, r in ranges.items()], unit, uneven)
     yield Chart(
         f"{name}: the range of each layer",
         f"{len(rows)} ranges of activations. int8 cuts each into 255 steps: real = scale × (q − zero point).",
@@ -95,7 +98,14 @@ def _how(origin: Origin | None) -> str:
 def _in_order(ranges: Ranges, graph: Graph) -> dict[str, Range]:
     """From the network's input to its output, where the file's names tell; its recipe has them by name."""
     place = {layer_of(op, graph): op.index for op in reversed(graph.ops)}
-    return dict(sorted(ranges.items(), key=lambda item: place.get(item[0], len(graph.ops))))
+
+    def of(layer: str) -> int:
+        """A layer that the converter folded into another: with the first whose name begins alike."""
+        stem = layer.rpartition("_")[0]
+        alike = (index for name, index in place.items() if stem and name.startswith(stem))
+        return place.get(layer, min(alike, default=len(graph.ops)))
+
+    return dict(sorted(ranges.items(), key=lambda item: of(item[0])))
 
 
 def _range(r: Range) -> tuple[str, ...]:
@@ -111,9 +121,10 @@ def _most_saturated(agreement: Agreement) -> Iterator[str]:
     if not known:
         yield "This comparison is of an earlier version, which did not count the values at the ends of the ranges."
         return
-    worst = sorted(known, key=lambda layer: -(layer.saturated_percent or 0.0))[:5]
+    worst = sorted((layer for layer in known if layer.saturated_percent), key=lambda x: -(x.saturated_percent or 0))[:5]
+    on = f"Measured on {whole(agreement.images)} validation images, {agreement.kernels}."
+    if not worst:
+        yield f"No value lies at an end of its range. {on}"
+        return
     listed = ", ".join(f"{layer.layer} {fixed(layer.saturated_percent, 3)} %" for layer in worst)
-    yield (
-        f"Most values at an end of their range, where they were cut off or lie exactly there: {listed}. Measured on"
-        f" {whole(agreement.images)} validation images, {agreement.kernels}."
-    )
+    yield f"Most values at an end of their range, where they were cut off or lie exactly there: {listed}. {on}"

@@ -16,6 +16,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from pipeline.core.printable import printable
 
@@ -179,6 +180,8 @@ def bars(rows: Sequence[Bar], unit: str, symmetric_log: bool = False) -> tuple[s
         axes.set_ylim(len(rows) - 0.4, -0.6)
         if symmetric_log:
             axes.set_xscale("symlog", linthresh=1)
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))  # its own is in math
+            axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(unit)
         axes.grid(axis="x")
 

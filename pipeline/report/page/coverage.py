@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
 
 from pipeline.core.errors import SegquantError
 from pipeline.core.inspection import Coverage, Inspection
 from pipeline.core.printable import LONGEST_NAME, printable
 from pipeline.core.rules import Verdict
+from pipeline.core.target import Target
 from pipeline.measure.inspect import inspect
-from pipeline.report.page.blocks import Block, Cell, Column, Missing, Paragraphs, Section, Table, words
+from pipeline.report.page.blocks import Block, Cell, Column, Missing, Paragraphs, Section, Table, joined, words
 from pipeline.report.page.evidence import Evidence, Shipped
 from pipeline.report.page.numbers import NONE, fixed, whole
 from pipeline.targets import target as find_target
 
 COLUMNS = (
-    Column("file"),
     Column("target"),
+    Column("file"),
     Column("told by"),
     Column("ops accelerated", "counted", True),
     Column("ops", "counted", True),
@@ -38,51 +41,81 @@ MOST_REASONS = 60
 
 @dataclasses.dataclass(frozen=True)
 class _Inspected:
+    """A file and what its target makes of it.
+
+    Attributes:
+      label: the target, with the run's name before it where there are several.
+      asked: whether the answer was saved, by a command that asked the target's compiler or runtime.
+    """
+
     label: str
+    run: Evidence
     shipped: Shipped
+    target: Target
     inspection: Inspection
+    asked: bool
 
 
 def coverage(runs: Sequence[Evidence]) -> Section:
     found: list[_Inspected] = []
-    problems: list[str] = []
-    blocks: list[Block] = []
+    notes: list[str] = []
     for run in runs:
         for shipped in run.artifacts:
-            label = shipped.name if len(runs) == 1 else f"{run.label}: {shipped.name}"
             try:
-                found.append(_Inspected(label, shipped, _inspection(run, shipped)))
+                found.append(_inspected(run, shipped, several=len(runs) > 1))
             except SegquantError as error:
-                problems.append(f"{label}: {error.message}")
+                notes.append(f"{run.label}: {shipped.name}: {error.message}")
+    blocks: list[Block] = []
     if found:
         rows = tuple(row for each in found for row in _rows(each))
         source = (
-            "By rule: the target's rules of this version, applied to the file for this report; no device took part."
-            " By a compiler or runtime: what it said when it was asked."
+            "By rule: the target's rules, applied to the file; no device took part. By a compiler or runtime: what it"
+            " said when it was asked. Nothing of this is a time."
         )
         blocks.append(Table("How much of each file its target accelerates", COLUMNS, rows, source))
         if reasons := tuple(row for each in found for row in _reasons(each)):
-            shown = reasons[:MOST_REASONS]
-            blocks.append(Table("What is not accelerated, and why", REASONS, shown))
+            blocks.append(Table("What is not accelerated, and why", REASONS, reasons[:MOST_REASONS]))
+        if len(reasons) > MOST_REASONS:
+            notes.append(f"{len(reasons) - MOST_REASONS} more reasons are not shown; `inspect` shows them")
         blocks += _estimates(found)
-    if problems:
-        blocks.append(Paragraphs(tuple(problems), "notes"))
+    notes += _by_rule_alone(found)
+    if notes:
+        blocks.append(Paragraphs(tuple(notes), "notes"))
     for run in runs:
-        if not run.artifacts:
-            blocks.append(Missing(f"{run.label} has no artifact", run.command("convert", "--target", "all")))
-        for shipped in run.artifacts:
-            target = find_target(shipped.target)
-            if target.ask is not None and not any(e.shipped is shipped and e.inspection.real for e in found):
-                command = f"python cli.py inspect {shipped.artifact.path} --target {target.name}"
-                blocks.append(Missing(f"{shipped.name}: its compiler or runtime has not been asked", command))
+        blocks += _unasked(run, [each for each in found if each.run is run])
     return Section("coverage", "Operators on each target", tuple(blocks))
 
 
-def _inspection(run: Evidence, shipped: Shipped) -> Inspection:
-    """What was saved of this very file, else by rule alone. Raises BadSpec for a target without rules."""
+def _inspected(run: Evidence, shipped: Shipped, several: bool) -> _Inspected:
+    """By what was saved of this very file, else by rule. Raises UnknownName, and BadSpec for a target without rules."""
     target = find_target(shipped.target, level=shipped.artifact.recipe.level)
     saved = run.inspections.get((shipped.artifact.sha256, target.text))
-    return saved if saved is not None else inspect(shipped.artifact.path, target, compiler=False)
+    inspection = saved or inspect(shipped.artifact.path, target, compiler=False)
+    label = f"{run.label} · {target.text}" if several else target.text
+    return _Inspected(label, run, shipped, target, inspection, saved is not None)
+
+
+def _by_rule_alone(found: Sequence[_Inspected]) -> Iterator[str]:
+    """Why no compiler or runtime told of a file when it was asked: each reason once."""
+    whose: dict[str, list[str]] = {}
+    for each in found:
+        if each.inspection.real is None and each.asked:
+            whose.setdefault(each.inspection.real_note, []).append(each.label)
+    for note, labels in whose.items():
+        yield f"{joined(list(dict.fromkeys(labels)))}: by rule alone: {note}"
+
+
+def _unasked(run: Evidence, found: Sequence[_Inspected]) -> Iterator[Missing]:
+    if not run.artifacts:
+        yield Missing(f"{run.label} has no artifact", run.command("convert", "--target", "all"))
+    unasked = [each for each in found if not each.asked and each.target.ask is not None]
+    if unasked:
+        names = joined(list(dict.fromkeys(each.target.text for each in unasked)))
+        file, target = str(unasked[0].shipped.artifact.path), unasked[0].target.text
+        yield Missing(
+            f"What the compiler or runtime of {names} makes of it has not been asked",
+            shlex.join(["python", "cli.py", "inspect", file, "--target", target]),
+        )
 
 
 def _rows(each: _Inspected) -> Iterator[tuple[Cell, ...]]:
@@ -91,7 +124,7 @@ def _rows(each: _Inspected) -> Iterator[tuple[Cell, ...]]:
     if inspection.real_coverage is not None:
         told.append((inspection.real_coverage.by, inspection.real_coverage))
     for by, of_file in told:
-        yield words(each.label, inspection.target, by, *_figures(of_file))
+        yield words(each.label, PurePosixPath(each.shipped.name).stem, by, *_figures(of_file))
 
 
 def _figures(c: Coverage) -> tuple[str, ...]:
@@ -114,12 +147,10 @@ def _reasons(each: _Inspected) -> Iterator[tuple[Cell, ...]]:
         verdict = inspection.real[n] if inspection.real is not None else rule
         if verdict.outcome == "accelerated":
             continue
-        groups_key = (printable(name, LONGEST_NAME), verdict.outcome, _why(verdict, rule), rule.remedy)
-        groups[groups_key] = groups.get(groups_key, 0) + 1
+        group = (printable(name, LONGEST_NAME), verdict.outcome, _why(verdict, rule), rule.remedy)
+        groups[group] = groups.get(group, 0) + 1
     for (name, outcome, why, remedy), count in sorted(groups.items(), key=lambda item: -item[1]):
-        yield words(
-            each.label if not inspection.target else inspection.target, name, whole(count), outcome, why, remedy
-        )
+        yield words(each.label, name, whole(count), outcome, why, remedy)
 
 
 def _why(verdict: Verdict, rule: Verdict) -> str:

@@ -112,13 +112,21 @@ def _picture(run: Evidence, image: str, shown: Sequence[tuple[Subject, ShownImag
         f" the same class on {fixed(one.score.agreement_percent)} % of pixels"
         for subject, one in shown
     ]
-    reasons = tuple(
-        f"{reason} of {subject.label}" if several else reason for subject, one in shown for reason in one.reasons
-    )
     with Image.open(_inside(home, image)) as opened:
         width, height = opened.size
     first = any(_rank(one) < len(FIRST) for _, one in shown)
-    return ShownPicture(name, reasons, "; ".join(captions), tuple(layers), width, height, first)
+    return ShownPicture(name, _reasons(shown), "; ".join(captions), tuple(layers), width, height, first)
+
+
+def _reasons(shown: Sequence[tuple[Subject, ShownImage]]) -> tuple[str, ...]:
+    """Each reason once, with whose it is where it is not everybody's."""
+    whose: dict[str, list[str]] = {}
+    for subject, one in shown:
+        for reason in one.reasons:
+            whose.setdefault(reason, []).append(subject.label)
+    return tuple(
+        reason if len(labels) == len(shown) else f"{reason} ({', '.join(labels)})" for reason, labels in whose.items()
+    )
 
 
 def _inside(home: Path, name: str) -> Path:

@@ -14,7 +14,9 @@ def fixed(value: float | None, digits: int = 2) -> str:
 
 def points(value: float | None) -> str:
     """A difference of percentages, with its sign."""
-    return NONE if value is None or not math.isfinite(value) else f"{value:+.2f}"
+    if value is None or not math.isfinite(value):
+        return NONE
+    return f"{value:+.2f}" if round(value, 2) else "0.00"
 
 
 def mib(size_bytes: int | None) -> str:

@@ -17,7 +17,7 @@ FILES = (
     Column("bytes", "counted", True),
     Column("method"),
     Column("sha256"),
-    Column("weights' sha256"),
+    Column("made from"),
 )
 
 
@@ -26,7 +26,8 @@ def provenance(runs: Sequence[Evidence], subjects: Sequence[Subject]) -> Section
     for run in runs:
         blocks.append(Table(f"The run {run.label}", PAIR, tuple(_run_rows(run))))
         if run.artifacts:
-            rows = tuple(_file_row(shipped) for shipped in run.artifacts)
+            weights = _weights(run)
+            rows = tuple(_file_row(shipped, weights) for shipped in run.artifacts)
             blocks.append(Table(f"The files of {run.label}", FILES, rows))
         for shipped in run.artifacts:
             title = f"Recipe of {shipped.name}" if len(runs) == 1 else f"Recipe of {run.label}: {shipped.name}"
@@ -46,20 +47,24 @@ def _run_rows(run: Evidence) -> Iterator[tuple[Cell, ...]]:
     yield words("dataset", config.data)
     yield words("classes", ", ".join(config.classes))
     yield words("seed", str(config.seed))
-    for what, training in (("float weights", run.run.float_training), ("QAT weights", run.run.qat_training)):
-        if training.best.is_file():
-            yield words(what, f"{training.best.relative_to(run.run.path)}, sha256 {sha256(training.best)}")
+    for name, digest in _weights(run).items():
+        yield words("weights", f"{name}, sha256 {digest}")
 
 
-def _file_row(shipped: Shipped) -> tuple[Cell, ...]:
+def _weights(run: Evidence) -> dict[str, str]:
+    """The sha256 of each checkpoint that is there."""
+    files = [training.best for training in (run.run.float_training, run.run.qat_training)]
+    return {file.relative_to(run.run.path).as_posix(): sha256(file) for file in files if file.is_file()}
+
+
+def _file_row(shipped: Shipped, weights: dict[str, str]) -> tuple[Cell, ...]:
     artifact, origin = shipped.artifact, shipped.artifact.recipe.origin
-    return words(
-        shipped.name,
-        whole(shipped.size_bytes),
-        origin.method if origin else "unknown",
-        artifact.sha256,
-        origin.parent.sha256 if origin else "unknown",
-    )
+    made_from = "unknown"
+    if origin is not None:
+        name, digest = origin.parent.checkpoint, origin.parent.sha256
+        made_from = name if weights.get(name) == digest else f"{name} as it was, sha256 {digest}"
+    method = origin.method if origin else "unknown"
+    return words(shipped.name, whole(shipped.size_bytes), method, artifact.sha256, made_from)
 
 
 def _recipe_rows(shipped: Shipped) -> Iterator[tuple[Cell, ...]]:

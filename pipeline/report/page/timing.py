@@ -34,10 +34,11 @@ def timing(runs: Sequence[Evidence]) -> Section:
 
 
 def _of_file(name: str, profile: Profile) -> Iterator[Block]:
+    machine = machine_of({**profile.machine, "threads": profile.threads})
     source = (
-        f"Measured on {machine_of({**profile.machine, 'threads': profile.threads})}, {profile.runs} inferences, on"
-        f" zeros as input; a whole inference without the profiler takes {fixed(profile.plain_ms)} ms. Attainable is"
-        " estimated from this machine's peaks, measured at the same time."
+        f"Measured on {machine}, {profile.runs} inferences of noise, lower quartiles{_load(profile)}; a whole inference"
+        f" without the profiler takes {fixed(profile.plain_ms)} ms."
+        " Attainable is estimated from this machine's peaks, measured at the same time."
     )
     groups = profile.by("stage")
     shown = [Bar(title or UNATTRIBUTED, 0.0, sum(op.measured_ms for op in ops)) for title, ops in groups]
@@ -69,6 +70,11 @@ def _figures(ops: Sequence[OpTime], profile: Profile) -> Iterator[Cell]:
     yield Cell(millions(sum(op.macs for op in ops)))
     yield Cell(whole(sum(op.moved_bytes for op in ops) // 1000))
     yield Cell(fixed(sum(op.attainable_ms for op in ops), 3))
+
+
+def _load(profile: Profile) -> str:
+    load = profile.machine.get("load_average_1min")
+    return f", load average before {load:.1f}" if isinstance(load, float) else ""
 
 
 def _share(ms: float, profile: Profile) -> str:

@@ -6,7 +6,17 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.core.measurement import Measurement, Ratio
 from pipeline.report.measurement import faster
-from pipeline.report.page.blocks import Block, Cell, Column, Missing, Paragraphs, Section, Table, words
+from pipeline.report.page.blocks import (
+    Block,
+    Cell,
+    Column,
+    Missing,
+    Paragraphs,
+    Section,
+    Table,
+    joined,
+    words,
+)
 from pipeline.report.page.evidence import Evidence, Shipped
 from pipeline.report.page.numbers import NONE, fixed, mib, points
 from pipeline.report.page.subjects import Subject, source_of
@@ -43,7 +53,7 @@ def verdict(runs: Sequence[Evidence], subjects: Sequence[Subject]) -> Section:
             blocks.append(Table("Gates", GATES, gates))
         if notes := tuple(_notes(subjects)):
             blocks.append(Paragraphs(notes, "notes"))
-    blocks += [Missing(f"{what} has not been measured", command) for what, command in _unmeasured(runs)]
+    blocks += [missing for run in runs for missing in _unmeasured(run)]
     if problems := tuple(f"{run.label}: {problem}" for run in runs for problem in run.problems):
         blocks.append(Paragraphs(problems, "notes"))
     return Section("verdict", "Verdict", tuple(blocks))
@@ -58,13 +68,21 @@ def _sentence(bench: Measurement) -> str:
             f"{fixed(ours.miou_percent)} % mIoU, {fixed(parent.miou_percent)} % in float ({points(change)} points)"
         )
     if bench.speedup:
-        parts.append(faster(bench.speedup))
+        parts.append(_latency(bench.speedup))
     if bench.artifact.size_bytes:
         parts.append(f"{bench.parent.size_bytes / bench.artifact.size_bytes:.2f}× smaller")
     if bench.gates:
         failed = sum(not gate.passed for gate in bench.gates)
         parts.append(f"{failed} of {len(bench.gates)} gates failed" if failed else "all gates passed")
     return "; ".join(parts) + "."
+
+
+def _latency(ratio: Ratio) -> str:
+    if ratio.is_significant:
+        return faster(ratio)
+    if ratio.low is None:
+        return f"{fixed(ratio.ratio)}× as fast, from too few starts to tell which is faster"
+    return f"{fixed(ratio.ratio)}× as fast ({_interval(ratio)}: this does not show which is faster)"
 
 
 def _row(subject: Subject) -> tuple[Cell, ...]:
@@ -144,12 +162,16 @@ def _start_kept(subject: Subject) -> str | None:
     )
 
 
-def _unmeasured(runs: Sequence[Evidence]) -> Iterator[tuple[str, str]]:
-    for run in runs:
-        if not run.artifacts:
-            yield f"{run.label} has no artifact, so it", run.command("convert", "--target", "cpu")
-        measured = {shipped.name for bench in run.benches if (shipped := run.artifact_of(bench))}
-        for target in dict.fromkeys(shipped.target for shipped in run.artifacts):
-            newest = next(shipped for shipped in run.artifacts if shipped.target == target)
-            if newest.name not in measured:
-                yield f"{run.label}: {newest.name}", run.command("bench", "--target", target)
+def _unmeasured(run: Evidence) -> Iterator[Missing]:
+    """Of each target that has a file, whether its newest was measured."""
+    if not run.artifacts:
+        yield Missing(f"{run.label} has no artifact", run.command("convert", "--target", "cpu"))
+    measured = {shipped.name for bench in run.benches if (shipped := run.artifact_of(bench))}
+    newest = {shipped.target: shipped.name for shipped in reversed(run.artifacts)}
+    targets = [target for target, name in newest.items() if name not in measured]
+    if len(targets) == 1:
+        yield Missing(f"{newest[targets[0]]} has not been measured", run.command("bench", "--target", targets[0]))
+    elif targets:
+        names = joined(sorted(targets))
+        command = f"{run.command('bench', '--target')} NAME"
+        yield Missing(f"The files of {run.label} for {names} have not been measured", command)
