@@ -48,6 +48,8 @@ test-real: install compiler
 		{ $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq --no-install-recommends libvulkan1 chromium; } \
 		|| echo "make: no Chromium or Vulkan, so their tests are skipped"
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm ci --silent --prefix web || echo "make: no LiteRT.js, so its tests are skipped"
+	command -v g++ >/dev/null || { $(AS_ROOT) apt-get -qq update && $(AS_ROOT) apt-get -qq -y install g++ make; } \
+		|| echo "make: no C++ compiler, so its tests are skipped"
 	test -x .mediapipe/bin/python || $(PYTHON) -m venv .mediapipe
 	.mediapipe/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-mediapipe.txt \
 		|| echo "make: no MediaPipe, so its tests are skipped"

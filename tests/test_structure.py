@@ -31,13 +31,13 @@ rewrites drivers
 quantize
 compilers
 targets devices
-convert train measure report predict check gate
+convert train measure report predict check gate bundle
 api
 cli
 """
 """A room may import from itself, from its own floor where BESIDE says so, and from every floor above its line."""
 BESIDE = {
-    "verbs": ("convert", "train", "measure", "report", "predict", "check", "gate"),
+    "verbs": ("convert", "train", "measure", "report", "predict", "check", "gate", "bundle"),
     "mask": ("tflite", "heads"),
     "files": ("weights", "models"),
 }

@@ -28,6 +28,7 @@ COMMANDS = {
     "bench": "Measure an artifact beside its float parent: accuracy drop and latency, on one device or several.",
     "gate": "Let a measured artifact pass, or not: exit code 0 or 1.",
     "predict": "Draw the masks of an artifact over images, a video or a camera, at their own size.",
+    "bundle": "Write a folder for an app team: the file, its labels, mask code, and programs that check themselves.",
     "inspect": "Show how a target runs any .tflite file, op by op: accelerated, left to the CPU, or refused.",
     "profile": "Show where an inference spends its time on this machine's CPU, op by op, and what the machine could"
     " attain.",

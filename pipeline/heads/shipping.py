@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.core.artifact import Artifact
@@ -29,6 +29,8 @@ HEADER = """\
 #define SEGQUANT_IMAGE_HEIGHT {height}
 #define SEGQUANT_IMAGE_WIDTH {width}
 #define SEGQUANT_RESIZE {resize}
+"""
+NAMES = """\
 /* UTF-8, in the order of the ids. */
 #define SEGQUANT_CLASS_NAMES {{ \\
 {names} \\
@@ -65,10 +67,7 @@ def ship(artifact: Artifact) -> list[Path]:
         height=model.height,
         width=model.width,
         resize=f"SEGQUANT_{model.resize.upper()}",
-        names=_lines(map(c_string, origin.classes)),
-    )
-    if len(origin.colours) == model.num_classes:
-        header += COLOURS.format(colours=_lines(f"{{{r}, {g}, {b}}}" for r, g, b in origin.colours))
+    ) + class_macros(origin.classes, origin.colours)
     contents = {source.name: source.read_bytes() for source in SOURCES}
     contents[artifact.path.with_suffix(".h").name] = header.encode()
     files = []
@@ -78,6 +77,14 @@ def ship(artifact: Artifact) -> list[Path]:
             write_atomically(file, content)
         files.append(file)
     return files
+
+
+def class_macros(classes: Sequence[str], colours: Sequence[tuple[int, int, int]]) -> str:
+    """Names and colours of the classes as initializers for C; no colours where not each class has one."""
+    names = NAMES.format(names=_lines(map(c_string, classes)))
+    if len(colours) != len(classes):
+        return names
+    return names + COLOURS.format(colours=_lines(f"{{{r}, {g}, {b}}}" for r, g, b in colours))
 
 
 def _lines(values: Iterable[str]) -> str:

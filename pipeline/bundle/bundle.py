@@ -1,0 +1,104 @@
+"""Writes a folder that an app team takes as it is: a file, what it needs, and programs that check themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.bundle.browser_file import browser_file
+from pipeline.bundle.description import network_header, network_json
+from pipeline.bundle.golden import Golden, golden
+from pipeline.bundle.readme import readme
+from pipeline.compilers.browser import HOME as LITERT_JS
+from pipeline.core.artifact import Artifact
+from pipeline.core.errors import RunError
+from pipeline.core.files import write_atomically
+from pipeline.core.say import Say
+from pipeline.core.target import Target
+from pipeline.data.images import palette
+from pipeline.heads.shipping import SOURCES
+from pipeline.tflite.artifact import beside
+from pipeline.tflite.metadata import colours as colours_csv
+from pipeline.tflite.metadata import labels, refusal
+from pipeline.tflite.read import read
+
+PARTS = Path(__file__).with_name("parts")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundled:
+    """What was written.
+
+    Attributes:
+      files: below ``folder``, sorted.
+      mediapipe: why MediaPipe's ImageSegmenter cannot use the file; None where it can.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    mediapipe: str | None
+
+
+def bundle(
+    artifact: Artifact, target: Target, image: np.ndarray, folder: Path, say: Say, *, force: bool = False
+) -> Bundled:
+    """Writes the folder; ``image``: uint8 [h, w, 3] RGB of any size, which becomes the golden image.
+
+    Raises RunError for a folder that is there already, without ``force``; ArtifactError for a file without an origin.
+    """
+    if folder.exists() and any(folder.iterdir()) and not force:
+        raise RunError(f"{folder} is not empty: name another folder with --out, or replace its files with --force.")
+    origin = artifact.recipe.known_origin
+    origin = dataclasses.replace(origin, colours=origin.colours or palette(len(origin.classes)))
+    say("running the file for the golden output")
+    expected = golden(artifact, image)
+    contents = _network_files(artifact, target) | _parts()
+    contents |= {
+        "labels.txt": labels(origin).encode(),
+        "palette.csv": colours_csv(origin).encode(),
+        **{f"golden/{name}": data for name, data in expected.files(origin.colours).items()},
+        **{f"mask/{source.name}": source.read_bytes() for source in SOURCES},
+    }
+    graph = read(artifact.path.read_bytes(), str(artifact.path))
+    why = refusal(graph, artifact.recipe)
+    contents |= _described(artifact, expected, origin.colours)
+    contents["README.md"] = readme(artifact, graph, target, expected, why).encode()
+    for name, data in sorted(contents.items()):
+        write_atomically(folder / name, data)
+    return Bundled(folder, tuple(folder / name for name in sorted(contents)), why)
+
+
+def _network_files(artifact: Artifact, target: Target) -> dict[str, bytes]:
+    """The file, its recipe as JSON, and its compiled twin with what belongs to that."""
+    files = [artifact.path, beside(artifact.path)]
+    if artifact.compiled is not None:
+        files += target.files_of(artifact.compiled)
+    return {file.name: file.read_bytes() for file in files if file.is_file()}
+
+
+def _parts() -> dict[str, bytes]:
+    """The programs, and the version of LiteRT.js that the page was tested with."""
+    parts = {
+        str(file.relative_to(PARTS)): file.read_bytes()
+        for file in PARTS.rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    return parts | {
+        f"browser/{name}": (LITERT_JS / name).read_bytes() for name in ("package.json", "package-lock.json")
+    }
+
+
+def _described(artifact: Artifact, expected: Golden, colours: tuple[tuple[int, int, int], ...]) -> dict[str, bytes]:
+    """network.json, network.h for C, and the file for browsers."""
+    data = artifact.path.read_bytes()
+    for_browsers, name = browser_file(data), f"{artifact.path.stem}-browser.tflite"
+    network = network_json(artifact, read(data), (name, read(for_browsers)), expected, colours)
+    header = network_header(network, expected, artifact.recipe.known_origin.classes)
+    return {
+        "network.json": (json.dumps(network, indent=2) + "\n").encode(),
+        "cpp/network.h": header.encode(),
+        f"browser/{name}": for_browsers,
+    }

@@ -1,0 +1,96 @@
+"""What the programs of a bundle need to know of the file: as JSON, and as a header for C."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.bundle.golden import LEAST_EQUAL_PIXELS, Golden
+from pipeline.core.artifact import Artifact
+from pipeline.core.graph import Graph, Tensor
+from pipeline.heads.shipping import class_macros
+
+HEADER = """\
+/* {file}: what segment.cpp needs to know of it. */
+#define SEGQUANT_FILE {literal}
+#define SEGQUANT_INPUT_HEIGHT {height}
+#define SEGQUANT_INPUT_WIDTH {width}
+#define SEGQUANT_INPUT_FLOAT {input_float}
+#define SEGQUANT_INPUT_BYTES_A_VALUE {input_bytes}
+#define SEGQUANT_INPUT_ZERO_POINT {zero_point}
+#define SEGQUANT_OUTPUT_HEIGHT {rows}
+#define SEGQUANT_OUTPUT_WIDTH {columns}
+#define SEGQUANT_OUTPUT_BYTES {output_bytes}
+#define SEGQUANT_OUTPUT_FLOAT {output_float}
+#define SEGQUANT_OUTPUT_MASK {output_mask}
+#define SEGQUANT_CLASSES {classes}
+#define SEGQUANT_RESIZE SEGQUANT_{resize}
+#define SEGQUANT_TOLERANCE {tolerance!r}
+#define SEGQUANT_LEAST_EQUAL_PIXELS {least!r}
+"""
+
+
+def network_json(
+    artifact: Artifact,
+    graph: Graph,
+    browser: tuple[str, Graph],
+    golden: Golden,
+    colours: tuple[tuple[int, int, int], ...],
+) -> dict[str, Any]:
+    """``browser``: name and graph of the file for LiteRT.js. real = scale · (q − zero_point)."""
+    spec, origin = artifact.recipe.file, artifact.recipe.known_origin
+    given, made = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    name, in_browser = browser
+    return {
+        "file": artifact.path.name,
+        "sha256": artifact.sha256,
+        "target": artifact.recipe.target,
+        "compiled": artifact.compiled.name if artifact.compiled else None,
+        "input": {
+            "height": origin.model.height,
+            "width": origin.model.width,
+            "channels": "RGB",
+            "dtype": given.dtype,
+            **_quantization(given),
+        },
+        "output": {
+            "kind": spec.output,
+            "height": made.shape[1],
+            "width": made.shape[2],
+            "dtype": made.dtype,
+            "resize": origin.model.resize,
+            **_quantization(made),
+        },
+        "classes": list(origin.classes),
+        "colours": [list(colour) for colour in colours],
+        "browser": {"file": f"browser/{name}", "input": in_browser.tensors[in_browser.inputs[0]].dtype},
+        "golden": {"tolerance": golden.tolerance, "least_equal_pixels": LEAST_EQUAL_PIXELS},
+    }
+
+
+def _quantization(tensor: Tensor) -> dict[str, Any]:
+    if not tensor.scale:
+        return {"scale": 1.0, "zero_point": 0}
+    return {"scale": tensor.scale[0], "zero_point": tensor.zero_point[0]}
+
+
+def network_header(network: dict[str, Any], golden: Golden, classes: tuple[str, ...]) -> str:
+    """``network``: what ``network_json`` gave."""
+    given, made = network["input"], network["output"]
+    return HEADER.format(
+        file=network["file"],
+        literal=f'"{network["file"]}"',
+        height=given["height"],
+        width=given["width"],
+        input_float=int(given["dtype"] == "float32"),
+        input_bytes=4 if given["dtype"] == "float32" else 1,
+        zero_point=given["zero_point"],
+        rows=made["height"],
+        columns=made["width"],
+        output_bytes=golden.output.nbytes,
+        output_float=int(made["dtype"] == "float32"),
+        output_mask=int(made["kind"] == "mask"),
+        classes=len(classes),
+        resize=made["resize"].upper(),
+        tolerance=golden.tolerance,
+        least=LEAST_EQUAL_PIXELS,
+    ) + class_macros(classes, tuple(map(tuple, network["colours"])))

@@ -1,0 +1,114 @@
+"""The README of a bundle: the contract of the file in numbers, and how an app uses it."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+
+from pipeline.bundle.golden import Golden
+from pipeline.core.artifact import Artifact
+from pipeline.core.file_spec import FileSpec
+from pipeline.core.graph import Graph, Tensor
+from pipeline.core.preprocessing import SCALE
+from pipeline.core.printable import LONGEST_NAME, printable
+from pipeline.core.target import Target
+
+TEMPLATE = Path(__file__).with_name("readme.md")
+
+
+def readme(artifact: Artifact, graph: Graph, target: Target, golden: Golden, mediapipe: str | None) -> str:
+    """``mediapipe``: why its ImageSegmenter cannot use the file; None where it can."""
+    recipe = artifact.recipe
+    spec, origin = recipe.file, recipe.known_origin
+    given, made = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    height, width = golden.image.shape[:2]
+    return string.Template(TEMPLATE.read_text("utf-8")).substitute(
+        network=origin.model.network,
+        size=origin.model.size,
+        classes=", ".join(printable(name, LONGEST_NAME) for name in origin.classes),
+        count=len(origin.classes),
+        file=artifact.path.name,
+        compiled=_compiled(artifact, target),
+        target=target.name,
+        title=target.title,
+        height=origin.model.height,
+        width=origin.model.width,
+        input_type=given.dtype,
+        input_shape=list(given.shape),
+        input_numbers=_input(given),
+        output_type=made.dtype,
+        output_shape=list(made.shape),
+        output_numbers=_output(made, spec),
+        mask=_mask(spec, origin.model.resize),
+        mediapipe=_mediapipe(mediapipe),
+        kotlin=_kotlin(given, made, spec),
+        golden=f"{height}x{width} pixels, so that the resize is checked, too"
+        if (height, width) != (origin.model.height, origin.model.width)
+        else "the network's own size, so that no resize is checked",
+        tolerance="byte for byte"
+        if not golden.tolerance
+        else f"within {golden.tolerance:.3g} (float sums differ in their order)",
+    )
+
+
+def _compiled(artifact: Artifact, target: Target) -> str:
+    if artifact.compiled is not None:
+        return f"`{artifact.compiled.name}` is the same network, compiled for {target.title}: that one runs there."
+    if target.compile is not None:
+        return f"It is not compiled for {target.title} yet: `python cli.py convert --target {target.text}` does that."
+    return "LiteRT runs it as it is."
+
+
+def _input(given: Tensor) -> str:
+    if not given.scale:
+        return f"`value = raw · {SCALE:.10g}` (1/255): reals from 0 to 1, no mean and no deviation"
+    zero_point = given.zero_point[0]
+    raw = "the raw pixel as it is" if zero_point == 0 else f"`raw {'-' if zero_point < 0 else '+'} {abs(zero_point)}`"
+    return f"scale {given.scale[0]:.10g} (1/255), zero point {zero_point}: {raw}"
+
+
+def _output(made: Tensor, spec: FileSpec) -> str:
+    if spec.output == "mask":
+        return "class ids"
+    if not made.scale:
+        return f"{spec.output}: one value for each class"
+    return (
+        f"{spec.output}: one value for each class; real = scale · (q − zero point) with scale {made.scale[0]:.10g},"
+        f" zero point {made.zero_point[0]}. The argmax needs neither"
+    )
+
+
+def _mask(spec: FileSpec, resize: str) -> str:
+    if spec.output == "mask":
+        return "The output is the mask. A pixel of another size takes the nearest sample (`segquant_expand`)."
+    first = ""
+    if spec.stride > 1:
+        first = (
+            f"The output has one sample for {spec.stride} pixels along each axis. Interpolate it bilinearly to the"
+            f" network's size (`{resize}`), and from there"
+        )
+    return (
+        (first or "Interpolate the output bilinearly")
+        + " to the image's size with half-pixel centres, then take the argmax over the classes, the lowest on ties."
+        " `segquant_mask.c` does it for int8 outputs in integers, mostly without computing anything."
+    )
+
+
+def _mediapipe(why: str | None) -> str:
+    if why is not None:
+        return f"MediaPipe's `ImageSegmenter` cannot use this file: {why}."
+    return (
+        "MediaPipe's `ImageSegmenter` opens this file as it is: labels and normalization are in its metadata. It"
+        " resizes in its own way: its masks are those of the programs here at the network's size, and nearly so at"
+        " others."
+    )
+
+
+def _kotlin(given: Tensor, made: Tensor, spec: FileSpec) -> str:
+    """LiteRT's calls for the types of this file's ends."""
+    write = {"float32": "writeFloat(values)  // FloatArray: raw / 255f"}.get(
+        given.dtype, f"writeInt8(values)  // ByteArray: {'raw' if given.dtype == 'uint8' else 'raw - 128'}"
+    )
+    read = {"float32": "readFloat()", "int32": "readInt()"}.get(made.dtype, "readInt8()")
+    what = "class ids" if spec.output == "mask" else f"[{', '.join(map(str, made.shape[1:]))}]"
+    return f"inputs[0].{write}\nmodel.run(inputs, outputs)\nval values = outputs[0].{read}  // {what}"

@@ -1,0 +1,234 @@
+"""A bundle's programs against its golden files, and against `predict`, which they know nothing of."""
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import ai_edge_litert
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
+
+from pipeline.bundle.browser_file import browser_file
+from pipeline.bundle.bundle import bundle
+from pipeline.cli.bundle import first_image
+from pipeline.compilers.browser import HOME, missing
+from pipeline.core.errors import RunError
+from pipeline.core.file_spec import FileSpec
+from pipeline.predict.segmenter import segmenter
+from pipeline.targets import target
+from tests.support.live_page import driven
+from tests.support.shipped import COLOURS, file_of, shipped, shipped_into
+
+SPECS = {
+    "uint8 logits": ("cpu", FileSpec()),
+    "int8 logits at stride 8": ("ethos-u55", FileSpec(stride=8, io="int8")),
+    "float16": ("gpu", FileSpec(io="float32", weights="float16")),
+    "mask at stride 8": ("cpu", FileSpec(output="mask", stride=8)),
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return shipped(tmp_path_factory.mktemp("shipped"))[0]
+
+
+@pytest.fixture(scope="module")
+def bundled(run, tmp_path_factory):
+    """A case of SPECS → (its artifact, its folder), each made once."""
+    made = {}
+
+    def of(name):
+        if name not in made:
+            chip, spec = SPECS[name]
+            artifact = shipped_into(run, chip, spec)
+            folder = tmp_path_factory.mktemp("bundle")
+            bundle(artifact, target(chip), first_image(run), folder, lambda _: None)
+            made[name] = artifact, folder
+        return made[name]
+
+    return of
+
+
+def photo(height, width, seed=5):
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 9 + 1, width // 9 + 1, 3))
+    noisy = coarse.repeat(9, 0).repeat(9, 1)[:height, :width] + rng.integers(-20, 20, (height, width, 3))
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+def python(folder, *arguments):
+    command = [sys.executable, str(folder / "python" / "segment.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def masks_by_predict(artifact, images):
+    with segmenter(artifact) as network:
+        return [network.infer(image) for image in images]
+
+
+def test_the_folder_says_what_an_app_needs_to_know(run, bundled):
+    artifact, folder = bundled("uint8 logits")
+    model = run.config.model
+    network = json.loads((folder / "network.json").read_text())
+    assert network["input"] == {
+        **{"height": model.height, "width": model.width, "channels": "RGB", "dtype": "uint8"},
+        **{"scale": pytest.approx(1 / 255), "zero_point": 0},
+    }
+    assert network["classes"] == list("abcde") and network["colours"] == [list(colour) for colour in COLOURS]
+    assert (folder / "labels.txt").read_text() == "a\nb\nc\nd\ne\n"
+    rows = list(csv.reader(io.StringIO((folder / "palette.csv").read_text())))
+    assert rows[1] == ["0", "a", "#{:02x}{:02x}{:02x}".format(*COLOURS[0])]
+    assert (folder / artifact.path.name).read_bytes() == artifact.path.read_bytes()
+    text = (folder / "README.md").read_text()
+    for fact in (
+        "**R, G, B**",
+        f"{model.height} rows and {model.width} columns",
+        "1/255",
+        "zero point 0",
+        "not run here",
+    ):
+        assert fact in text, fact
+    for program in ("createFromOptions", "ImageSegmenter(options:", "CompiledModel.create", artifact.path.name):
+        assert program in text, program
+    assert "$" not in text
+    golden = np.asarray(Image.open(folder / "golden" / "image.png"))
+    assert golden.shape[:2] != (model.height, model.width), "a wrong resize would pass"
+    assert (folder / "golden" / "image.ppm").read_bytes().endswith(golden.tobytes())
+    (mask,) = masks_by_predict(artifact, [golden])
+    assert (np.asarray(Image.open(folder / "golden" / "mask.png")) == mask).all() and len(np.unique(mask)) >= 3
+
+
+def test_the_python_program_checks_itself_and_gives_predicts_mask(bundled, tmp_path):
+    artifact, folder = bundled("uint8 logits")
+    copy = tmp_path / "app"
+    shutil.copytree(folder, copy)
+    done = python(copy)
+    assert done.returncode == 0 and done.stdout.endswith("PASSED\n"), done.stdout + done.stderr
+    image = photo(150, 220)
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    done = python(copy, tmp_path / "photo.png", tmp_path / "mask.png")
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 5, done.stderr
+    mask = Image.open(tmp_path / "mask.png")
+    assert (np.asarray(mask) == masks_by_predict(artifact, [image])[0]).all()
+    assert np.reshape(mask.getpalette()[:15], (5, 3)).tolist() == [list(colour) for colour in COLOURS]
+    for name, at in (("output.bin", 100), ("image.png", None)):
+        golden = copy / "golden" / name
+        kept = golden.read_bytes()
+        if at is None:
+            Image.fromarray(photo(150, 220)).save(golden)
+        else:
+            golden.write_bytes(kept[:at] + bytes([kept[at] ^ 1]) + kept[at + 1 :])
+        done = python(copy)
+        assert done.returncode == 1 or "Error" in done.stderr, (name, done.stdout)
+        golden.write_bytes(kept)
+
+
+def test_a_folder_that_is_not_empty_stays_as_it_is(run, bundled, tmp_path):
+    artifact, _ = bundled("uint8 logits")
+    (tmp_path / "mine.txt").write_text("mine")
+    ask = (artifact, target("cpu"), photo(40, 50), tmp_path, lambda _: None)
+    with pytest.raises(RunError, match="--force"):
+        bundle(*ask)
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+    made = bundle(*ask, force=True)
+    assert (tmp_path / "mine.txt").read_text() == "mine" and all(file.is_file() for file in made.files)
+
+
+def test_the_command_makes_it_of_the_first_validation_image(cli, run, tmp_path):
+    done = cli("bundle", "--run", str(run.path), "--target", "cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.strip())
+    assert folder == run.path / "bundles" / "cpu" and (folder / "README.md").is_file()
+    again = cli("bundle", "--run", str(run.path), "--target", "cpu", cwd=tmp_path)
+    assert again.returncode == 2 and "--force" in again.stderr
+    none = cli("bundle", "--run", str(run.path), "--target", "web", cwd=tmp_path)
+    assert none.returncode == 2 and "convert --target web" in none.stderr
+
+
+def output_of(data, image):
+    interpreter = Interpreter(model_content=data)
+    interpreter.allocate_tensors()
+    (given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.set_tensor(given["index"], image.astype(given["dtype"]))
+    interpreter.invoke()
+    return given, made, interpreter.get_tensor(made["index"])
+
+
+@pytest.mark.parametrize("spec", [FileSpec(), pytest.param(FileSpec(stride=8, io="int8"), marks=pytest.mark.real)])
+def test_the_file_for_browsers_loses_nothing(spec):
+    """In LiteRT here; LiteRT.js is asked below."""
+    data = file_of(spec)
+    raw = photo(400, 400)
+    shape = Interpreter(model_content=data).get_input_details()[0]["shape"]
+    raw = raw[None, : shape[1], : shape[2]]
+    shift = 128 if spec.io == "int8" else 0
+    _, made, expected = output_of(data, raw.astype(np.int16) - shift)
+    given, real, got = output_of(browser_file(data), raw)
+    assert given["dtype"] == np.uint8 and real["dtype"] == np.float32
+    scale, zero_point = made["quantization"]
+    assert (np.rint(got / scale + zero_point) == expected).all() and len(np.unique(expected)) > 20
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", SPECS)
+def test_python_and_cpp_give_predicts_mask(bundled, tmp_path, name):
+    if not shutil.which("g++") or not shutil.which("make"):
+        pytest.skip("no C++ compiler: run `apt-get install g++ make`")
+    artifact, folder = bundled(name)
+    litert = Path(ai_edge_litert.__file__).parent
+    done = subprocess.run(
+        ["make", "-C", str(folder / "cpp"), "check", f"LITERT={litert}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "PASSED" in done.stdout and "warning:" not in done.stderr, done.stdout + done.stderr
+    assert python(folder).stdout.endswith("PASSED\n")
+    images = [photo(150, 220), photo(37, 300), photo(241, 201)]
+    for image, expected in zip(images, masks_by_predict(artifact, images), strict=True):
+        height, width = expected.shape
+        (tmp_path / "photo.ppm").write_bytes(f"P6\n{width} {height}\n255\n".encode() + image.tobytes())
+        program = [str(folder / "cpp" / "segment"), str(tmp_path / "photo.ppm"), str(tmp_path / "mask.pgm")]
+        assert subprocess.run(program, capture_output=True, check=False).returncode == 0
+        by_cpp = np.asarray(Image.open(tmp_path / "mask.pgm"))
+        Image.fromarray(image).save(tmp_path / "photo.png")
+        assert python(folder, tmp_path / "photo.png", tmp_path / "mask.png").returncode == 0
+        by_python = np.asarray(Image.open(tmp_path / "mask.png"))
+        assert (by_cpp == expected).all() and (by_python == expected).all(), (name, image.shape)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", SPECS)
+def test_the_page_gives_predicts_mask_of_what_is_dropped_and_filmed(bundled, tmp_path, monkeypatch, name):
+    if (needed := missing()) is not None:
+        pytest.skip(f"LiteRT.js cannot be asked here: {needed}")
+    artifact, made = bundled(name)
+    folder = tmp_path / "app"
+    shutil.copytree(made, folder)
+    (folder / "browser" / "node_modules").symlink_to(HOME / "node_modules")
+    images = {"wide.png": photo(37, 300, seed=6), "tall.png": photo(241, 201)}
+    files = {}
+    for each, image in images.items():
+        Image.fromarray(image).save(buffer := io.BytesIO(), "PNG")
+        files[each] = buffer.getvalue()
+    reports = driven(folder, files, monkeypatch)
+    assert json.loads(reports["end"]) == []
+    golden = json.loads(reports["golden"])
+    assert golden["passed"] and "PASSED" in golden["text"], golden
+    with segmenter(artifact) as network:
+        for each in (*images, "camera"):
+            size = json.loads(reports[each])
+            shape = size["height"], size["width"]
+            rgb = np.frombuffer(reports[f"{each}.rgb"], np.uint8).reshape(*shape, 3)
+            if each in images:
+                assert (rgb == images[each]).all()
+            expected = network.infer(rgb)
+            mask = np.frombuffer(reports[f"{each}.mask"], np.uint8).reshape(shape)
+            same = (mask == expected).mean()
+            assert same == 1 if artifact.recipe.file.weights == "int8" else same > 0.999, (each, same)
+            shown = np.frombuffer(reports[f"{each}.canvas"], np.uint8).reshape(*shape, 4)[..., :3].astype(float)
+            assert np.abs(shown - (rgb.astype(float) + np.asarray(COLOURS)[mask]) / 2).max() <= 1
+            assert f"{shape[1]} × {shape[0]} pixels" in size["status"]
