@@ -13,12 +13,13 @@ True
 >>> score(file, data, images=2).images, 0 <= score(file, data, images=2).miou_percent <= 100
 (2, True)
 
-In memory: ``build``, ``calibrate``, ``quantize``, ``inspect``, ``score``. In a run's folder, as the commands do it:
-``create_run`` or ``open_run``, then ``train``, ``quantize_aware_train``, ``convert``, ``measure``. All take and return
-frozen dataclasses, print nothing (``say=print`` shows progress), and raise subclasses of ``SegquantError``.
+In memory: ``build``, ``calibrate``, ``quantize``, ``inspect``, ``score``, ``predict``, and ``check`` of a dataset. In a
+run's folder, as the commands do it: ``create_run`` or ``open_run``, then ``train``, ``quantize_aware_train``,
+``convert``, ``measure``, ``gate``. All take and return frozen dataclasses, print nothing (``say=print`` shows
+progress), and raise subclasses of ``SegquantError``.
 
-A name is loaded when it is used: importing it needs no TensorFlow. ``convert``, ``measure``, ``quantize`` and ``train``
-are the packages of their verbs, too, and can be called.
+A name is loaded when it is used: importing it needs no TensorFlow. ``check``, ``convert``, ``gate``, ``measure``,
+``predict``, ``quantize`` and ``train`` are the packages of their verbs, too, and can be called.
 """
 
 from __future__ import annotations
@@ -30,15 +31,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.api.memory import build as build
     from pipeline.api.memory import calibrate as calibrate
+    from pipeline.api.memory import check as check
     from pipeline.api.memory import inspect as inspect
+    from pipeline.api.memory import predict as predict
     from pipeline.api.memory import quantize as quantize
     from pipeline.api.memory import score as score
     from pipeline.api.runs import convert as convert
     from pipeline.api.runs import create_run as create_run
+    from pipeline.api.runs import gate as gate
     from pipeline.api.runs import measure as measure
     from pipeline.api.runs import qat_schedule as qat_schedule
     from pipeline.api.runs import quantize_aware_train as quantize_aware_train
     from pipeline.api.runs import train as train
+    from pipeline.check.check import Checked as Checked
     from pipeline.core.artifact import Artifact as Artifact
     from pipeline.core.calibration import Calibration as Calibration
     from pipeline.core.calibration import Quantization as Quantization
@@ -57,6 +62,8 @@ if TYPE_CHECKING:
     from pipeline.core.training import FloatResult as FloatResult
     from pipeline.core.training import QatResult as QatResult
     from pipeline.data import open_dataset as open_dataset
+    from pipeline.gate.checks import Gated as Gated
+    from pipeline.gate.checks import Limits as Limits
     from pipeline.quantize.quantize import Quantized as Quantized
     from pipeline.targets import target as target
     from pipeline.tflite.artifact import open_artifact as open_artifact
@@ -65,8 +72,9 @@ if TYPE_CHECKING:
     from pipeline.train.schedule import Schedule as Schedule
 
 WHERE = {
-    "api.memory": "build calibrate inspect quantize score",
-    "api.runs": "convert create_run measure qat_schedule quantize_aware_train train",
+    "api.memory": "build calibrate check inspect predict quantize score",
+    "api.runs": "convert create_run gate measure qat_schedule quantize_aware_train train",
+    "check.check": "Checked",
     "core.artifact": "Artifact",
     "core.calibration": "Calibration Quantization",
     "core.dataset": "Dataset",
@@ -82,6 +90,7 @@ WHERE = {
     "core.target": "Target",
     "core.training": "FloatResult QatResult",
     "data": "open_dataset",
+    "gate.checks": "Gated Limits",
     "quantize.quantize": "Quantized",
     "targets": "target",
     "tflite.artifact": "open_artifact",
@@ -119,5 +128,5 @@ class _Verb(types.ModuleType):
         return _load(self.__name__.rpartition(".")[2])
 
 
-for _name in ("convert", "measure", "quantize", "train"):
+for _name in ("check", "convert", "gate", "measure", "predict", "quantize", "train"):
     importlib.import_module(f"{__name__}.{_name}").__class__ = _Verb

@@ -1,4 +1,4 @@
-"""From a network to a scored file, all in memory: build, calibrate, quantize, inspect, score."""
+"""From a network to a scored file, all in memory: build, calibrate, quantize, inspect, score, predict."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import tf_keras
 import models
 from calib.estimators import estimator
 from calib.ranges import measure as measure_ranges
+from pipeline.check.check import Checked
+from pipeline.check.check import check as check_dataset
 from pipeline.core.artifact import Artifact
 from pipeline.core.dataset import Dataset
 from pipeline.core.errors import BadSpec
@@ -20,6 +22,7 @@ from pipeline.core.file_spec import FileSpec
 from pipeline.core.inspection import Inspection
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.ranges import Range, Ranges
+from pipeline.core.say import Say, quiet
 from pipeline.core.score import Score
 from pipeline.core.spec import ModelSpec, Resize, parse_size
 from pipeline.core.target import Target
@@ -27,6 +30,7 @@ from pipeline.data import open_dataset
 from pipeline.data.decoded import Decoded
 from pipeline.measure.inspect import inspect as inspect_file
 from pipeline.measure.score import Infer, on_this_machine, score_masks
+from pipeline.measure.threads import over
 from pipeline.quantize import plan as planning
 from pipeline.quantize.quantize import Quantized
 from pipeline.quantize.quantize import quantize as quantize_network
@@ -109,6 +113,25 @@ def score(
         return score_masks(decoded, keras_infer(network), dataset.classes, images)
     with on_disk(network) as path, _infer(path, resize) as infer:
         return score_masks(decoded, infer, dataset.classes, images)
+
+
+def check(data: Dataset | str, say: Say = quiet) -> Checked:
+    """What a dataset holds and what is wrong with it; opens every image and label of it."""
+    return check_dataset(open_dataset(data) if isinstance(data, str) else data, say)
+
+
+def predict(
+    network: tf_keras.Model | File, images: Iterable[np.ndarray], resize: Resize | None = None
+) -> Iterator[np.ndarray]:
+    """The mask of each image, at its own size: uint8 [h, w, 3] RGB → uint8 [h, w] of class ids, in order.
+
+    ``resize``: as for ``score``. ``pipeline.report.pictures`` draws masks.
+    """
+    if isinstance(network, tf_keras.Model):
+        yield from map(keras_infer(network), images)
+        return
+    with on_disk(network) as path, _infer(path, resize) as infer:
+        yield from over(infer, images)
 
 
 def _infer(path: Path, resize: Resize | None) -> contextlib.AbstractContextManager[Infer]:

@@ -15,11 +15,14 @@ from pipeline.core.device import DeviceOptions
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.measurement import Measurement
 from pipeline.core.run import Run
-from pipeline.core.say import Say
+from pipeline.core.say import Say, quiet
 from pipeline.core.spec import ModelSpec
 from pipeline.core.target import Target
 from pipeline.core.training import FloatResult, QatResult
 from pipeline.data import open_dataset
+from pipeline.gate.checks import Gated, Limits
+from pipeline.gate.checks import gate as check_limits
+from pipeline.gate.standing import of_measurement
 from pipeline.measure.bench import bench
 from pipeline.measure.plan import BenchPlan
 from pipeline.measure.timing import DEFAULT, Protocol
@@ -31,10 +34,6 @@ from pipeline.train.train import train as train_float
 
 DISTIL = 10.0
 """Default weight of the float parent's predictions in the loss of quantization-aware training."""
-
-
-def quiet(text: str) -> None:
-    """Shows no progress; pass ``print`` to see it."""
 
 
 def create_run(path: Path | str, spec: ModelSpec, data: str, *, seed: int = 0) -> Run:
@@ -128,3 +127,9 @@ def measure(
 def _augmentation(run: Run) -> Augmentation:
     defaults = defaults_of(run)
     return Augmentation(defaults.scale, True, defaults.colour)
+
+
+def gate(measurement: Measurement, limits: Limits = Limits(), baseline: Measurement | None = None) -> Gated:
+    """A measurement against limits, and against that of a baseline; see ``Limits`` and ``Gated``."""
+    before = None if baseline is None else of_measurement(baseline)
+    return check_limits(of_measurement(measurement), before, limits)

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.core.artifact import Artifact
 from pipeline.core.errors import RunError
+from pipeline.core.measurement import Measurement
 from pipeline.core.run import Run
 from pipeline.measure.inspect import inspect
 from pipeline.targets import targets
@@ -73,6 +74,11 @@ def of_run(run: Run, artifact: Artifact) -> Standing:
 def _coverage(artifact: Artifact) -> float | None:
     target = targets()[artifact.recipe.target]
     return inspect(artifact.path, target, compiler=False).coverage.macs_accelerated_percent if target.rules else None
+
+
+def of_measurement(measurement: Measurement) -> Standing:
+    """Of what ``measure`` returned."""
+    return _measured(Path(measurement.artifact.file), measurement.to_json())
 
 
 def of_file(path: Path) -> Standing:

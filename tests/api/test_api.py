@@ -16,11 +16,13 @@ from pipeline.core.calibration import Calibration
 from pipeline.core.errors import BadSpec, RunError, UnknownName
 from pipeline.core.spec import ModelSpec
 from pipeline.data.decoded import Decoded
-from pipeline.measure.score import on_this_machine, score_masks
+from pipeline.measure.score import on_this_machine, score, score_masks
 from tests.conftest import ROOT, noise_images, ranges_of, still
 from tests.support.small_run import QUICK, small_data
 
-VERBS = ("build", "calibrate", "convert", "inspect", "measure", "quantize", "quantize_aware_train", "score", "train")
+VERBS = tuple(
+    "build calibrate check convert gate inspect measure predict quantize quantize_aware_train score train".split()
+)
 
 
 def test_the_example_of_the_docstring():
@@ -107,3 +109,11 @@ def test_a_run_goes_through_all_verbs(tmp_path):
     with on_this_machine(artifact.path, run.preprocessing) as infer:
         expected = score_masks(Decoded(dataset.splits["val"]), infer, dataset.classes, 2)
     assert measured.artifact.score == pipeline.score(artifact, data, images=2) == expected
+    images = [dataset.splits["val"][i].image() for i in range(2)]
+    labels = [dataset.splits["val"][i].label() for i in range(2)]
+    masks = list(pipeline.predict(artifact, images))
+    assert score(zip(labels, masks, strict=True), dataset.classes) == expected
+    assert pipeline.gate(measured, pipeline.Limits(max_drop_points=100.0), baseline=measured).passed
+    assert not pipeline.gate(measured, pipeline.Limits(class_floors={"a": 100.0})).passed
+    checked = pipeline.check(data)
+    assert checked.splits["val"].images == 5 and checked.classes == dataset.classes
