@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.core.run import open_run
+from pipeline.report.page import charts
 from pipeline.report.page.images import DIFFERENCES, differences
 from pipeline.report.page.report import html, markdown, page_of
 from tests.support.reported import add_the_rest, measured_run, with_names
@@ -59,6 +60,12 @@ def written(whole):
     return html(page_of([whole.path], "1.2"))
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Charts take most of the time, and not all tests look at them."""
+    monkeypatch.setattr(charts, "_both", lambda draw, height: ("<svg/>", "<svg/>"))
+
+
 def cells(section):
     return {text for text in section if text}
 
@@ -98,7 +105,7 @@ def test_figures_stand_under_how_they_came_about_and_each_section_says_where(who
     assert "estimated" in page.sections["time"] and "estimated" not in page.sections["verdict"]
 
 
-def test_what_is_missing_is_named_with_the_command_that_brings_it(measured, tmp_path):
+def test_what_is_missing_is_named_with_the_command_that_brings_it(measured, tmp_path, undrawn):
     run, _, _ = measured
     page = Reader(html(page_of([run.path], "1.2")))
     for section, command in (("training", "train"), ("time", "profile"), ("ranges", "agree")):
@@ -153,7 +160,7 @@ def test_the_file_asks_for_nothing_from_elsewhere(written):
     assert set(re.findall(r"url\(#([\w-]+)\)", text)) <= set(ids)
 
 
-def test_every_picture_is_in_the_page_with_words_for_those_who_do_not_see_it(whole, written):
+def test_every_picture_is_in_the_page_with_words_for_those_who_do_not_see_it(whole, written, undrawn):
     pictures = [attributes for tag, attributes in Reader(written).tags if tag == "img"]
     bench = json.loads(next(whole.measurements.glob("bench-*.json")).read_text())
     assert len(pictures) == 5 * len(bench["shown"])
@@ -169,7 +176,7 @@ def test_every_picture_is_in_the_page_with_words_for_those_who_do_not_see_it(who
         gone.write_bytes(kept)
 
 
-def test_a_measurement_that_names_a_file_outside_the_run_shows_nothing_of_it(whole, tmp_path):
+def test_a_measurement_that_names_a_file_outside_the_run_shows_nothing_of_it(whole, tmp_path, undrawn):
     copy = tmp_path / "run"
     shutil.copytree(whole.path, copy)
     Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
@@ -197,7 +204,7 @@ def test_differences_say_who_is_right():
     ]
 
 
-def test_a_measurement_of_an_earlier_version_and_a_broken_file_stop_nothing(whole, tmp_path):
+def test_a_measurement_of_an_earlier_version_and_a_broken_file_stop_nothing(whole, tmp_path, undrawn):
     copy = tmp_path / "run"
     shutil.copytree(whole.path, copy)
     (file,) = copy.glob("measurements/bench-*.json")
@@ -217,7 +224,7 @@ def test_a_measurement_of_an_earlier_version_and_a_broken_file_stop_nothing(whol
     assert len(problems) == 2 and "bench-cpu-1.json" in " ".join(problems)
 
 
-def test_several_runs_stand_side_by_side(whole, measured, cli, tmp_path):
+def test_several_runs_stand_side_by_side(whole, measured, cli, tmp_path, undrawn):
     asked = ("report", "--run", str(whole.path), "--run", str(measured[0].path))
     refused = cli(*asked, cwd=tmp_path)
     assert refused.returncode == 2 and "--out FILE" in refused.stderr

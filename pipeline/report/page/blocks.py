@@ -45,6 +45,7 @@ class Table:
       caption: what it shows.
       source: machine, runtime and data that the figures are of.
       folded: it is shown when it is asked for.
+      in_markdown: whether it is in the Markdown, too, where GitHub takes 65,536 characters.
     """
 
     caption: str
@@ -52,6 +53,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     source: str = ""
     folded: bool = False
+    in_markdown: bool = True
 
     @property
     def numbers(self) -> tuple[bool, ...]:

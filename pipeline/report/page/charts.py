@@ -74,12 +74,27 @@ class Curve:
 
 
 @dataclasses.dataclass(frozen=True)
+class Point:
+    title: str
+    x: float
+    y: float
+    kind: int
+    hollow: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Bar:
     """A horizontal bar from ``low`` to ``high``."""
 
     title: str
     low: float
     high: float
+
+
+def _look(number: int) -> tuple[str, str]:
+    """A colour and a marker; 36 pairs before one comes again."""
+    rounds, place = divmod(number, len(SERIES))
+    return SERIES[place], MARKERS[(place + rounds) % len(MARKERS)]
 
 
 def short(text: str) -> str:
@@ -97,12 +112,12 @@ def dot_plot(places: Sequence[str], series: Sequence[Series], unit: str) -> tupl
                 axes.hlines(row, min(known), max(known), color=MUTED, linewidth=1.2, zorder=1)
         for number, each in enumerate(series):
             there = [(value, row) for row, value in enumerate(each.values) if value is not None]
-            colour = SERIES[number % len(SERIES)]
+            colour, marker = _look(number)
             axes.scatter(
                 [value for value, _ in there],
                 [row for _, row in there],
                 s=42 if each.hollow else 30,
-                marker=MARKERS[number % len(MARKERS)],
+                marker=marker,
                 facecolors="none" if each.hollow else colour,
                 edgecolors=colour,
                 linewidths=1.5,
@@ -139,23 +154,22 @@ def curves(lines: Sequence[Curve], unit: str, across: str) -> tuple[str, str]:
     return _both(draw, 3.0)
 
 
-def scatter(points: Sequence[tuple[str, float, float, bool]], across: str, unit: str) -> tuple[str, str]:
-    """(title, x, y, whether hollow) of each point; each has its title beside it in the legend."""
+def scatter(points: Sequence[Point], across: str, unit: str) -> tuple[str, str]:
+    """Points of one ``kind`` look alike, but for those that are hollow."""
 
     def draw(axes: Axes, narrow: bool) -> None:
-        for number, (title, x, y, hollow) in enumerate(points):
-            colour = SERIES[number % len(SERIES)]
+        for point in points:
+            colour, marker = _look(point.kind)
             axes.scatter(
-                [x],
-                [y],
+                [point.x],
+                [point.y],
                 s=60,
-                marker=MARKERS[number % len(MARKERS)],
-                facecolors="none" if hollow else colour,
+                marker=marker,
+                facecolors="none" if point.hollow else colour,
                 edgecolors=colour,
                 linewidths=1.6,
-                label=short(title),
+                label=short(point.title),
             )
-        axes.set_xlim(left=0)
         axes.margins(0.15)
         axes.set_xlim(left=0)
         axes.set_xlabel(across)

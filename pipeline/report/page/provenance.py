@@ -31,10 +31,10 @@ def provenance(runs: Sequence[Evidence], subjects: Sequence[Subject]) -> Section
             blocks.append(Table(f"The files of {run.label}", FILES, rows))
         for shipped in run.artifacts:
             title = f"Recipe of {shipped.name}" if len(runs) == 1 else f"Recipe of {run.label}: {shipped.name}"
-            blocks.append(Table(title, PAIR, tuple(_recipe_rows(shipped)), folded=True))
+            blocks.append(Table(title, PAIR, tuple(_recipe_rows(shipped)), folded=True, in_markdown=False))
     for subject in subjects:
         rows = tuple(_machine_rows(subject))
-        blocks.append(Table(f"How {subject.label} was measured", PAIR, rows, folded=True))
+        blocks.append(Table(f"How {subject.label} was measured", PAIR, rows, folded=True, in_markdown=False))
     return Section("provenance", "Provenance", tuple(blocks))
 
 

@@ -28,7 +28,7 @@ from pipeline.report.page.training import training
 from pipeline.report.page.verdict import verdict
 
 HOME = Path(__file__).parent
-MARKDOWN = re.compile(r"[\\`*_\[\]#|<>&@~$]|:(?=\S)|(?<=www)\.")
+MARKDOWN = re.compile(r"[\\`*\[\]#|<>&@~$]|(?<!\w)_|_(?!\w)|:(?=[a-z/+-])|(?<=www)\.", re.IGNORECASE)
 """What Markdown or GitHub gives a meaning: each becomes its number, which has none."""
 
 

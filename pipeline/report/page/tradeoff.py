@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 
 from pipeline.report.page.blocks import Block, Cell, Chart, Column, Missing, Section, Table
-from pipeline.report.page.charts import scatter
+from pipeline.report.page.charts import Point, scatter
 from pipeline.report.page.evidence import Evidence
 from pipeline.report.page.numbers import fixed
 from pipeline.report.page.subjects import Subject, data_of, machine_of
@@ -35,28 +35,29 @@ def tradeoff(runs: Sequence[Evidence], subjects: Sequence[Subject]) -> Section:
 
 
 def _chart(machine: str, data: str, group: Sequence[Subject]) -> Chart:
-    points: list[tuple[str, float, float, bool]] = []
+    points: list[Point] = []
     rows = []
-    for subject in group:
-        for title, measured, hollow in (
+    for kind, subject in enumerate(group):
+        for name, measured, hollow in (
             (f"float beside {subject.label}", subject.bench.parent, True),
             (subject.label, subject.artifact, False),
         ):
             score, latency = measured.score, measured.latency
             if score is None or latency is None:
                 continue
-            points.append((title, latency.median_ms, score.miou_percent, hollow))
+            points.append(Point(name, latency.median_ms, score.miou_percent, kind, hollow))
             cells = (fixed(score.miou_percent), fixed(latency.median_ms), fixed(latency.p90_ms))
             when = subject.bench.when[:16].replace("T", " ")
-            rows.append((Cell(title), *map(Cell, cells), Cell(measured.runs_on), Cell(when)))
+            rows.append((Cell(name), *map(Cell, cells), Cell(measured.runs_on), Cell(when)))
     draw = functools.partial(scatter, points, "median latency, ms", "mIoU, %")
     source = (
         f"Measured on {data}; {machine}. A float file and the artifact beside it were timed in turns; what was measured"
         " at another time met another state of the machine."
     )
+    title = f"Accuracy against latency on {machine.partition(',')[0]}, {data}"
     return Chart(
-        f"Accuracy against latency on {machine.partition(',')[0]}",
+        title,
         f"{len(points)} files by median latency in milliseconds and mIoU in percent; up and to the left is better.",
         draw,
-        Table("Accuracy against latency", COLUMNS, tuple(rows), source),
+        Table(title, COLUMNS, tuple(rows), source),
     )
