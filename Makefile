@@ -64,14 +64,12 @@ check: install
 
 lock:
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements.in -o requirements.txt
-	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-dev.in -o requirements-dev.txt
-	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-ethos.in -o requirements-ethos.txt
-	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-qualcomm.in -o requirements-qualcomm.txt
-	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-openvino.in -o requirements-openvino.txt
-	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-web.in -o requirements-web.txt
-	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-video.in -o requirements-video.txt
-	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-mediapipe.in -o requirements-mediapipe.txt
-	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements-peers.in -o requirements-peers.txt
+	for name in dev ethos qualcomm openvino web video; do \
+		uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate \
+			-c requirements.txt requirements-$$name.in -o requirements-$$name.txt || exit; done
+	for name in mediapipe peers; do \
+		uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate \
+			requirements-$$name.in -o requirements-$$name.txt || exit; done
 
 clean:
 	rm -rf $(VENV) .adbd .arm64 .mediapipe .pytest_cache .mypy_cache .ruff_cache

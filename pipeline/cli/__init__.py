@@ -12,9 +12,10 @@ from typing import Any
 import click
 
 from pipeline.cli.options import CONFIG, Main
+from pipeline.core.command import as_called
 
-VERSION = "unreleased"
-"""As the newest heading of CHANGELOG.md has it."""
+VERSION = "0.1.dev0"
+"""Of the package; the newest heading of CHANGELOG.md is for it."""
 BUILT_ON = ("tensorflow", "tf_keras", "ai-edge-litert")
 
 COMMANDS = {
@@ -53,7 +54,12 @@ class Commands(Main):
         command: click.Command = getattr(importlib.import_module(f"{__name__}.{file}"), file)
         if not any(parameter.name == CONFIG for parameter in command.params):
             command.params.append(config_option(self))
+            command.help = as_called(command.help or "")
         return command
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.help = as_called(self.help or "")
+        super().format_help_text(ctx, formatter)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

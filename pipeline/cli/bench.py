@@ -17,6 +17,7 @@ from pipeline.cli.options import (
     RUN,
     STEPS,
     Number,
+    complete,
     device_options,
     quiet_tensorflow,
     say,
@@ -48,6 +49,7 @@ from pipeline.targets import target as find_target
     multiple=True,
     metavar="[NAME[:SELECTOR]]",
     help="Where to measure, see `list`; may be repeated.  [default, also without a name: the best device attached]",
+    shell_complete=complete("devices"),
 )
 @click.option(
     "--protocol",
@@ -80,6 +82,7 @@ from pipeline.targets import target as find_target
     type=click.Path(path_type=Path),
     metavar="FILE|RUN",
     help="Another file or run, to tell whether the artifact is faster.",
+    shell_complete=complete("files_or_runs"),
 )
 @click.option("--heads", is_flag=True, help="Compare all ways to make a full-size mask instead.")
 @IMAGES

@@ -10,7 +10,7 @@ import click
 
 from pipeline.check.check import check as look_at
 from pipeline.check.sheet import sheet
-from pipeline.cli.options import BATCH, JSON, STEPS, quiet_tensorflow, say, tell, write_numbers
+from pipeline.cli.options import BATCH, JSON, STEPS, complete, quiet_tensorflow, say, tell, write_numbers
 from pipeline.core.dataset import Dataset, TrainingDefaults
 from pipeline.core.errors import DataError
 from pipeline.core.files import write_atomically
@@ -21,7 +21,7 @@ from pipeline.report.checked import show_checked, show_training_time
 
 
 @click.command()
-@click.argument("data", metavar="NAME[:DIR]")
+@click.argument("data", metavar="NAME[:DIR]", shell_complete=complete("datasets"))
 @click.option(
     "--sheet",
     "sheet_path",

@@ -19,6 +19,7 @@ from pipeline.cli.options import (
     SOC,
     calibration_of,
     calibration_options,
+    complete,
     quiet_tensorflow,
     say,
     tell,
@@ -44,6 +45,7 @@ from pipeline.tflite.read import read
     required=True,
     metavar="NAME[:SELECTOR]",
     help="What to convert for, see `list`: edgetpu, nnapi:29, qualcomm:SM8650, or all.",
+    shell_complete=complete("targets_or_all"),
 )
 @SOC
 @OUTPUT

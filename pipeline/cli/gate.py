@@ -6,7 +6,18 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import ARTIFACT_TARGET, JSON, RUN, Number, OutputFile, say, tell, write_numbers, write_text
+from pipeline.cli.options import (
+    ARTIFACT_TARGET,
+    JSON,
+    RUN,
+    Number,
+    OutputFile,
+    complete,
+    say,
+    tell,
+    write_numbers,
+    write_text,
+)
 from pipeline.cli.resolve import newest_artifact, run_to_use
 from pipeline.core.errors import BadSpec, GateFailed
 from pipeline.core.run import FILE, open_run
@@ -27,6 +38,7 @@ POINTS, TIMES = Number(-100, 100), Number(0, 1000, min_open=True)
     type=click.Path(path_type=Path),
     metavar="FILE|RUN",
     help="What to compare with: a run, the JSON of a `bench`, or what --save wrote.",
+    shell_complete=complete("files_or_runs"),
 )
 @click.option("--max-loss", "max_loss", type=POINTS, metavar="POINTS", help="mIoU, from the baseline.  [default: 0.5]")
 @click.option(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import COMPILER, JSON, LEVEL, MOST_SECONDS, SOC, Number, say, write_numbers
+from pipeline.cli.options import COMPILER, JSON, LEVEL, MOST_SECONDS, SOC, Number, complete, say, write_numbers
 from pipeline.cli.resolve import newest_artifact
 from pipeline.core.errors import ArtifactError, BadSpec
 from pipeline.core.run import FILE, RUNS, open_run
@@ -20,7 +20,7 @@ from pipeline.targets import targets as all_targets
 
 
 @click.command()
-@click.argument("file", metavar="FILE|RUN", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE|RUN", type=click.Path(path_type=Path), shell_complete=complete("files_or_runs"))
 @click.option(
     "--target",
     "names",
@@ -28,6 +28,7 @@ from pipeline.targets import targets as all_targets
     metavar="NAME[:SELECTOR]",
     help="What to inspect for, see `list`: edgetpu, nnapi:29, qualcomm:SM8650; may be repeated.  [default: what the"
     " file was made for]",
+    shell_complete=complete("targets"),
 )
 @LEVEL
 @SOC

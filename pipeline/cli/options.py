@@ -9,11 +9,13 @@ import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pipeline.core.command import as_called
 from pipeline.core.errors import BadSpec, SegquantError
 from pipeline.core.files import write_new
 from pipeline.core.printable import printable
@@ -73,12 +75,23 @@ def quiet_tensorflow() -> None:
 
 def say(message: str) -> None:
     """One line on standard error; control characters in it are made harmless."""
-    click.echo(printable(message), err=True)
+    click.echo(printable(as_called(message)), err=True)
 
 
 def tell(result: str) -> None:
     """One line on standard output: the result of the command."""
-    click.echo(printable(result))
+    click.echo(printable(as_called(result)))
+
+
+def complete(kind: str) -> Callable[[click.Context, click.Parameter, str], Any]:
+    """For ``shell_complete``: what the function of that name in pipeline/cli/completion.py offers."""
+
+    def offers(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> Any:
+        from pipeline.cli.completion import KINDS
+
+        return KINDS[kind](incomplete)
+
+    return offers
 
 
 class OutputFile(click.ParamType):
@@ -160,10 +173,22 @@ RUN = click.option(
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Run directory.  [default: the latest run]",
+    shell_complete=complete("runs"),
 )
 NEW_RUN = [
-    click.option("--model", "network", metavar="NAME", help="Network, see `list`.  [default: fast-scnn]"),
-    click.option("--data", metavar="NAME[:DIR]", help="Dataset, see `list`, such as camvid:DIR.  [default: synthetic]"),
+    click.option(
+        "--model",
+        "network",
+        metavar="NAME",
+        help="Network, see `list`.  [default: fast-scnn]",
+        shell_complete=complete("networks"),
+    ),
+    click.option(
+        "--data",
+        metavar="NAME[:DIR]",
+        help="Dataset, see `list`, such as camvid:DIR.  [default: synthetic]",
+        shell_complete=complete("datasets"),
+    ),
     click.option("--size", metavar="HEIGHTxWIDTH", help="Input size, such as 360x480.  [default: the dataset's]"),
     click.option(
         "--seed", type=click.IntRange(0, MOST_SEED), help="Seed of weights, order and augmentation.  [default: 0]"
@@ -203,6 +228,7 @@ ARTIFACT_TARGET = click.option(
     "target_name",
     metavar="NAME[:SELECTOR]",
     help="Target whose newest artifact is used.  [default: the last that `convert` was given by name, else cpu]",
+    shell_complete=complete("targets"),
 )
 LEVEL = click.option("--level", type=int, metavar="N", help="Feature level; same as `--target nnapi:29`.")
 SOC = click.option("--soc", metavar="NAME", help="System on chip; same as `--target qualcomm:SM8650`.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import say, tell
+from pipeline.cli.options import complete, say, tell
 from pipeline.cli.resolve import run_to_use
 from pipeline.core.errors import RunError
 from pipeline.core.files import write_new
@@ -22,6 +22,7 @@ FORMATS = {"html": "report.html", "md": "report.md"}
     multiple=True,
     metavar="DIR",
     help="Run directory; several stand side by side.  [default: the latest run]",
+    shell_complete=complete("runs"),
 )
 @click.option(
     "--format",

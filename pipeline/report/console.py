@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.core.command import as_called
 from pipeline.core.printable import printable
 from pipeline.core.score import Score
 
@@ -16,7 +17,7 @@ MIB = 1 << 20
 
 def plain(text: str) -> Text:
     """``text`` without markup or control characters, for any console."""
-    return Text(printable(text))
+    return Text(printable(as_called(text)))
 
 
 class Plain(Console):
@@ -24,7 +25,7 @@ class Plain(Console):
 
     def render_str(self, text: str, **how: Any) -> Text:
         """Rich renders all text here: cells, titles and lines."""
-        return super().render_str(printable(text), **{**how, "markup": False, "emoji": False})
+        return super().render_str(printable(as_called(text)), **{**how, "markup": False, "emoji": False})
 
 
 def console() -> Console:

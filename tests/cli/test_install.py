@@ -1,0 +1,85 @@
+"""The command as users install it: a wheel, in an environment of its own, called from another folder."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PARTS = ("cli.py", "pipeline", "models", "calib", "results", "web", "pyproject.toml", "README.md", "LICENSE")
+SKIPPED = shutil.ignore_patterns("node_modules", "__pycache__")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Its bin/. The packages that segquant requires are those of this environment."""
+    home = tmp_path_factory.mktemp("installed")
+    source, environment = home / "source", home / "venv"
+    source.mkdir()
+    for part in (*PARTS, *(file.name for file in ROOT.glob("requirements*.in"))):
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, source / part, ignore=SKIPPED)
+        else:
+            shutil.copy(ROOT / part, source / part)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(home), str(source)], home)
+    (wheel,) = home.glob("*.whl")
+    run([sys.executable, "-m", "venv", "--without-pip", str(environment)], home)
+    python = environment / "bin" / "python"
+    run([*pip[:3], "--python", str(python), *pip[3:], "install", "--no-deps", "--no-index", str(wheel)], home)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    shared = next(path for path in sys.path if path.endswith("site-packages"))
+    (packages / "shared.pth").write_text(f"{shared}\n")
+    return environment / "bin"
+
+
+def run(command, cwd):
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.real
+def test_an_installed_segquant_is_the_same_program(installed, tmp_path):
+    segquant = str(installed / "segquant")
+    assert run([segquant, "--version"], tmp_path).startswith("segquant 0.")
+    listed = run([segquant, "list"], tmp_path)
+    assert all(name in listed for name in ("fast-scnn", "folder:DIR", "edgetpu", "android")), listed
+    told = run([segquant, "qat", "--help"], tmp_path)
+    assert "Usage: segquant qat" in told and "cli.py" not in told + run([segquant, "--help"], tmp_path)
+    assert "`segquant qat`" in run([segquant, "list", "--runs"], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.real
+def test_its_data_came_along(installed, tmp_path):
+    script = """
+from models.pretrained import pretrained
+from pipeline.compilers.browser import HOME
+from pipeline.heads.shipping import SOURCES
+from pipeline.report.page import report
+files = [*SOURCES, HOME / "page.html", HOME / "package-lock.json", report.HOME / "page.css"]
+files += pretrained("fast-scnn").values()
+print(*files, sep="\\n")
+"""
+    files = run([str(installed / "python"), "-c", script], tmp_path).splitlines()
+    assert len(files) >= 6 and files[-1].endswith(".weights.h5")
+    for file in map(Path, files):
+        assert file.is_file() and installed.parent in file.parents, file
+
+
+@pytest.mark.real
+def test_bash_completes_it(installed, tmp_path):
+    if shutil.which("bash") is None:
+        pytest.skip("no bash: install bash")
+    script = f"""
+PATH={installed}:$PATH
+eval "$(_SEGQUANT_COMPLETE=bash_source segquant)"
+COMP_WORDS=(segquant convert --target ed) COMP_CWORD=3
+_segquant_completion segquant
+echo "${{COMPREPLY[@]}}"
+"""
+    assert run(["bash", "-c", script], tmp_path).strip() == "edgetpu"
