@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.bundle.bundle import bundle as write_bundle
-from pipeline.cli.options import RUN, say, tell
+from pipeline.cli.options import RUN, complete, say, tell
 from pipeline.cli.resolve import newest_artifact, run_to_use
 from pipeline.core.errors import DataError
 from pipeline.core.run import Run
@@ -28,6 +28,7 @@ ENLARGED = 1.25
     required=True,
     metavar="NAME[:SELECTOR]",
     help="Target whose newest file goes into the folder, see `list`.",
+    shell_complete=complete("targets"),
 )
 @click.option(
     "--image",

@@ -30,7 +30,15 @@ from pipeline.report.checked import show_checked, show_training_time
     help="Where the contact sheet goes.  [default: a new file contact-sheet-NAME.png]",
 )
 @click.option("--no-sheet", is_flag=True, help="Draw no contact sheet.")
-@click.option("--model", "network", default="fast-scnn", show_default=True, metavar="NAME", help="Network to time.")
+@click.option(
+    "--model",
+    "network",
+    default="fast-scnn",
+    show_default=True,
+    metavar="NAME",
+    help="Network to time.",
+    shell_complete=complete("networks"),
+)
 @click.option("--size", metavar="HEIGHTxWIDTH", help="Input size to time the training at.  [default: the dataset's]")
 @click.option("--batch", type=BATCH, default=8, show_default=True, help="Images per step, to time.")
 @click.option("--steps", type=STEPS, help="Weight updates to estimate the time of.  [default: the dataset's]")

@@ -57,18 +57,18 @@ def test_an_installed_segquant_is_the_same_program(installed, tmp_path):
 @pytest.mark.real
 def test_its_data_came_along(installed, tmp_path):
     script = """
+from pathlib import Path
+import pipeline
 from models.pretrained import pretrained
-from pipeline.compilers.browser import HOME
-from pipeline.heads.shipping import SOURCES
-from pipeline.report.page import report
-files = [*SOURCES, HOME / "page.html", HOME / "package-lock.json", report.HOME / "page.css"]
-files += pretrained("fast-scnn").values()
-print(*files, sep="\\n")
+print(Path(pipeline.__file__).parents[1], *pretrained("fast-scnn").values(), sep="\\n")
 """
-    files = run([str(installed / "python"), "-c", script], tmp_path).splitlines()
-    assert len(files) >= 6 and files[-1].endswith(".weights.h5")
-    for file in map(Path, files):
-        assert file.is_file() and installed.parent in file.parents, file
+    home, *weights = map(Path, run([str(installed / "python"), "-c", script], tmp_path).splitlines())
+    assert installed.parent in home.parents
+    assert weights and all(home in file.parents and file.stat().st_size > 1 << 20 for file in weights)
+    sources = [file for room in ("pipeline", "models", "calib") for file in (ROOT / room).rglob("*")]
+    wanted = {file.relative_to(ROOT) for file in sources if file.is_file() and "__pycache__" not in file.parts}
+    wanted |= {Path("web") / name for name in ("page.html", "package.json", "package-lock.json")}
+    assert len(wanted) > 200 and not [str(file) for file in wanted if not (home / file).is_file()]
 
 
 @pytest.mark.real
