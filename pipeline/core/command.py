@@ -18,7 +18,7 @@ def as_called(text: str) -> str:
     if Path(sys.argv[0]).stem != NAME:
         return text
     text = REQUIREMENTS.sub(lambda match: install_extra(match[1]), text.replace(FROM_CHECKOUT, NAME))
-    return text.replace(WEB, f"--prefix {Path(__file__).resolve().parents[2] / 'web'}")
+    return text.replace(WEB, f"--prefix {Path(__file__).resolve().parents[2] / WEB.split()[-1]}")
 
 
 @functools.cache
