@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 import models
 from pipeline.core.file_spec import FileSpec
@@ -13,7 +14,28 @@ from pipeline.measure.agree import compare, tallies_of
 from pipeline.quantize.plan import rounded_at
 from pipeline.rewrites.apply import rewrite
 from pipeline.targets import targets
+from pipeline.tflite.read import read
 from tests.conftest import file_of, noise_images, quantized_of, ranges_of, scrambled, still
+
+
+def saturated_by_hand(data, agreement, image):
+    """Share of each layer's codes that are 127, or −128 where that is not the code of 0, from LiteRT itself."""
+    interpreter = Interpreter(
+        model_content=data,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+        experimental_preserve_all_tensors=True,
+    )
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
+    interpreter.invoke()
+    ops = read(data).ops
+    found = {}
+    for layer in agreement.layers:
+        index = ops[int(layer.op.split()[0])].outputs[0]
+        (detail,) = (each for each in interpreter.get_tensor_details() if each["index"] == index)
+        codes, zero = interpreter.get_tensor(index), detail["quantization"][1]
+        found[layer.layer] = pytest.approx(100 * ((codes == 127) | ((codes == -128) & (zero != -128))).mean())
+    return found
 
 
 @pytest.mark.parametrize(
@@ -30,6 +52,8 @@ def test_the_layer_that_differs_is_found_and_those_before_it_are_not(name, chang
     images = np.rint(noise_images(model, 1) * 255).astype(np.uint8)
     where = Preprocessing(*model.input_shape[1:3])
     before = compare(model, ranges, per_tensor, data, "x.tflite", where, images)
+    assert {x.layer: x.saturated_percent for x in before.layers} == saturated_by_hand(data, before, images[0])
+    assert max(x.saturated_percent for x in before.layers) > 0
     assert before.diverges_at is None and before.close_percent > 99.9
     assert {x.layer for x in before.layers} >= {layer, before.layers[-1].layer, *list(ranges)[:3]}
     shift = np.zeros(model.get_layer(changed).weights[1].shape, np.float32)

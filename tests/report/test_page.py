@@ -87,6 +87,7 @@ def test_the_sections_stand_in_their_order_and_each_figure_is_that_of_the_json(w
     shares = 100 * counts / counts.sum(1, keepdims=True)
     assert {f"{share:.1f}" for share in shares.ravel()} <= cells(page.sections["confusion"])
     assert {f"{count:,}" for count in counts.sum(1)} <= cells(page.sections["confusion"])
+    assert {"4.25", "1.125", "1.062 to 1.250 (99 %)"} <= cells(page.sections["tradeoff"])  # of the heads
     assert {"20.50", "1.5000"} <= cells(page.sections["training"])
     assert {"1.250", "0.750", "2.0", "0.625"} - cells(page.sections["time"]) == {"0.625"}  # sums are of one stage each
     assert "0.125" in cells(page.sections["ranges"])

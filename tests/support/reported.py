@@ -7,6 +7,7 @@ import json
 
 from pipeline.core.agreement import Agreement, LayerAgreement
 from pipeline.core.device import DeviceOptions
+from pipeline.core.measurement import FileMeasurement, Head, HeadsMeasurement, Latency, Ratio
 from pipeline.core.profile import OpTime, Peaks, Profile
 from pipeline.core.recipe import Checkpoint, Origin
 from pipeline.core.run import open_run
@@ -51,6 +52,14 @@ def add_the_rest(run, artifact):
     agreement = Agreement(artifact.path.name, 2, "reference", 99.5, 99.0, 98.0, 97.0, 60, 5, None, layers)
     keep(AGREE, artifact.path, agreement.to_json())
     keep(INSPECT, artifact.path, inspect(artifact.path, targets()["cpu"], compiler=False).to_json(), "cpu")
+    latency = Latency(4.25, 4.5, 4.0, 5.0, 4.75, 5.0, 9, 3, 3, 1, True, 1, 1.0, 1.0, 0.0, ())
+    way = FileMeasurement("logits of stride 8, exact mask in C", "0" * 64, 10, "a runtime", None, latency, None)
+    head = Head("logits", 8, "a mask", True, way, Ratio(1.125, 1.0625, 1.25, 99.0))
+    heads = HeadsMeasurement(
+        "2026-01-02T03:04:05+00:00", "cpu", {}, MACHINE, {}, "folder", "val", 5,
+        artifact=artifact.path.name, artifact_sha256=artifact.sha256, heads=(head,), notes=("of a test",),
+    )  # fmt: skip
+    save(run, heads)
     history = [{"step": 10, "loss": 2.5, "miou_percent": 10.0, "seconds": 1.0}]
     history.append({"step": 20, "loss": 1.5, "miou_percent": 20.5, "seconds": 2.0})
     run.float_dir.mkdir(exist_ok=True)

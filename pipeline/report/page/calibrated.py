@@ -13,7 +13,7 @@ from pipeline.measure.profile import layer_of
 from pipeline.report.page.blocks import Block, Chart, Column, Missing, Paragraphs, Section, Table, words
 from pipeline.report.page.charts import Bar, bars
 from pipeline.report.page.evidence import Evidence, Shipped
-from pipeline.report.page.numbers import NONE, fixed, whole
+from pipeline.report.page.numbers import NONE, fixed, several
 
 RANGES = (
     Column("layer"),
@@ -122,7 +122,7 @@ def _most_saturated(agreement: Agreement) -> Iterator[str]:
         yield "This comparison is of an earlier version, which did not count the values at the ends of the ranges."
         return
     worst = sorted((layer for layer in known if layer.saturated_percent), key=lambda x: -(x.saturated_percent or 0))[:5]
-    on = f"Measured on {whole(agreement.images)} validation images, {agreement.kernels}."
+    on = f"Measured on {several(agreement.images, 'validation image')}, {agreement.kernels}."
     if not worst:
         yield f"No value lies at an end of its range. {on}"
         return

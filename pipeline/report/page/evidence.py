@@ -17,12 +17,12 @@ from pipeline.core.errors import SegquantError
 from pipeline.core.from_json import from_json
 from pipeline.core.graph import Graph
 from pipeline.core.inspection import Inspection
-from pipeline.core.measurement import Measurement
+from pipeline.core.measurement import HeadsMeasurement, Measurement
 from pipeline.core.profile import Profile
 from pipeline.core.run import Run, open_run
 from pipeline.core.target import FLOAT
 from pipeline.core.training import HistoryEntry, Training
-from pipeline.measure.saved import AGREE, BENCH, INSPECT, PROFILE
+from pipeline.measure.saved import AGREE, BENCH, HEADS, INSPECT, PROFILE
 from pipeline.targets import targets
 from pipeline.tflite.artifact import open_artifact
 from pipeline.tflite.read import read
@@ -67,6 +67,7 @@ class Evidence:
       artifacts: one for each file, the newest of a target first.
       benches: of each file on each device the newest.
       older_benches: how many older ones there are.
+      heads: of each file on each device the newest comparison of the ways to its mask.
       profiles, agreements: by the sha256 of the file, the newest; inspections: by that and the target.
       problems: what could not be read, in sentences.
     """
@@ -77,6 +78,7 @@ class Evidence:
     trainings: tuple[Trained, ...]
     benches: tuple[Measurement, ...]
     older_benches: int
+    heads: tuple[HeadsMeasurement, ...]
     profiles: dict[str, Profile]
     inspections: dict[tuple[str, str], Inspection]
     agreements: dict[str, Agreement]
@@ -111,6 +113,7 @@ def _evidence(run: Run, label: str) -> Evidence:
     problems: list[str] = []
     artifacts = tuple(_artifacts(run, problems))
     benches = sorted(_saved(run, BENCH, Measurement, problems), key=lambda bench: bench.when, reverse=True)
+    heads = sorted(_saved(run, HEADS, HeadsMeasurement, problems), key=lambda each: each.when)
     newest: dict[tuple[str, str], Measurement] = {}
     for bench in benches:
         newest.setdefault((bench.artifact.file, str(bench.machine.get("device"))), bench)
@@ -121,6 +124,7 @@ def _evidence(run: Run, label: str) -> Evidence:
         trainings=tuple(_trainings(run, problems)),
         benches=tuple(sorted(newest.values(), key=lambda bench: (bench.target, bench.artifact.file))),
         older_benches=len(benches) - len(newest),
+        heads=tuple({(each.artifact, str(each.machine.get("device"))): each for each in heads}.values()),
         profiles={profile.sha256: profile for profile in _saved(run, PROFILE, Profile, problems)},
         inspections=_inspections(run, problems),
         agreements=dict(_by_sha(run, AGREE, Agreement.from_json, problems)),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from pipeline.core.measurement import Ratio
+
 MIB, MILLION = 1 << 20, 1_000_000
 NONE = "–"
 
@@ -29,3 +31,15 @@ def millions(count: int) -> str:
 
 def whole(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
+
+
+def interval(ratio: Ratio | None, digits: int = 2) -> str:
+    """Of a ratio, with its confidence."""
+    if ratio is None or ratio.low is None or ratio.high is None:
+        return "none: too few starts" if ratio else NONE
+    return f"{fixed(ratio.low, digits)} to {fixed(ratio.high, digits)} ({ratio.confidence_percent:g} %)"
+
+
+def several(count: int, what: str) -> str:
+    """'1 image', '4 images'."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

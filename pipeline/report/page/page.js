@@ -3,6 +3,7 @@
 // pictures are there side by side; with it nothing is added but what is there already.
 
 const BLINK_MS = 700;
+const HIGHLIGHT = [213, 94, 0];  // vermilion of Okabe and Ito's palette
 
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -18,6 +19,32 @@ function labelled(text, control) {
   return element("label", {}, text, control);
 }
 
+function rgb(entry) {
+  const colour = getComputedStyle(entry.querySelector(".swatch")).backgroundColor;
+  return colour.match(/\d+/g).slice(0, 3).join();
+}
+
+const isolated = new Map();
+
+// The pixels of one class alone, in a colour that everybody sees; the others let the image through.
+function alone(mask, colour) {
+  const key = `${colour} ${mask.src}`;
+  if (!isolated.has(key)) {
+    const canvas = element("canvas", {width: mask.naturalWidth, height: mask.naturalHeight});
+    const context = canvas.getContext("2d");
+    context.drawImage(mask, 0, 0);
+    const pixels = context.getImageData(0, 0, canvas.width, canvas.height), data = pixels.data;
+    const wanted = colour.split(",").map(Number);
+    for (let i = 0; i < data.length; i += 4) {
+      const inside = wanted.every((value, channel) => data[i + channel] === value);
+      [data[i], data[i + 1], data[i + 2], data[i + 3]] = [...HIGHLIGHT, inside ? 255 : 0];
+    }
+    context.putImageData(pixels, 0, 0);
+    isolated.set(key, canvas.toDataURL());
+  }
+  return isolated.get(key);
+}
+
 function viewer(block) {
   const articles = [...block.querySelectorAll("article.picture")];
   if (!articles.length) return;
@@ -28,6 +55,7 @@ function viewer(block) {
   const left = element("select", {name: "left"}), right = element("select", {name: "right"});
   const split = element("input", {type: "range", name: "split", min: "0", max: "100", value: "50"});
   const opacity = element("input", {type: "range", name: "opacity", min: "0", max: "100", value: "75"});
+  const only = element("select", {name: "only"}, element("option", {value: ""}, "all"));
   const blink = element("button", {type: "button", "aria-pressed": "false"}, "Blink");
   const [base, first, second] = [0, 1, 2].map(() => element("img", {alt: ""}));
   const line = element("div", {class: "line"});
@@ -37,13 +65,15 @@ function viewer(block) {
   const box = element("div", {class: "viewer", role: "group", "aria-label": "Compare two pictures"},
     element("h4", {}, "Compare"),
     element("div", {class: "controls"}, labelled("Image", image), labelled("Left", left), labelled("Right", right),
-      labelled("Slider between them", split), labelled("Colours over the image", opacity), blink),
+      labelled("Class", only), labelled("Slider between them", split), labelled("Colours over the image", opacity), blink),
     stage, readout);
   let layers = [], timer = null, shown = 0;
   const names = new Map([...block.querySelectorAll(".legend li")].map((entry) => {
-    const colour = getComputedStyle(entry.querySelector(".swatch")).backgroundColor;
-    return [colour.match(/\d+/g).slice(0, 3).join(), entry.textContent.trim()];
+    return [rgb(entry), entry.textContent.trim()];
   }).reverse());  // of two classes with one colour the first counts
+  for (const entry of block.querySelector(".legend").querySelectorAll("li")) {
+    only.append(element("option", {value: rgb(entry)}, entry.textContent.trim()));
+  }
 
   function choose() {
     const article = articles[image.value];
@@ -68,9 +98,10 @@ function viewer(block) {
   function show() {
     [[first, left], [second, right]].forEach(([picture, side], place) => {
       const layer = layers[side.value];
-      picture.src = layer.src;
+      const mask = layer.dataset.kind === "mask";
+      picture.src = mask && only.value ? alone(layer, only.value) : layer.src;
       picture.alt = layer.alt;
-      picture.style.opacity = layer.dataset.kind === "mask" ? opacity.value / 100 : 1;
+      picture.style.opacity = mask ? opacity.value / 100 : 1;
       tags[place].textContent = side.selectedOptions[0].textContent;
     });
     const at = Number(split.value), blinking = timer !== null;
@@ -116,7 +147,7 @@ function viewer(block) {
   }
 
   image.addEventListener("change", choose);
-  for (const control of [left, right]) control.addEventListener("change", show);
+  for (const control of [left, right, only]) control.addEventListener("change", show);
   for (const control of [split, opacity]) control.addEventListener("input", show);
   blink.addEventListener("click", toggle);
   stage.addEventListener("pointerdown", follow);
@@ -129,7 +160,7 @@ for (const block of document.querySelectorAll(".pictures")) viewer(block);
 
 let opened = [];
 addEventListener("beforeprint", () => {
-  opened = [...document.querySelectorAll("details:not([open])")];
+  opened = [...document.querySelectorAll("details:not([open])")].filter((one) => !one.closest("#provenance"));
   for (const details of opened) details.open = true;
 });
 addEventListener("afterprint", () => {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from pipeline.core.measurement import FileMeasurement, Measurement
+from pipeline.core.measurement import FileMeasurement, Measurement, MeasurementContext
 from pipeline.report.page.evidence import Evidence
 
 
@@ -63,10 +63,10 @@ def machine_of(machine: dict[str, Any]) -> str:
     return ", ".join(str(part) for part in parts if part)
 
 
-def data_of(bench: Measurement) -> str:
+def data_of(bench: MeasurementContext) -> str:
     return f"{bench.images} {bench.split} images of {bench.data}"
 
 
-def source_of(bench: Measurement) -> str:
+def source_of(bench: MeasurementContext) -> str:
     """Machine, runtime, data and day of a measurement."""
     return f"Measured {bench.when[:16].replace('T', ' ')} UTC on {data_of(bench)}; {machine_of(bench.machine)}."

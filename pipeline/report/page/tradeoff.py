@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from pipeline.report.page.blocks import Block, Cell, Chart, Column, Missing, Section, Table
+from pipeline.core.measurement import HeadsMeasurement
+from pipeline.report.page.blocks import Block, Cell, Chart, Column, Missing, Section, Table, words
 from pipeline.report.page.charts import Point, scatter
 from pipeline.report.page.evidence import Evidence
-from pipeline.report.page.numbers import fixed
-from pipeline.report.page.subjects import Subject, data_of, machine_of
+from pipeline.report.page.numbers import fixed, interval
+from pipeline.report.page.subjects import Subject, data_of, machine_of, source_of
 
 COLUMNS = (
     Column("file"),
@@ -18,6 +19,14 @@ COLUMNS = (
     Column("ms, 90th percentile", "measured", True),
     Column("run by"),
     Column("measured at"),
+)
+
+HEADS = (
+    Column("way"),
+    Column("mIoU %", "measured", True),
+    Column("ms, median", "measured", True),
+    Column("times the first", "measured", True),
+    Column("its interval", "measured", True),
 )
 
 
@@ -29,6 +38,7 @@ def tradeoff(runs: Sequence[Evidence], subjects: Sequence[Subject]) -> Section:
             groups.setdefault((machine_of(subject.bench.machine), data_of(subject.bench)), []).append(subject)
     blocks: list[Block] = [_chart(machine, data, group) for (machine, data), group in groups.items()]
     for run in runs:
+        blocks += [_heads(run, heads) for heads in run.heads]
         if not any(run is subject.evidence for group in groups.values() for subject in group):
             blocks.append(Missing(f"{run.label} has no measurement with both", run.command("bench")))
     return Section("tradeoff", "Accuracy against latency", tuple(blocks))
@@ -61,3 +71,21 @@ def _chart(machine: str, data: str, group: Sequence[Subject]) -> Chart:
         draw,
         Table(title, COLUMNS, tuple(rows), source),
     )
+
+
+def _heads(run: Evidence, measured: HeadsMeasurement) -> Table:
+    """Every way to the full-size mask, which `bench --heads` compared."""
+    rows = []
+    for head in measured.heads:
+        score, latency = head.measured.score, head.measured.latency
+        rows.append(
+            words(
+                head.measured.file,
+                fixed(score.miou_percent if score else None),
+                fixed(latency.median_ms if latency else None),
+                fixed(head.times_first.ratio, 3),
+                interval(head.times_first, 3),
+            )
+        )
+    source = f"{source_of(measured)} {' '.join(f'{note}.' for note in measured.notes)}".strip()
+    return Table(f"{run.label}: ways to a mask of full size, from {measured.artifact}", HEADS, tuple(rows), source)

@@ -18,7 +18,7 @@ from pipeline.report.page.blocks import (
     words,
 )
 from pipeline.report.page.evidence import Evidence, Shipped
-from pipeline.report.page.numbers import NONE, fixed, mib, points
+from pipeline.report.page.numbers import NONE, fixed, interval, mib, points
 from pipeline.report.page.subjects import Subject, source_of
 
 COLUMNS = (
@@ -82,7 +82,7 @@ def _latency(ratio: Ratio) -> str:
         return faster(ratio)
     if ratio.low is None:
         return f"{fixed(ratio.ratio)}× as fast, from too few starts to tell which is faster"
-    return f"{fixed(ratio.ratio)}× as fast ({_interval(ratio)}: this does not show which is faster)"
+    return f"{fixed(ratio.ratio)}× as fast ({interval(ratio)}: this does not show which is faster)"
 
 
 def _row(subject: Subject) -> tuple[Cell, ...]:
@@ -98,7 +98,7 @@ def _row(subject: Subject) -> tuple[Cell, ...]:
         Cell(fixed(parent.latency.median_ms if parent.latency else None)),
         Cell(fixed(ours.latency.median_ms if ours.latency else None)),
         Cell(fixed(bench.speedup.ratio if bench.speedup else None)),
-        Cell(_interval(bench.speedup)),
+        Cell(interval(bench.speedup)),
         Cell(mib(parent.size_bytes)),
         Cell(mib(ours.size_bytes)),
     )
@@ -108,12 +108,6 @@ def _weights(shipped: Shipped) -> str:
     recipe = shipped.artifact.recipe
     method = recipe.origin.method if recipe.origin else "unknown method"
     return f"{recipe.file.weights}, {method}" if recipe.file.weights == "int8" else recipe.file.weights
-
-
-def _interval(ratio: Ratio | None) -> str:
-    if ratio is None or ratio.low is None or ratio.high is None:
-        return "none: too few starts" if ratio else NONE
-    return f"{fixed(ratio.low)} to {fixed(ratio.high)} ({ratio.confidence_percent:g} %)"
 
 
 def _gates(subject: Subject) -> Iterator[tuple[Cell, ...]]:
