@@ -11,7 +11,9 @@ from pipeline.core.file_spec import FileSpec
 from pipeline.core.graph import Graph, Tensor
 from pipeline.core.preprocessing import SCALE
 from pipeline.core.printable import LONGEST_NAME, printable
+from pipeline.core.recipe import Origin
 from pipeline.core.target import Target
+from pipeline.tflite.metadata import VERSION_DIGITS
 
 TEMPLATE = Path(__file__).with_name("readme.md")
 
@@ -29,6 +31,7 @@ def readme(artifact: Artifact, graph: Graph, target: Target, golden: Golden, med
         count=len(origin.classes),
         file=artifact.path.name,
         compiled=_compiled(artifact, target),
+        about=_about(origin),
         target=target.name,
         title=target.title,
         height=origin.model.height,
@@ -57,6 +60,13 @@ def _compiled(artifact: Artifact, target: Target) -> str:
     if target.compile is not None:
         return f"It is not compiled for {target.title} yet: `python cli.py convert --target {target.text}` does that."
     return "LiteRT runs it as it is."
+
+
+def _about(origin: Origin) -> str:
+    about = origin.about
+    version = about.version or f"{origin.parent.sha256[:VERSION_DIGITS]} (the weights' sha256)"
+    told = [("Author", about.author), ("Licence", about.license), ("Version", version)]
+    return " ".join(f"{name}: {printable(text, LONGEST_NAME)}." for name, text in told if text)
 
 
 def _input(given: Tensor) -> str:

@@ -34,6 +34,8 @@ RGB, IMAGE_PROPERTIES, FEATURE_PROPERTIES, NORMALIZATION_OPTIONS = 1, 2, 1, 1  #
 NONE, SOFTMAX = 0, 2  # Activation of image_segmenter_metadata_schema.fbs
 ALIGNED_BYTES = 16
 """Of custom metadata, by force_align in the schema."""
+MASK = "The mask is the argmax over the last axis, the lowest index on ties."
+"""Of logits and scores, which alone have metadata."""
 VERSION_DIGITS = 12
 """Of the weights' sha256, which stand for a version where nobody gave one."""
 
@@ -154,7 +156,7 @@ def metadata_of(recipe: Recipe) -> bytes:
     fields: dict[int, str | Sequence[Table]] = {
         0: f"{model.network} {model.size}, {len(origin.classes)} classes",
         1: f"Semantic segmentation ({made}), made by segquant for target {recipe.target}; trained on"
-        f" {printable(origin.data, LONGEST_NAME)}. The mask: {spec.mask}.",
+        f" {printable(origin.data, LONGEST_NAME)}. {MASK}",
         2: about.version or origin.parent.sha256[:VERSION_DIGITS],
         3: [_subgraph(recipe)],
         7: PARSER_VERSION,
@@ -198,7 +200,7 @@ def _output(recipe: Recipe) -> Table:
     return Table(
         {
             0: spec.output,
-            1: f"one value for each class, in the order of {LABELS}{where}; the mask: {spec.mask}",
+            1: f"one value for each class, in the order of {LABELS}{where}. {MASK}",
             3: Table({0: Byte(FEATURE_PROPERTIES), 1: Table({})}),
             6: [Table({0: LABELS, 1: "the name of each class", 2: Byte(TENSOR_AXIS_LABELS)})],
         }

@@ -94,6 +94,7 @@ def test_the_folder_says_what_an_app_needs_to_know(run, bundled):
         "not run here",
     ):
         assert fact in text, fact
+    assert "Version: 000000000000" in text
     for program in ("createFromOptions", "ImageSegmenter(options:", "CompiledModel.create", artifact.path.name):
         assert program in text, program
     assert "$" not in text

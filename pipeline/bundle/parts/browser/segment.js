@@ -212,5 +212,5 @@ export async function check(network, home, pixelsOf) {
     passed = equal === expected.length && output.length === expected.length && same === 1;
     text = `${equal} of ${expected.length} golden values are equal`;
   }
-  return {passed, text: `${passed ? "PASSED" : "FAILED"}: ${text}; ${(100 * same).toFixed(4)} % of the golden mask's pixels`};
+  return {passed, text: `${passed ? "PASSED" : "FAILED"}: ${text}; ${(100 * same).toFixed(4)} % of the golden mask's pixels are equal`};
 }
