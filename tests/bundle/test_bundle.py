@@ -1,6 +1,7 @@
 """A bundle's programs against its golden files, and against `predict`, which they know nothing of."""
 
 import csv
+import dataclasses
 import io
 import json
 import shutil
@@ -139,6 +140,27 @@ def test_a_folder_that_is_not_empty_stays_as_it_is(run, bundled, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
     made = bundle(*ask, force=True)
     assert (tmp_path / "mine.txt").read_text() == "mine" and all(file.is_file() for file in made.files)
+
+
+def test_what_a_compiler_made_comes_along(bundled, tmp_path):
+    artifact, _ = bundled("uint8 logits")
+    chip = target("openvino-ir")
+    twin = tmp_path / f"net{chip.compiled_suffix}"
+    files = chip.files_of(twin)
+    assert len(files) > 1, "a file that belongs to the compiled one proves more"
+    for file in files:
+        file.write_bytes(file.name.encode())
+    image = photo(*artifact_size(artifact))
+    made = bundle(dataclasses.replace(artifact, compiled=twin), chip, image, tmp_path / "app", lambda _: None)
+    assert all((made.folder / file.name).read_bytes() == file.name.encode() for file in files)
+    text = (made.folder / "README.md").read_text()
+    assert f"`{twin.name}` is the same network, compiled" in text and "no resize is checked" in text
+    assert json.loads((made.folder / "network.json").read_text())["compiled"] == twin.name
+
+
+def artifact_size(artifact):
+    model = artifact.recipe.origin.model
+    return model.height, model.width
 
 
 def test_the_command_makes_it_of_the_first_validation_image(cli, run, tmp_path):

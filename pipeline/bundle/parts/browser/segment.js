@@ -1,11 +1,16 @@
 // From an image to the mask, in a browser: the same numbers as the other programs of this folder.
 
+const MOST_THREADS = 4;
+
 export async function load(home) {
   const network = await (await fetch(new URL("network.json", home))).json();
   const litert = await import("@litertjs/core");
-  await litert.loadLiteRt(new URL("node_modules/@litertjs/core/wasm/", import.meta.url).href);
+  // Threads need shared memory, which a browser gives to isolated pages alone: see serve.py.
+  const threads = globalThis.crossOriginIsolated === true;
+  await litert.loadLiteRt(new URL("node_modules/@litertjs/core/wasm/", import.meta.url).href, {threads});
   const file = new Uint8Array(await (await fetch(new URL(network.browser.file, home))).arrayBuffer());
-  const model = await litert.loadAndCompile(file, {accelerator: "wasm"});
+  const numThreads = threads ? Math.min(MOST_THREADS, navigator.hardwareConcurrency) : 1;
+  const model = await litert.loadAndCompile(file, {accelerator: "wasm", cpuOptions: {numThreads}});
   return new Network(network, litert, model);
 }
 
@@ -108,19 +113,33 @@ function axis(samples, pixels, resize) {
   return {low, high, share, den};
 }
 
+// The class with the largest value of each sample, the lowest on ties.
+function winners(values, samples, classes) {
+  const best = new Uint8Array(samples);
+  for (let i = 0; i < samples; i++)
+    for (let c = 1; c < classes; c++) if (values[i * classes + c] > values[i * classes + best[i]]) best[i] = c;
+  return best;
+}
+
 // int8 → class ids: bilinear in whole numbers, which doubles hold, then the largest, the lowest class on ties.
+// Where the four samples around a pixel have one winner, it is the pixel's, too, and nothing is computed.
 function exactMask(output, rows, columns, classes, height, width, resize) {
   const down = axis(rows, height, resize), across = axis(columns, width, resize);
-  const mask = new Uint8Array(height * width), line = columns * classes, between = new Float64Array(line);
+  const won = winners(output, rows * columns, classes), mask = new Uint8Array(height * width);
   for (let y = 0, at = 0; y < height; y++) {
-    const top = down.low[y] * line, bottom = down.high[y] * line, below = down.share[y], above = down.den - below;
-    for (let i = 0; i < line; i++) between[i] = output[top + i] * above + output[bottom + i] * below;
+    const top = down.low[y] * columns, bottom = down.high[y] * columns, below = down.share[y], above = down.den - below;
     for (let x = 0; x < width; x++, at++) {
-      const left = across.low[x] * classes, right = across.high[x] * classes;
+      const left = across.low[x], right = across.high[x], winner = won[top + left];
+      if (winner === won[top + right] && winner === won[bottom + left] && winner === won[bottom + right]) {
+        mask[at] = winner;
+        continue;
+      }
       const beside = across.share[x], before = across.den - beside;
       let best = -Infinity;
       for (let c = 0; c < classes; c++) {
-        const value = between[left + c] * before + between[right + c] * beside;
+        const upper = output[(top + left) * classes + c] * before + output[(top + right) * classes + c] * beside;
+        const lower = output[(bottom + left) * classes + c] * before + output[(bottom + right) * classes + c] * beside;
+        const value = upper * above + lower * below;
         if (value > best) {
           best = value;
           mask[at] = c;
@@ -183,13 +202,7 @@ export function toMask(output, {input, output: made, classes}, height, width) {
     values = interpolated(values, size, step, count, step.resize);
     size = step;
   }
-  const mask = new Uint8Array(height * width);
-  for (let i = 0; i < mask.length; i++) {
-    let best = 0;
-    for (let c = 1; c < count; c++) if (values[i * count + c] > values[i * count + best]) best = c;
-    mask[i] = best;
-  }
-  return mask;
+  return winners(values, height * width, count);
 }
 
 // Whether the file gives the golden output here, and this program the golden mask of the golden image.
