@@ -94,18 +94,18 @@ def measured(
     from pipeline.quantize.to_tflite import to_tflite
     from pipeline.targets import targets
 
-    wanted = [one for one in targets().values() if one.rules is not None and one.name not in known]
+    wanted = [chip for chip in targets().values() if chip.rules is not None and chip.name not in known]
     if not wanted:
         return
     model, ranges = network(name, size, alpha, CLASSES[size])
     files: dict[FileSpec, bytes] = {}
-    for one in wanted:
-        spec = one.file_spec(output)  # type: ignore[arg-type]
+    for chip in wanted:
+        spec = chip.file_spec(output)  # type: ignore[arg-type]
         if spec not in files:
             files[spec] = to_tflite(model, ranges, spec)
-        found = row(files[spec], one, ask)
-        click.echo(f"{name} {size} {output} {one.name}: {shown(found['coverage'])}", err=True)
-        yield one.name, found
+        entry = row(files[spec], chip, ask)
+        click.echo(f"{name} {size} {output} {chip.name}: {shown(entry['coverage'])}", err=True)
+        yield chip.name, entry
 
 
 def key_of(name: str, size: str, output: str, alpha: float) -> str:
@@ -127,8 +127,8 @@ def table(rows: dict[str, Any]) -> str:
     for name in names:
         cells = []
         for row in rows.values():
-            one = row.get(name)
-            cells.append("" if one is None else shown(one["coverage"]) + MARKS[one["rules_say_the_same"]])
+            entry = row.get(name)
+            cells.append("" if entry is None else shown(entry["coverage"]) + MARKS[entry["rules_say_the_same"]])
         lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -147,8 +147,8 @@ def main(out: Path, outputs: tuple[str, ...], compilers: bool) -> None:
         for output in outputs:
             key = key_of(name, size, output, alpha)
             row = data["rows"].setdefault(key, {})
-            for target, found in measured(name, size, output, alpha, compilers, tuple(row)):
-                row[target] = found
+            for target, entry in measured(name, size, output, alpha, compilers, tuple(row)):
+                row[target] = entry
                 write_atomically(out, (json.dumps(data, indent=1) + "\n").encode())
             gc.collect()
     click.echo(table(data["rows"]))

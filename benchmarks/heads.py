@@ -87,14 +87,14 @@ def files(model: Any, ranges: Any) -> Files:
     from pipeline.quantize.quantize import quantize
     from pipeline.targets import target
 
-    made: Files = {}
+    contents: Files = {}
     for head in HEADS:
         key = (head.output, head.stride)
-        if key not in made:
+        if key not in contents:
             click.echo(f"converting {head.output} at stride {head.stride}", err=True)
             spec = target("cpu").file_spec(head.output, head.stride)  # type: ignore[arg-type]
-            made[key] = quantize(model, ranges, target("cpu"), spec).data
-    return made
+            contents[key] = quantize(model, ranges, target("cpu"), spec).data
+    return contents
 
 
 class Running:
@@ -124,7 +124,7 @@ class Running:
 
 
 def timed(
-    made: Files, images: list[np.ndarray], grid: Grid, rounds: range
+    contents: Files, images: list[np.ndarray], grid: Grid, rounds: range
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Milliseconds of every head in each round, and of the mask alone on the logits as they came and on random ones."""
     with tempfile.TemporaryDirectory() as folder:
@@ -137,7 +137,7 @@ def timed(
     }
     first = rounds.start % len(HEADS)  # of what is loaded first, too, each process has another
     running = {  # each its own: what another has just run would still be in the cache
-        head.name: Running(made[head.output, head.stride], 1) for head in HEADS[first:] + HEADS[:first]
+        head.name: Running(contents[head.output, head.stride], 1) for head in HEADS[first:] + HEADS[:first]
     }
     mask = np.empty(grid.size, np.uint8)
     times: dict[str, list[float]] = {head.name: [] for head in HEADS}
@@ -157,25 +157,25 @@ def timed(
             if number >= rounds.start:  # the first ones warm up
                 times[head.name].append(spent)
         logits = running[BASELINE].output()[0]
-        for name, given in (("", logits), (", random logits", noise[number % len(noise)])):
+        for name, values in (("", logits), (", random logits", noise[number % len(noise)])):
             for how, make in (("C", lambda x: native.exact(x, grid, mask)), ("NumPy", lambda x: exact_mask(x, grid))):
                 if how == "NumPy" and number % 10:
                     continue
                 began = time.perf_counter()
-                make(given)
+                make(values)
                 if number >= rounds.start:
                     alone[how + name].append(1000 * (time.perf_counter() - began))
     return times, alone
 
 
-def measured(made: Files, images: list[np.ndarray], grid: Grid, rounds: int, classes: int) -> dict[str, Any]:
+def measured(contents: Files, images: list[np.ndarray], grid: Grid, rounds: int, classes: int) -> dict[str, Any]:
     """Times of every head and of the mask alone, one thread, each process a start of all of them."""
     each = -(-rounds // STARTS)
-    found = []
+    parts = []
     for start in range(STARTS):
         with multiprocessing.get_context("spawn").Pool(1) as pool:  # which inherits the core that this one is bound to
-            found.append(pool.apply(timed, (made, images, grid, range(start * each, (start + 1) * each))))
-    times, alone = ({name: [ms for one in found for ms in one[i][name]] for name in found[0][i]} for i in (0, 1))
+            parts.append(pool.apply(timed, (contents, images, grid, range(start * each, (start + 1) * each))))
+    times, alone = ({name: [ms for part in parts for ms in part[i][name]] for name in parts[0][i]} for i in (0, 1))
     base = Timed.of(times[BASELINE], STARTS)
     rows = {
         name: {
@@ -197,7 +197,7 @@ def measured(made: Files, images: list[np.ndarray], grid: Grid, rounds: int, cla
     }
 
 
-def scored(made: Files, dataset: Any, grid: Grid, count: int | None) -> dict[str, float]:
+def scored(contents: Files, dataset: Any, grid: Grid, count: int | None) -> dict[str, float]:
     """mIoU of each head's masks on the validation images, by the same score as `evaluate`."""
     from pipeline.core.preprocessing import Preprocessing
     from pipeline.core.score import mean_iou_percent
@@ -206,8 +206,8 @@ def scored(made: Files, dataset: Any, grid: Grid, count: int | None) -> dict[str
     from pipeline.measure.confusion import confusion
 
     decoded, preprocessing = Decoded(dataset.splits["val"]), Preprocessing(*grid.size)
-    running = {key: Running(data, 1) for key, data in made.items()}
-    totals = {key: np.zeros((len(dataset.classes),) * 2, np.int64) for key in made}
+    running = {key: Running(data, 1) for key, data in contents.items()}
+    totals = {key: np.zeros((len(dataset.classes),) * 2, np.int64) for key in contents}
     for i in range(min(len(decoded), count or len(decoded))):
         image, label = decoded[i]
         for key, runner in running.items():
@@ -255,22 +255,22 @@ def main(data: str, out: Path, rounds: int, images: int | None, core: int | None
 
     grid = Grid(360, 480, "align_corners")
     model, ranges, dataset = trained(data)
-    made = files(model, ranges)
+    contents = files(model, ranges)
     frames = [Preprocessing(*grid.size).tensor(sample.image(), "uint8") for sample in dataset.splits["val"]]
     click.echo("scoring", err=True)
-    percent = scored(made, dataset, grid, images)
+    percent = scored(contents, dataset, grid, images)
     click.echo("timing", err=True)
-    found = measured(made, frames, grid, rounds, len(dataset.classes))
+    result = measured(contents, frames, grid, rounds, len(dataset.classes))
     for name, value in percent.items():
-        found["heads"][name]["miou_percent"] = value
-    cases["360x480, CamVid"] = found
+        result["heads"][name]["miou_percent"] = value
+    cases["360x480, CamVid"] = result
     if large:
         grid = Grid(512, 1024, "align_corners")
         model, ranges = network("fast-scnn", "512x1024", 1.0, 19)
-        made = files(model, ranges)
+        contents = files(model, ranges)
         rng = np.random.default_rng(0)
         frames = [rng.integers(0, 256, (1, 512, 1024, 3), np.uint8) for _ in range(4)]
-        cases["512x1024, 19 classes, random weights"] = measured(made, frames, grid, rounds // 2, 19)
+        cases["512x1024, 19 classes, random weights"] = measured(contents, frames, grid, rounds // 2, 19)
     content = {"machine": machine, "data": data.partition(":")[0], "split": "val", "cases": cases}
     write_atomically(out, (json.dumps(content, indent=1) + "\n").encode())
     click.echo(table(cases))

@@ -48,9 +48,9 @@ class Form:
         self.constants.append(self.array(np.asarray(value), name))
         return name
 
-    def node(self, kind: str, reads: list[str], made: str, **options: Any) -> str:
-        self.nodes.append(self.helper.make_node(kind, reads, [made], **options))
-        return made
+    def node(self, kind: str, reads: list[str], output: str, **options: Any) -> str:
+        self.nodes.append(self.helper.make_node(kind, reads, [output], **options))
+        return output
 
     def range_of(self, tensor: int, name: str) -> list[str]:
         t = self.graph.tensors[tensor]
@@ -72,7 +72,7 @@ class Form:
         scale = np.asarray(self.graph.tensors[tensor].scale, np.float32)
         axis = {"axis": OUT_AXIS[op.name]} if len(scale) > 1 else {}
         values = self.values(tensor).transpose(KERNEL_AXES[op.name])
-        made = []
+        tensors = []
         constants = [(f"kernel{op.index}", np.ascontiguousarray(values), scale, np.zeros(len(scale), np.int8))]
         if len(op.inputs) > bias_place and op.inputs[bias_place] >= 0:
             steps = scale * np.float32(self.graph.tensors[data].scale[0])
@@ -85,8 +85,8 @@ class Form:
                 self.constant(f"{name}.scale", steps if len(scale) > 1 else steps[0]),
                 self.constant(f"{name}.zero", zero if len(scale) > 1 else zero[0]),
             ]
-            made.append(self.node("DequantizeLinear", reads, f"{name}.real", **along))
-        return made
+            tensors.append(self.node("DequantizeLinear", reads, f"{name}.real", **along))
+        return tensors
 
     def add(self, op: Op) -> None:
         tensors, options = self.graph.tensors, op.options
@@ -140,7 +140,7 @@ class Form:
             raise NotImplementedError(op.name)
         self.give(op, real)
 
-    def resize(self, source: str, shape: Sequence[int], options: Any, made: str) -> str:
+    def resize(self, source: str, shape: Sequence[int], options: Any, output: str) -> str:
         """``shape``: channels, height, width."""
         mode = (
             "align_corners"
@@ -149,8 +149,8 @@ class Form:
             if options["halfPixelCenters"]
             else ("asymmetric")
         )
-        size = self.constant(f"{made}.size", np.asarray([1, *shape], np.int64))
-        return self.node("Resize", [source, "", "", size], made, mode="linear", coordinate_transformation_mode=mode)
+        size = self.constant(f"{output}.size", np.asarray([1, *shape], np.int64))
+        return self.node("Resize", [source, "", "", size], output, mode="linear", coordinate_transformation_mode=mode)
 
     def give(self, op: Op, real: str) -> None:
         """The result as int8 again; a fused ReLU is mostly done by the range, which begins at 0."""
@@ -160,8 +160,8 @@ class Form:
         assert fused in ("NONE", "RELU"), op
         if fused == "RELU" and t.zero_point[0] > -128:
             before = self.range_of(tensor, f"{real}.before")  # the provider takes a Relu between two ranges only
-            whole = self.node("QuantizeLinear", [real, *before], f"{real}.before")
-            real = self.node("DequantizeLinear", [whole, *before], f"{real}.again")
+            quantized = self.node("QuantizeLinear", [real, *before], f"{real}.before")
+            real = self.node("DequantizeLinear", [quantized, *before], f"{real}.again")
             real = self.node("Relu", [real], f"{real}.relu")
         self.node("QuantizeLinear", [real, *self.range_of(tensor, f"t{tensor}")], f"t{tensor}")
         if self.alone is not None or tensor in self.graph.outputs:
@@ -201,10 +201,10 @@ class FloatForm(Form):
 
     def kernel(self, op: Op, place: int, bias_place: int, data: int) -> list[str]:
         values = self.values(op.inputs[place]).transpose(KERNEL_AXES[op.name])
-        made = [self.constant(f"kernel{op.index}", np.ascontiguousarray(values))]
+        tensors = [self.constant(f"kernel{op.index}", np.ascontiguousarray(values))]
         if len(op.inputs) > bias_place and op.inputs[bias_place] >= 0:
-            made.append(self.constant(f"bias{op.index}", self.values(op.inputs[bias_place])))
-        return made
+            tensors.append(self.constant(f"bias{op.index}", self.values(op.inputs[bias_place])))
+        return tensors
 
     def give(self, op: Op, real: str) -> None:
         fused = op.options.get("fusedActivationFunction", "NONE")

@@ -51,7 +51,7 @@ def networks(folder: Path, size: str, data: str | None, parent: Path | None, pee
 
         model, _ = network("fast-scnn", size, 1.0, CLASSES)
         calibration = np.random.default_rng(0).integers(0, 256, (1, height, width, 3)).astype(np.uint8)
-        found = Networks(folder, calibration, None, tuple(map(str, range(CLASSES))))
+        result = Networks(folder, calibration, None, tuple(map(str, range(CLASSES))))
     else:
         dataset = open_dataset(data)
         model = models.build(ModelSpec("fast-scnn", height, width, len(dataset.classes)))
@@ -61,7 +61,7 @@ def networks(folder: Path, size: str, data: str | None, parent: Path | None, pee
         calibration = np.stack([fit(samples[i].image()) for i in chosen])
         scored = dataset.splits["val"]
         images = np.stack([fit(sample.image()) for sample in scored])
-        found = Networks(folder, images, [sample.label() for sample in scored], dataset.classes)
+        result = Networks(folder, images, [sample.label() for sample in scored], dataset.classes)
     folder.mkdir(parents=True, exist_ok=True)
     ours(model, calibration, folder)
     for head in HEADS:  # as `convert --target openvino-ir` does, in the OpenVINO that the peer's file runs in
@@ -76,7 +76,7 @@ def networks(folder: Path, size: str, data: str | None, parent: Path | None, pee
             [str(peers_python), str(script), str(network_file), str(folder / "calibration.npy"), str(folder)],
             check=True,
         )
-    return found
+    return result
 
 
 def ours(model: Any, calibration: np.ndarray, folder: Path) -> None:

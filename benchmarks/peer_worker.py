@@ -28,87 +28,89 @@ Loaded = tuple[Callable[[np.ndarray], None], Callable[[], object], Callable[[], 
 """Puts a uint8 [1, h, w, 3] image into the runtime's input; runs, which is what is timed; gives the output."""
 
 
-def onnxruntime(said: dict[str, Any]) -> Loaded:
+def onnxruntime(request: dict[str, Any]) -> Loaded:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = said["threads"], 1
+    options.intra_op_num_threads, options.inter_op_num_threads = request["threads"], 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if said["spinning"] else "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if request["spinning"] else "0")
     options.add_session_config_entry("session.force_spinning_stop", "1")  # at the end of a run
-    session = ort.InferenceSession(said["model"], options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(request["model"], options, providers=["CPUExecutionProvider"])
     (source,), (result,) = session.get_inputs(), session.get_outputs()
     signed = source.type == "tensor(int8)"
     image = np.zeros(source.shape, np.int8 if signed else np.uint8)
     binding = session.io_binding()
     dtype = {"tensor(int64)": np.int64, "tensor(int8)": np.int8, "tensor(uint8)": np.uint8, "tensor(float)": np.float32}
-    made = np.zeros(result.shape, dtype[result.type])
-    for bind, name, array in ((binding.bind_input, source.name, image), (binding.bind_output, result.name, made)):
+    output = np.zeros(result.shape, dtype[result.type])
+    for bind, name, array in ((binding.bind_input, source.name, image), (binding.bind_output, result.name, output)):
         bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 
-    def give(given: np.ndarray) -> None:
-        raw = given.transpose(0, 3, 1, 2)
+    def give(pixels: np.ndarray) -> None:
+        raw = pixels.transpose(0, 3, 1, 2)
         image[...] = raw.astype(np.int16) - 128 if signed else raw
 
-    return give, lambda: session.run_with_iobinding(binding), lambda: made
+    return give, lambda: session.run_with_iobinding(binding), lambda: output
 
 
-def openvino(said: dict[str, Any]) -> Loaded:
+def openvino(request: dict[str, Any]) -> Loaded:
     import openvino as ov
 
-    settings = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": said["threads"]}
+    settings = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": request["threads"]}
     # A process's own affinity is the pinning here; OpenVINO's would choose cores of its own.
-    compiled = ov.Core().compile_model(said["model"], "CPU", {**settings, "ENABLE_CPU_PINNING": False, **said["set"]})
-    request = compiled.create_infer_request()
+    compiled = ov.Core().compile_model(
+        request["model"], "CPU", {**settings, "ENABLE_CPU_PINNING": False, **request["set"]}
+    )
+    infer_request = compiled.create_infer_request()
     image = np.zeros(list(compiled.input().shape), np.uint8)
-    request.set_input_tensor(ov.Tensor(image, shared_memory=True))
+    infer_request.set_input_tensor(ov.Tensor(image, shared_memory=True))
 
-    def give(given: np.ndarray) -> None:
-        image[...] = given if image.shape[3] == 3 else given.transpose(0, 3, 1, 2)
+    def give(pixels: np.ndarray) -> None:
+        image[...] = pixels if image.shape[3] == 3 else pixels.transpose(0, 3, 1, 2)
 
     def infer() -> None:
-        request.infer(share_outputs=True)  # or each output is copied for a caller that wants none
+        infer_request.infer(share_outputs=True)  # or each output is copied for a caller that wants none
 
     def output() -> np.ndarray:
-        return np.asarray(request.get_output_tensor().data)
+        return np.asarray(infer_request.get_output_tensor().data)
 
-    if "exact" not in said:
+    if "exact" not in request:
         return give, infer, output
-    return give, *with_mask(said, infer, output, {"dtype": np.int8})
+    return give, *with_mask(request, infer, output, {"dtype": np.int8})
 
 
-def litert(said: dict[str, Any]) -> Loaded:
+def litert(request: dict[str, Any]) -> Loaded:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=said["model"], num_threads=said["threads"])
+    interpreter = Interpreter(model_path=request["model"], num_threads=request["threads"])
     interpreter.allocate_tensors()
     source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
-    def give(given: np.ndarray) -> None:
+    def give(pixels: np.ndarray) -> None:
         kind = source["dtype"]
         raw = (
-            given
+            pixels
             if kind == np.uint8
-            else given * np.float32(1 / 255)
+            else pixels * np.float32(1 / 255)
             if kind == np.float32
-            else (given.astype(np.int16) - 128).astype(np.int8)
+            else (pixels.astype(np.int16) - 128).astype(np.int8)
         )
         interpreter.set_tensor(source["index"], raw)
 
-    if "exact" not in said:
+    if "exact" not in request:
         return give, interpreter.invoke, lambda: interpreter.get_tensor(result["index"])
-    return give, *with_mask(said, interpreter.invoke, interpreter.tensor(result["index"]), result)
+    return give, *with_mask(request, interpreter.invoke, interpreter.tensor(result["index"]), result)
 
 
 def with_mask(
-    said: dict[str, Any], infer: Callable[[], object], output: Callable[[], np.ndarray], result: dict[str, Any]
+    request: dict[str, Any], infer: Callable[[], object], output: Callable[[], np.ndarray], result: dict[str, Any]
 ) -> tuple[Callable[[], object], Callable[[], np.ndarray]]:
     """What runs and what gives the mask of full size of ``output``, made by segquant_mask.c."""
     from pipeline.core.mask import Grid
     from pipeline.heads.native import NativeMask
 
-    exact = said["exact"]
+    exact = request["exact"]
     height, width = exact["size"]
     grid = Grid(height, width, exact["resize"])
     mask = np.zeros(grid.size, np.uint8)
@@ -147,11 +149,11 @@ RUNTIMES: dict[str, Callable[[dict[str, Any]], Loaded]] = {
 }
 
 
-def main(said: dict[str, Any]) -> None:
+def main(request: dict[str, Any]) -> None:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a runtime prints must not mix with the replies
-    os.sched_setaffinity(0, said["cores"])  # before the runtime starts its threads, which inherit it
-    give, run, read = RUNTIMES[said["runtime"]](said)
+    os.sched_setaffinity(0, request["cores"])  # before the runtime starts its threads, which inherit it
+    give, run, read = RUNTIMES[request["runtime"]](request)
     send(replies, np.zeros(0))
     for line in sys.stdin.buffer:
         verb, _, argument = line.decode().strip().partition(" ")

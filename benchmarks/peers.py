@@ -49,17 +49,17 @@ class Entry:
 
     Attributes:
       head: 'mask' uint8 or int [h, w], 'logits' at the image's size or 'stride8'.
-      said: what peer_worker.py is told.
+      request: what peer_worker.py reads as its only argument.
     """
 
     name: str
     head: str
-    said: dict[str, Any]
+    request: dict[str, Any]
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {k: v for k, v in self.said.items() if k not in ("runtime", "model", "exact")} | {
-            "file": Path(self.said["model"]).name
+        return {k: v for k, v in self.request.items() if k not in ("runtime", "model", "exact")} | {
+            "file": Path(self.request["model"]).name
         }
 
 
@@ -68,9 +68,9 @@ class Worker:
 
     def __init__(self, entry: Entry, threads: int, cores: Sequence[int]) -> None:
         self.entry = entry
-        said = {**entry.said, "threads": threads, "cores": list(cores)}
-        python = sys.executable if entry.said["runtime"] == "litert" else str(PEERS)
-        command = [python, str(ROOT / "benchmarks" / "peer_worker.py"), json.dumps(said)]
+        request = {**entry.request, "threads": threads, "cores": list(cores)}
+        python = sys.executable if entry.request["runtime"] == "litert" else str(PEERS)
+        command = [python, str(ROOT / "benchmarks" / "peer_worker.py"), json.dumps(request)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._receive()
         self.process.send_signal(signal.SIGSTOP)
@@ -123,14 +123,14 @@ def opened(entries: Sequence[Entry], threads: int, cores: Sequence[int]) -> Iter
 
 def timed(workers: Sequence[Worker], images: Sequence[np.ndarray], rounds: range) -> np.ndarray:
     """float64 [rounds, workers]: median milliseconds of each in each round; the order turns from round to round."""
-    found = np.zeros((len(rounds), len(workers)))
+    times_ms = np.zeros((len(rounds), len(workers)))
     for r in rounds:
         for i in np.roll(np.arange(len(workers)), r).tolist():
             with workers[i].awake():
                 workers[i].infer(images[r % len(images)])
                 workers[i].time_ms(2)
-                found[r - rounds.start, i] = np.median(workers[i].time_ms(RUNS))
-    return found
+                times_ms[r - rounds.start, i] = np.median(workers[i].time_ms(RUNS))
+    return times_ms
 
 
 def of_starts(
@@ -162,8 +162,8 @@ def heads_of(net: Any, size: str) -> dict[str, list[Entry]]:
         return Entry(name, head, {"runtime": "litert", "model": str(net.folder / f"{file}.tflite"), **more})
 
     def openvino(name: str, head: str, file: str, **more: Any) -> Entry:
-        said = {"runtime": "openvino", "model": str(net.folder / f"int8-openvino-ir-{file}.xml"), "set": {}, **more}
-        return Entry(name, head, said)
+        request = {"runtime": "openvino", "model": str(net.folder / f"int8-openvino-ir-{file}.xml"), "set": {}, **more}
+        return Entry(name, head, request)
 
     return {
         "mask": [
@@ -203,14 +203,14 @@ def candidates(folder: Path, runtime: str, head: str, threads: int) -> list[Entr
 
 def ours_for(entry: Entry) -> list[Entry]:
     """An int8 network of ours as `convert` makes it for `cpu` and `cpu-amx`, or in OpenVINO with each setting."""
-    file = Path(entry.said["model"])
-    if entry.said["runtime"] == "openvino":
-        other = {**entry.said, "set": {"INFERENCE_PRECISION_HINT": "f32"}}
-        return [entry, dataclasses.replace(entry, said=other)]
+    file = Path(entry.request["model"])
+    if entry.request["runtime"] == "openvino":
+        other = {**entry.request, "set": {"INFERENCE_PRECISION_HINT": "f32"}}
+        return [entry, dataclasses.replace(entry, request=other)]
     if not file.name.startswith("int8-"):
         return [entry]
     amx = str(file.with_name(file.name.replace("int8-", "int8-amx-", 1)))
-    return [entry, dataclasses.replace(entry, said={**entry.said, "model": amx})]
+    return [entry, dataclasses.replace(entry, request={**entry.request, "model": amx})]
 
 
 def best_of(
@@ -226,7 +226,7 @@ def best_of(
 def mask_of(output: np.ndarray, entry: Entry) -> np.ndarray:
     if entry.head == "mask":
         return output.reshape(output.shape[-2:]).astype(np.uint8)
-    return output[0].argmax(-1 if entry.said["runtime"] == "litert" else 0).astype(np.uint8)
+    return output[0].argmax(-1 if entry.request["runtime"] == "litert" else 0).astype(np.uint8)
 
 
 def checked(entries: Sequence[Entry], net: Any, cores: Sequence[int]) -> dict[str, dict[str, float]]:
@@ -239,14 +239,14 @@ def checked(entries: Sequence[Entry], net: Any, cores: Sequence[int]) -> dict[st
         for worker in workers:
             with worker.awake():
                 masks.append([mask_of(worker.infer(image), worker.entry) for image in net.images])
-    found = {}
+    results = {}
     for entry, each in zip([reference, *entries], masks, strict=True):
         same = np.mean([(a == b).mean() for a, b in zip(masks[0], each, strict=True)])
-        found[entry.name] = {"agreement_percent": 100 * float(same)}
+        results[entry.name] = {"agreement_percent": 100 * float(same)}
         if net.labels is not None:
             pairs = zip(net.labels, (at_size(m, x.shape) for m, x in zip(each, net.labels, strict=True)), strict=True)
-            found[entry.name]["miou_percent"] = score(pairs, net.classes).miou_percent
-    return found
+            results[entry.name]["miou_percent"] = score(pairs, net.classes).miou_percent
+    return results
 
 
 def at_size(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -257,7 +257,7 @@ def at_size(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def measured(net: Any, size: str, threads: int, rounds: int, cores: Sequence[int]) -> dict[str, Any]:
     """By head: each network's milliseconds, what was tried for the peers, and how many times faster the first is."""
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     images = net.images[:: max(1, len(net.images) // rounds)]
     for head, entries in heads_of(net, size).items():
         tried = {}
@@ -281,13 +281,13 @@ def measured(net: Any, size: str, threads: int, rounds: int, cores: Sequence[int
         ]
         peers = rows[-2:]
         best = min(peers, key=lambda row: row["median_ms"])
-        found[head] = {"rows": rows, "tried": tried, "best_peer": best["name"]}
+        results[head] = {"rows": rows, "tried": tried, "best_peer": best["name"]}
         if head == "mask":
-            found[head]["checked"] = checked(entries, net, cores)
+            results[head]["checked"] = checked(entries, net, cores)
         click.echo(
             f"{threads} thread(s), {head}: " + ", ".join(f"{r['name']} {r['median_ms']:.2f}" for r in rows), err=True
         )
-    return found
+    return results
 
 
 def table(data: dict[str, Any]) -> str:
@@ -300,10 +300,10 @@ def table(data: dict[str, Any]) -> str:
         lines += ["|---|" + "---|---|" * len(data["threads"]) + ("---|---|" if head == "mask" else "")]
         for i, row in enumerate(first["rows"]):
             cells = [row["name"]]
-            for found in data["threads"].values():
-                one = found[head]["rows"][i]
-                r = one["times_slower_than_the_first"]
-                cells += [f"{one['median_ms']:.2f} ms", f"{r['ratio']:.2f} ({r['low']:.2f} to {r['high']:.2f})"]
+            for result in data["threads"].values():
+                entry = result[head]["rows"][i]
+                r = entry["times_slower_than_the_first"]
+                cells += [f"{entry['median_ms']:.2f} ms", f"{r['ratio']:.2f} ({r['low']:.2f} to {r['high']:.2f})"]
             if head == "mask":
                 check = first["checked"][row["name"]]
                 cells += [f"{check['agreement_percent']:.2f} %"]
@@ -337,7 +337,7 @@ def main(
         raise click.UsageError(f"--threads {max(threads)}: this process may use {len(cores)} cores.")
     name = data.partition(":")[0] if data else "random"
     net = networks(ROOT / "runs" / "peers" / f"{name}-{size}", size, data, parent, PEERS)
-    found = {
+    results = {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": connect("host").describe(),
         "peers": json.loads((net.folder / "versions.json").read_text()),
@@ -353,8 +353,8 @@ def main(
         "threads": {str(n): measured(net, size, n, rounds, cores[-n:]) for n in threads},
     }
     all_found = json.loads(out.read_text()) if out.is_file() else {}
-    write_atomically(out, (json.dumps({**all_found, f"{name}-{size}": found}, indent=1) + "\n").encode())
-    click.echo(table(found))
+    write_atomically(out, (json.dumps({**all_found, f"{name}-{size}": results}, indent=1) + "\n").encode())
+    click.echo(table(results))
 
 
 if __name__ == "__main__":

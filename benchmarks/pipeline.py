@@ -43,8 +43,8 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def drain(made: Any) -> None:
-    for _ in made:
+def drain(items: Any) -> None:
+    for _ in items:
         pass
 
 
@@ -84,10 +84,10 @@ def scoring(model: Any, dataset: Any, repeats: int) -> dict[str, Any]:
     planned = plan(model)
     few = [preprocessing.tensor(sample.image(), "float32") for sample in samples[:4]]
     ranges = planned.share(measure(model, planned.points, lambda: few))
-    found: dict[str, list[float]] = {}
+    seconds_of: dict[str, list[float]] = {}
 
     def note(name: str, work: Callable[[], object]) -> None:
-        found.setdefault(name, []).append(seconds(work))
+        seconds_of.setdefault(name, []).append(seconds(work))
 
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "network.tflite"
@@ -107,7 +107,7 @@ def scoring(model: Any, dataset: Any, repeats: int) -> dict[str, Any]:
                 for name in ("scoring", "scoring_cached"):
                     note(name, lambda d=again: score_masks(d, everywhere, dataset.classes))  # type: ignore[misc]
         runner.close()
-    median = {name: float(np.median(each)) for name, each in found.items()}
+    median = {name: float(np.median(each)) for name, each in seconds_of.items()}
     largest = max(median[name] for name in ("decoding", "inference", "metric"))
     return {
         "images": len(samples),
@@ -139,7 +139,7 @@ def calibration(model: Any, dataset: Any, count: int, repeats: int) -> dict[str,
                 forward(tf.constant(image))
 
     passes(1)  # what only the process's first pass costs
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name, how in ESTIMATORS.items():
         n = 1 if how.narrow is None else 2
         ratios, times = [], []
@@ -147,12 +147,12 @@ def calibration(model: Any, dataset: Any, count: int, repeats: int) -> dict[str,
             plain = seconds(lambda n=n: passes(n))  # type: ignore[misc]
             times.append(seconds(lambda how=how: measure(model, points, lambda: tensors, how)))  # type: ignore[misc]
             ratios.append(times[-1] / plain)
-        found[name] = {
+        results[name] = {
             "forward_passes": n,
             "seconds": float(np.median(times)),
             "times_forward": float(np.median(ratios)),
         }
-    return {"images": len(tensors), "estimators": found}
+    return {"images": len(tensors), "estimators": results}
 
 
 def converting(name: str, size: str, classes: int, calibrated: bool) -> dict[str, Any]:
@@ -166,8 +166,8 @@ size_bytes = int8_file({name!r}, {size!r}, {classes}, {calibrated})
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 print(time.perf_counter() - began, time.process_time(), peak, size_bytes)
 """
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
-    took, of_cpu, gib, size_bytes = map(float, done.stdout.split()[-4:])
+    result = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    took, of_cpu, gib, size_bytes = map(float, result.stdout.split()[-4:])
     return {
         "network": name,
         "size": size,
@@ -223,8 +223,8 @@ def main(
     from pipeline.core.files import write_atomically
     from pipeline.devices import connect
 
-    found = json.loads(out.read_text()) if out.is_file() else {}
-    found |= {
+    results = json.loads(out.read_text()) if out.is_file() else {}
+    results |= {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": connect("host").describe(),
         "data": data.partition(":")[0],
@@ -233,7 +233,7 @@ def main(
     model, dataset = trained(parent, data, size) if {"scoring", "calibration"} & set(parts) else (None, None)
     for part in parts:
         if part == "scoring":
-            found[part] = now = scoring(model, dataset, repeats)
+            results[part] = now = scoring(model, dataset, repeats)
             click.echo(
                 f"scoring {now['images']} images: {now['times_largest']['scoring']:.2f} times the largest part, from"
                 f" the cache {now['times_largest']['scoring_cached']:.2f}  ("
@@ -241,19 +241,19 @@ def main(
                 + ")"
             )
         elif part == "calibration":
-            found[part] = now = calibration(model, dataset, calibration_images, repeats)
-            for name, one in now["estimators"].items():
+            results[part] = now = calibration(model, dataset, calibration_images, repeats)
+            for name, estimator in now["estimators"].items():
                 click.echo(
-                    f"calibration {name} on {now['images']} images: {one['times_forward']:.2f} times its"
-                    f" {one['forward_passes']} forward pass(es), {one['seconds']:.1f} s"
+                    f"calibration {name} on {now['images']} images: {estimator['times_forward']:.2f} times its"
+                    f" {estimator['forward_passes']} forward pass(es), {estimator['seconds']:.1f} s"
                 )
         else:
-            found[part] = now = converting(part, "360x480", 11, part == "fast-scnn")
+            results[part] = now = converting(part, "360x480", 11, part == "fast-scnn")
             click.echo(
                 f"converting {part} {now['size']}: {now['seconds']:.1f} s ({now['cpu_seconds']:.1f} s of CPU),"
                 f" {now['peak_memory_gib']:.2f} GiB"
             )
-        write_atomically(out, (json.dumps(found, indent=1) + "\n").encode())
+        write_atomically(out, (json.dumps(results, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -58,13 +58,13 @@ def run_cli(*arguments: str, cwd: Path, **options) -> subprocess.CompletedProces
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=1500, check=False, **options)
 
 
-class Done(NamedTuple):
+class CliResult(NamedTuple):
     returncode: int
     stdout: str
     stderr: str
 
 
-def call_cli(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> Done:
+def call_cli(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> CliResult:
     """The same in this process, which loads TensorFlow once for all tests and not for each command."""
     from click.testing import CliRunner
 
@@ -74,7 +74,7 @@ def call_cli(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> D
         result = CliRunner().invoke(main, list(arguments), env=env)
     crash = result.exception is not None and not isinstance(result.exception, SystemExit)
     trace = "".join(traceback.format_exception(*result.exc_info)) if crash and result.exc_info else ""
-    return Done(result.exit_code, result.stdout, result.stderr + trace)
+    return CliResult(result.exit_code, result.stdout, result.stderr + trace)
 
 
 @pytest.fixture(scope="session")
@@ -171,10 +171,10 @@ def trained(tmp_path_factory) -> Path:
     if os.environ.get("SEGQUANT_TRAINED"):
         return Path(os.environ["SEGQUANT_TRAINED"])
     home = tmp_path_factory.mktemp("fresh")
-    done = run_cli("qat", cwd=home)
-    assert done.returncode == 0, done.stderr
+    qat = run_cli("qat", cwd=home)
+    assert qat.returncode == 0, qat.stderr
     (run,) = (home / "runs").iterdir()
-    (run / "log.txt").write_text(done.stdout + done.stderr)
+    (run / "log.txt").write_text(qat.stdout + qat.stderr)
     return run
 
 

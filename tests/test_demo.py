@@ -37,9 +37,9 @@ def test_the_first_command_says_that_it_trains_the_parent(trained):
     log = trained / "log.txt"
     if not log.exists():
         pytest.skip("SEGQUANT_TRAINED names a run, and what its training said was not kept")
-    said = log.read_text()
-    plan, learnt = said.index("training it first. Plan: "), said.index("float network: val mIoU")
-    assert plan < learnt < said.index("QAT network: val mIoU of its int8 file")
+    text = log.read_text()
+    plan, learnt = text.index("training it first. Plan: "), text.index("float network: val mIoU")
+    assert plan < learnt < text.index("QAT network: val mIoU of its int8 file")
 
 
 def test_the_float_network_is_good_and_eight_bits_cost_at_most_a_point(measured):
@@ -87,8 +87,8 @@ def test_the_int8_file_is_what_it_says(run, measured):
         "RESIZE_BILINEAR",
         "RESHAPE",
     }
-    (one,) = recipe.applied_rewrites  # the pyramid's pool to one bin
-    assert one.rewrite == "repeats" and "ppm_resize1" in one.output and "one pixel" in one.why
+    (applied,) = recipe.applied_rewrites  # the pyramid's pool to one bin
+    assert applied.rewrite == "repeats" and "ppm_resize1" in applied.output and "one pixel" in applied.why
     assert [graph.tensors[i].dtype for i in (*graph.inputs, *graph.outputs)] == ["int8", "int8"]
 
 
@@ -105,8 +105,8 @@ def test_repeating_the_commands_reuses_what_is_there(trained, measured, cli):
     home = trained.parent.parent
     before = {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()}
     for command in (["qat"], ["convert", "--target", "edgetpu"]):
-        done = cli(*command, cwd=home)
-        assert done.returncode == 0 and "reused" in done.stderr, done.stderr
+        result = cli(*command, cwd=home)
+        assert result.returncode == 0 and "reused" in result.stderr, result.stderr
     assert {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()} == before
 
 
@@ -120,10 +120,10 @@ def test_an_edge_tpu_file_is_scored_through_its_twin(run, measured, trained, cli
     kept = beside.read_text()
     try:
         with_compiled(artifact, twin, "by hand")
-        done = cli(
+        result = cli(
             "bench", "--target", "edgetpu", "--images", "2", "--runs", "3", "--starts", "2", cwd=trained.parent.parent
         )
-        assert done.returncode == 0 and "the uncompiled file" in done.stdout.replace("\n", " "), done.stderr
+        assert result.returncode == 0 and "the uncompiled file" in result.stdout.replace("\n", " "), result.stderr
     finally:
         twin.unlink()
         beside.write_text(kept)
@@ -133,12 +133,14 @@ def test_keras_agrees_with_the_file(trained, cli):
     home = trained.parent.parent
     converted = cli("convert", "--target", "cpu", "--force", cwd=home)
     assert converted.returncode == 0, converted.stderr
-    done = cli("agree", "--target", "cpu", "--images", "2", "--json", "agree.json", cwd=home)
-    assert done.returncode == 0, done.stderr
+    result = cli("agree", "--target", "cpu", "--images", "2", "--json", "agree.json", cwd=home)
+    assert result.returncode == 0, result.stderr
     numbers = json.loads((home / "agree.json").read_text())
     assert numbers["parts"] is None and len(numbers["layers"]) > 40
     worst = [layer["layer"] for layer in numbers["layers"] if layer["worst_steps"]]
-    assert (f"the first layer that differs at all: {worst[0]}, on " if worst else "no layer diverges\n") in done.stdout
+    assert (
+        f"the first layer that differs at all: {worst[0]}, on " if worst else "no layer diverges\n"
+    ) in result.stdout
     assert numbers["codes"] >= 50 and numbers["classes"] >= 4
     assert numbers["same_class_percent"] >= 99.5 and numbers["close_percent"] >= 99
     assert numbers["in_training_same_class_percent"] >= 97 and numbers["in_training_close_percent"] >= 90

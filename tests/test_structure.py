@@ -86,9 +86,9 @@ def imported_files(file, only_at_the_top=False):
         elif isinstance(node, ast.Import):
             names = [a.name for a in node.names]
         for name in names:
-            found = file_of(name) or file_of(name.rpartition(".")[0])
-            if found:
-                yield found
+            module = file_of(name) or file_of(name.rpartition(".")[0])
+            if module:
+                yield module
 
 
 def file_of(name):
@@ -96,21 +96,21 @@ def file_of(name):
     return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if name and f.is_file()), None)
 
 
-def may_import(here, there):
-    if here == there:
+def may_import(here, other):
+    if here == other:
         return True
-    if any(here in rooms and there in rooms for rooms in BESIDE.values()):
+    if any(here in rooms and other in rooms for rooms in BESIDE.values()):
         return True
-    return floor_of(there) < floor_of(here)
+    return floor_of(other) < floor_of(here)
 
 
 def wrong_arrows(files):
     return sorted(
-        f"{file.relative_to(ROOT)} imports {found.relative_to(ROOT)}"
+        f"{file.relative_to(ROOT)} imports {imported.relative_to(ROOT)}"
         for file in files
         if room_of(file) != "entry"
-        for found in set(imported_files(file))
-        if room_of(found) == "entry" or not may_import(room_of(file), room_of(found))
+        for imported in set(imported_files(file))
+        if room_of(imported) == "entry" or not may_import(room_of(file), room_of(imported))
     )
 
 
@@ -137,14 +137,14 @@ def test_a_wrong_arrow_is_seen(monkeypatch, tmp_path):
 def test_nothing_imports_in_a_circle():
     """Also inside a room and on a floor whose rooms import from each other."""
     arrows = {f: {g for g in imported_files(f, only_at_the_top=True) if g != f} for f in sources()}
-    done = set()
+    checked = set()
 
     def visit(file, way):
         assert file not in way, " → ".join(str(f.relative_to(ROOT)) for f in [*way[way.index(file) :], file])
-        if file not in done:
+        if file not in checked:
             for other in sorted(arrows.get(file, ())):
                 visit(other, [*way, file])
-            done.add(file)
+            checked.add(file)
 
     for file in arrows:
         visit(file, [])
@@ -165,8 +165,8 @@ def test_nouns_have_no_algorithms():
         "[importlib.import_module(f'pipeline.core.{m.name}') for m in pkgutil.iter_modules(core.__path__)]\n"
         "print([n for n in ('tensorflow', 'tf_keras', 'ai_edge_litert', 'flatbuffers') if n in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
 
 
 def test_no_file_outgrows_its_subject():
@@ -198,8 +198,8 @@ from cli import main
 assert CliRunner().invoke(main, ["--help"]).exit_code == 0
 print([n for n in {HEAVY} if n in sys.modules], [n for n in sys.modules if n.startswith("pipeline.cli.")])
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[] ['pipeline.cli.options']"
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[] ['pipeline.cli.options']"
     for name, line in COMMANDS.items():
         command = main.get_command(None, name)
         assert command.name == name and inspect.cleandoc(command.help or "").partition("\n")[0] == line
@@ -242,13 +242,13 @@ def test_no_module_knows_what_another_registers():
                 if isinstance(value, noun):
                     home.setdefault(value.name, set()).add(str(Path(module.__file__).relative_to(ROOT)))
     assert set(home) >= DEFAULTS | set(OTHER_MEANINGS) | {"edgetpu", "fcn8", "unet", "camvid", "nnapi"}
-    found: dict[str, set[str]] = {}
+    meanings: dict[str, set[str]] = {}
     for file in sources():
         here = str(file.relative_to(ROOT))
         for word in words_of(file) & set(home) - DEFAULTS:
             if here not in home[word]:
-                found.setdefault(word, set()).add(here)
-    assert found == OTHER_MEANINGS
+                meanings.setdefault(word, set()).add(here)
+    assert meanings == OTHER_MEANINGS
 
 
 def test_no_module_knows_a_layer_s_name():
@@ -271,23 +271,23 @@ REASON = re.compile(r"# long: \S.{5,}")
 
 def is_command(function):
     """A command has a parameter for each of its options."""
-    return any(ast.unparse(one) == "click.command()" for one in function.decorator_list)
+    return any(ast.unparse(decorator) == "click.command()" for decorator in function.decorator_list)
 
 
 def too_long(text):
     """{what: (whether it is beyond the house's size, whether it gives a reason)} of a file and its functions."""
     lines = text.splitlines()
-    found = {"the file": (len(lines) > MOST_FILE_LINES, bool(REASON.search("\n".join(lines[:5]))))}
+    verdicts = {"the file": (len(lines) > MOST_FILE_LINES, bool(REASON.search("\n".join(lines[:5]))))}
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         all_of = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
-        names = [one.arg for one in (*all_of, node.args.vararg, node.args.kwarg) if one is not None]
+        names = [parameter.arg for parameter in (*all_of, node.args.vararg, node.args.kwarg) if parameter is not None]
         parameters = 0 if is_command(node) else len(names) - (names[:1] in (["self"], ["cls"]))
         beyond = node.end_lineno - node.lineno + 1 > MOST_LINES or parameters > MOST_PARAMETERS
         head = "\n".join(lines[max(0, node.lineno - 2) : node.body[0].lineno - 1]) or lines[node.lineno - 1]
-        found[f"{node.name} (line {node.lineno})"] = beyond, bool(REASON.search(head))
-    return found
+        verdicts[f"{node.name} (line {node.lineno})"] = beyond, bool(REASON.search(head))
+    return verdicts
 
 
 def test_files_and_functions_are_short_or_say_why_not():
@@ -304,7 +304,7 @@ def test_files_and_functions_are_short_or_say_why_not():
 
 def test_what_is_too_long_is_seen():
     def of(text):
-        return [one for name, one in too_long(text).items() if name != "the file"]
+        return [verdict for name, verdict in too_long(text).items() if name != "the file"]
 
     body = "    pass\n"
     assert of("def f(a, b, c, d, e, f, g):\n" + 59 * body) == [(False, False)]
@@ -418,10 +418,10 @@ def extended(tmp_path_factory):
     def call(*commands):
         """Each command in turn, in one process, which loads TensorFlow once: (exit code, output, errors) of each."""
         words = json.dumps([command.split() for command in commands])
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", CALLS, words], cwd=copy, capture_output=True, text=True, check=True
         )
-        return json.loads(done.stdout.splitlines()[-1])
+        return json.loads(result.stdout.splitlines()[-1])
 
     return call, copy
 
@@ -436,10 +436,10 @@ def test_a_new_model_target_device_and_dataset_are_one_file_each(extended):
         assert name in listed[1], listed
     assert qat[0] == 0, qat[2]
     assert convert[0] == 1 and f"1 of {len(targets()) + 2} targets failed: grill" in convert[2], convert[2]
-    made = {one["target"]: one for one in json.loads((copy / "made.json").read_text())["targets"]}
-    assert "it burnt" in made["grill"]["note"] and made["toaster"]["coverage"] is None
-    assert made["cpu"]["coverage"]["by"].startswith("LiteRT") and made["nnapi"]["coverage"]["by"] == "rule"
-    assert all((copy / one["file"]).is_file() for one in made.values() if not one["failed"])
+    outcomes = {outcome["target"]: outcome for outcome in json.loads((copy / "made.json").read_text())["targets"]}
+    assert "it burnt" in outcomes["grill"]["note"] and outcomes["toaster"]["coverage"] is None
+    assert outcomes["cpu"]["coverage"]["by"].startswith("LiteRT") and outcomes["nnapi"]["coverage"]["by"] == "rule"
+    assert all((copy / outcome["file"]).is_file() for outcome in outcomes.values() if not outcome["failed"])
     (file,) = copy.glob("runs/*/artifacts/toaster/*-int8.tflite")
     bench, profile, missing = call(
         f"bench --target toaster --device kitchen {QUICK} --json measured.json",

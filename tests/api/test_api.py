@@ -40,18 +40,18 @@ import sys, pipeline
 assert set({VERBS}) <= set(dir(pipeline)) and callable(quantize) and callable(train)
 print([n for n in ("tensorflow", "tf_keras", "ai_edge_litert") if n in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", lazy], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", lazy], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
 
 
 def test_every_name_is_there_for_people_and_for_mypy():
     tree = ast.parse((ROOT / "pipeline" / "__init__.py").read_text())
     (typed,) = (node for node in tree.body if isinstance(node, ast.If))
-    said = {alias.asname for node in typed.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert {name for name in said if name} == set(pipeline._PLACES)
-    for name, (module, there) in pipeline._PLACES.items():
+    names = {alias.asname for node in typed.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert {name for name in names if name} == set(pipeline._PLACES)
+    for name, (module, attribute) in pipeline._PLACES.items():
         value, loaded = getattr(pipeline, name), importlib.import_module(f"pipeline.{module}")
-        assert name in dir(pipeline) and (value is getattr(loaded, there) or name in VERBS)
+        assert name in dir(pipeline) and (value is getattr(loaded, attribute) or name in VERBS)
     with pytest.raises(AttributeError, match="no attribute 'quantise'"):
         _ = pipeline.quantise
     with pytest.raises(ImportError):
@@ -73,18 +73,18 @@ def test_quantize_and_score_do_what_the_stages_do(tmp_path):
     ranges = pipeline.calibrate(model, images)
     assert ranges.keys() == ranges_of("fcn8").keys()
     assert all(abs(ranges[k].high - r.high) < 1e-4 * (r.high - r.low) for k, r in ranges_of("fcn8").items())
-    made = pipeline.quantize(model, ranges, "edgetpu")
-    assert made.data == quantize(model, ranges, pipeline.target("edgetpu")).data
+    quantized = pipeline.quantize(model, ranges, "edgetpu")
+    assert quantized.data == quantize(model, ranges, pipeline.target("edgetpu")).data
     file = tmp_path / "net.tflite"
-    file.write_bytes(made.data)
-    seen = pipeline.inspect(made, "edgetpu", compiler=False)
+    file.write_bytes(quantized.data)
+    seen = pipeline.inspect(quantized, "edgetpu", compiler=False)
     assert seen == pipeline.inspect(file, "edgetpu", compiler=False) and seen.coverage.ops > 20
     with pytest.raises(UnknownName, match="did you mean 'edgetpu'"):
         pipeline.quantize(model, ranges, "edgetp")
     with pytest.raises(BadSpec, match="calibrate got no image"):
         pipeline.calibrate(model, [])
     with pytest.raises(BadSpec, match="no split 'test'"):
-        pipeline.score(made, data, split="test")
+        pipeline.score(quantized, data, split="test")
 
 
 def test_a_run_goes_through_all_verbs(tmp_path):
@@ -95,13 +95,13 @@ def test_a_run_goes_through_all_verbs(tmp_path):
         pipeline.quantize_aware_train(run)
     schedule = Schedule(2, 2, 0.01, evaluations=1)
     trained = pipeline.train(run, schedule)
-    assert [one.step for one in trained.history] == [2] and trained.seconds > 0
+    assert [entry.step for entry in trained.history] == [2] and trained.seconds > 0
     assert pipeline.train(run, schedule) == trained == run.float_training.float_result()
     how = Quantization("ptq", Calibration(images=2))
-    said: list[str] = []
+    messages: list[str] = []
     artifact = pipeline.convert(run, "cpu", how=how)
-    again = pipeline.convert(run, "cpu", how=how, say=said.append)
-    assert again == artifact == pipeline.open_artifact(artifact.path) and "reused" in said[-1]
+    again = pipeline.convert(run, "cpu", how=how, say=messages.append)
+    assert again == artifact == pipeline.open_artifact(artifact.path) and "reused" in messages[-1]
     network = pipeline.build(run.config.model)
     assert network.output_shape == (None, 72, 104, 5)
     measured = pipeline.measure(run, artifact, protocol=QUICK, images=2)

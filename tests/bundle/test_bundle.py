@@ -42,16 +42,16 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bundled(run, tmp_path_factory):
     """A case of SPECS → (its artifact, its folder), each made once."""
-    made = {}
+    bundles = {}
 
     def of(name):
-        if name not in made:
+        if name not in bundles:
             chip, spec = SPECS[name]
             artifact = shipped_into(run, chip, spec)
             folder = tmp_path_factory.mktemp("bundle")
             bundle(artifact, target(chip), first_image(run), folder, lambda _: None)
-            made[name] = artifact, folder
-        return made[name]
+            bundles[name] = artifact, folder
+        return bundles[name]
 
     return of
 
@@ -110,12 +110,12 @@ def test_the_python_program_checks_itself_and_gives_predicts_mask(bundled, tmp_p
     artifact, folder = bundled("uint8 logits")
     copy = tmp_path / "app"
     shutil.copytree(folder, copy)
-    done = python(copy)
-    assert done.returncode == 0 and done.stdout.endswith("PASSED\n"), done.stdout + done.stderr
+    result = python(copy)
+    assert result.returncode == 0 and result.stdout.endswith("PASSED\n"), result.stdout + result.stderr
     image = photo(150, 220)
     Image.fromarray(image).save(tmp_path / "photo.png")
-    done = python(copy, tmp_path / "photo.png", tmp_path / "mask.png")
-    assert done.returncode == 0 and len(done.stdout.splitlines()) == 5, done.stderr
+    result = python(copy, tmp_path / "photo.png", tmp_path / "mask.png")
+    assert result.returncode == 0 and len(result.stdout.splitlines()) == 5, result.stderr
     mask = Image.open(tmp_path / "mask.png")
     assert (np.asarray(mask) == masks_by_predict(artifact, [image])[0]).all()
     assert np.reshape(mask.getpalette()[:15], (5, 3)).tolist() == [list(colour) for colour in COLOURS]
@@ -126,8 +126,8 @@ def test_the_python_program_checks_itself_and_gives_predicts_mask(bundled, tmp_p
             Image.fromarray(photo(150, 220)).save(golden)
         else:
             golden.write_bytes(kept[:at] + bytes([kept[at] ^ 1]) + kept[at + 1 :])
-        done = python(copy)
-        assert done.returncode == 1 or "Error" in done.stderr, (name, done.stdout)
+        result = python(copy)
+        assert result.returncode == 1 or "Error" in result.stderr, (name, result.stdout)
         golden.write_bytes(kept)
 
 
@@ -138,8 +138,8 @@ def test_a_folder_that_is_not_empty_stays_as_it_is(run, bundled, tmp_path):
     with pytest.raises(RunError, match="--force"):
         bundle(*ask)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
-    made = bundle(*ask, force=True)
-    assert (tmp_path / "mine.txt").read_text() == "mine" and all(file.is_file() for file in made.files)
+    result = bundle(*ask, force=True)
+    assert (tmp_path / "mine.txt").read_text() == "mine" and all(file.is_file() for file in result.files)
 
 
 def test_what_a_compiler_made_comes_along(bundled, tmp_path):
@@ -164,9 +164,9 @@ def artifact_size(artifact):
 
 
 def test_the_command_makes_it_of_the_first_validation_image(cli, run, tmp_path):
-    done = cli("bundle", "--run", str(run.path), "--target", "cpu", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    folder = Path(done.stdout.strip())
+    result = cli("bundle", "--run", str(run.path), "--target", "cpu", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    folder = Path(result.stdout.strip())
     assert folder == run.path / "bundles" / "cpu" and (folder / "README.md").is_file()
     again = cli("bundle", "--run", str(run.path), "--target", "cpu", cwd=tmp_path)
     assert again.returncode == 2 and "--force" in again.stderr
@@ -177,10 +177,10 @@ def test_the_command_makes_it_of_the_first_validation_image(cli, run, tmp_path):
 def output_of(data, image):
     interpreter = Interpreter(model_content=data)
     interpreter.allocate_tensors()
-    (given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
-    interpreter.set_tensor(given["index"], image.astype(given["dtype"]))
+    (input_detail,), (output_detail,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.set_tensor(input_detail["index"], image.astype(input_detail["dtype"]))
     interpreter.invoke()
-    return given, made, interpreter.get_tensor(made["index"])
+    return input_detail, output_detail, interpreter.get_tensor(output_detail["index"])
 
 
 @pytest.mark.parametrize("spec", [FileSpec(), pytest.param(FileSpec(stride=8, io="int8"), marks=pytest.mark.real)])
@@ -191,10 +191,10 @@ def test_the_file_for_browsers_loses_nothing(spec):
     shape = Interpreter(model_content=data).get_input_details()[0]["shape"]
     raw = raw[None, : shape[1], : shape[2]]
     shift = 128 if spec.io == "int8" else 0
-    _, made, expected = output_of(data, raw.astype(np.int16) - shift)
-    given, real, got = output_of(browser_file(data), raw)
-    assert given["dtype"] == np.uint8 and real["dtype"] == np.float32
-    scale, zero_point = made["quantization"]
+    _, int8_detail, expected = output_of(data, raw.astype(np.int16) - shift)
+    input_detail, output_detail, got = output_of(browser_file(data), raw)
+    assert input_detail["dtype"] == np.uint8 and output_detail["dtype"] == np.float32
+    scale, zero_point = int8_detail["quantization"]
     assert (np.rint(got / scale + zero_point) == expected).all() and len(np.unique(expected)) > 20
 
 
@@ -205,10 +205,12 @@ def test_python_and_cpp_give_predicts_mask(bundled, tmp_path, name):
         pytest.skip("no C++ compiler: run `apt-get install g++ make`")
     artifact, folder = bundled(name)
     litert = Path(ai_edge_litert.__file__).parent
-    done = subprocess.run(
+    result = subprocess.run(
         ["make", "-C", str(folder / "cpp"), "check", f"LITERT={litert}"], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0 and "PASSED" in done.stdout and "warning:" not in done.stderr, done.stdout + done.stderr
+    assert result.returncode == 0 and "PASSED" in result.stdout and "warning:" not in result.stderr, (
+        result.stdout + result.stderr
+    )
     assert python(folder).stdout.endswith("PASSED\n")
     images = [photo(150, 220), photo(37, 300), photo(241, 201)]
     for image, expected in zip(images, masks_by_predict(artifact, images), strict=True):
@@ -228,9 +230,9 @@ def test_python_and_cpp_give_predicts_mask(bundled, tmp_path, name):
 def test_the_page_gives_predicts_mask_of_what_is_dropped_and_filmed(bundled, tmp_path, monkeypatch, name):
     if (needed := missing()) is not None:
         pytest.skip(f"LiteRT.js cannot be asked here: {needed}")
-    artifact, made = bundled(name)
+    artifact, source = bundled(name)
     folder = tmp_path / "app"
-    shutil.copytree(made, folder)
+    shutil.copytree(source, folder)
     (folder / "browser" / "node_modules").symlink_to(HOME / "node_modules")
     images = {"wide.png": photo(37, 300, seed=6), "tall.png": photo(241, 201)}
     files = {}

@@ -47,9 +47,9 @@ def photos(good, tmp_path):
 
 
 def run(cli, photos, *arguments, code=0):
-    done = cli("check", f"folder:{photos}", "--json", "check.json", *arguments, cwd=photos.parent)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done, json.loads((photos.parent / "check.json").read_text())
+    result = cli("check", f"folder:{photos}", "--json", "check.json", *arguments, cwd=photos.parent)
+    assert result.returncode == code, result.stdout + result.stderr
+    return result, json.loads((photos.parent / "check.json").read_text())
 
 
 def change_masks(photos, change, pattern="*/masks/*.png"):
@@ -60,17 +60,17 @@ def change_masks(photos, change, pattern="*/masks/*.png"):
 
 
 def test_a_good_dataset_is_counted_as_it_is_and_nothing_is_objected_to(cli, photos):
-    done, said = run(cli, photos)
-    assert said["findings"] == [] and "nothing to object to" in done.stdout
+    result, report = run(cli, photos)
+    assert report["findings"] == [] and "nothing to object to" in result.stdout
     for split in ("train", "val"):
         masks = [np.asarray(Image.open(p)) for p in sorted((photos / split / "masks").iterdir())]
-        facts = said["splits"][split]
+        facts = report["splits"][split]
         assert facts["pixels"] == [sum(int((m == k).sum()) for m in masks) for k in range(3)]
         assert facts["images_with"] == [sum(bool((m == k).any()) for m in masks) for k in range(3)]
         assert facts["sizes"] == {"120x160": len(masks)} and facts["images"] == len(masks)
-    assert "train/ and val/" in said["how_split"]
+    assert "train/ and val/" in report["how_split"]
     sheet = Image.open(photos.parent / "contact-sheet-folder.png")
-    assert sheet.width > 6 * 160 and str(sheet.filename).endswith(done.stdout.split()[-1])
+    assert sheet.width > 6 * 160 and str(sheet.filename).endswith(result.stdout.split()[-1])
     again, _ = run(cli, photos)
     assert again.stdout.split()[-1] == "contact-sheet-folder-2.png"
 
@@ -81,15 +81,15 @@ MOVES = [((5, -3), "by -5 rows and +3 columns"), ((0, 8), "+0 rows and -8 column
 @pytest.mark.parametrize(("move", "words"), MOVES)
 def test_shifted_masks_are_noticed_with_the_way_back(cli, photos, move, words):
     change_masks(photos, lambda mask: np.roll(mask, move, (0, 1)))
-    _, said = run(cli, photos)
-    (finding,) = said["findings"]
+    _, report = run(cli, photos)
+    (finding,) = report["findings"]
     assert finding["level"] == "warning" and "look shifted" in finding["text"] and words in finding["text"]
 
 
 def test_mirrored_masks_are_noticed(cli, photos):
     change_masks(photos, lambda mask: mask[:, ::-1])
-    _, said = run(cli, photos)
-    assert ["look mirrored" in f["text"] for f in said["findings"]] == [True]
+    _, report = run(cli, photos)
+    assert ["look mirrored" in f["text"] for f in report["findings"]] == [True]
 
 
 def test_every_file_that_cannot_be_used_is_named_not_the_first_alone(cli, photos):
@@ -98,12 +98,12 @@ def test_every_file_that_cannot_be_used_is_named_not_the_first_alone(cli, photos
     cut.write_bytes(cut.read_bytes()[:-60])
     change_masks(photos, lambda mask: mask + 7, "train/masks/train05.png")
     change_masks(photos, lambda mask: mask[:60], "train/masks/train09.png")
-    done, said = run(cli, photos, code=2)
-    errors = [f["text"] for f in said["findings"] if f["level"] == "error"]
+    result, report = run(cli, photos, code=2)
+    errors = [f["text"] for f in report["findings"] if f["level"] == "error"]
     assert len(errors) == 4
     for name in ("train03.png", "val02.png", "train05.png", "train09.png"):
         assert sum(name in text for text in errors) == 1, errors
-    assert "has 4 errors, listed above" in done.stderr and "Traceback" not in done.stderr
+    assert "has 4 errors, listed above" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_images_of_train_that_are_in_val_as_well_are_an_error_and_alike_ones_a_warning(cli, photos):
@@ -116,8 +116,8 @@ def test_images_of_train_that_are_in_val_as_well_are_an_error_and_alike_ones_a_w
     shutil.copy(photos / "train" / "masks" / "train11.png", photos / "val" / "masks" / "val04.png")
     shutil.copy(photos / "train" / "images" / "train00.png", photos / "train" / "images" / "train01.png")
     shutil.copy(photos / "train" / "masks" / "train00.png", photos / "train" / "masks" / "train01.png")
-    _, said = run(cli, photos, code=2)
-    assert [(f["level"], f["names"]) for f in said["findings"]] == [
+    _, report = run(cli, photos, code=2)
+    assert [(f["level"], f["names"]) for f in report["findings"]] == [
         ("error", ["val01 = train07"]),
         ("warning", ["train01 = train00"]),
         ("warning", ["val04 ~ train11"]),
@@ -128,8 +128,8 @@ def test_absent_and_rare_classes_and_empty_labels_are_named(cli, photos):
     change_masks(photos, lambda mask: np.where(mask == 2, 0, mask).astype(np.uint8))
     change_masks(photos, lambda mask: np.where(mask == 1, 2, mask).astype(np.uint8), "train/masks/train0[01].png")
     change_masks(photos, lambda mask: np.full_like(mask, 255), "train/masks/train29.png")
-    _, said = run(cli, photos)
-    texts = [f["text"] + str(f["names"]) for f in said["findings"]]
+    _, report = run(cli, photos)
+    texts = [f["text"] + str(f["names"]) for f in report["findings"]]
     assert any("'blue'" in t and "in val" in t for t in texts), texts
     assert any("hardly learnt" in t and "'blue' (2)" in t for t in texts), texts
     assert any("no labelled pixel" in t and "train29" in t for t in texts), texts
@@ -137,8 +137,8 @@ def test_absent_and_rare_classes_and_empty_labels_are_named(cli, photos):
 
 def test_a_split_without_any_label_is_an_error(cli, photos):
     change_masks(photos, lambda mask: np.full_like(mask, 255), "val/masks/*.png")
-    _, said = run(cli, photos, code=2)
-    assert any(f["level"] == "error" and "no pixel of the val split" in f["text"] for f in said["findings"])
+    _, report = run(cli, photos, code=2)
+    assert any(f["level"] == "error" and "no pixel of the val split" in f["text"] for f in report["findings"])
 
 
 def test_inverted_masks_are_noticed_all_of_them_or_a_few():
@@ -162,7 +162,7 @@ def test_edge_fit_is_its_definition_by_shifts():
     image = np.repeat(rng.integers(0, 256, (60, 70, 1), np.uint8), 3, -1)
     label = np.zeros((60, 70), np.uint8)
     label[25:35, 30:45] = 1
-    got = edge_fit(image, label)
+    fit = edge_fit(image, label)
     grey = image[..., 0].astype(float)
     edges = np.hypot(*np.gradient(grey))
     edges = (edges - edges.mean()) / edges.std()
@@ -171,23 +171,23 @@ def test_edge_fit_is_its_definition_by_shifts():
     boundary[:-1] |= label[:-1] != label[1:]
     rows, columns = np.nonzero(boundary)
     for dy, dx in ((0, 0), (3, -5), (-REACH, REACH)):
-        assert got[REACH + dy, REACH + dx] == pytest.approx(edges[rows + dy, columns + dx].mean())
+        assert fit[REACH + dy, REACH + dx] == pytest.approx(edges[rows + dy, columns + dx].mean())
 
 
 def test_the_time_of_a_training_is_estimated_from_real_steps(cli, photos):
-    done, said = run(cli, photos, "--size", "161x193", "--steps", "400", "--batch", "2")
-    time = said["training_time"]
+    result, report = run(cli, photos, "--size", "161x193", "--steps", "400", "--batch", "2")
+    time = report["training_time"]
     assert (time["size"], time["batch"], time["steps"], time["val_images"]) == ("161x193", 2, 400, 8)
     scoring = time["evaluations"] * 8 * time["image_seconds"]
     assert time["seconds"] == pytest.approx(time["first_step_seconds"] + 400 * time["step_seconds"] + scoring)
-    assert 0 < time["step_seconds"] < time["first_step_seconds"] and "(estimated)" in done.stdout
+    assert 0 < time["step_seconds"] < time["first_step_seconds"] and "(estimated)" in result.stdout
     assert list(photos.parent.iterdir()) and not (photos.parent / "runs").exists()
-    done, said = run(cli, photos)
-    assert said["training_time"] is None and "give --size" in done.stderr
+    result, report = run(cli, photos)
+    assert report["training_time"] is None and "give --size" in result.stderr
     wrong = cli("check", f"folder:{photos}", "--size", "72", cwd=photos.parent)
     assert wrong.returncode == 2 and "HEIGHTxWIDTH" in wrong.stderr
 
 
 def test_real_street_scenes_have_no_finding(cli, real_data, tmp_path):
-    done = cli("check", f"camvid:{real_data / 'camvid'}", "--no-sheet", "--no-time", cwd=tmp_path)
-    assert done.returncode == 0 and "nothing to object to" in done.stdout
+    result = cli("check", f"camvid:{real_data / 'camvid'}", "--no-sheet", "--no-time", cwd=tmp_path)
+    assert result.returncode == 0 and "nothing to object to" in result.stdout

@@ -20,13 +20,13 @@ from tests.conftest import ROOT, run_cli
 from tests.support.single_ops import small_file
 
 
-def fails(done, *words, code=2):
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    said = [line for line in done.stderr.splitlines() if line.startswith(("error:", "Error:"))]
-    assert len(said) == 1, done.stderr
+def fails(result, *words, code=2):
+    assert result.returncode == code, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith(("error:", "Error:"))]
+    assert len(errors) == 1, result.stderr
     for word in words:
-        assert word in said[0], said[0]
+        assert word in errors[0], errors[0]
 
 
 def files_of(folder):
@@ -106,15 +106,15 @@ def test_every_number_of_every_command_is_among_these():
     from cli import main
     from pipeline.cli.options import Number
 
-    found, commands = set(), {name: main.get_command(None, name) for name in COMMANDS}
+    options, commands = set(), {name: main.get_command(None, name) for name in COMMANDS}
     for name, command in commands.items():
         for parameter in command.params:
             assert parameter.type is not FLOAT, f"{name} {parameter.opts}"
             if isinstance(parameter.type, Number):
-                found.add(f"{name} {parameter.opts[0]}")
+                options.add(f"{name} {parameter.opts[0]}")
     same = {"qat": ["--alpha", "--l2", "--dropout"]}  # one option in two commands
     known = {" ".join([n.split()[0], n.split()[-1]]) for n in NUMBERS} | {f"{c} {o}" for c in same for o in same[c]}
-    assert found == known
+    assert options == known
     counts = {p.opts[0]: p.type for p in commands["qat"].params if isinstance(p.type, IntRange)}
     assert all(counts[name].max is not None for name in ("--seed", "--steps", "--batch"))
 
@@ -133,9 +133,9 @@ def test_seeds_steps_and_batches_are_in_a_machines_reach(cli, tmp_path, value):
 def asked(cli, tmp_path, destination, expect=0):
     """A command that is quick and writes numbers."""
     file = small_file(tmp_path)
-    done = cli("inspect", str(file), "--target", "edgetpu", "--no-compiler", "--json", destination, cwd=tmp_path)
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done
+    result = cli("inspect", str(file), "--target", "edgetpu", "--no-compiler", "--json", destination, cwd=tmp_path)
+    assert result.returncode == expect, result.stdout + result.stderr
+    return result
 
 
 def test_json_goes_where_it_is_told_and_nowhere_else(cli, tmp_path):
@@ -153,8 +153,8 @@ def test_json_goes_where_it_is_told_and_nowhere_else(cli, tmp_path):
     reader.join(20)
     assert json.loads(read[0])["inspections"] and stat.S_ISFIFO(fifo.stat().st_mode)
     for name in ("-", "/dev/stdout"):
-        done = asked(cli, tmp_path, name)
-        assert json.loads(done.stdout)["inspections"] and "ops accelerated" in done.stderr
+        result = asked(cli, tmp_path, name)
+        assert json.loads(result.stdout)["inspections"] and "ops accelerated" in result.stderr
     (tmp_path / "real.json").write_text("old")
     (tmp_path / "link.json").symlink_to("real.json")
     asked(cli, tmp_path, "link.json")
@@ -223,9 +223,9 @@ def quick(images):
 )
 def test_bad_images_are_named(cli, images, tmp_path, damage, words):
     damage(images)
-    done = cli("train", *quick(images), "--steps", "2", cwd=tmp_path)
-    fails(done, *words)
-    assert "step " not in done.stderr and not (tmp_path / "runs").exists()  # before anything is trained; no empty run
+    result = cli("train", *quick(images), "--steps", "2", cwd=tmp_path)
+    fails(result, *words)
+    assert "step " not in result.stderr and not (tmp_path / "runs").exists()  # before anything is trained; no empty run
     fails(cli("train", *quick(images), "--steps", "2", "--run", "mine/run", cwd=tmp_path), *words)
     assert not (tmp_path / "mine/run").exists()
 
@@ -235,8 +235,8 @@ SOON = ("--runs", "5", "--seconds", "0", "--starts", "2")
 
 def test_the_whole_path_on_a_folder_of_ones_own(cli, images, tmp_path):
     """Train, PTQ, QAT, all targets, reuse, refusal to overwrite, broken files: one small run, many questions."""
-    done = cli("train", *quick(images), "--steps", "3", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    result = cli("train", *quick(images), "--steps", "3", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
     (run,) = (tmp_path / "runs").iterdir()
     assert run.name == "fast-scnn-folder-161x170"
 
@@ -266,9 +266,9 @@ def test_the_whole_path_on_a_folder_of_ones_own(cli, images, tmp_path):
     required = cli("convert", "--target", "edgetpu", "--require-compiled", cwd=tmp_path, env=without_compiler())
     fails(required, "not compiled", "edgetpu-compiler", code=1)
     for name in ("gpu", "nnapi"):
-        done = cli("convert", "--target", name, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-    assert "deprecated since Android 15" in done.stderr
+        result = cli("convert", "--target", name, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+    assert "deprecated since Android 15" in result.stderr
     fails(
         cli("convert", "--target", "edgetpu", "--io", "float32", cwd=tmp_path), "input type (io) float32", "int8, uint8"
     )
@@ -297,14 +297,14 @@ def test_the_whole_path_on_a_folder_of_ones_own(cli, images, tmp_path):
     fails(failed, "gate failed", "the limit is 0.0001 ms", code=1)
 
     file = run / "artifacts/edgetpu/fast-scnn-qat-logits-int8.tflite"
-    whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) // 2])
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
     fails(cli("bench", "--target", "edgetpu", cwd=tmp_path), "fast-scnn-qat-logits-int8.tflite")
-    file.write_bytes(whole)
+    file.write_bytes(content)
     checkpoint = run / "qat/best.weights.h5"
     checkpoint.write_bytes(checkpoint.read_bytes()[:3000])
     fails(cli("convert", "--target", "cpu", "--output", "mask", cwd=tmp_path), "best.weights.h5", "broken")
-    assert file.read_bytes() == whole
+    assert file.read_bytes() == content
 
 
 def without_compiler():
@@ -317,9 +317,9 @@ def without_compiler():
 def test_a_python_without_the_dependencies_gets_one_sentence(tmp_path):
     shutil.copy(ROOT / "cli.py", tmp_path)
     command = [sys.executable, "-I", "-S", str(tmp_path / "cli.py"), "qat"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode != 0 and "Traceback" not in done.stderr
-    (line,) = done.stderr.strip().splitlines()
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode != 0 and "Traceback" not in result.stderr
+    (line,) = result.stderr.strip().splitlines()
     assert "make install" in line and "tensorflow" in line
 
 
@@ -328,9 +328,9 @@ def test_help_explains_every_option(cli, tmp_path, command):
     """Each has words of its own, beside its default and its range, and the help shows them."""
     from cli import main
 
-    done = cli(command, "--help", cwd=tmp_path)
-    assert done.returncode == 0
-    shown = "".join(done.stdout.split())
+    result = cli(command, "--help", cwd=tmp_path)
+    assert result.returncode == 0
+    shown = "".join(result.stdout.split())
     seen: dict[str, str] = {}
     for option in main.get_command(None, command).params:
         if isinstance(option, Option):
@@ -338,7 +338,7 @@ def test_help_explains_every_option(cli, tmp_path, command):
             assert len(words.split()) >= 2 and words.endswith("."), f"{option.opts[0]}: {words!r}"
             assert seen.setdefault(words, option.opts[0]) == option.opts[0]
             assert "".join(words.split()) in shown
-    assert "None" not in done.stdout
+    assert "None" not in result.stdout
 
 
 def test_an_internal_error_is_one_sentence_and_a_log(cli, tmp_path, monkeypatch):
@@ -354,9 +354,9 @@ def test_the_version_is_the_changelogs(cli, tmp_path):
 
     headings = [x for x in (ROOT / "CHANGELOG.md").read_text().splitlines() if x.startswith("## ")]
     assert headings[0].split()[1].lower() == VERSION
-    done = cli("--version", cwd=tmp_path)
-    assert done.returncode == 0 and done.stdout.startswith(f"segquant {VERSION} (Python 3.")
-    assert f"tensorflow {importlib.metadata.version('tensorflow')}" in done.stdout
+    result = cli("--version", cwd=tmp_path)
+    assert result.returncode == 0 and result.stdout.startswith(f"segquant {VERSION} (Python 3.")
+    assert f"tensorflow {importlib.metadata.version('tensorflow')}" in result.stdout
 
 
 def test_a_real_process_says_the_same(tmp_path):
@@ -365,6 +365,6 @@ def test_a_real_process_says_the_same(tmp_path):
 
 
 def test_a_phone_is_no_xeon_and_a_browser_is_a_target(cli, tmp_path):
-    said = cli("convert", "--target", "phone", cwd=tmp_path).stderr
-    assert "choose 'cpu' (" in said and "'cpu-amx' (" not in said
+    message = cli("convert", "--target", "phone", cwd=tmp_path).stderr
+    assert "choose 'cpu' (" in message and "'cpu-amx' (" not in message
     assert "it is called 'web' (" in cli("inspect", "x.tflite", "--target", "Chrome", cwd=tmp_path).stderr

@@ -44,9 +44,9 @@ def test_run_goes_through_the_sections_in_the_order_of_the_path(cli, run, tmp_pa
     from PIL import Image
 
     Image.new("RGB", (40, 30), (9, 99, 200)).save(tmp_path / "a.png")
-    done = cli("run", "--config", "c.yaml", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    steps = [line for line in done.stderr.splitlines() if line.startswith("[")]
+    result = cli("run", "--config", "c.yaml", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    steps = [line for line in result.stderr.splitlines() if line.startswith("[")]
     assert steps == ["[1/3] evaluate", "[2/3] predict", "[3/3] predict"]
     written = {p.parent.name for p in (run.path / "predictions").rglob("a.*")}
     assert written == {"mask", "side"} and (tmp_path / "e.json").is_file()
@@ -56,11 +56,11 @@ def test_run_goes_through_the_sections_in_the_order_of_the_path(cli, run, tmp_pa
 
 def test_run_finds_a_wrong_value_in_any_section_before_it_begins(cli, run, tmp_path):
     write(tmp_path, f"run: {run.path}\nevaluate: {{json: e.json}}\nbench: {{threads: 1, max-drop: 1000}}\n")
-    done = cli("run", "--config", "c.yaml", cwd=tmp_path)
-    assert done.returncode == 2 and "max-drop" in done.stderr and not (tmp_path / "e.json").exists()
+    result = cli("run", "--config", "c.yaml", cwd=tmp_path)
+    assert result.returncode == 2 and "max-drop" in result.stderr and not (tmp_path / "e.json").exists()
     write(tmp_path, f"run: {run.path}\nevaluate: {{images: 1}}\npredict: {{source: nowhere.png}}\n")
-    done = cli("run", "--config", "c.yaml", cwd=tmp_path)
-    assert done.returncode == 2 and "nowhere.png does not exist" in done.stderr
+    result = cli("run", "--config", "c.yaml", cwd=tmp_path)
+    assert result.returncode == 2 and "nowhere.png does not exist" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -91,15 +91,15 @@ def test_run_finds_a_wrong_value_in_any_section_before_it_begins(cli, run, tmp_p
 def test_what_a_file_must_not_say_is_refused_in_a_sentence(cli, run, tmp_path, text, words):
     write(tmp_path, text)
     command = "bench" if text.startswith("bench") else "evaluate"
-    done = cli(command, "--config", "c.yaml", "--run", str(run.path), cwd=tmp_path)
-    assert done.returncode == 2 and words in " ".join(done.stderr.split()), done.stderr
-    assert "Traceback" not in done.stderr
+    result = cli(command, "--config", "c.yaml", "--run", str(run.path), cwd=tmp_path)
+    assert result.returncode == 2 and words in " ".join(result.stderr.split()), result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_folder_or_nothing_is_no_configuration(cli, tmp_path):
     for name, words in ((".", "is a folder"), ("none.yaml", "does not exist")):
-        done = cli("run", "--config", name, cwd=tmp_path)
-        assert done.returncode == 2 and words in done.stderr
+        result = cli("run", "--config", name, cwd=tmp_path)
+        assert result.returncode == 2 and words in result.stderr
     assert "give it with --config" in cli("run", cwd=tmp_path).stderr
 
 
@@ -108,11 +108,11 @@ def test_the_examples_in_docs_name_options_that_there_are(file):
     import click
 
     with main.make_context("segquant", ["list"]) as ctx:
-        given = read(file, list(COMMANDS), lambda name: main.get_command(ctx, name))
-        assert {"train", "qat", "convert", "bench"} <= set(given.sections)
-        for name, entries in given.sections.items():
+        configuration = read(file, list(COMMANDS), lambda name: main.get_command(ctx, name))
+        assert {"train", "qat", "convert", "bench"} <= set(configuration.sections)
+        for name, entries in configuration.sections.items():
             command = main.get_command(ctx, name)
             for i in range(len(entries)):
-                values = defaults(given, name, command, i)
+                values = defaults(configuration, name, command, i)
                 assert isinstance(command.make_context(name, [], parent=ctx, default_map=values), click.Context)
     assert len(EXAMPLES) >= 3 and all(line.isascii() for line in file.read_text().splitlines())

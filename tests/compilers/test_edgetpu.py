@@ -142,7 +142,7 @@ Compilation succeeded!
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("printed", "message"),
     [
         ("Invalid model: net.tflite\nModel not quantized", "not quantized.*int8 files only"),
         (
@@ -161,9 +161,11 @@ Compilation succeeded!
         ("", "said: nothing"),
     ],
 )
-def test_each_failure_comes_with_what_to_do(artifact, compiler, said, told):
-    compiler(f"cat <<'END'\nEdge TPU Compiler version 16.0.384591198\n{said}\nEND\nexit 1\n" if said else "exit 1\n")
-    with pytest.raises(CompilerError, match=told):
+def test_each_failure_comes_with_what_to_do(artifact, compiler, printed, message):
+    compiler(
+        f"cat <<'END'\nEdge TPU Compiler version 16.0.384591198\n{printed}\nEND\nexit 1\n" if printed else "exit 1\n"
+    )
+    with pytest.raises(CompilerError, match=message):
         compile_edgetpu(artifact)
 
 
@@ -180,19 +182,19 @@ def test_the_compilers_own_verdict_comes_from_what_it_left(tmp_path, compiler):
     """A stand-in that maps the first op of two: the other one is still in its result, and the report says why."""
     from ai_edge_litert import schema_py_generated as schema
 
-    whole = two_ops()
-    twin = schema.ModelT.InitFromPackedBuf(whole, 0)
+    content = two_ops()
+    twin = schema.ModelT.InitFromPackedBuf(content, 0)
     twin.operatorCodes[0].builtinCode = twin.operatorCodes[0].deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
     twin.operatorCodes[0].customCode = "edgetpu-custom-op"
-    file, made = tmp_path / "net.tflite", tmp_path / "twin"
-    file.write_bytes(whole)
-    made.write_bytes(packed(twin, 1000) + bytes(4096))
+    file, twin_file = tmp_path / "net.tflite", tmp_path / "twin"
+    file.write_bytes(content)
+    twin_file.write_bytes(packed(twin, 1000) + bytes(4096))
     table = "Operator  Count  Status\n\nRELU  1  Mapped to Edge TPU\nRELU6  1  Operation not supported\n"
     compiler(
-        f'while [ $# -gt 1 ]; do [ "$1" = -o ] && out=$2; shift; done\ncp {made} "$out/net_edgetpu.tflite"\n'
+        f'while [ $# -gt 1 ]; do [ "$1" = -o ] && out=$2; shift; done\ncp {twin_file} "$out/net_edgetpu.tflite"\n'
         f"cat <<'END'\n{REPORT}{table}END\n"
     )
-    answer = ask(file, read(whole))
+    answer = ask(file, read(content))
     assert [v.outcome for v in answer.verdicts] == ["accelerated", "falls back"]
     assert answer.verdicts[1].reason == "Operation not supported" and answer.verdicts[1].by.startswith(
         "edgetpu_compiler 16"

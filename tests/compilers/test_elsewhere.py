@@ -87,19 +87,19 @@ def test_over_ssh_the_file_goes_there_and_nothing_stays(artifact, near, far, tmp
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "message"),
     [
         ("echo 'Invalid model: x'; echo 'Model not quantized'; exit 1", "exit code 1.*not quantized.*int8 files only"),
         (None, "edgetpu_compiler is not there: install it on that machine"),
     ],
     ids=["fails", "missing"],
 )
-def test_what_goes_wrong_on_the_far_side_is_one_sentence(artifact, near, far, script, told):
+def test_what_goes_wrong_on_the_far_side_is_one_sentence(artifact, near, far, script, message):
     compiler = far / "bin" / "edgetpu_compiler"
     compiler.unlink()
     if script:
         executable(compiler, script)
-    with pytest.raises(CompilerError, match=told) as error:
+    with pytest.raises(CompilerError, match=message) as error:
         compile_edgetpu(artifact, program("ssh there edgetpu_compiler", "edgetpu_compiler"))
     assert str(artifact) in str(error.value) and not list((far / "tmp").iterdir())
     assert len(list(artifact.parent.iterdir())) == 1
@@ -138,7 +138,7 @@ def test_a_command_is_read_as_one_types_it(command, start, words):
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "message"),
     [
         ("", "empty"),
         ("ssh", "names no host"),
@@ -147,26 +147,26 @@ def test_a_command_is_read_as_one_types_it(command, start, words):
         ("ssh 'box", "quote"),
     ],
 )
-def test_a_command_that_is_none_is_refused(command, told):
-    with pytest.raises(BadSpec, match=told):
+def test_a_command_that_is_none_is_refused(command, message):
+    with pytest.raises(BadSpec, match=message):
         program(command, "edgetpu_compiler")
 
 
 def test_a_program_that_is_not_there_and_a_target_that_takes_none(artifact, cli, tmp_path):
     with pytest.raises(CompilerError, match="/nowhere/c` cannot be started.*No such file"):
         target("edgetpu").with_compiler("/nowhere/c").compile(artifact)
-    done = cli("convert", "--target", "cpu", "--compiler", "ssh box", cwd=tmp_path)
-    assert done.returncode == 2 and "target cpu takes no compiler command" in done.stderr
-    done = cli("convert", "--target", "all", "--compiler", "ssh box", cwd=tmp_path)
-    assert done.returncode == 2 and "one target" in done.stderr
+    result = cli("convert", "--target", "cpu", "--compiler", "ssh box", cwd=tmp_path)
+    assert result.returncode == 2 and "target cpu takes no compiler command" in result.stderr
+    result = cli("convert", "--target", "all", "--compiler", "ssh box", cwd=tmp_path)
+    assert result.returncode == 2 and "one target" in result.stderr
 
 
 @pytest.fixture
 def server(tmp_path, far):
     """The command that reaches a real sshd on this machine."""
-    with serving(tmp_path, f"PATH={far}/bin:/usr/bin:/bin TMPDIR={far}/tmp") as there:
-        options = " ".join(f"-o {name}={value}" for name, value in there.options.items() if name != "Port")
-        yield f"ssh -p {there.port} {options} 127.0.0.1"
+    with serving(tmp_path, f"PATH={far}/bin:/usr/bin:/bin TMPDIR={far}/tmp") as sshd:
+        options = " ".join(f"-o {name}={value}" for name, value in sshd.options.items() if name != "Port")
+        yield f"ssh -p {sshd.port} {options} 127.0.0.1"
 
 
 @pytest.mark.real
@@ -204,6 +204,8 @@ def test_a_real_ssh_servers_refusals(server, artifact, tmp_path):
 def test_inspect_asks_the_compiler_that_it_is_given(near, far, tmp_path, cli):
     file = tmp_path / "one.tflite"
     file.write_bytes(model(next(case for case in cases() if case.name == "relu")))
-    done = cli("inspect", str(file), "--target", "edgetpu", "--compiler", "ssh there", cwd=tmp_path)
+    result = cli("inspect", str(file), "--target", "edgetpu", "--compiler", "ssh there", cwd=tmp_path)
     # The stand-in leaves zeros: it was asked, and its answer is no .tflite file.
-    assert done.returncode == 0 and "is not a .tflite file" in " ".join(done.stdout.split()), done.stdout + done.stderr
+    assert result.returncode == 0 and "is not a .tflite file" in " ".join(result.stdout.split()), (
+        result.stdout + result.stderr
+    )

@@ -36,9 +36,9 @@ def test_what_the_accelerator_says_is_read():
     nothing = REFUSED.replace("3 operations", "No operations")
     assert parse("refused", nothing).taken == 0 and parse("", "").taken is None
     assert parse("x", "Failed to initialize WebGPU environment: INTERNAL: No adapters found").no_device
-    said = "gpu_model_builder.cc:3901] Shape mismatch in GpuModelBuilder::UpdateOutputTensors(output of "
-    assert parse("", f"W0000 {said}convolution1x1(conv_generic)). Requested").wrong
-    assert not parse("", f"W0000 {said}conv_transposed4x4). Requested").wrong
+    line = "gpu_model_builder.cc:3901] Shape mismatch in GpuModelBuilder::UpdateOutputTensors(output of "
+    assert parse("", f"W0000 {line}convolution1x1(conv_generic)). Requested").wrong
+    assert not parse("", f"W0000 {line}conv_transposed4x4). Requested").wrong
 
 
 WORKER_THAT_DIES = """
@@ -125,19 +125,19 @@ def chain(names):
 
     from ai_edge_litert import schema_py_generated as schema
 
-    made = schema.ModelT.InitFromPackedBuf(model(of("RELU", image())), 0)
-    graph = made.subgraphs[0]
+    network = schema.ModelT.InitFromPackedBuf(model(of("RELU", image())), 0)
+    graph = network.subgraphs[0]
     graph.tensors = [copy.copy(graph.tensors[0]) for _ in range(len(names) + 1)]
-    made.operatorCodes, graph.operators = [], []
+    network.operatorCodes, graph.operators = [], []
     for i, name in enumerate(names):
         graph.tensors[i + 1].name = f"t{i + 1}"
         code, op = schema.OperatorCodeT(), schema.OperatorT()
         code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
         code.version, op.opcodeIndex, op.inputs, op.outputs = 1, i, [i], [i + 1]
-        made.operatorCodes.append(code)
+        network.operatorCodes.append(code)
         graph.operators.append(op)
     graph.inputs, graph.outputs = [0], [len(names)]
-    return packed(made, 1000)
+    return packed(network, 1000)
 
 
 LINKS = ["RELU", "EXP", "LOG_SOFTMAX", "RELU", "LOG_SOFTMAX", "RELU6", "ABS", "NEG", "LOG_SOFTMAX", "NEG"]
@@ -174,11 +174,11 @@ def test_an_excerpt_computes_what_the_op_computes_in_the_whole(small_files, tmp_
 
     file = small_files["fast-scnn", "logits"]
     graph = read(file.read_bytes())
-    whole = Interpreter(str(file), experimental_preserve_all_tensors=True, num_threads=1)
-    whole.allocate_tensors()
+    interpreter = Interpreter(str(file), experimental_preserve_all_tensors=True, num_threads=1)
+    interpreter.allocate_tensors()
     x = np.random.default_rng(0).random(graph.tensors[graph.inputs[0]].shape, np.float32)
-    whole.set_tensor(graph.inputs[0], x)
-    whole.invoke()
+    interpreter.set_tensor(graph.inputs[0], x)
+    interpreter.invoke()
     chosen = [op.index for op in graph.ops if op.name in ("CONV_2D", "ADD", "RESIZE_BILINEAR", "CONCATENATION")][::5]
     for index, data in excerpts(file.read_bytes(), graph, chosen).items():
         op = graph.ops[index]
@@ -187,10 +187,10 @@ def test_an_excerpt_computes_what_the_op_computes_in_the_whole(small_files, tmp_
         alone.allocate_tensors()
         names = {graph.tensors[i].name: i for i in op.inputs if i >= 0}
         for detail in alone.get_input_details():
-            alone.set_tensor(detail["index"], whole.get_tensor(names[detail["name"]]))
+            alone.set_tensor(detail["index"], interpreter.get_tensor(names[detail["name"]]))
         alone.invoke()
-        made = alone.get_tensor(alone.get_output_details()[0]["index"])
-        np.testing.assert_allclose(made, whole.get_tensor(op.outputs[0]), atol=1e-5)
+        output = alone.get_tensor(alone.get_output_details()[0]["index"])
+        np.testing.assert_allclose(output, interpreter.get_tensor(op.outputs[0]), atol=1e-5)
     assert len(chosen) > 8
 
 
@@ -290,8 +290,8 @@ def test_what_the_rules_call_wrong_is_wrong(accelerator, tmp_path):
     x = np.random.default_rng(0).integers(-128, 128, (1, 16, 16, 8)).astype(np.int8)
     for stride, right in ((1, True), (2, False)):
         (file := tmp_path / f"{stride}.tflite").write_bytes(model(conv("c", kernel=1, stride=stride)))
-        (made,) = infer(file, [x])
-        apart = np.abs(made.astype(int) - on_cpu(file, x))
+        (output,) = infer(file, [x])
+        apart = np.abs(output.astype(int) - on_cpu(file, x))
         assert (apart.max() <= 1) == right
         seen = inspect(file, target("gpu"))
         assert (seen.real_coverage.ops_accelerated == 1) == right and not seen.disagreements
@@ -304,8 +304,8 @@ def test_argmax_of_negative_numbers_finds_a_class_that_is_not_there(accelerator,
 
     x = -1 - np.random.default_rng(0).random((1, 16, 16, channels), np.float32)
     (file := tmp_path / "x.tflite").write_bytes(model(argmax("x", "int32", channels, dtype="float32")))
-    (made,) = infer(file, [x])
-    assert np.array_equal(made, x.argmax(-1)) == right and (right or (made == channels).all())
+    (classes,) = infer(file, [x])
+    assert np.array_equal(classes, x.argmax(-1)) == right and (right or (classes == channels).all())
     assert (apply_rules(read(file.read_bytes()), target("gpu").rules)[0].outcome == "accelerated") == right
 
 
@@ -319,11 +319,11 @@ def test_our_networks_run_on_the_gpu_whole_and_give_the_cpus_classes(accelerator
     height, width = read(file.read_bytes()).tensors[read(file.read_bytes()).inputs[0]].shape[1:3]
     coarse = np.random.default_rng(3).random((1, height // 8 + 1, width // 8 + 1, 3))
     x = coarse.repeat(8, 1).repeat(8, 2)[:, :height, :width].astype(np.float32)
-    (made,), expected = infer(file, [x]), on_cpu(file, x)
+    (values,), expected = infer(file, [x]), on_cpu(file, x)
     if output == "logits":
-        made, expected = made.argmax(-1), expected.argmax(-1)
+        values, expected = values.argmax(-1), expected.argmax(-1)
     if output == "mask":  # without repeated classes the accelerator takes zeros behind the last one for logits
-        assert made.min() >= 0 and made.max() < 5
+        assert values.min() >= 0 and values.max() < 5
     shares = np.bincount(expected.ravel(), minlength=5) / expected.size
     assert shares.max() < 0.8 and (shares > 0.02).sum() >= 3, shares  # else agreement means nothing
-    assert (made == expected).mean() >= 0.999
+    assert (values == expected).mean() >= 0.999

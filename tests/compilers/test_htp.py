@@ -51,18 +51,18 @@ def interpreted(data, image, reference):
 def on_the_htp(form, interpreter, folder):
     """Output tensor → what the simulator makes of it."""
     (folder / "x.onnx").write_bytes(form.dumps())
-    given = {f"in{i}": np.ascontiguousarray(interpreter.get_tensor(i).transpose(0, 3, 1, 2)) for i in form.ins}
-    np.savez(folder / "in.npz", allow_pickle=False, **given)
+    inputs = {f"in{i}": np.ascontiguousarray(interpreter.get_tensor(i).transpose(0, 3, 1, 2)) for i in form.ins}
+    np.savez(folder / "in.npz", allow_pickle=False, **inputs)
     worker = Path(__file__).parents[1] / "support" / "htp_worker.py"
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, str(worker), *(str(folder / name) for name in ("x.onnx", "in.npz", "out.npz"))],
         capture_output=True,
         text=True,
         errors="replace",
         check=False,
     )
-    assert done.returncode == 0, [line for line in done.stderr.splitlines() if "rror" in line][-3:]
-    return {int(name[1:]): made.transpose(0, 2, 3, 1) for name, made in np.load(folder / "out.npz").items()}
+    assert result.returncode == 0, [line for line in result.stderr.splitlines() if "rror" in line][-3:]
+    return {int(name[1:]): output.transpose(0, 2, 3, 1) for name, output in np.load(folder / "out.npz").items()}
 
 
 def layer_by_layer(network, ops, interpreter, folder):
@@ -104,14 +104,14 @@ def test_each_layer_by_itself_differs_by_two_steps_at_most(network, tmp_path):
     equal, layers = [], 0
     for first in range(0, len(graph.ops), LAYERS_AT_ONCE):
         ops = graph.ops[first : first + LAYERS_AT_ONCE]
-        made = layer_by_layer(network, ops, interpreter, tmp_path)
-        for op in (op for op in ops if op.outputs[0] in made):
+        outputs = layer_by_layer(network, ops, interpreter, tmp_path)
+        for op in (op for op in ops if op.outputs[0] in outputs):
             expected = interpreter.get_tensor(op.outputs[0]).astype(np.float64)
             most = 2.0
             if op.name == "RESIZE_BILINEAR":
                 assert op.options["alignCorners"]
                 expected, most = resized(interpreter.get_tensor(op.inputs[0]), op, graph), 1.0
-            off = np.abs(made[op.outputs[0]] - expected)
+            off = np.abs(outputs[op.outputs[0]] - expected)
             assert off.max() <= most, (op, off.max(), off.mean())
             equal.append(float((off < 0.75).mean()))
             layers += 1
@@ -124,8 +124,8 @@ def test_the_whole_network_gives_the_same_classes(network, tmp_path):
     image = smooth_image(graph.tensors[graph.inputs[0]].shape)
     interpreter = interpreted(network, image, reference=False)
     form = Form(network)
-    made = on_the_htp(form, interpreter, tmp_path)[graph.outputs[0]]
+    output = on_the_htp(form, interpreter, tmp_path)[graph.outputs[0]]
     expected = interpreter.get_tensor(graph.outputs[0])
-    off = np.abs(made.astype(int) - expected)
+    off = np.abs(output.astype(int) - expected)
     assert len(np.unique(expected)) > 50 and off.max() <= 5 and off.mean() <= 1, (off.max(), off.mean())
-    assert same_classes(made, expected) >= 0.95
+    assert same_classes(output, expected) >= 0.95

@@ -106,13 +106,13 @@ def test_a_system_on_chip_is_chosen_by_name(cli, tmp_path):
     (tmp_path / "x.tflite").write_bytes(model(cases()[0]))
     asked = ("inspect", "x.tflite", "--no-compiler", "--target", "cpu")
     assert cli(*asked, "--target", "qualcomm", "--soc", "SM8750", cwd=tmp_path).returncode == 0
-    done = cli(*asked, "--target", "openvino", "--soc", "LNX", cwd=tmp_path)
-    assert done.returncode == 2 and "did you mean 'LNL'" in done.stderr
+    result = cli(*asked, "--target", "openvino", "--soc", "LNX", cwd=tmp_path)
+    assert result.returncode == 2 and "did you mean 'LNL'" in result.stderr
     without = dataclasses.replace(target("samsung"), rules=None)
     with pytest.raises(BadSpec, match="convert --target samsung"):
         inspect(tmp_path / "x.tflite", without)
-    done = cli("convert", "--target", "all", "--soc", "SM8650", cwd=tmp_path)
-    assert done.returncode == 2 and "--soc goes with one target" in done.stderr
+    result = cli("convert", "--target", "all", "--soc", "SM8650", cwd=tmp_path)
+    assert result.returncode == 2 and "--soc goes with one target" in result.stderr
 
 
 # The driver
@@ -223,7 +223,7 @@ def test_a_file_of_which_nothing_is_taken_is_answered_and_not_compiled(artifact,
 
 
 @pytest.mark.parametrize(
-    ("script", "out", "err", "told"),
+    ("script", "out", "err", "message"),
     [
         (
             "exit 6",
@@ -256,9 +256,9 @@ def test_a_file_of_which_nothing_is_taken_is_answered_and_not_compiled(artifact,
         ("true", "", STATS.format(2, 1), "exit code 0 and said: nothing"),
     ],
 )
-def test_a_failure_says_what_the_tool_said_and_leaves_nothing(artifact, vendor, tool, script, out, err, told):
+def test_a_failure_says_what_the_tool_said_and_leaves_nothing(artifact, vendor, tool, script, out, err, message):
     tool(script, out, err)
-    with pytest.raises(CompilerError, match=told):
+    with pytest.raises(CompilerError, match=message):
         litert_aot.compile_with(vendor, "X1", "_vendor.tflite")(artifact)
     answer = litert_aot.ask_with(vendor, "X1")(artifact, read(artifact.read_bytes()))
     assert answer.verdicts is None and "exit code" in answer.note
@@ -268,17 +268,17 @@ def test_a_failure_says_what_the_tool_said_and_leaves_nothing(artifact, vendor, 
 def test_a_compiled_file_is_not_the_artifact_converted_last(tmp_path):
     folder = tmp_path / "artifacts" / "qualcomm"
     folder.mkdir(parents=True)
-    made = artifacts.write(folder / "net.tflite", model(cases()[0]), recipe("qualcomm"))
+    artifact = artifacts.write(folder / "net.tflite", model(cases()[0]), recipe("qualcomm"))
     for place, name in enumerate(("net_SM8650_qualcomm.tflite", "net_vela.tflite", "net_edgetpu.tflite")):
         (folder / name).write_bytes(b"x")
         os.utime(folder / name, (4e9 + place, 4e9 + place))
-    assert newest_artifact(Run(tmp_path, None), "qualcomm", print).path == made.path
+    assert newest_artifact(Run(tmp_path, None), "qualcomm", print).path == artifact.path
 
 
 def test_rules_are_about_ops_that_there_are():
-    for one in targets().values():
-        unknown = set(one.rules.ops if one.rules else ()) - set(OP_NAMES.values())
-        assert not unknown, one.name
+    for each in targets().values():
+        unknown = set(each.rules.ops if each.rules else ()) - set(OP_NAMES.values())
+        assert not unknown, each.name
 
 
 @pytest.mark.parametrize(
@@ -299,8 +299,8 @@ def test_rules_are_about_ops_that_there_are():
     ],
 )
 def test_the_htp_takes_what_its_compiler_took(case, taken):
-    one = next(c for c in (*cases(), *more_cases()) if c.name == case)
-    assert (apply_rules(read(model(one)), target("qualcomm").rules)[0].outcome == "accelerated") == taken
+    chosen = next(c for c in (*cases(), *more_cases()) if c.name == case)
+    assert (apply_rules(read(model(chosen)), target("qualcomm").rules)[0].outcome == "accelerated") == taken
 
 
 # The real compilers
@@ -382,17 +382,17 @@ def test_openvino_s_compiled_file_computes_what_litert_does(network, tmp_path):
     expected = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
     np.save(tmp_path / "in.npy", image)
     worker = Path(__file__).parents[1] / "support" / "openvino_worker.py"
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, str(worker), str(compiled), str(tmp_path / "in.npy"), str(tmp_path / "out.npy")],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    made = np.load(tmp_path / "out.npy")
-    off = np.abs(made.astype(int) - expected)
+    assert result.returncode == 0, result.stderr[-2000:]
+    output = np.load(tmp_path / "out.npy")
+    off = np.abs(output.astype(int) - expected)
     assert len(np.unique(expected)) > 50 and off.max() <= 5 and off.mean() <= 1, (off.max(), off.mean())
-    assert same_classes(made, expected) >= 0.9  # drawn weights have many near ties; a step moves them
+    assert same_classes(output, expected) >= 0.9  # drawn weights have many near ties; a step moves them
 
 
 def smooth_image(shape):
@@ -403,9 +403,9 @@ def smooth_image(shape):
     return (np.clip(fine, 0, 255) - 128).astype(np.int8)
 
 
-def same_classes(made, expected):
+def same_classes(output, expected):
     """Share of pixels with the same class. Random weights give one class everywhere unless each logit is centred."""
     centre = expected.mean((0, 1, 2))
-    ours, theirs = ((x - centre).argmax(-1) for x in (made, expected))
+    ours, theirs = ((x - centre).argmax(-1) for x in (output, expected))
     assert len(np.unique(theirs)) >= 4
     return float((ours == theirs).mean())

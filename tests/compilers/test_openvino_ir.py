@@ -41,8 +41,8 @@ def written(tmp_path, data):
 def test_without_openvino_it_is_said_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(openvino_reader, "installed", lambda name: None)
     artifact = written(tmp_path, model(next(c for c in cases() if c.name == "relu")))
-    made = IR.compile(artifact.path)
-    assert made.path is None and "It needs `pip install -r requirements-openvino.txt`" in made.note
+    result = IR.compile(artifact.path)
+    assert result.path is None and "It needs `pip install -r requirements-openvino.txt`" in result.note
     answer = IR.ask(artifact.path, read(artifact.path.read_bytes()))
     assert answer.verdicts is None and "pip install -r requirements-openvino.txt" in answer.note
     with pytest.raises(
@@ -81,8 +81,8 @@ print(json.dumps([i["primitiveType"].value for i in infos if i["layerType"].valu
 
 def kernels_of(file):
     """OpenVINO's names for what computes each convolution, in order."""
-    done = subprocess.run([sys.executable, "-c", KERNELS, str(file)], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    result = subprocess.run([sys.executable, "-c", KERNELS, str(file)], capture_output=True, text=True, check=True)
+    return json.loads(result.stdout)
 
 
 def convolutions_in_8_bits(file):
@@ -94,19 +94,19 @@ def convolutions_in_8_bits(file):
 @needs_openvino
 def test_the_camera_s_channels_are_not_for_amx(tmp_path):
     artifact = written(tmp_path, int8_network("fast-scnn", (161, 193), "logits"))
-    made = IR.compile(artifact.path).path
+    compiled = IR.compile(artifact.path).path
     (tmp_path / "unasked").mkdir()
-    unasked = tmp_path / "unasked" / made.name
-    text = made.read_text()
+    unasked = tmp_path / "unasked" / compiled.name
+    text = compiled.read_text()
     wish = re.search(r"<rt_info><attribute name=.primitives_priority.*?</rt_info>", text)[0]
     assert text.count(wish) == 1
     unasked.write_text(text.replace(wish, ""))
-    unasked.with_suffix(".bin").write_bytes(made.with_suffix(".bin").read_bytes())
-    (first, *others), (was, *were) = kernels_of(made), kernels_of(unasked)
+    unasked.with_suffix(".bin").write_bytes(compiled.with_suffix(".bin").read_bytes())
+    (first, *others), (was, *were) = kernels_of(compiled), kernels_of(unasked)
     assert others == were and first == was.replace("_amx", "")
     image = smooth_image((1, 161, 193, 3))
     host = connect("host-openvino")
-    with closing(host.open(made, RunnerOptions())) as asked, closing(host.open(unasked, RunnerOptions())) as plain:
+    with closing(host.open(compiled, RunnerOptions())) as asked, closing(host.open(unasked, RunnerOptions())) as plain:
         assert np.array_equal(asked.infer(image), plain.infer(image))
 
 
@@ -117,8 +117,8 @@ def test_every_convolution_is_in_8_bits_and_the_depthwise_ones_were_not(tmp_path
     graph = read(artifact.path.read_bytes())
     depthwise = sum(op.name == "DEPTHWISE_CONV_2D" for op in graph.ops)
     every = depthwise + sum(op.name == "CONV_2D" for op in graph.ops)
-    made = IR.compile(artifact.path).path
-    assert convolutions_in_8_bits(made) == (every, every)
+    compiled = IR.compile(artifact.path).path
+    assert convolutions_in_8_bits(compiled) == (every, every)
     assert convolutions_in_8_bits(artifact.path) == (every - depthwise, every)
 
 
@@ -132,10 +132,10 @@ def test_our_networks_compute_nearly_what_litert_does(network, output, tmp_path)
     artifact = written(tmp_path, int8_network(network, size, output))
     seen = inspect(artifact.path, IR)
     assert seen.real is not None and seen.disagreements == () and seen.coverage.partitions == 1
-    made = IR.compile(artifact.path)
-    assert made.path.name == "net_openvino.xml" and "weights in net_openvino.bin" in made.note
+    compiled = IR.compile(artifact.path)
+    assert compiled.path.name == "net_openvino.xml" and "weights in net_openvino.bin" in compiled.note
     image = smooth_image((1, *size, 3))
-    runner = connect("host-openvino").open(made.path, RunnerOptions())
+    runner = connect("host-openvino").open(compiled.path, RunnerOptions())
     with HostRunner(artifact.path, 1) as litert, closing(runner) as openvino:
         expected, got = litert.infer(image), openvino.infer(image)
         assert (openvino.facts.input_dtype, openvino.facts.output_dtype) == ("int8", expected.dtype.name)
@@ -157,11 +157,11 @@ def test_our_networks_compute_nearly_what_litert_does(network, output, tmp_path)
 @needs_openvino
 def test_the_recipe_travels_in_openvino_s_file_and_a_broken_one_is_a_sentence(tmp_path):
     artifact = written(tmp_path, int8_network("fcn8", (72, 104), "logits"))
-    made = IR.compile(artifact.path).path
-    assert artifact.recipe.dumps()[1:20] in made.read_text().replace("&quot;", '"')
-    made.write_text(made.read_text()[:5000])
+    compiled = IR.compile(artifact.path).path
+    assert artifact.recipe.dumps()[1:20] in compiled.read_text().replace("&quot;", '"')
+    compiled.write_text(compiled.read_text()[:5000])
     with pytest.raises(ArtifactError, match=r"OpenVINO does not run .*net_openvino\.xml \("):
-        connect("host-openvino").open(made, RunnerOptions())
+        connect("host-openvino").open(compiled, RunnerOptions())
     refused = written(tmp_path / "refused", model(next(c for c in more_cases() if c.name == "relu n1 to 1")))
     with pytest.raises(CompilerError, match="No translator found for RELU_N1_TO_1 node"):
         IR.compile(refused.path)
@@ -173,12 +173,12 @@ def test_the_recipe_travels_in_openvino_s_file_and_a_broken_one_is_a_sentence(tm
 def test_the_exact_mask_is_made_of_its_logits(tmp_path):
     data = int8_network("fast-scnn", (161, 193), "logits")
     artifact = written(tmp_path, data)
-    made = IR.compile(artifact.path).path
+    compiled = IR.compile(artifact.path).path
     large = Grid(4000, 4000, "align_corners")
     host = connect("host-openvino")
     with (
-        closing(host.open(made, RunnerOptions())) as plain,
-        closing(host.open(made, RunnerOptions(mask=large))) as masked,
+        closing(host.open(compiled, RunnerOptions())) as plain,
+        closing(host.open(compiled, RunnerOptions(mask=large))) as masked,
     ):
         image = smooth_image((1, 161, 193, 3))
         assert np.array_equal(plain.infer(image), masked.infer(image))

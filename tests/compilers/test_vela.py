@@ -24,9 +24,9 @@ def test_the_command_names_the_accelerator_the_system_and_the_memory():
 
 @pytest.fixture(scope="module")
 def vela():
-    if (found := program()) is None:
+    if (path := program()) is None:
         pytest.skip(f"Vela is not installed: {INSTALL}")
-    return found
+    return path
 
 
 @pytest.mark.real

@@ -190,12 +190,12 @@ def test_each_leftover_is_named():
         )
         return norm(layers.MaxPooling2D()(x))
 
-    with pytest.raises(ContractViolation, match="SPACE_TO_BATCH_ND.*split into several ops") as found:
+    with pytest.raises(ContractViolation, match="SPACE_TO_BATCH_ND.*split into several ops") as error:
         verify(keras_file(dilated, batch=None), FLOAT, [])
-    assert re.search(r"input_\d+:0 has a size that is not fixed \(1, 16, 16, 4\)", str(found.value))
-    with pytest.raises(ContractViolation, match="MUL.*not folded") as found:
+    assert re.search(r"input_\d+:0 has a size that is not fixed \(1, 16, 16, 4\)", str(error.value))
+    with pytest.raises(ContractViolation, match="MUL.*not folded") as error:
         verify(keras_file(alone), FLOAT, [])
-    assert "adds a constant" in str(found.value)
+    assert "adds a constant" in str(error.value)
     with pytest.raises(ContractViolation, match="CONV_2D.*is a float op"):
         verify(keras_file(lambda layers, x: layers.Conv2D(4, 3)(x)), target("cpu"), [])
     with pytest.raises(ContractViolation, match="is float32, not float16"):

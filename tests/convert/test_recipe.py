@@ -62,7 +62,7 @@ def network(resize, output):
     return edit.to_bytes()
 
 
-class Made:
+class ConvertedRun:
     """A run whose network TensorFlow has converted already."""
 
     def __init__(self, home, resize):
@@ -77,61 +77,61 @@ class Made:
 
     def convert(self, chosen, output="logits", **options):
         """(the artifact, what was said)."""
-        said: list[str] = []
-        made = convert(
-            self.run, chosen, said.append, chosen.file_spec(output, io="int8"), source=self.parent, **options
+        messages: list[str] = []
+        artifact = convert(
+            self.run, chosen, messages.append, chosen.file_spec(output, io="int8"), source=self.parent, **options
         )
-        return made, " ".join(said)
+        return artifact, " ".join(messages)
 
 
 @pytest.fixture
 def aligned(tmp_path):
-    return Made(tmp_path / "run", "align_corners")
+    return ConvertedRun(tmp_path / "run", "align_corners")
 
 
 @pytest.fixture
 def half_pixel(tmp_path, monkeypatch):
     """With few validation images: each is inferred twice."""
-    whole = open_dataset("synthetic")
-    few = dataclasses.replace(whole, splits={**whole.splits, "val": whole.splits["val"][:3]})
+    dataset = open_dataset("synthetic")
+    few = dataclasses.replace(dataset, splits={**dataset.splits, "val": dataset.splits["val"][:3]})
     monkeypatch.setattr("pipeline.measure.approximate.dataset_of", lambda run: few)
-    return Made(tmp_path / "run", "half_pixel")
+    return ConvertedRun(tmp_path / "run", "half_pixel")
 
 
 def test_a_file_of_another_feature_level_is_another_file(aligned):
     nnapi = target("nnapi")
     first, _ = aligned.convert(nnapi.with_level(29))
     assert first.recipe.level == 29 and read(first.path.read_bytes()).recipe().level == 29
-    again, said = aligned.convert(nnapi.with_level(29))
-    assert "reused" in said and again.sha256 == first.sha256
+    again, log = aligned.convert(nnapi.with_level(29))
+    assert "reused" in log and again.sha256 == first.sha256
     with pytest.raises(RunError, match="exists with another level: to replace it"):
         aligned.convert(nnapi.with_level(30))
     with pytest.raises(RunError, match="another level"):
         aligned.convert(nnapi)  # the default level is one that was not asked for by number
-    other, said = aligned.convert(nnapi.with_level(30), force=True)
-    assert other.path == first.path and other.recipe.level == 30 and "reused" not in said
+    other, log = aligned.convert(nnapi.with_level(30), force=True)
+    assert other.path == first.path and other.recipe.level == 30 and "reused" not in log
     beside = json.loads(other.path.with_suffix(".json").read_text())
     assert beside["recipe"]["level"] == 30
 
 
 def test_a_chain_is_measured_and_in_the_recipe(half_pixel):
     plain = target("ethos-u55")
-    exact, said = half_pixel.convert(plain)
+    exact, log = half_pixel.convert(plain)
     files = [exact.path.read_bytes()]
-    assert exact.recipe.approximation is None and "mIoU" not in said
-    assert [one.rewrite for one in exact.recipe.applied_rewrites] == ["products"]
+    assert exact.recipe.approximation is None and "mIoU" not in log
+    assert [applied.rewrite for applied in exact.recipe.applied_rewrites] == ["products"]
     asked = plain.with_approximations(["resize-chain"])
     with pytest.raises(RunError, match="exists with another rewrites"):
         half_pixel.convert(asked)
-    made, said = half_pixel.convert(asked, force=True)
-    assert [one.rewrite for one in made.recipe.applied_rewrites] == ["resize-chain"]
-    effect = dataclasses.asdict(made.recipe.approximation)
-    assert effect["images"] == 3 and effect["split"] == "val" and f"{effect['agreement_percent']:.2f} %" in said
+    chained, log = half_pixel.convert(asked, force=True)
+    assert [applied.rewrite for applied in chained.recipe.applied_rewrites] == ["resize-chain"]
+    effect = dataclasses.asdict(chained.recipe.approximation)
+    assert effect["images"] == 3 and effect["split"] == "val" and f"{effect['agreement_percent']:.2f} %" in log
     # Independent: the two files themselves, on the same images.
     samples = open_dataset("synthetic").splits["val"][:3]
     labels = np.stack([sample.label() for sample in samples])
     masks = []
-    for data in (*files, made.path.read_bytes()):
+    for data in (*files, chained.path.read_bytes()):
         with deployed(data, half_pixel.run.preprocessing) as infer:
             masks.append(np.stack([infer(sample.image()) for sample in samples]))
     assert effect["agreement_percent"] == pytest.approx(100 * (masks[0] == masks[1]).mean(), abs=1e-9)
@@ -144,8 +144,8 @@ def test_a_chain_is_measured_and_in_the_recipe(half_pixel):
                 ious.append(100 * (a & b).sum() / (a | b).sum())
         assert effect[key] == pytest.approx(np.mean(ious))
     assert effect["drop_points"] == pytest.approx(effect["exact_miou_percent"] - effect["miou_percent"])
-    again, said = half_pixel.convert(asked)
-    assert "reused" in said and dataclasses.asdict(again.recipe.approximation) == effect
+    again, log = half_pixel.convert(asked)
+    assert "reused" in log and dataclasses.asdict(again.recipe.approximation) == effect
 
 
 def test_a_network_that_aligns_corners_has_no_chain(aligned):
@@ -157,7 +157,9 @@ def test_a_network_that_aligns_corners_has_no_chain(aligned):
 def test_what_is_not_equal_is_asked_for_by_name(cli, tmp_path):
     u65 = target("ethos-u65")
     assert u65.with_approximations([]) is u65
-    assert [one.name for one in u65.with_approximations(["resize-chain"] * 2).rewrites][:2].count("resize-chain") == 1
+    assert [rewrite.name for rewrite in u65.with_approximations(["resize-chain"] * 2).rewrites][:2].count(
+        "resize-chain"
+    ) == 1
     with pytest.raises(UnknownName, match="did you mean 'resize-chain'"):
         u65.with_approximations(["resize-chains"])
     for words, message in (
@@ -165,17 +167,17 @@ def test_what_is_not_equal_is_asked_for_by_name(cli, tmp_path):
         (("--target", "ethos-u55", "--no-rewrite", "--approximate", "resize-chain"), "leave one of them out"),
         (("--target", "all", "--approximate", "resize-chain"), "--approximate goes with one target"),
     ):
-        done = cli("convert", *words, cwd=tmp_path)
-        assert done.returncode == 2 and message in done.stderr, done.stderr
+        result = cli("convert", *words, cwd=tmp_path)
+        assert result.returncode == 2 and message in result.stderr, result.stderr
 
 
 def test_a_mask_that_the_cpu_makes_is_said_and_so_is_what_can_be_had_in_its_place(aligned):
     for name in ("edgetpu", "gpu-delegate", "mediatek"):
         rule = target(name).rules.ops["ARG_MAX"]
         assert "--output logits" in rule.remedy
-    made, said = aligned.convert(target("edgetpu"), "mask")
-    assert "the CPU makes the mask" in said and "--output logits" in said
-    assert read(made.path.read_bytes()).ops[-1].name == "ARG_MAX"  # what was asked for is what is made
+    artifact, log = aligned.convert(target("edgetpu"), "mask")
+    assert "the CPU makes the mask" in log and "--output logits" in log
+    assert read(artifact.path.read_bytes()).ops[-1].name == "ARG_MAX"  # what was asked for is what is made
     assert "the CPU makes the mask" not in aligned.convert(target("ethos-u55"), "mask")[1]
     assert "the CPU makes the mask" not in aligned.convert(target("edgetpu"))[1]
 
@@ -186,8 +188,8 @@ def test_the_mask_of_logits_is_the_argmax_that_the_recipe_says(aligned):
     assert logits.recipe.to_json()["mask"] == MASKS["logits"] != mask.recipe.to_json()["mask"] == MASKS["mask"]
     image = np.ascontiguousarray(open_dataset("synthetic").splits["val"][0].image()[:HEIGHT, :WIDTH])
     masks = []
-    for one in (logits, mask):
-        with deployed(one.path.read_bytes(), aligned.run.preprocessing) as infer:
+    for artifact in (logits, mask):
+        with deployed(artifact.path.read_bytes(), aligned.run.preprocessing) as infer:
             masks.append(infer(image))
     assert np.array_equal(masks[0], masks[1]) and len(np.unique(masks[0])) > 3
 
@@ -207,5 +209,5 @@ def test_on_ties_the_lowest_index_wins_in_the_file_and_on_the_host():
 
 
 def test_every_approximation_says_what_it_is_for():
-    for one in {one for name in targets().values() for one in name.approximations}:
-        assert one.needs and one.how
+    for rewrite in {rewrite for each in targets().values() for rewrite in each.approximations}:
+        assert rewrite.needs and rewrite.how

@@ -34,7 +34,7 @@ from tests.support.stand_in_runner import StandInRunner
 @pytest.mark.parametrize(
     ("name", "resize"),
     [
-        *((name, "align_corners") for name, one in models.networks().items() if one.logits_stride > 1),
+        *((name, "align_corners") for name, network in models.networks().items() if network.logits_stride > 1),
         ("fcn8", "half_pixel"),
     ],
 )
@@ -94,11 +94,11 @@ def run(tmp_path_factory):
     """A run whose float network was never trained."""
     spec = ModelSpec("fcn8", 72, 104, 9, alpha=0.125)
     home, dataset = tmp_path_factory.mktemp("strides") / "run", open_dataset("synthetic")
-    made = create(home, spec, "synthetic", dataset.classes, dataset.colours, 0)
-    made.float_dir.mkdir(parents=True)
-    checkpoint.write(models.build(spec), made.float_dir / "best.weights.h5")
-    (made.float_dir / "result.json").write_text("{}")
-    return made
+    new_run = create(home, spec, "synthetic", dataset.classes, dataset.colours, 0)
+    new_run.float_dir.mkdir(parents=True)
+    checkpoint.write(models.build(spec), new_run.float_dir / "best.weights.h5")
+    (new_run.float_dir / "result.json").write_text("{}")
+    return new_run
 
 
 def outputs_of(path, image):
@@ -113,22 +113,22 @@ ASKED = Quantization("ptq", Calibration(images=2))
 
 
 def test_what_ships_with_small_logits(run, tmp_path):
-    said: list[str] = []
-    parent = choose_parent(run, target("cpu"), ASKED, said.append)
-    whole = convert(run, target("cpu"), said.append, source=parent)
-    assert "output_stride" not in whole.recipe.to_json() and whole.recipe.file == FileSpec()
-    assert not list(whole.path.parent.glob("*.h"))
-    small = convert(run, target("cpu"), said.append, FileSpec(stride=8), source=parent)
+    messages: list[str] = []
+    parent = choose_parent(run, target("cpu"), ASKED, messages.append)
+    full_size = convert(run, target("cpu"), messages.append, source=parent)
+    assert "output_stride" not in full_size.recipe.to_json() and full_size.recipe.file == FileSpec()
+    assert not list(full_size.path.parent.glob("*.h"))
+    small = convert(run, target("cpu"), messages.append, FileSpec(stride=8), source=parent)
     assert small.path.name == "fcn8-ptq-logits-stride8-uint8.tflite"
     assert "segquant_mask.c" in small.recipe.to_json()["postprocess"]
     assert open_artifact(small.path).recipe.file.stride == small.recipe.to_json()["output_stride"] == 8
-    assert whole.recipe.differences(small.recipe) == ["output_stride", "postprocess"]
+    assert full_size.recipe.differences(small.recipe) == ["output_stride", "postprocess"]
     (small.path.parent / "segquant_mask.c").unlink()
-    again = convert(run, target("cpu"), said.append, FileSpec(stride=8), source=parent)
-    assert "reused" in said[-1] and again.sha256 == small.sha256
+    again = convert(run, target("cpu"), messages.append, FileSpec(stride=8), source=parent)
+    assert "reused" in messages[-1] and again.sha256 == small.sha256
 
     image = np.rint(noise_images(still("fcn8"))[:1] * 255).astype(np.uint8)
-    full, few = (outputs_of(one.path, image)[0] for one in (whole, small))
+    full, few = (outputs_of(artifact.path, image)[0] for artifact in (full_size, small))
     assert few.shape == (9, 13, 9) and few.dtype == np.int8
     mask = exact_mask(few, Grid(72, 104, "align_corners"))
     assert len(np.unique(mask)) > 1 and (mask == full.argmax(-1)).mean() > 0.97  # the graph's resize rounds
@@ -163,10 +163,10 @@ int main(void) {{
             str(header.parent / "segquant_mask.c"),
         ]
         assert subprocess.run([*command, "-o", "app"], cwd=tmp_path, check=False).returncode == 0
-        done = subprocess.run([str(tmp_path / "app")], check=False, capture_output=True, text=True)
-        assert done.returncode == 0
-        told = zip(run.config.classes, run.config.colours, strict=True)
-        assert done.stdout.splitlines() == [f"{name} {r} {g} {b}" for name, (r, g, b) in told]
+        result = subprocess.run([str(tmp_path / "app")], check=False, capture_output=True, text=True)
+        assert result.returncode == 0
+        classes = zip(run.config.classes, run.config.colours, strict=True)
+        assert result.stdout.splitlines() == [f"{name} {r} {g} {b}" for name, (r, g, b) in classes]
 
 
 @pytest.mark.parametrize("name", ['say "no"', "back\\slash", "what??/", "Straße", "tab\t1", "%s"])
@@ -183,9 +183,9 @@ def test_any_class_name_is_a_c_string(name, tmp_path):
 
 def test_a_mask_on_cpu_is_made_of_small_logits_unless_asked_otherwise(run):
     def chosen(name, output, stride=None, io=None):
-        said: list[str] = []
-        spec = spec_for(run, target(name), output, stride, io, said.append)
-        return spec.output, spec.stride, bool(said)
+        messages: list[str] = []
+        spec = spec_for(run, target(name), output, stride, io, messages.append)
+        return spec.output, spec.stride, bool(messages)
 
     assert chosen("cpu", "mask") == ("logits", 8, True)
     assert chosen("cpu", "mask", 1) == ("mask", 1, False)

@@ -85,19 +85,21 @@ def test_the_profile_of_such_a_file(capsys):
 
 
 def named(text, custom=False):
-    made = schema.ModelT.InitFromPackedBuf(model(next(c for c in cases() if c.name == "relu float")), 0)
-    made.subgraphs[0].tensors[0].name = made.subgraphs[0].tensors[1].name = text.encode("utf-8", "surrogatepass")
+    network = schema.ModelT.InitFromPackedBuf(model(next(c for c in cases() if c.name == "relu float")), 0)
+    network.subgraphs[0].tensors[0].name = network.subgraphs[0].tensors[1].name = text.encode("utf-8", "surrogatepass")
     if custom:
-        made.operatorCodes[0].builtinCode = made.operatorCodes[0].deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
-        made.operatorCodes[0].customCode = text.encode("utf-8", "surrogatepass")
-    return packed(made, 1000)
+        network.operatorCodes[0].builtinCode = network.operatorCodes[0].deprecatedBuiltinCode = (
+            schema.BuiltinOperator.CUSTOM
+        )
+        network.operatorCodes[0].customCode = text.encode("utf-8", "surrogatepass")
+    return packed(network, 1000)
 
 
 @pytest.mark.parametrize("text", EVIL.values(), ids=EVIL)
 def test_inspect_of_such_a_file(text, cli, tmp_path):
     for custom in (False, True):
         (tmp_path / "evil.tflite").write_bytes(named(text, custom))
-        done = cli(
+        result = cli(
             "inspect",
             "evil.tflite",
             "--target",
@@ -110,8 +112,8 @@ def test_inspect_of_such_a_file(text, cli, tmp_path):
             "o.json",
             cwd=tmp_path,
         )
-        assert done.returncode == 0, done.stderr
-        assert harmless(done.stdout) and harmless(done.stderr)
+        assert result.returncode == 0, result.stderr
+        assert harmless(result.stdout) and harmless(result.stderr)
         seen = json.loads((tmp_path / "o.json").read_text())["inspections"][0]
         if text.isascii():  # what is written for programs is what the file has
             assert seen["ops"][0][1] == text.split(";")[0]
@@ -120,20 +122,20 @@ def test_inspect_of_such_a_file(text, cli, tmp_path):
 
 def test_a_name_of_megabytes_takes_no_pages(cli, tmp_path):
     (tmp_path / "long.tflite").write_bytes(named("n" * 3_000_000))
-    done = cli(
+    result = cli(
         "inspect", "long.tflite", "--target", "cpu", "--target", "edgetpu", "--no-compiler", "--all", cwd=tmp_path
     )
-    assert done.returncode == 0 and len(done.stdout) < 20_000
+    assert result.returncode == 0 and len(result.stdout) < 20_000
 
 
 def test_messages_and_errors_are_harmless(cli, tmp_path, capsys):
     for text in EVIL.values():
         say(f"note: {text}")
         tell(text)
-        done = cli("inspect", f"no {text.replace('/', '')}.tflite", "--target", "cpu", cwd=tmp_path)
-        assert done.returncode == 2 and harmless(done.stderr), done.stderr
-        done = cli("inspect", "x.tflite", "--target", text, cwd=tmp_path)
-        assert done.returncode == 2 and harmless(done.stderr), done.stderr
+        result = cli("inspect", f"no {text.replace('/', '')}.tflite", "--target", "cpu", cwd=tmp_path)
+        assert result.returncode == 2 and harmless(result.stderr), result.stderr
+        result = cli("inspect", "x.tflite", "--target", text, cwd=tmp_path)
+        assert result.returncode == 2 and harmless(result.stderr), result.stderr
     shown = capsys.readouterr()
     assert harmless(shown.out) and harmless(shown.err)
     assert len(shown.err.splitlines()) == len(EVIL)
@@ -159,7 +161,7 @@ INFO = "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
 
 
 @pytest.mark.parametrize(
-    ("said", "why"),
+    ("output", "why"),
     [
         (INFO, NOTHING),
         ("", NOTHING),
@@ -192,8 +194,8 @@ INFO = "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
         ),
     ],
 )
-def test_the_line_that_says_why(said, why):
-    assert why_it_failed(said) == why
+def test_the_line_that_says_why(output, why):
+    assert why_it_failed(output) == why
 
 
 def test_how_it_ended():

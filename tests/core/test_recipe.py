@@ -131,7 +131,7 @@ def nested(path, value):
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("entries", "words"),
     [
         *(
             ({"schema": 1, "target": "cpu"} | more, words)
@@ -175,19 +175,19 @@ def nested(path, value):
         (nested("versions", {"numpy": 2}), "versions.numpy is int"),
     ],
 )
-def test_what_is_no_recipe_of_ours_is_one_sentence(given, words):
+def test_what_is_no_recipe_of_ours_is_one_sentence(entries, words):
     with pytest.raises(ArtifactError, match=words):
-        Recipe.from_json(given)
+        Recipe.from_json(entries)
     with pytest.raises(ArtifactError):
-        Recipe.loads(json.dumps(given))
+        Recipe.loads(json.dumps(entries))
 
 
 def test_a_file_made_in_memory_names_no_run():
     with pytest.raises(ArtifactError, match="names no run"):
         _ = recipe().known_origin
     assert Recipe.from_json(recipe().to_json()) == recipe() and "model" not in recipe().to_json()
-    whole = recipe(origin=origin())
-    assert Recipe.loads(whole.dumps()) == whole and whole.known_origin.method == "ptq"
+    full = recipe(origin=origin())
+    assert Recipe.loads(full.dumps()) == full and full.known_origin.method == "ptq"
 
 
 @pytest.mark.parametrize(

@@ -155,19 +155,19 @@ def test_without_a_name_it_is_the_target_named_last_else_cpu_and_said(tmp_path):
     run = create(tmp_path / "run", SPEC, "synthetic", "ab", [(0, 0, 0)] * 2, 0)
     data = model(cases()[0])
     for i, target in enumerate(("cpu", "edgetpu", "float32", "web")):
-        made = artifacts.write(run.artifacts(target) / "x.tflite", data, recipe(target))
-        os.utime(made.path, ns=(10**18 + i, 10**18 + i))
-    said: list[str] = []
+        artifact = artifacts.write(run.artifacts(target) / "x.tflite", data, recipe(target))
+        os.utime(artifact.path, ns=(10**18 + i, 10**18 + i))
+    messages: list[str] = []
 
     def chosen(target=None):
-        return newest_artifact(run, target, said.append).recipe.target
+        return newest_artifact(run, target, messages.append).recipe.target
 
     assert (
         chosen() == "cpu"
-        and said.pop() == "artifact artifacts/cpu/x.tflite (target cpu; 2 other targets: --target NAME)"
+        and messages.pop() == "artifact artifacts/cpu/x.tflite (target cpu; 2 other targets: --target NAME)"
     )
     run.name_target("edgetpu")
-    assert chosen() == "edgetpu" and chosen("web") == "web" and len(said) == 1
+    assert chosen() == "edgetpu" and chosen("web") == "web" and len(messages) == 1
     run.name_target("gone")
     assert chosen() == "cpu"
     (run.path / "artifacts/named.json").write_text("{")

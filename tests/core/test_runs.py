@@ -38,9 +38,9 @@ def test_a_run_tells_its_trainings_files_and_newest_measurement(tmp_path):
     for name in ("cpu/x.tflite", "cpu/y.tflite", "web/x.tflite", "float32/x.tflite"):
         write_atomically(run.path / "artifacts" / name, b"x")
     bench(run, "bench-cpu-1.json", 70, 2.5)
-    told = summary(run)
-    assert told.state == "float 71.50 %, QAT 72.25 % (start kept)"
-    assert told.artifacts == (("cpu", 2), ("web", 1)) and told.measured == "cpu: 70.00 %, 2.50 ms on host"
+    overview = summary(run)
+    assert overview.state == "float 71.50 %, QAT 72.25 % (start kept)"
+    assert overview.artifacts == (("cpu", 2), ("web", 1)) and overview.measured == "cpu: 70.00 %, 2.50 ms on host"
     bench(run, "bench-cpu-2.json", 71, None)
     assert summary(run).measured == "cpu: 71.00 %"
     write_atomically(run.measurements / "bench-cpu-3.json", b'{"target": "cpu"}')
@@ -54,9 +54,9 @@ def test_a_broken_run_is_listed_and_hides_no_other(broken, tmp_path):
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "run.json").write_text(broken)
     (tmp_path / "no run").mkdir()
-    found = summaries(tmp_path)
-    assert [each.path.name for each in found] == ["a", "b", "c"]
-    assert found[2].run is None and found[2].state.startswith("broken: ") and "run.json" in found[2].state
+    overviews = summaries(tmp_path)
+    assert [each.path.name for each in overviews] == ["a", "b", "c"]
+    assert overviews[2].run is None and overviews[2].state.startswith("broken: ") and "run.json" in overviews[2].state
 
 
 def test_a_broken_result_is_told_of_the_run_that_holds_it(tmp_path):
@@ -66,11 +66,11 @@ def test_a_broken_result_is_told_of_the_run_that_holds_it(tmp_path):
 
 
 def test_the_command(cli, tmp_path):
-    done = cli("list", "--runs", cwd=tmp_path)
-    assert done.returncode == 0 and "there is no run" in done.stdout
+    result = cli("list", "--runs", cwd=tmp_path)
+    assert result.returncode == 0 and "there is no run" in result.stdout
     make(tmp_path / "runs" / "mine")
     (tmp_path / "runs" / "lost").mkdir()
     (tmp_path / "runs" / "lost" / "run.json").write_text("{")
-    done = cli("list", "--runs", cwd=tmp_path)
-    assert done.returncode == 0 and "runs/mine" in done.stdout and "192x256" in done.stdout, done.stderr
-    assert "runs/lost  broken: " in done.stdout
+    result = cli("list", "--runs", cwd=tmp_path)
+    assert result.returncode == 0 and "runs/mine" in result.stdout and "192x256" in result.stdout, result.stderr
+    assert "runs/lost  broken: " in result.stdout

@@ -15,44 +15,44 @@ SETTINGS = {"schedule": {"steps": 4, "batch": 2}, "per_tensor": False}
 
 
 @pytest.fixture
-def there(tmp_path):
+def training(tmp_path):
     return Training(tmp_path / "float")
 
 
-def test_a_training_is_finished_when_its_result_is_there(there):
-    assert not there.trained and there.settings() is None and not there.is_finished(SETTINGS)
-    there.begin(SETTINGS)
-    assert there.settings() == SETTINGS and not there.is_finished(SETTINGS) and not there.trained
+def test_a_training_is_finished_when_its_result_is_there(training):
+    assert not training.trained and training.settings() is None and not training.is_finished(SETTINGS)
+    training.begin(SETTINGS)
+    assert training.settings() == SETTINGS and not training.is_finished(SETTINGS) and not training.trained
     result = FloatResult(50.0, 49.0, 3.0, 0.5, (HistoryEntry(4, 1.5, 50.0, 3.0),))
-    there.finish(result)
-    assert there.trained and there.is_finished(SETTINGS) and there.float_result() == result
+    training.finish(result)
+    assert training.trained and training.is_finished(SETTINGS) and training.float_result() == result
     with pytest.raises(
         RunError, match=r"other settings, listed below: to train again, force it.*\n  schedule.steps: 4, now 9"
     ):
-        there.is_finished({**SETTINGS, "schedule": {"steps": 9, "batch": 2}})
-    assert not there.is_finished({"schedule": 1}, force=True)
-    there.begin({"schedule": 1}, force=True)
-    assert not there.trained and there.settings() == {"schedule": 1}
-    (aside,) = there.folder.parent.glob("float.replaced-*")
+        training.is_finished({**SETTINGS, "schedule": {"steps": 9, "batch": 2}})
+    assert not training.is_finished({"schedule": 1}, force=True)
+    training.begin({"schedule": 1}, force=True)
+    assert not training.trained and training.settings() == {"schedule": 1}
+    (aside,) = training.folder.parent.glob("float.replaced-*")
     assert Training(aside).float_result() == result
 
 
-def test_results_are_written_as_they_always_were(there):
-    there.finish(FloatResult(50.0, 49.0, 3.0, 0.5))
+def test_results_are_written_as_they_always_were(training):
+    training.finish(FloatResult(50.0, 49.0, 3.0, 0.5))
     keys = ["best_val_miou_percent", "last_val_miou_percent", "seconds", "step_seconds", "history"]
-    assert list(json.loads((there.folder / "result.json").read_text())) == keys
-    there.finish(FloatResult(50.0, parent="x.h5", parent_sha256="ff"))
-    assert json.loads((there.folder / "result.json").read_text()) == {
+    assert list(json.loads((training.folder / "result.json").read_text())) == keys
+    training.finish(FloatResult(50.0, parent="x.h5", parent_sha256="ff"))
+    assert json.loads((training.folder / "result.json").read_text()) == {
         "best_val_miou_percent": 50.0,
         "parent": "x.h5",
         "parent_sha256": "ff",
     }
-    there.finish(QatResult(60.0, 5.0, history=(HistoryEntry(1, None, None, 2.0),)))
-    data = json.loads((there.folder / "result.json").read_text())
+    training.finish(QatResult(60.0, 5.0, history=(HistoryEntry(1, None, None, 2.0),)))
+    data = json.loads((training.folder / "result.json").read_text())
     assert data["gain_points"] is None and data["history"] == [
         {"step": 1, "loss": None, "miou_percent": None, "seconds": 2.0}
     ]
-    assert there.qat_result() == QatResult(60.0, 5.0, history=(HistoryEntry(1, None, None, 2.0),))
+    assert training.qat_result() == QatResult(60.0, 5.0, history=(HistoryEntry(1, None, None, 2.0),))
 
 
 NOUNS = {"val_miou_percent": "qat_result", "best_val_miou_percent": "float_result"}
@@ -60,24 +60,24 @@ PUBLISHED = [file for file in sorted((ROOT / "results" / "camvid").glob("*.json"
 
 
 @pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.stem)
-def test_what_earlier_versions_wrote_is_read(there, file):
+def test_what_earlier_versions_wrote_is_read(training, file):
     data = json.loads(file.read_text())
-    there.begin(SETTINGS)
-    (there.folder / "result.json").write_text(file.read_text())
+    training.begin(SETTINGS)
+    (training.folder / "result.json").write_text(file.read_text())
     (key,) = set(data) & set(NOUNS)
-    read = getattr(there, NOUNS[key])()
+    read = getattr(training, NOUNS[key])()
     assert getattr(read, key) == data[key] and len(read.history) == len(data["history"]) > 0
 
 
-def test_ranges_and_history_come_back(there):
-    assert there.start() is None and there.history() == []
+def test_ranges_and_history_come_back(training):
+    assert training.start() is None and training.history() == []
     start = StartingRanges({"conv": Range(-1.0, 2.5)}, CalibrationRecord("min-max", "random", None, ("a", "b"), "00"))
-    there.write_start(start)
-    assert there.start() == start
-    there.write_history([HistoryEntry(1, 0.5, 10.0, 1.0), HistoryEntry(2, None, None, 2.0)])
-    assert [one.step for one in there.history()] == [1, 2]
-    (there.folder / "history.jsonl").write_text('{"step": 1}\n')
-    assert there.history() == []
+    training.write_start(start)
+    assert training.start() == start
+    training.write_history([HistoryEntry(1, 0.5, 10.0, 1.0), HistoryEntry(2, None, None, 2.0)])
+    assert [entry.step for entry in training.history()] == [1, 2]
+    (training.folder / "history.jsonl").write_text('{"step": 1}\n')
+    assert training.history() == []
 
 
 @pytest.mark.parametrize(
@@ -93,15 +93,15 @@ def test_ranges_and_history_come_back(there):
         '{"best_val_miou_percent": 1, "history": [1]}',
     ],
 )
-def test_a_broken_file_is_one_sentence(there, text):
-    there.begin(SETTINGS)
-    for name, read in (("result.json", there.float_result), ("result.json", there.qat_result)):
-        (there.folder / name).write_text(text)
+def test_a_broken_file_is_one_sentence(training, text):
+    training.begin(SETTINGS)
+    for name, read in (("result.json", training.float_result), ("result.json", training.qat_result)):
+        (training.folder / name).write_text(text)
         with pytest.raises(RunError, match=f"{name} is broken .*: restore it, or force"):
             read()
-    (there.folder / "ranges.json").write_text(text)
+    (training.folder / "ranges.json").write_text(text)
     with pytest.raises(RunError, match="ranges.json is broken"):
-        there.start()
+        training.start()
 
 
 def test_one_module_alone_knows_the_files_of_a_training():

@@ -26,21 +26,21 @@ def attached(tmp_path, monkeypatch):
     phones: list[phone.Phone] = []
 
     def start(options="size=200m"):
-        one = phone.started(tmp_path / f"phone{len(phones)}", options)
-        phones.append(one)
-        for name, value in one.adb_on_path().items():
+        handset = phone.started(tmp_path / f"phone{len(phones)}", options)
+        phones.append(handset)
+        for name, value in handset.adb_on_path().items():
             monkeypatch.setenv(name, value)
-        return one
+        return handset
 
     monkeypatch.delenv("ADB_SERVER_SOCKET", raising=False)
     yield start
-    for one in phones:
-        one.close()
+    for handset in phones:
+        handset.close()
 
 
-def opened(one, tmp_path, kind="new"):
+def opened(handset, tmp_path, kind="new"):
     binary = as_program(tmp_path / f"a 'benchmark' $(touch pwned); {kind}", kind)
-    return connect(f"android:{one.serial}", DeviceOptions(benchmark_binary=binary))
+    return connect(f"android:{handset.serial}", DeviceOptions(benchmark_binary=binary))
 
 
 def noise(count):
@@ -58,8 +58,8 @@ def test_a_network_runs_there_as_it_runs_here(attached, tmp_path):
     host = connect("host").open(file, RunnerOptions())
     expected = [host.infer(image) for image in images]
     assert len({e.tobytes() for e in expected}) == len(images)
-    one = attached()
-    connection = opened(one, tmp_path)
+    handset = attached()
+    connection = opened(handset, tmp_path)
     runner = connection.open(file, RunnerOptions(threads=2, target="cpu", pinned=True))
     for same in ("input_dtype", "output_dtype", "output_scale", "output_zero_point", "runs_on"):
         assert getattr(runner.facts, same) == getattr(host.facts, same), same
@@ -71,123 +71,123 @@ def test_a_network_runs_there_as_it_runs_here(attached, tmp_path):
     assert here.typical_ms / 30 < block.typical_ms < here.typical_ms * 30  # ms both, on a busy machine
     assert runner.facts.init_ms > 0 and runner.facts.first_ms > 0
     assert 1 << 24 < runner.peak_memory_bytes() < 1 << 31
-    told = connection.describe()
-    assert told["device"] == connection.identity == f"android:{one.serial}" and told["android"] == "14"
-    assert told["cpu"] == "Debian SM0 (a stand-in)" and "benchmark_model, sha256" in told["runtime"]
-    assert told["cores"] == len(os.sched_getaffinity(0)) and told["load_average_1min"] >= 0
+    facts = connection.describe()
+    assert facts["device"] == connection.identity == f"android:{handset.serial}" and facts["android"] == "14"
+    assert facts["cpu"] == "Debian SM0 (a stand-in)" and "benchmark_model, sha256" in facts["runtime"]
+    assert facts["cores"] == len(os.sched_getaffinity(0)) and facts["load_average_1min"] >= 0
     gpu = connection.open(file, RunnerOptions(target="gpu", delegate=targets()["gpu"].delegate))
     assert gpu.facts.runs_on == "GPU delegate in 2 pieces, 3 of 64 ops left to the CPU"
-    assert one.left_behind()
+    assert handset.left_behind()
     connection.close()
-    assert not one.left_behind()
-    old = opened(one, tmp_path, "old")
+    assert not handset.left_behind()
+    old = opened(handset, tmp_path, "old")
     runner = old.open(file, RunnerOptions())
     assert runner.time(5).runs == 5 and runner.peak_memory_bytes() is None
     with pytest.raises(DeviceError, match="older than its option --output_filepath"):
         runner.infer(images[0])
     old.close()
-    assert not one.left_behind() and not list(one.root.rglob("data/local/tmp/pwned"))
+    assert not handset.left_behind() and not list(handset.root.rglob("data/local/tmp/pwned"))
     host.close()
 
 
 def test_output_and_exit_code_arrive_whole(attached):
     """Two hundred times: standard error came behind the exit code one time in sixty, before both were joined there."""
-    one = attached()
-    adb.adb(["connect", one.serial])
-    there = adb.Phone(one.serial)
+    handset = attached()
+    adb.adb(["connect", handset.serial])
+    client = adb.Phone(handset.serial)
     for _ in range(200):
-        assert there.run(["sh", "-c", "echo out; echo error >&2; exit 7"]) == (7, "out\nerror\n")
+        assert client.run(["sh", "-c", "echo out; echo error >&2; exit 7"]) == (7, "out\nerror\n")
 
 
 def test_the_command_line_names_it(attached, tmp_path):
     from tests.conftest import run_cli
 
-    one = attached()
-    done = run_cli("list", cwd=tmp_path)
-    assert done.returncode == 0 and "an Android device over adb" in done.stdout
-    adb.adb(["connect", one.serial])
-    os.environ["ANDROID_SERIAL"] = one.serial
+    handset = attached()
+    result = run_cli("list", cwd=tmp_path)
+    assert result.returncode == 0 and "an Android device over adb" in result.stdout
+    adb.adb(["connect", handset.serial])
+    os.environ["ANDROID_SERIAL"] = handset.serial
     try:
-        assert android.find() == f"Android ({one.serial})"
-        done = run_cli("doctor", cwd=tmp_path)
+        assert android.find() == f"Android ({handset.serial})"
+        result = run_cli("doctor", cwd=tmp_path)
     finally:
         del os.environ["ANDROID_SERIAL"]
-    assert done.returncode == 0 and f"yes, Android ({one.serial})" in " ".join(done.stdout.split())
+    assert result.returncode == 0 and f"yes, Android ({handset.serial})" in " ".join(result.stdout.split())
 
 
 def test_unplugged_in_the_middle(attached, tmp_path, monkeypatch):
     """What came before is kept, and the sentence comes at once and not after a timeout."""
     monkeypatch.setattr(benchmark_model, "BATCH_IMAGES", 1)
-    one = attached()
-    connection = opened(one, tmp_path)
+    handset = attached()
+    connection = opened(handset, tmp_path)
     runner = connection.open(small_file(tmp_path), RunnerOptions())
     kept = []
-    with pytest.raises(DeviceError, match=f"android:{one.serial} went away while .*: plug it in again"):
-        for made in runner.infer_many(noise(100)):
-            kept.append(made)
+    with pytest.raises(DeviceError, match=f"android:{handset.serial} went away while .*: plug it in again"):
+        for output in runner.infer_many(noise(100)):
+            kept.append(output)
             if len(kept) == 2:
-                threading.Timer(0.3, one.unplug).start()
+                threading.Timer(0.3, handset.unplug).start()
     assert 2 <= len(kept) < 100
     assert all(np.array_equal(a, np.maximum(b, 0)) for a, b in zip(kept, noise(len(kept)), strict=True))
     connection.close()  # says nothing more
 
 
 def test_unplugged_while_it_measures(attached, tmp_path):
-    one = attached()
-    connection = opened(one, tmp_path, "hang")
-    threading.Timer(1.5, one.unplug).start()
-    with pytest.raises(DeviceError, match=f"android:{one.serial} went away while .*: plug it in again"):
+    handset = attached()
+    connection = opened(handset, tmp_path, "hang")
+    threading.Timer(1.5, handset.unplug).start()
+    with pytest.raises(DeviceError, match=f"android:{handset.serial} went away while .*: plug it in again"):
         connection.open(small_file(tmp_path), RunnerOptions())
     connection.close()
 
 
 def test_a_full_disk(attached, tmp_path):
-    one = attached("size=256k")
-    connection = opened(one, tmp_path)
+    handset = attached("size=256k")
+    connection = opened(handset, tmp_path)
     runner = connection.open(small_file(tmp_path), RunnerOptions())
-    one.shell("head -c 1000000 /dev/zero >/data/local/tmp/rest")
-    with pytest.raises(DeviceError, match=f"the disk of android:{one.serial} is full: free some space"):
+    handset.shell("head -c 1000000 /dev/zero >/data/local/tmp/rest")
+    with pytest.raises(DeviceError, match=f"the disk of android:{handset.serial} is full: free some space"):
         runner.infer(noise(1)[0])
-    one.shell("rm /data/local/tmp/rest")
+    handset.shell("rm /data/local/tmp/rest")
     assert np.array_equal(runner.infer(noise(1)[0]), np.maximum(noise(1)[0], 0))
     connection.close()
-    assert not one.left_behind()
+    assert not handset.left_behind()
 
 
 def test_a_disk_that_the_outputs_fill(attached, tmp_path):
     """benchmark_model does not notice: its OutputSaver looks at no write."""
-    one = attached("size=320k")
-    connection = opened(one, tmp_path)
+    handset = attached("size=320k")
+    connection = opened(handset, tmp_path)
     runner = connection.open(small_file(tmp_path, (1, 100, 100, 3)), RunnerOptions())
     with pytest.raises(DeviceError, match=r"wrote \d+ bytes of an output of 120000: is its disk full"):
         runner.infer(np.zeros((1, 100, 100, 3), np.float32))
     connection.close()
-    assert not one.left_behind()
+    assert not handset.left_behind()
 
 
 def test_a_binary_that_may_not_run(attached, tmp_path):
-    one = attached("size=200m,noexec")
-    connection = opened(one, tmp_path)
+    handset = attached("size=200m,noexec")
+    connection = opened(handset, tmp_path)
     with pytest.raises(
-        DeviceError, match=f"does not run there .*android:{one.serial} does not allow it .*Permission denied"
+        DeviceError, match=f"does not run there .*android:{handset.serial} does not allow it .*Permission denied"
     ):
         connection.open(small_file(tmp_path), RunnerOptions())
     connection.close()
-    assert not one.left_behind()
+    assert not handset.left_behind()
 
 
 def test_a_binary_of_another_processor(attached, tmp_path):
     """An ARM64 program: seen in its first bytes; and by the device, where that claims to run it."""
-    one = attached()
+    handset = attached()
     binary = tmp_path / "benchmark_model"
     binary.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00" + (183).to_bytes(2, "little") + bytes(200))
     for abis, sentence in (("x86_64", "is a program for arm64-v8a, and android:"), ("arm64-v8a", "another processor")):
-        one.shell(f"echo {abis} >/data/abilist")
-        connection = connect(f"android:{one.serial}", DeviceOptions(benchmark_binary=binary))
+        handset.shell(f"echo {abis} >/data/abilist")
+        connection = connect(f"android:{handset.serial}", DeviceOptions(benchmark_binary=binary))
         with pytest.raises(DeviceError, match=sentence):
             connection.open(small_file(tmp_path), RunnerOptions())
         connection.close()
-        assert not one.left_behind()
+        assert not handset.left_behind()
 
 
 @pytest.mark.parametrize(
@@ -200,32 +200,32 @@ def test_a_binary_of_another_processor(attached, tmp_path):
 )
 def test_a_benchmark_model_that_fails(attached, tmp_path, monkeypatch, kind, sentence):
     monkeypatch.setattr(benchmark_model, "INFERENCE_SECONDS", 0.5)
-    one = attached()
-    connection = opened(one, tmp_path, kind)
+    handset = attached()
+    connection = opened(handset, tmp_path, kind)
     with pytest.raises(DeviceError, match=sentence):
         connection.open(small_file(tmp_path), RunnerOptions())
     connection.close()
-    assert not one.left_behind()  # what hung does not run on
+    assert not handset.left_behind()  # what hung does not run on
 
 
 def test_interrupted_by_the_user(attached, tmp_path):
-    one = attached()
-    connection = opened(one, tmp_path, "hang")
+    handset = attached()
+    connection = opened(handset, tmp_path, "hang")
     threading.Timer(2, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         connection.open(small_file(tmp_path), RunnerOptions())
     connection.close()
-    assert not one.left_behind()
+    assert not handset.left_behind()
 
 
 def test_a_file_that_the_runtime_refuses(attached, tmp_path):
     file = small_file(tmp_path, version=99)
-    one = attached()
-    connection = opened(one, tmp_path)
-    with pytest.raises(ArtifactError, match=f"tflite: LiteRT on android:{one.serial} refuses it"):
+    handset = attached()
+    connection = opened(handset, tmp_path)
+    with pytest.raises(ArtifactError, match=f"tflite: LiteRT on android:{handset.serial} refuses it"):
         connection.open(file, RunnerOptions())
     connection.close()
-    assert not one.left_behind()
+    assert not handset.left_behind()
 
 
 def test_a_closed_port_is_a_sentence_and_no_server_stays(attached):
@@ -239,15 +239,17 @@ def test_bench_scores_and_times_on_the_phone(attached, tmp_path):
     from pipeline.measure.on_device import bench_on
     from tests.support.small_run import IMAGES, QUICK, small_run
 
-    plan, one = small_run(tmp_path / "bench"), attached()
-    said: list[str] = []
-    connection = opened(one, tmp_path)
-    measured = bench_on(plan, devices()["android"], "android", connection, said.append)
+    plan, handset = small_run(tmp_path / "bench"), attached()
+    messages: list[str] = []
+    connection = opened(handset, tmp_path)
+    measured = bench_on(plan, devices()["android"], "android", connection, messages.append)
     assert measured.on_host.identical_outputs == IMAGES and measured.on_host.agreement_percent == 100
-    assert measured.machine["device"] == f"android:{one.serial}" and "benchmark_model" in measured.machine["runtime"]
+    assert (
+        measured.machine["device"] == f"android:{handset.serial}" and "benchmark_model" in measured.machine["runtime"]
+    )
     latency = measured.artifact.latency
     assert latency.rounds == latency.starts == QUICK.starts and len(latency.summaries_ms) == latency.rounds
     assert latency.p90_ms is None and measured.parent.latency.starts == QUICK.starts
     assert measured.speedup.ratio > 0 and measured.speedup.low is None and not measured.unfinished
     connection.close()
-    assert not one.left_behind()
+    assert not handset.left_behind()

@@ -100,7 +100,7 @@ def test_the_cpu_beside_it_runs_what_is_not_for_the_chip(plain):
 
 
 @pytest.mark.parametrize(
-    ("said", "there", "told"),
+    ("printed", "attached", "message"),
     [
         ("OSError: libusb-1.0.so.0: cannot open shared object file: No such file", None, "needs libusb-1.0.so.0"),
         ("ValueError: Failed to load delegate from l.so\n\n", None, r"`ssh box lsusb`"),
@@ -117,11 +117,11 @@ def test_the_cpu_beside_it_runs_what_is_not_for_the_chip(plain):
         ),
     ],
 )
-def test_what_is_known_of_real_ones(said, there, told, plain):
+def test_what_is_known_of_real_ones(printed, attached, message, plain):
     """The texts: google-coral/edgetpu issues 435 and 214, and LiteRT."""
-    explained = explain(plain, "box", "l.so", "ssh box ", lambda: there)
-    with pytest.raises(DeviceError, match=told):
-        raise explained(1, said)
+    explained = explain(plain, "box", "l.so", "ssh box ", lambda: attached)
+    with pytest.raises(DeviceError, match=message):
+        raise explained(1, printed)
     assert explained(1, "RuntimeError: something else") is None
     assert "another LiteRT" in str(explained(-11, "")) and explain(plain, "box", "")(-11, "") is None
 
@@ -133,10 +133,10 @@ def library(tmp_path):
         pytest.skip("no C compiler: sudo apt-get install gcc")
 
     def build(*flags):
-        made = tmp_path / f"lib{''.join(flags).replace('-', '')}.so"
+        path = tmp_path / f"lib{''.join(flags).replace('-', '')}.so"
         source = str(ROOT / "tests" / "support" / "delegate.c")
-        subprocess.run([compiler, "-shared", "-fPIC", "-Wall", "-Werror", *flags, "-o", made, source], check=True)
-        return str(made)
+        subprocess.run([compiler, "-shared", "-fPIC", "-Wall", "-Werror", *flags, "-o", path, source], check=True)
+        return str(path)
 
     return build
 
@@ -176,7 +176,7 @@ def test_a_library_that_finds_no_chip_and_one_that_is_too_old(compiled, library,
 @pytest.mark.real
 def test_a_library_for_another_processor(compiled):
     arm64 = os.environ.get("SEGQUANT_ARM64", str(ROOT / ".arm64"))
-    found = sorted((ROOT / arm64 / "root").glob("lib/aarch64-linux-gnu/libm.so.6"))
-    if not found:
+    libraries = sorted((ROOT / arm64 / "root").glob("lib/aarch64-linux-gnu/libm.so.6"))
+    if not libraries:
         pytest.skip(f"no ARM64 userland: `tests/support/arm64.sh {arm64}` makes it (300 MB, two minutes)")
-    assert f"has no {found[0]} for its processor" in opening(compiled, delegate_library=str(found[0]))
+    assert f"has no {libraries[0]} for its processor" in opening(compiled, delegate_library=str(libraries[0]))

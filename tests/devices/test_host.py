@@ -52,11 +52,11 @@ def test_another_process_takes_over(file):
         runner.restart()
         assert process.poll() == 0 and runner._process.pid != process.pid and runner.facts is facts
         assert runner.time(3).runs == 3 and runner.peak_memory_bytes() > 0.9 * peak
-        given = [image[None] for image in images]
-        assert all(np.array_equal(a, b) for a, b in zip(runner.infer_many(given), expected, strict=True))
+        batches = [image[None] for image in images]
+        assert all(np.array_equal(a, b) for a, b in zip(runner.infer_many(batches), expected, strict=True))
         again = runner._given
         runner.restart()
-        assert again is given[-1] and np.array_equal(runner.infer(again), expected[-1])
+        assert again is batches[-1] and np.array_equal(runner.infer(again), expected[-1])
 
 
 def test_files_that_cannot_run_are_errors_not_crashes(file, tmp_path):
@@ -85,7 +85,7 @@ def test_the_machine_is_described():
 def test_the_best_device_is_one_that_is_attached():
     chosen, selector = device("best")
     assert chosen.find() is not None and not selector
-    assert chosen.rank == max(one.rank for one in devices().values() if one.find() is not None)
+    assert chosen.rank == max(each.rank for each in devices().values() if each.find() is not None)
     with pytest.raises(BadSpec, match="device host:1: write host"):
         device("host:1")
     with pytest.raises(UnknownName, match="did you mean 'host'"):
@@ -116,8 +116,8 @@ def test_a_file_beside_itself_is_as_fast(file):
                 same.append(ratio_of(*measure([a, b], Protocol("short", runs=10, seconds=2.0, warmup_seconds=0.2))))
             if sum(not ratio.is_significant for ratio in same) >= 0.95 * tries:
                 break
-    said = [f"{r.ratio:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in same]
-    assert sum(not ratio.is_significant for ratio in same) >= 0.95 * tries, said
+    ratios = [f"{r.ratio:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in same]
+    assert sum(not ratio.is_significant for ratio in same) >= 0.95 * tries, ratios
 
 
 @pytest.mark.real

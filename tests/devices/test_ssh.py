@@ -183,7 +183,7 @@ def failing(host, far, file, settings=DeviceOptions()):
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("printed", "message"),
     [
         ("ssh: Could not resolve hostname box: Name or service not known", "no machine of that name"),
         ("ssh: connect to host box port 22: Connection refused", "no ssh server answers there"),
@@ -197,13 +197,13 @@ def failing(host, far, file, settings=DeviceOptions()):
         ("kex_exchange_identification: read: Connection reset by peer", "read: Connection reset by peer"),
     ],
 )
-def test_a_login_that_fails_is_one_sentence(said, told, near, far, file):
+def test_a_login_that_fails_is_one_sentence(printed, message, near, far, file):
     executable(
         near,
         f"[ \"$1\" != -G ] || {{ echo 'user me'; echo 'hostname b'; echo 'port 1'; exit; }}\n"
-        f"cat >&2 <<'END'\n{said}\nEND\nexit 255",
+        f"cat >&2 <<'END'\n{printed}\nEND\nexit 255",
     )
-    with pytest.raises(DeviceError, match=rf"^ssh:me@b:1: .*{told}"):
+    with pytest.raises(DeviceError, match=rf"^ssh:me@b:1: .*{message}"):
         connect("ssh:box")
 
 
@@ -252,14 +252,14 @@ def test_what_goes_wrong_there_is_one_sentence(near, far, file, tmp_path):
     assert "disk is full" in failing("box", far, file)
     (far / "bin" / "cat").unlink()
     python = far / "bin" / "python3"
-    for ended, told in (
+    for ended, message in (
         ("kill -KILL $$", "ArtifactError: SIGKILL ended LiteRT on ssh:me@board.local:22 with .*memory"),
         ("echo 'ImportError: GLIBC_2.99 not found' >&2; exit 1", "DeviceError.*LiteRT does not load in python3.*2.99"),
         ("echo 'ValueError: nothing known' >&2; exit 1", "ArtifactError: LiteRT cannot run .*nothing known"),
         ("echo 'OSError: [Errno 28] No space left on device' >&2; exit 1", "disk is full"),
     ):
         executable(python, f'case $2 in run) {ended};; esac; exec "{sys.executable}" "$@"')
-        assert re.search(told, failing("box", far, file))
+        assert re.search(message, failing("box", far, file))
     executable(python, f'exec "{sys.executable}" "$@"')
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(file.read_bytes()[:200])
@@ -313,19 +313,19 @@ def test_without_litert_there_benchmark_model_does_it(file, near, far, tmp_path)
     assert nothing_left(far, 0)
     foreign = tmp_path / "foreign"
     foreign.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x08\x00" + bytes(100))  # for MIPS
-    said = failing("box", far, file, DeviceOptions(benchmark_binary=foreign))
-    assert "foreign is a program for another processor, and ssh:me@board.local:22 runs " in said
+    message = failing("box", far, file, DeviceOptions(benchmark_binary=foreign))
+    assert "foreign is a program for another processor, and ssh:me@board.local:22 runs " in message
 
 
 @pytest.fixture
 def server(tmp_path, far, monkeypatch):
     """A real sshd, which ssh_config calls board; the far side's folder for temporary files is its own."""
-    with serving(tmp_path, f'"HOME={far}" "PATH={far}/bin:/usr/bin:/bin" "TMPDIR={far}/tmp"') as there:
-        options = "".join(f"  {name} {value}\n" for name, value in there.options.items())
+    with serving(tmp_path, f'"HOME={far}" "PATH={far}/bin:/usr/bin:/bin" "TMPDIR={far}/tmp"') as sshd:
+        options = "".join(f"  {name} {value}\n" for name, value in sshd.options.items())
         (tmp_path / "config").write_text(f"Host board\n  HostName 127.0.0.1\n{options}")
         executable(tmp_path / "bin" / "ssh", f'exec {shutil.which("ssh")} -F "{tmp_path}/config" "$@"')
         monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-        yield there
+        yield sshd
 
 
 def children(pid):
@@ -338,12 +338,12 @@ def workers(far):
 
 def among_all(words):
     """Processes whose folder or command has these words."""
-    found = []
+    names = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if words in os.readlink(process / "cwd") + (process / "cmdline").read_bytes().decode(errors="replace"):
-                found.append(process.name)
-    return found
+                names.append(process.name)
+    return names
 
 
 def kill_children(process):
@@ -375,19 +375,19 @@ def test_a_real_ssh_server(file, server, far):
         for got, here in zip(first.infer_many(images), expected(file, images), strict=True):
             assert np.array_equal(got, here)
         assert len(first.time(20).samples_ms) == 20 and second.peak_memory_bytes() > 1 << 20
-        there = workers(far)
-        assert len(there) == 2 and len(children(server.process.pid)) == 1  # one login
+        processes = workers(far)
+        assert len(processes) == 2 and len(children(server.process.pid)) == 1  # one login
         first.close()
         second.close()
     finally:
         connection.close()
-    assert nothing_left(far, 0) and ended(there, 0)
+    assert nothing_left(far, 0) and ended(processes, 0)
     assert not own.exists()
 
 
 @pytest.mark.real
 def test_what_a_real_ssh_server_refuses(file, server, far, tmp_path):
-    def said(selector="ssh:board"):
+    def refusal(selector="ssh:board"):
         with pytest.raises(DeviceError) as error:
             connect(selector)
         assert nothing_left(far, 0)
@@ -395,15 +395,15 @@ def test_what_a_real_ssh_server_refuses(file, server, far, tmp_path):
 
     known, user = (tmp_path / "known").read_text(), tmp_path / "user"
     (tmp_path / "known").write_text("")
-    assert re.search(r"ssh:.*@127.0.0.1:\d+: its host key is not known here: run `ssh board` once", said())
+    assert re.search(r"ssh:.*@127.0.0.1:\d+: its host key is not known here: run `ssh board` once", refusal())
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{tmp_path}/other"], check=True)
     (tmp_path / "known").write_text(f"{known.split()[0]} {(tmp_path / 'other.pub').read_text()}")
-    assert "its host key is not the one known here" in said()
+    assert "its host key is not the one known here" in refusal()
     (tmp_path / "known").write_text(known)
     user.write_bytes((tmp_path / "other").read_bytes())
-    assert "it accepts none of your keys" in said()
-    assert "no ssh server answers there" in said(f"ssh:board:{free_port()}")
-    assert "no machine of that name" in said("ssh:no-such-host.invalid")
+    assert "it accepts none of your keys" in refusal()
+    assert "no ssh server answers there" in refusal(f"ssh:board:{free_port()}")
+    assert "no machine of that name" in refusal("ssh:no-such-host.invalid")
 
 
 @pytest.mark.real
@@ -412,17 +412,17 @@ def test_what_a_real_ssh_server_refuses(file, server, far, tmp_path):
 def test_a_link_that_is_lost_in_the_middle(doing, file, server, far):
     connection = connect("ssh:board")
     runner = connection.open(file, RunnerOptions(1))
-    there, got = workers(far), []
+    processes, outputs = workers(far), []
     with pytest.raises(DeviceError, match=r"connection was lost \(.+\): see that .*`ssh board`"):
         if doing == "timing":
             threading.Timer(1, kill_children, [server.process.pid]).start()
             runner.time(10**9)  # days, if nobody ended it
         for i, output in enumerate(runner.infer_many(inputs(1) * 100_000)):
-            got.append(output)
+            outputs.append(output)
             if i == 50:
                 kill_children(server.process.pid)
-    assert doing == "timing" or len(got) > 50
-    assert nothing_left(far) and ended(there)
+    assert doing == "timing" or len(outputs) > 50
+    assert nothing_left(far) and ended(processes)
     with pytest.raises(DeviceError, match="connection was lost"):
         connection.open(file, RunnerOptions(1))
     assert (server.home / "sshd.log").read_text().count("Accepted publickey") == 1  # it did not log in again
@@ -466,11 +466,11 @@ def test_nothing_stays_when_the_near_side_is_killed(file, server, far):
     code = HOLDS.format(root=str(ROOT), file=str(file))
     near = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert near.stdout.readline() == "open\n"
-    there, connections = workers(far), children(server.process.pid)
-    assert len(there) == 1 and len(connections) == 1
+    processes, connections = workers(far), children(server.process.pid)
+    assert len(processes) == 1 and len(connections) == 1
     near.kill()
     near.wait()
-    assert nothing_left(far) and ended(there) and ended(connections)
+    assert nothing_left(far) and ended(processes) and ended(connections)
 
 
 @pytest.mark.real
@@ -527,7 +527,7 @@ def test_an_arm64_machine_gives_the_same_bytes(core, server, far, tmp_path):
         runner = connection.open(net, RunnerOptions(1))
         here = expected(net, images)
         assert len(np.unique(here[0])) > 50 and not np.array_equal(here[0], here[1])
-        assert all(np.array_equal(got, one) for got, one in zip(runner.infer_many(images), here, strict=True))
+        assert all(np.array_equal(got, wanted) for got, wanted in zip(runner.infer_many(images), here, strict=True))
         runner.close()
     finally:
         connection.close()

@@ -143,7 +143,7 @@ def test_a_usb_port_with_an_android_device_is_known(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "said, sentence",
+    "printed, sentence",
     [
         # printed by Debian 12's adb 29.0.6, which exits with 0; the second by adb of 2023 (client/adb_client.cpp)
         ("failed to connect to '10.0.0.1:5555': Connection refused\n", "adb cannot connect to 10.0.0.1:5555 .*refused"),
@@ -151,12 +151,12 @@ def test_a_usb_port_with_an_android_device_is_known(tmp_path):
         ("failed to authenticate to 10.0.0.1:5555\n", "does not trust this computer yet"),
     ],
 )
-def test_adb_connect_is_believed_by_its_words(fake, said, sentence):
-    (fake / "connect").write_text(said)
+def test_adb_connect_is_believed_by_its_words(fake, printed, sentence):
+    (fake / "connect").write_text(printed)
     (fake / "connected").write_text(HEAD + UNAUTHORIZED.replace("R58M12ABCDE ", "10.0.0.1:5555"))
     with pytest.raises(DeviceError, match=sentence):
         adb.Phone("10.0.0.1:5555")
-    assert ("disconnect 10.0.0.1:5555" in (fake / "calls").read_text()) == ("authenticate" in said)
+    assert ("disconnect 10.0.0.1:5555" in (fake / "calls").read_text()) == ("authenticate" in printed)
 
 
 def test_a_connection_over_the_network_is_taken_back(fake):
@@ -173,9 +173,9 @@ HOSTILE = ["$(touch pwned)", "a b", "'", '"', "; touch pwned;", "`touch pwned`",
 
 def test_no_word_reaches_a_shell_unquoted(fake, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    one = adb.Phone("")
-    assert one.run(["printf", "%s\\n", *HOSTILE]).output == "\n".join([*HOSTILE, ""])
-    assert one.run(["sh", "-c", "echo no newline at the end | tr -d '\\n'; exit 7"]) == (7, "no newline at the end")
+    client = adb.Phone("")
+    assert client.run(["printf", "%s\\n", *HOSTILE]).output == "\n".join([*HOSTILE, ""])
+    assert client.run(["sh", "-c", "echo no newline at the end | tr -d '\\n'; exit 7"]) == (7, "no newline at the end")
     serial = "$(touch pwned)'; touch pwned #"
     with pytest.raises(DeviceError, match="no device has the serial"):
         connect(f"android:{serial}")
@@ -183,12 +183,12 @@ def test_no_word_reaches_a_shell_unquoted(fake, monkeypatch, tmp_path):
 
 
 def test_a_device_that_goes_away_is_noticed_though_adb_exits_with_0(fake):
-    one = adb.Phone("")
+    client = adb.Phone("")
     (fake / "unplugged").touch()
     with pytest.raises(
         DeviceError, match="android:37021FDJG0001 went away while a program ran on it: plug it in again"
     ):
-        one.run(["true"])
+        client.run(["true"])
 
 
 # printed by Debian 12's adb 29.0.6 against adbd 34
@@ -197,7 +197,7 @@ DENIED = "adb: error: failed to copy 'm' to '/x': remote couldn't create file: P
 
 
 @pytest.mark.parametrize(
-    "said, after, sentence",
+    "printed, after, sentence",
     [
         (FULL, PIXEL, "the disk of android:37021FDJG0001 is full: free some space"),
         (DENIED, PIXEL, "adb cannot push .* to /x .*Permission denied"),
@@ -205,12 +205,12 @@ DENIED = "adb: error: failed to copy 'm' to '/x': remote couldn't create file: P
         ("adb: error: device '37021FDJG0001' not found\n", "", "went away while files"),
     ],
 )
-def test_a_copy_that_fails_is_one_sentence(fake, tmp_path, said, after, sentence):
-    one = adb.Phone("")
-    (fake / "copied").write_text(said)
+def test_a_copy_that_fails_is_one_sentence(fake, tmp_path, printed, after, sentence):
+    client = adb.Phone("")
+    (fake / "copied").write_text(printed)
     (fake / "devices").write_text(HEAD + after)
     with pytest.raises(DeviceError, match=sentence):
-        one.push(tmp_path, "/x")
+        client.push(tmp_path, "/x")
 
 
 def test_a_server_that_does_not_work_is_one_sentence(fake):

@@ -58,14 +58,14 @@ def network(tmp_path_factory):
 
 
 def answer(home, python, name):
-    done = subprocess.run(
+    result = subprocess.run(
         [*python, str(home / "run.py"), str(home / "net.tflite"), str(home / "images.npy"), str(home / f"{name}.npy")],
         capture_output=True,
         text=True,
         timeout=600,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     return np.load(home / f"{name}.npy")
 
 

@@ -130,7 +130,7 @@ Memory (bytes): count=0
 
 
 @pytest.mark.parametrize(
-    "said, runs, summary, init, first, peak, where",
+    "printed, runs, summary, init, first, peak, where",
     [
         (
             OF_2019,
@@ -172,8 +172,8 @@ Memory (bytes): count=0
     ],
     ids=["2019", "2020", "2020-gpu", "2024", "2026"],
 )
-def test_what_it_printed_over_the_years_is_read(said, runs, summary, init, first, peak, where):
-    report = parse(said)
+def test_what_it_printed_over_the_years_is_read(printed, runs, summary, init, first, peak, where):
+    report = parse(printed)
     assert report.runs == runs and report.summary_ms == pytest.approx(summary)
     assert (report.init_ms, report.first_ms) == pytest.approx((init, first))
     assert report.peak_memory_bytes == peak and report.runs_on == where
@@ -209,8 +209,8 @@ def test_what_it_printed_over_the_years_is_read(said, runs, summary, init, first
     ],
 )
 def test_it_is_said_what_runs_the_graph(line, where):
-    said = OF_2024.replace("INFO: The input", f"{line}\nINFO: The input", 1)
-    assert parse(said).runs_on == where
+    printed = OF_2024.replace("INFO: The input", f"{line}\nINFO: The input", 1)
+    assert parse(printed).runs_on == where
 
 
 def test_runs_that_are_all_alike_are_read():
@@ -223,7 +223,7 @@ def test_runs_that_are_all_alike_are_read():
 
 
 @pytest.mark.parametrize(
-    "said",
+    "printed",
     [
         "",
         "Hello, I am another program.\n",
@@ -233,12 +233,12 @@ def test_runs_that_are_all_alike_are_read():
         OF_2024.replace("count=74 first=14850", "count=0 first=14850"),
     ],
 )
-def test_a_format_never_seen_is_an_error(said):
+def test_a_format_never_seen_is_an_error(printed):
     with pytest.raises(DeviceError, match="printed its timings in an unknown format .*--benchmark-binary"):
-        parse(said)
+        parse(printed)
 
 
-SAID = {
+FAILURES = {
     "full": (1, "sh: ./x: No space left on device", DeviceError, "the disk of X is full"),
     "dash": (126, "sh: 1: exec: ./benchmark_model: Exec format error", DeviceError, "for another processor"),
     "mksh": (126, "sh: ./benchmark_model: not executable: 64-bit ELF file", DeviceError, "for another processor"),
@@ -261,10 +261,10 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("code, said, kind, sentence", SAID.values(), ids=SAID)
-def test_what_a_device_says_of_a_failure_becomes_a_sentence(code, said, kind, sentence):
+@pytest.mark.parametrize("code, printed, kind, sentence", FAILURES.values(), ids=FAILURES)
+def test_what_a_device_says_of_a_failure_becomes_a_sentence(code, printed, kind, sentence):
     """LiteRT's words: benchmark_tflite_model.cc, Init; the shells': printed by dash 0.5.12 and mksh 59c."""
-    error = explained("X", code, said, "benchmark_model cannot run")
+    error = explained("X", code, printed, "benchmark_model cannot run")
     assert type(error) is kind
     with pytest.raises(kind, match=sentence):
         raise error
@@ -301,7 +301,7 @@ class Here:
     def run(self, words, timeout_seconds=60):
         # A folder like a phone's does not matter here, and must not be found where this machine has one.
         words = [word.replace("/data/local/tmp", "/nonexistent") for word in words]
-        done = subprocess.run(
+        result = subprocess.run(
             words,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -311,7 +311,7 @@ class Here:
             env={**os.environ, "TMPDIR": str(self.home / "far"), "CALLS": str(self.home / "calls")},
             timeout=20,
         )
-        return CommandResult(done.returncode if done.returncode >= 0 else 128 - done.returncode, done.stdout)
+        return CommandResult(result.returncode if result.returncode >= 0 else 128 - result.returncode, result.stdout)
 
     def push(self, local, remote):
         self.pushed += 1
@@ -369,9 +369,9 @@ def test_a_file_is_run_and_timed_and_nothing_stays(here, file, monkeypatch):
     block = runner.time(9)
     assert block.runs == 9 and block.typical_ms == 1.9 and block.summary_ms["p95"] == 2.9
     here.pushed = here.pulled = 0
-    given = images(6)
-    for i, (image, made) in enumerate(zip(given, runner.infer_many(iter(given)), strict=True)):
-        assert np.array_equal(made, image) and here.pulled == 1 + i // 4  # a batch of four, and one of two
+    inputs = images(6)
+    for i, (image, output) in enumerate(zip(inputs, runner.infer_many(iter(inputs)), strict=True)):
+        assert np.array_equal(output, image) and here.pulled == 1 + i // 4  # a batch of four, and one of two
     assert here.pushed == here.pulled == 2
     runner.time(3)
     calls = (here.home / "calls").read_text().splitlines()
@@ -383,10 +383,10 @@ def test_a_file_is_run_and_timed_and_nothing_stays(here, file, monkeypatch):
     )
     assert "image:1/last --num_runs=3" in calls[-1]
     assert np.array_equal(
-        np.frombuffer(next((here.home / "far").rglob("last")).read_bytes(), np.uint8), given[-1].ravel()
+        np.frombuffer(next((here.home / "far").rglob("last")).read_bytes(), np.uint8), inputs[-1].ravel()
     )
     with pytest.raises(ArtifactError, match=r"takes uint8 \[1, 4, 3, 3\], but got int8 \[1, 4, 3, 3\]"):
-        runner.infer(given[0].astype(np.int8))
+        runner.infer(inputs[0].astype(np.int8))
     runner.close()
     assert len(here.left()) == 2  # the folder and the tool
     tool.close()

@@ -10,8 +10,8 @@ from pipeline.drivers.benchmark_model import CommandResult
 CPU = "/sys/devices/system/cpu"
 
 
-def answers(**told):
-    return "".join(f"@{name}\n{text}\n" for name, text in told.items())
+def answers(**properties):
+    return "".join(f"@{name}\n{text}\n" for name, text in properties.items())
 
 
 # The forms of /proc/cpuinfo on arm64 (arch/arm64/kernel/cpuinfo.c), of /proc/meminfo and of sysfs (Linux 5.15), and of
@@ -60,10 +60,10 @@ SERVICE = """Cached temperatures:
 
 
 def test_a_phone_is_described():
-    told = survey.Survey(answers(**PHONE, **ZONES))
-    assert told.abis() == ("arm64-v8a", "armeabi-v7a", "armeabi")
-    assert told.cores() == [8, 3, 2, 1, 0]
-    assert told.describe() == {
+    phone = survey.Survey(answers(**PHONE, **ZONES))
+    assert phone.abis() == ("arm64-v8a", "armeabi-v7a", "armeabi")
+    assert phone.cores() == [8, 3, 2, 1, 0]
+    assert phone.describe() == {
         "model": "Google Pixel 8",
         "cpu": "Google Tensor G3",
         "cpu_features": ["asimd", "asimddp", "i8mm", "sve"],
@@ -92,9 +92,9 @@ def test_temperatures_come_from_where_they_can_be_read():
 
 
 def test_what_is_not_told_is_none():
-    told = survey.Survey(answers(machine="armv7l", **{"ro.product.cpu.abilist": "", "ro.soc.model": ""}))
-    facts = told.describe()
-    assert told.abis() == ("armv7l",) and facts["cpu"] == "armv7l" and facts["cores"] == 1
+    phone = survey.Survey(answers(machine="armv7l", **{"ro.product.cpu.abilist": "", "ro.soc.model": ""}))
+    facts = phone.describe()
+    assert phone.abis() == ("armv7l",) and facts["cpu"] == "armv7l" and facts["cores"] == 1
     assert {facts[name] for name in ("model", "governor", "memory_bytes", "system", "android", "android_api")} == {None}
 
 
@@ -102,8 +102,8 @@ class Here:
     name = "here"
 
     def run(self, words, timeout_seconds=60):
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        return CommandResult(done.returncode, done.stdout)
+        result = subprocess.run(words, capture_output=True, text=True, check=False)
+        return CommandResult(result.returncode, result.stdout)
 
     def push(self, local, remote):
         raise NotImplementedError
@@ -113,10 +113,10 @@ class Here:
 
 
 def test_this_machine_is_told_as_python_tells_it():
-    told, expected = survey.survey(Here()), litert_worker.describe()
-    facts = told.describe()
+    machine, expected = survey.survey(Here()), litert_worker.describe()
+    facts = machine.describe()
     for key in ("cpu_features", "cores", "memory_bytes", "system", "governor"):
         assert facts[key] == expected[key], key
-    assert told.cores() == litert_worker.cores() and told.abis() == (platform.machine(),)
+    assert machine.cores() == litert_worker.cores() and machine.abis() == (platform.machine(),)
     assert set(expected) - {"runtime"} <= set(facts)
     assert abs(survey.state(Here())["load_average_1min"] - os.getloadavg()[0]) < 5

@@ -55,9 +55,9 @@ LOSS, CLASS, LATENCY, SIZE, COVERAGE = (
     ],
 )
 def test_defaults_with_a_baseline_hold_to_the_limit_and_no_further(changes, failed):
-    found = outcomes(now(**changes))
-    assert {name for name, outcome in found.items() if outcome == "failed"} == failed
-    assert set(found) == {LOSS, CLASS, LATENCY, SIZE, COVERAGE} and "skipped" not in found.values()
+    outcome_of = outcomes(now(**changes))
+    assert {name for name, outcome in outcome_of.items() if outcome == "failed"} == failed
+    assert set(outcome_of) == {LOSS, CLASS, LATENCY, SIZE, COVERAGE} and "skipped" not in outcome_of.values()
 
 
 def test_limits_without_a_baseline():
@@ -142,16 +142,16 @@ def measured(tmp_path_factory, request):
 def test_the_command_passes_fails_saves_and_compares_with_what_it_saved(cli, measured, tmp_path):
     run, _ = measured
     ask = ("gate", "--run", str(run.path))
-    done = cli(*ask, "--max-drop", "0.5", "--save", "base.json", "--json", "g.json", cwd=tmp_path)
-    assert done.returncode == 0 and "gate passed" in done.stdout, done.stderr
+    result = cli(*ask, "--max-drop", "0.5", "--save", "base.json", "--json", "g.json", cwd=tmp_path)
+    assert result.returncode == 0 and "gate passed" in result.stdout, result.stderr
     saved = json.loads((tmp_path / "base.json").read_text())
     assert saved["kind"] == "baseline" and saved["coverage_percent"] > 50
-    done = cli(*ask, "--max-drop", "0.49", "--save", "not.json", "--junit", "j.xml", "--markdown", "-", cwd=tmp_path)
-    assert done.returncode == 1 and "gate failed: drop" in done.stderr and not (tmp_path / "not.json").exists()
-    assert "gate: failed" in done.stdout and b"<failure" in (tmp_path / "j.xml").read_bytes()
+    result = cli(*ask, "--max-drop", "0.49", "--save", "not.json", "--junit", "j.xml", "--markdown", "-", cwd=tmp_path)
+    assert result.returncode == 1 and "gate failed: drop" in result.stderr and not (tmp_path / "not.json").exists()
+    assert "gate: failed" in result.stdout and b"<failure" in (tmp_path / "j.xml").read_bytes()
     for baseline in ("base.json", str(run.path), str(run.measurements / "bench-cpu-1.json")):
-        done = cli(*ask, "--baseline", baseline, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        result = cli(*ask, "--baseline", baseline, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
     assert cli(*ask, "--baseline", "base.json", "--max-size-ratio", "0.9", cwd=tmp_path).returncode == 1
     for wrong in ("person=101", "person", "=3", "a=nan"):
         assert cli(*ask, "--class-floor", wrong, cwd=tmp_path).returncode == 2
@@ -159,8 +159,8 @@ def test_the_command_passes_fails_saves_and_compares_with_what_it_saved(cli, mea
 
 def test_a_measurement_of_another_file_does_not_count(cli, tmp_path):
     run, _ = shipped(tmp_path)
-    done = cli("gate", "--run", str(run.path), "--max-drop", "1", cwd=tmp_path)
-    assert done.returncode == 2 and "has not been measured as it is now" in done.stderr
+    result = cli("gate", "--run", str(run.path), "--max-drop", "1", cwd=tmp_path)
+    assert result.returncode == 2 and "has not been measured as it is now" in result.stderr
 
 
 def change(data, path, value):

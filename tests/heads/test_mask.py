@@ -125,14 +125,14 @@ def sanitized(tmp_path_factory):
 
     def call(*requests):
         sent = b"".join(np.array([f, *sizes], np.int32).tobytes() + samples.tobytes() for f, sizes, samples in requests)
-        done = subprocess.run([str(driver)], input=sent, capture_output=True, check=False)
-        assert done.returncode == 0, done.stderr.decode()
+        result = subprocess.run([str(driver)], input=sent, capture_output=True, check=False)
+        assert result.returncode == 0, result.stderr.decode()
         answers, at = [], 0
         for _, (_, _, _, _, height, width, row_bytes, _), _ in requests:
-            made = (height - 1) * row_bytes + width
-            code = int(np.frombuffer(done.stdout, np.int32, 1, at)[0])
-            answers.append((code, np.frombuffer(done.stdout, np.uint8, made, at + 4)))
-            at += 4 + made
+            length = (height - 1) * row_bytes + width
+            code = int(np.frombuffer(result.stdout, np.int32, 1, at)[0])
+            answers.append((code, np.frombuffer(result.stdout, np.uint8, length, at + 4)))
+            at += 4 + length
         return answers
 
     return call
@@ -178,8 +178,8 @@ def test_bytes_between_rows_are_left_alone(sanitized):
     ],
 )
 def test_what_cannot_be_is_an_error_code_and_nothing_is_written(sanitized, code, sizes):
-    given = np.zeros((sizes[0] - 1) * sizes[3] + sizes[1] * sizes[2], np.int8)
-    ((returned, mask),) = sanitized((0, sizes, given))
+    samples = np.zeros((sizes[0] - 1) * sizes[3] + sizes[1] * sizes[2], np.int8)
+    ((returned, mask),) = sanitized((0, sizes, samples))
     assert returned == code and (mask == 0xAA).all()
 
 
@@ -209,11 +209,11 @@ def test_only_small_integers_have_an_exact_mask():
 
 def nearest_from_definition(samples, pixels, resize):
     place, den = places(samples, pixels, resize)
-    found = []
+    nearest = []
     for p in place:
         away = [abs(Fraction(int(p), den) - s) for s in range(samples)]
-        found.append(max(s for s in range(samples) if away[s] == min(away)))
-    return found
+        nearest.append(max(s for s in range(samples) if away[s] == min(away)))
+    return nearest
 
 
 @pytest.mark.parametrize("resize", CONVENTIONS)

@@ -62,8 +62,8 @@ def test_the_layer_that_differs_is_found_and_those_before_it_are_not(name, chang
     after = compare(model, ranges, per_tensor, data, "x.tflite", where, images)
     differing = [b.layer for a, b in zip(before.layers, after.layers, strict=True) if a != b]
     assert differing[0] == layer
-    (found,) = [x for x in after.layers if x.layer == layer]
-    assert found.worst_steps >= 3 and found.worst_at[3] == 1  # 9 steps, where the range does not end before
+    (edited,) = [x for x in after.layers if x.layer == layer]
+    assert edited.worst_steps >= 3 and edited.worst_at[3] == 1  # 9 steps, where the range does not end before
 
 
 INTEGER = sorted(name for name, target in targets().items() if target.weights == "int8")
@@ -86,17 +86,24 @@ def compared(name, data):
 def test_what_is_written_for_any_integer_target_is_compared_layer_by_layer(name, target):
     file = file_of(name, FileSpec())
     data, applied = rewrite(file, targets()[target])
-    plain, found = compared(name, file), compared(name, data)
+    plain, agreement = compared(name, file), compared(name, data)
     model = still(name)
     assert {x.layer for x in plain.layers} == set(rounded_at(model)) and plain.not_compared == ()
-    assert {x.layer for x in found.layers} | {layer for layer, _ in found.not_compared} == set(rounded_at(model))
-    assert len(found.layers) >= len(plain.layers) - len(applied) and found.layers[-1].layer == plain.layers[-1].layer
+    assert {x.layer for x in agreement.layers} | {layer for layer, _ in agreement.not_compared} == set(
+        rounded_at(model)
+    )
+    assert (
+        len(agreement.layers) >= len(plain.layers) - len(applied)
+        and agreement.layers[-1].layer == plain.layers[-1].layer
+    )
     sizes = {x.layer: x.values for x in plain.layers}
-    assert all(x.values == sizes[x.layer] == np.prod(model.get_layer(x.layer).output_shape[1:]) for x in found.layers)
-    assert found.diverges_at is None and found.close_percent > 99.9 and found.same_class_percent > 99
-    assert found.codes > 50
-    if not {one.rewrite for one in applied} & set(MOST_APART):
-        assert all(x.close_percent > 99.9 for x in found.layers)
+    assert all(
+        x.values == sizes[x.layer] == np.prod(model.get_layer(x.layer).output_shape[1:]) for x in agreement.layers
+    )
+    assert agreement.diverges_at is None and agreement.close_percent > 99.9 and agreement.same_class_percent > 99
+    assert agreement.codes > 50
+    if not {each.rewrite for each in applied} & set(MOST_APART):
+        assert all(x.close_percent > 99.9 for x in agreement.layers)
 
 
 def test_of_a_layer_that_the_file_has_in_another_form_it_is_said_why():
@@ -114,8 +121,8 @@ def test_of_a_layer_that_the_file_has_in_another_form_it_is_said_why():
     ops = [Op(i, "OP", 1, (), (i,)) for i in range(len(tensors))]
     graph = Graph(tuple(ops), tuple(tensors), (), (), {})
     names = {name: name for name in "abcdf"}
-    found, missing = tallies_of(graph, names, dict.fromkeys(names, (4, 6, 8)))
-    assert {layer: tally.tensor for layer, tally in found.items()} == {"a": 1, "d": 5}
+    tallies, missing = tallies_of(graph, names, dict.fromkeys(names, (4, 6, 8)))
+    assert {layer: tally.tensor for layer, tally in tallies.items()} == {"a": 1, "d": 5}
     assert missing == {
         "b": "it has shape 6x4x8 in the file and 4x6x8 in Keras",
         "c": "it is float32 in the file",

@@ -122,26 +122,26 @@ def agreement_by_hand(plan):
 
 
 def test_what_comes_back_from_a_device_is_what_the_host_gives(plan):
-    there = bench_on(plan, HOST, "board", Elsewhere(), lambda text: None)
-    assert there.artifact.score == on_host(plan).artifact.score
-    assert there.on_host.agreement_percent == 100 and there.on_host.identical_outputs == IMAGES
-    assert "throttled: 2000 MHz before, 1500 after, 85 °C" in there.notes
+    measured = bench_on(plan, HOST, "board", Elsewhere(), lambda text: None)
+    assert measured.artifact.score == on_host(plan).artifact.score
+    assert measured.on_host.agreement_percent == 100 and measured.on_host.identical_outputs == IMAGES
+    assert "throttled: 2000 MHz before, 1500 after, 85 °C" in measured.notes
     assert not list(plan.run.measurements.glob("unfinished/*"))
 
 
 def test_a_ratio_says_how_many_times_as_long_the_other_takes(plan):
     timed = Elsewhere(times_ms={"float32": 30.0, "uint8": 10.0, "int8": 10.0})
     beside_the_float_one = dataclasses.replace(plan, against=to_compare(plan.parent.path, None, print))
-    there = bench_on(beside_the_float_one, HOST, "board", timed, lambda text: None)
-    assert (there.parent.latency.median_ms, there.artifact.latency.median_ms) == (30.0, 10.0)
-    assert there.speedup.ratio == pytest.approx(3) and there.against_ratio.ratio == pytest.approx(3)
+    measured = bench_on(beside_the_float_one, HOST, "board", timed, lambda text: None)
+    assert (measured.parent.latency.median_ms, measured.artifact.latency.median_ms) == (30.0, 10.0)
+    assert measured.speedup.ratio == pytest.approx(3) and measured.against_ratio.ratio == pytest.approx(3)
 
 
 def test_another_int8_output_is_told(plan):
-    there = bench_on(plan, HOST, "board", Elsewhere(changes=True), lambda text: None)
-    assert there.on_host.identical_outputs == 0
+    measured = bench_on(plan, HOST, "board", Elsewhere(changes=True), lambda text: None)
+    assert measured.on_host.identical_outputs == 0
     assert any(
-        f"differs from LiteRT's on this machine's CPU on {IMAGES} of {IMAGES} images" in note for note in there.notes
+        f"differs from LiteRT's on this machine's CPU on {IMAGES} of {IMAGES} images" in note for note in measured.notes
     )
 
 
@@ -156,49 +156,49 @@ def test_a_device_that_goes_away_while_scoring_goes_on_where_it_stopped(plan):
 
 
 def test_a_device_that_goes_away_while_timing_leaves_its_scores(plan):
-    there = bench_on(plan, HOST, "board", Elsewhere(fails_at="time"), lambda text: None)
-    assert there.unfinished == "board:1 was unplugged." and there.artifact.latency is None
-    assert there.artifact.score and there.speedup is None
+    measured = bench_on(plan, HOST, "board", Elsewhere(fails_at="time"), lambda text: None)
+    assert measured.unfinished == "board:1 was unplugged." and measured.artifact.latency is None
+    assert measured.artifact.score and measured.speedup is None
     with pytest.raises(DeviceError, match=r"unplugged\. What was measured until then is saved"):
-        check_gates(there, None, None)
-    path = save(plan.run, there, "board:1")
+        check_gates(measured, None, None)
+    path = save(plan.run, measured, "board:1")
     assert path.endswith("-board_1.json") and json.loads(open(path).read())["unfinished"]
 
 
 def test_several_devices_side_by_side_and_one_that_fails_stops_no_other(plan, monkeypatch):
-    made = {"a": Elsewhere("a"), "b": Elsewhere("b", fails_at=1), "c": Elsewhere("c")}
+    boards = {"a": Elsewhere("a"), "b": Elsewhere("b", fails_at=1), "c": Elsewhere("c")}
     monkeypatch.setattr(benching, "device", lambda name: (HOST, ""))
     monkeypatch.setattr(
-        benching, "connect", lambda name, settings=None: made.get(name) or HOST.connect("", DeviceOptions())
+        benching, "connect", lambda name, settings=None: boards.get(name) or HOST.connect("", DeviceOptions())
     )
-    said: list[str] = []
-    got: list[Measurement] = []
+    messages: list[str] = []
+    measurements: list[Measurement] = []
     with pytest.raises(DeviceError, match="unplugged"):
-        got.extend(iter_into(got, bench(plan, list(made), DeviceOptions(), said.append)))
-    assert len(got) == 2 and all(one.artifact.score for one in got)
-    assert all(one.closed for one in made.values()) and any(text.startswith("c: scoring") for text in said)
+        measurements.extend(iter_into(measurements, bench(plan, list(boards), DeviceOptions(), messages.append)))
+    assert len(measurements) == 2 and all(each.artifact.score for each in measurements)
+    assert all(each.closed for each in boards.values()) and any(text.startswith("c: scoring") for text in messages)
 
 
-def iter_into(got, measurements):
-    for one in measurements:
-        got.append(one)
+def iter_into(kept, measurements):
+    for measurement in measurements:
+        kept.append(measurement)
     return []
 
 
 def test_one_measurement_at_a_time_on_a_machine():
     order: list[str] = []
-    said: list[str] = []
-    with alone_on("some:machine", said.append):
-        other = threading.Thread(target=lambda: order.append(enter(said)))
+    messages: list[str] = []
+    with alone_on("some:machine", messages.append):
+        other = threading.Thread(target=lambda: order.append(enter(messages)))
         other.start()
         time.sleep(0.3)
         order.append("first")
     other.join(5)
-    assert order == ["first", "second"] and said == ["waiting: another measurement runs on some:machine"]
+    assert order == ["first", "second"] and messages == ["waiting: another measurement runs on some:machine"]
 
 
-def enter(said):
-    with alone_on("some:machine", said.append):
+def enter(messages):
+    with alone_on("some:machine", messages.append):
         return "second"
 
 
@@ -257,8 +257,8 @@ def test_what_vs_names(plan, tmp_path):
     for number, foreign in enumerate(('{"target": "edgetpu"}', '{"target": 5, "schema": 1}', "[1]", "{", '"x"')):
         file = tmp_path / f"foreign{number}.tflite"
         file.write_bytes(with_metadata(small_file(tmp_path).read_bytes(), foreign.encode()))
-        said: list[str] = []
-        assert to_compare(file, None, said.append).target == "cpu" and "of another program" in said[0]
+        messages: list[str] = []
+        assert to_compare(file, None, messages.append).target == "cpu" and "of another program" in messages[0]
         with pytest.raises(ArtifactError, match=f"foreign{number}.tflite.*recipe"):
             open_artifact(file)
     with pytest.raises(RunError, match="--vs .*none.tflite cannot be read"):

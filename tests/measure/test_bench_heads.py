@@ -41,7 +41,7 @@ def quiet(text):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def run_and_artifact(tmp_path_factory):
     """(run, an int8 artifact of it that gives stride-8 logits); it predicts every class."""
     run = empty_run(tmp_path_factory.mktemp("heads"), alpha=0.125)
     model = scrambled("fast-scnn")
@@ -74,15 +74,15 @@ def few(monkeypatch):
     monkeypatch.setattr("pipeline.measure.heads.STRIDES", (8, 1))
 
 
-def heads_of(made, images=None):
-    run, artifact = made
+def heads_of(run_and_artifact, images=None):
+    run, artifact = run_and_artifact
     return bench_heads(HeadsPlan(run, artifact, QUICK, images=images), "host", DeviceOptions(), quiet)
 
 
 @needs_cc
-def test_every_head_is_scored_by_the_mask_that_it_gives(made, few, tmp_path):
-    run, artifact = made
-    measured = heads_of(made)
+def test_every_head_is_scored_by_the_mask_that_it_gives(run_and_artifact, few, tmp_path):
+    run, artifact = run_and_artifact
+    measured = heads_of(run_and_artifact)
     assert [(head.output, head.stride) for head in measured.heads] == [
         ("logits", 8),
         ("logits", 8),
@@ -114,8 +114,8 @@ def test_every_head_is_scored_by_the_mask_that_it_gives(made, few, tmp_path):
 
 
 @needs_cc
-def test_a_timed_inference_holds_the_mask_that_is_made_outside(made):
-    _, artifact = made
+def test_a_timed_inference_holds_the_mask_that_is_made_outside(run_and_artifact):
+    _, artifact = run_and_artifact
     large = Grid(3000, 3000, "align_corners")
     host = devices()["host"].connect("", DeviceOptions())
     image = np.random.default_rng(0).integers(0, 256, (1, *load_size(artifact), 3), np.uint8)
@@ -132,9 +132,9 @@ def load_size(artifact):
     return artifact.recipe.origin.model.height, artifact.recipe.origin.model.width
 
 
-def test_without_a_c_compiler_times_end_with_the_file(made, few, monkeypatch):
+def test_without_a_c_compiler_times_end_with_the_file(run_and_artifact, few, monkeypatch):
     monkeypatch.setattr("pipeline.measure.heads.compiler", lambda: None)
-    measured = heads_of(made, images=1)
+    measured = heads_of(run_and_artifact, images=1)
     assert [head.mask_included for head in measured.heads] == [True, False, True, False]
     assert "times are up to the file's output" in measured.notes[0]
 
@@ -151,13 +151,13 @@ def test_float_logits_have_no_exact_mask():
     assert [way.stride for way in ways(target("cpu"), "int8", 4)] == [4, 4, 1, 2, 4]
 
 
-def test_what_cannot_be_compared_is_said(made, few, monkeypatch):
-    run, artifact = made
+def test_what_cannot_be_compared_is_said(run_and_artifact, few, monkeypatch):
+    run, artifact = run_and_artifact
     network = models.network("fast-scnn")
     with monkeypatch.context() as patched:
         patched.setattr("models.network", lambda name: dataclasses.replace(network, logits_stride=1))
         with pytest.raises(BadSpec, match="the logits of fast-scnn are of full size: bench its artifact"):
-            heads_of(made)
+            heads_of(run_and_artifact)
     chip = dataclasses.replace(devices()["host"], runs_compiled=("cpu",))
     nowhere = dataclasses.replace(
         target("cpu"), compile=lambda file: CompileResult(None, "not compiled: buy its compiler.")
@@ -166,7 +166,7 @@ def test_what_cannot_be_compared_is_said(made, few, monkeypatch):
         patched.setattr("pipeline.measure.heads.device", lambda name: (chip, ""))
         patched.setattr("pipeline.measure.heads.target_named", lambda name: nowhere)
         with pytest.raises(CompilerError, match="each head is not compiled: buy its compiler"):
-            heads_of(made)
+            heads_of(run_and_artifact)
     model = load_float(run, run.float_dir / "best.weights.h5")
     model.layers[-2].set_weights([w + 1 for w in model.layers[-2].get_weights()])
     other = run.float_dir / "other.weights.h5"
@@ -178,12 +178,12 @@ def test_what_cannot_be_compared_is_said(made, few, monkeypatch):
         heads_of((run, moved))
 
 
-def test_the_command(made, few, cli, tmp_path):
-    run, _ = made
+def test_the_command(run_and_artifact, few, cli, tmp_path):
+    run, _ = run_and_artifact
     soon = ("--images", "1", "--runs", "4", "--seconds", "0", "--starts", "2")
-    done = cli("bench", "--run", str(run.path), "--heads", *soon, "--json", "heads.json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "resize and argmax in the file" in done.stdout and "argmax at stride 8 in the file" in done.stdout
+    result = cli("bench", "--run", str(run.path), "--heads", *soon, "--json", "heads.json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "resize and argmax in the file" in result.stdout and "argmax at stride 8 in the file" in result.stdout
     assert json.loads((tmp_path / "heads.json").read_text())["kind"] == "heads"
     gated = cli("bench", "--run", str(run.path), "--heads", "--max-drop", "1", cwd=tmp_path)
     assert gated.returncode == 2 and "--heads goes with one --device" in gated.stderr

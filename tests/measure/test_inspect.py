@@ -134,16 +134,16 @@ SIX = Case(
 def test_files_made_by_others(cli, tmp_path):
     write(tmp_path, model(SIX), "six.tflite")
     write(tmp_path, custom(), "custom.tflite")
-    done = cli("inspect", "six.tflite", "--target", "gpu", "--target", "cpu", cwd=tmp_path)
-    assert done.returncode == 0 and "6 dimensions" in done.stdout, done.stderr
-    done = cli("inspect", "custom.tflite", "--target", "cpu", "--json", "out.json", cwd=tmp_path)
-    assert done.returncode == 0 and "a custom op" in done.stdout, done.stderr
+    result = cli("inspect", "six.tflite", "--target", "gpu", "--target", "cpu", cwd=tmp_path)
+    assert result.returncode == 0 and "6 dimensions" in result.stdout, result.stderr
+    result = cli("inspect", "custom.tflite", "--target", "cpu", "--json", "out.json", cwd=tmp_path)
+    assert result.returncode == 0 and "a custom op" in result.stdout, result.stderr
     (seen,) = json.loads((tmp_path / "out.json").read_text())["inspections"]
     assert seen["real"] is None and "LiteRT" in seen["real_note"]  # an unknown op cannot be loaded: it says so
     assert seen["verdicts"][0]["outcome"] == "falls back"
     write(tmp_path, custom("edgetpu-custom-op"), "net_edgetpu.tflite")
-    done = cli("inspect", "net_edgetpu.tflite", "--target", "edgetpu", cwd=tmp_path)
-    assert done.returncode == 2 and "compiled already" in done.stderr
+    result = cli("inspect", "net_edgetpu.tflite", "--target", "edgetpu", cwd=tmp_path)
+    assert result.returncode == 2 and "compiled already" in result.stderr
 
 
 def test_a_run_is_inspected_by_its_newest_file(cli, tmp_path):
@@ -152,20 +152,22 @@ def test_a_run_is_inspected_by_its_newest_file(cli, tmp_path):
     (tmp_path / "runs").mkdir()
     run.path.rename(tmp_path / "runs" / "mine")
     for name in ("runs/mine", "mine", f"runs/mine/{artifact.path.relative_to(run.path)}"):
-        done = cli("inspect", name, "--no-compiler", cwd=tmp_path)
-        assert done.returncode == 0 and f"{artifact.path.name} on cpu" in done.stdout, done.stderr
+        result = cli("inspect", name, "--no-compiler", cwd=tmp_path)
+        assert result.returncode == 0 and f"{artifact.path.name} on cpu" in result.stdout, result.stderr
     words = ("--target", "edgetpu", "--target", "cpu", "--no-compiler", "--json", "out.json")
-    done = cli("inspect", "mine", *words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    made = [(each["file"], each["target"]) for each in json.loads((tmp_path / "out.json").read_text())["inspections"]]
+    result = cli("inspect", "mine", *words, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    inspected = [
+        (each["file"], each["target"]) for each in json.loads((tmp_path / "out.json").read_text())["inspections"]
+    ]
     where = Path("runs/mine/artifacts")
     names = (("edgetpu", other.path.name), ("cpu", artifact.path.name))
-    assert made == [(str(where / target / name), target) for target, name in names]
-    done = cli("inspect", "mine", "--target", "web", cwd=tmp_path)
-    assert done.returncode == 2 and "no artifact for target web yet" in done.stderr
+    assert inspected == [(str(where / target / name), target) for target, name in names]
+    result = cli("inspect", "mine", "--target", "web", cwd=tmp_path)
+    assert result.returncode == 2 and "no artifact for target web yet" in result.stderr
     write(tmp_path, model(conv("c")), "theirs.tflite")
-    done = cli("inspect", "theirs.tflite", cwd=tmp_path)
-    assert done.returncode == 2 and "name one with --target" in done.stderr
+    result = cli("inspect", "theirs.tflite", cwd=tmp_path)
+    assert result.returncode == 2 and "name one with --target" in result.stderr
 
 
 def test_a_reason_that_many_ops_share_is_given_once_with_their_number(cli, tmp_path):
@@ -180,13 +182,15 @@ def test_a_reason_that_many_ops_share_is_given_once_with_their_number(cli, tmp_p
     assert "as op 0" in every and " ".join(every.split()).count("works on float32") == 3
 
 
-MARKS = sorted({mark for one in targets().values() for mark in one.compiled_ops})
+MARKS = sorted({mark for chip in targets().values() for mark in chip.compiled_ops})
 
 
 def test_each_target_that_compiles_a_tflite_file_knows_its_mark():
     assert {"edgetpu-custom-op", "DISPATCH_OP", "ethos-u"} <= set(MARKS)
-    for one in targets().values():
-        assert bool(one.compiled_ops) == (one.compile is not None and one.compiled_suffix.endswith(".tflite")), one.name
+    for each in targets().values():
+        assert bool(each.compiled_ops) == (each.compile is not None and each.compiled_suffix.endswith(".tflite")), (
+            each.name
+        )
 
 
 @pytest.mark.parametrize("mark", MARKS)
@@ -195,13 +199,13 @@ def test_a_compiled_file_is_compiled_already_on_every_target(mark, cli, tmp_path
     for name in ("cpu", "edgetpu", "ethos-u55", "ethos-u85", "gpu", "qualcomm"):
         with pytest.raises(ArtifactError, match=f"compiled already: it holds {mark}, .*Name the file that it was"):
             inspect(tmp_path / "made.tflite", target(name), compiler=False)
-    done = cli("profile", "made.tflite", "--runs", "4", cwd=tmp_path)
-    assert done.returncode == 2 and "compiled already" in done.stderr and "bench" not in done.stderr
+    result = cli("profile", "made.tflite", "--runs", "4", cwd=tmp_path)
+    assert result.returncode == 2 and "compiled already" in result.stderr and "bench" not in result.stderr
 
 
 def test_an_op_of_that_name_which_is_no_custom_op_is_no_mark(tmp_path):
-    def named(made, schema):
-        made.operatorCodes[0].customCode = "ethos-u"
+    def named(network, schema):
+        network.operatorCodes[0].customCode = "ethos-u"
 
     seen = inspect(write(tmp_path, edited(named, "relu float")), target("cpu"), compiler=False)
     assert seen.ops[0][0] == "RELU" and seen.coverage.ops_accelerated == 1
@@ -213,16 +217,16 @@ def edited(edit, case="relu"):
 
     from pipeline.tflite.read import packed
 
-    made = schema.ModelT.InitFromPackedBuf(model(next(c for c in cases() if c.name == case)), 0)
-    edit(made, schema)
-    return packed(made, 1000)
+    network = schema.ModelT.InitFromPackedBuf(model(next(c for c in cases() if c.name == case)), 0)
+    edit(network, schema)
+    return packed(network, 1000)
 
 
-def loops(made, schema):
+def loops(network, schema):
     """The graph as the body of a WHILE, which another graph holds."""
     import copy
 
-    body, code, op = made.subgraphs[0], schema.OperatorCodeT(), schema.OperatorT()
+    body, code, op = network.subgraphs[0], schema.OperatorCodeT(), schema.OperatorT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.WHILE
     code.version = 1
     op.opcodeIndex, op.inputs, op.outputs = 1, [0], [1]
@@ -230,30 +234,30 @@ def loops(made, schema):
     op.builtinOptions.condSubgraphIndex, op.builtinOptions.bodySubgraphIndex = 2, 1
     outer = copy.copy(body)
     outer.operators = [op]
-    made.operatorCodes.append(code)
-    made.subgraphs = [outer, body, copy.copy(body)]
+    network.operatorCodes.append(code)
+    network.subgraphs = [outer, body, copy.copy(body)]
 
 
-def any_size(made, schema):
-    for tensor in (made.subgraphs[0].tensors[0], made.subgraphs[0].tensors[-1]):
+def any_size(network, schema):
+    for tensor in (network.subgraphs[0].tensors[0], network.subgraphs[0].tensors[-1]):
         tensor.shapeSignature = [-1, -1, -1, 8]
 
 
-def four_bits(made, schema):
-    kernel = made.subgraphs[0].tensors[1]
+def four_bits(network, schema):
+    kernel = network.subgraphs[0].tensors[1]
     kernel.type = schema.TensorType.INT4
-    made.buffers[kernel.buffer].data = made.buffers[kernel.buffer].data[::2]
+    network.buffers[kernel.buffer].data = network.buffers[kernel.buffer].data[::2]
 
 
-def nameless(made, schema):
+def nameless(network, schema):
     """As FlatBuffers' own writers may: no empty buffer, no names."""
-    made.buffers = []
-    for tensor in made.subgraphs[0].tensors:
+    network.buffers = []
+    for tensor in network.subgraphs[0].tensors:
         tensor.name = None
 
 
 @pytest.mark.parametrize(
-    ("edit", "case", "told"),
+    ("edit", "case", "note"),
     [
         (loops, "relu", "has 3 subgraphs and only the first is counted"),
         (any_size, "conv 3x3", "size that is not"),
@@ -261,13 +265,13 @@ def nameless(made, schema):
         (nameless, "relu", "by rule"),
     ],
 )
-def test_odd_files_get_an_answer_from_every_target(edit, case, told, tmp_path, cli):
+def test_odd_files_get_an_answer_from_every_target(edit, case, note, tmp_path, cli):
     write(tmp_path, edited(edit, case), "odd.tflite")
-    names = [name for name, one in targets().items() if one.rules is not None]
+    names = [name for name, each in targets().items() if each.rules is not None]
     asked = [word for name in names for word in ("--target", name)]
-    done = cli("inspect", "odd.tflite", *asked, "--no-compiler", cwd=tmp_path)
-    assert done.returncode == 0 and told in " ".join(done.stdout.split()), done.stdout + done.stderr
-    assert all(f"odd.tflite on {name}" in done.stdout for name in names)
+    result = cli("inspect", "odd.tflite", *asked, "--no-compiler", cwd=tmp_path)
+    assert result.returncode == 0 and note in " ".join(result.stdout.split()), result.stdout + result.stderr
+    assert all(f"odd.tflite on {name}" in result.stdout for name in names)
     # What LiteRT says of it, if anything, is an answer too; it never ends the command.
     seen = inspect(tmp_path / "odd.tflite", target("cpu"))
     assert "LiteRT" in seen.real_note and (seen.real is None or len(seen.real) == len(seen.ops))
@@ -278,37 +282,39 @@ def custom(name="TheirOp"):
 
     from pipeline.tflite.read import packed
 
-    made = schema.ModelT.InitFromPackedBuf(model(next(c for c in cases() if c.name == "relu")), 0)
-    made.operatorCodes[0].builtinCode = made.operatorCodes[0].deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
-    made.operatorCodes[0].customCode = name
-    return packed(made, 1000)
+    network = schema.ModelT.InitFromPackedBuf(model(next(c for c in cases() if c.name == "relu")), 0)
+    network.operatorCodes[0].builtinCode = network.operatorCodes[0].deprecatedBuiltinCode = (
+        schema.BuiltinOperator.CUSTOM
+    )
+    network.operatorCodes[0].customCode = name
+    return packed(network, 1000)
 
 
 def test_what_is_no_file_gets_one_sentence(cli, tmp_path):
-    whole = model(conv("c"))
-    write(tmp_path, whole[: len(whole) // 2], "half.tflite")
+    content = model(conv("c"))
+    write(tmp_path, content[: len(content) // 2], "half.tflite")
     write(tmp_path, b"", "empty.tflite")
     for name in ("half.tflite", "empty.tflite", "nowhere.tflite"):
-        done = cli("inspect", name, "--target", "cpu", cwd=tmp_path)
-        assert done.returncode == 2 and name in done.stderr and "Traceback" not in done.stderr, done.stderr
-    done = cli("inspect", "half.tflite", "--target", "npu", cwd=tmp_path)
-    assert done.returncode == 2 and "unknown target" in done.stderr
-    write(tmp_path, whole, "whole.tflite")
-    done = cli("inspect", "whole.tflite", "--target", "cpu", "--target", "nnapi", "--level", "28", cwd=tmp_path)
-    assert done.returncode == 0 and "int8 needs feature level 29 (Android 10)" in " ".join(done.stdout.split())
-    done = cli("inspect", "whole.tflite", "--target", "cpu", "--level", "29", cwd=tmp_path)
-    assert done.returncode == 2 and "no feature level" in done.stderr
+        result = cli("inspect", name, "--target", "cpu", cwd=tmp_path)
+        assert result.returncode == 2 and name in result.stderr and "Traceback" not in result.stderr, result.stderr
+    result = cli("inspect", "half.tflite", "--target", "npu", cwd=tmp_path)
+    assert result.returncode == 2 and "unknown target" in result.stderr
+    write(tmp_path, content, "whole.tflite")
+    result = cli("inspect", "whole.tflite", "--target", "cpu", "--target", "nnapi", "--level", "28", cwd=tmp_path)
+    assert result.returncode == 0 and "int8 needs feature level 29 (Android 10)" in " ".join(result.stdout.split())
+    result = cli("inspect", "whole.tflite", "--target", "cpu", "--level", "29", cwd=tmp_path)
+    assert result.returncode == 2 and "no feature level" in result.stderr
     with pytest.raises(BadSpec, match=r"27, 28, 29, 30, 31"):
         target("nnapi").with_level(26)
 
 
 def test_a_damaged_file_never_ends_without_an_answer(tmp_path):
-    whole = np.frombuffer(model(conv("c", channels=(2, 2))), np.uint8)
+    content = np.frombuffer(model(conv("c", channels=(2, 2))), np.uint8)
     rng = np.random.default_rng(0)
     answers = {"read": 0, "refused": 0}
     for _ in range(400):
-        damaged = whole.copy()
-        for place in rng.integers(8, len(whole), rng.integers(1, 6)):
+        damaged = content.copy()
+        for place in rng.integers(8, len(content), rng.integers(1, 6)):
             damaged[place] = rng.integers(256)
         try:
             inspect(write(tmp_path, damaged.tobytes()), target("edgetpu"))
@@ -337,8 +343,8 @@ def test_a_compiler_that_takes_too_long_is_ended_and_the_rules_answer(tmp_path):
     quick = dataclasses.replace(target("edgetpu"), ask=lambda path, graph: Answer(None, "asked"))
     assert inspect(file, quick, wait_seconds=30).real_note.startswith("asked")
     with pytest.raises(BadSpec, match="told"):
-        inspect(file, dataclasses.replace(quick, ask=lambda path, graph: told()), wait_seconds=30)
+        inspect(file, dataclasses.replace(quick, ask=lambda path, graph: refuse()), wait_seconds=30)
 
 
-def told():
+def refuse():
     raise BadSpec("told")

@@ -44,29 +44,29 @@ class Channels(StandInRunner):
 
 @pytest.mark.parametrize("runners", [1, 3])
 def test_masks_and_score_are_those_of_a_plain_loop(runners):
-    given = samples(17)
+    dataset = samples(17)
     first, *twins = [Channels() for _ in range(runners)]
     infer = runner_infer(first, Preprocessing(12, 16), twins=twins)
-    pairs = list(masks_of(Decoded(given), infer, 15))
+    pairs = list(masks_of(Decoded(dataset), infer, 15))
     assert len(pairs) == 15
-    for sample, (label, mask) in zip(given, pairs, strict=False):
+    for sample, (label, mask) in zip(dataset, pairs, strict=False):
         assert np.array_equal(label, sample.label()) and np.array_equal(mask, sample.image().argmax(-1))
     hits = sum((label == mask).sum() for label, mask in pairs)
-    scored = score_masks(Decoded(given), infer, CLASSES, 15)
+    scored = score_masks(Decoded(dataset), infer, CLASSES, 15)
     assert scored.images == 15 and scored.pixel_accuracy_percent == 100 * hits / (15 * 12 * 16)
 
 
 def test_several_images_are_worked_on_at_once_but_not_all():
     begun, most = [], []
-    done = threading.Event()
+    never = threading.Event()
 
     def work(i):
         begun.append(i)
-        done.wait(0.02)
+        never.wait(0.02)
         return i
 
-    for i, made in enumerate(in_threads(work, 40)):
-        assert made == i
+    for i, result in enumerate(in_threads(work, 40)):
+        assert result == i
         most.append(len(begun) - i)
     assert sorted(begun) == list(range(40))
     assert max(most) <= 2 * len(cores()) + 1 and (len(cores()) == 1 or max(most) > 1)
@@ -81,11 +81,11 @@ def test_an_error_comes_in_its_place_and_ends_the_work():
             raise DataError("image 5 is broken")
         return i
 
-    made = in_threads(work, 1000)
+    results = in_threads(work, 1000)
     got = []
     with pytest.raises(DataError, match="image 5 is broken"):
-        for one in made:
-            got.append(one)
+        for result in results:
+            got.append(result)
     assert got == [0, 1, 2, 3, 4] and len(begun) < 6 + 4 * len(cores())
 
 
@@ -105,17 +105,17 @@ def test_an_interrupt_leaves_the_rest_undone():
         begun.append(i)
         time.sleep(0 if i == 0 else 0.2)
 
-    made = in_threads(work, 1000)
-    next(made)
+    results = in_threads(work, 1000)
+    next(results)
     with pytest.raises(KeyboardInterrupt):
-        made.throw(KeyboardInterrupt)
+        results.throw(KeyboardInterrupt)
     assert len(begun) <= 1 + len(cores())  # of the 2 · cores + 1 that were asked for
 
 
 def test_the_cache_keeps_its_bound_when_threads_ask():
-    given = samples(60)
-    one = 12 * 16 * 4
-    decoded = Decoded(given, cache_bytes=20 * one)
+    dataset = samples(60)
+    image_bytes = 12 * 16 * 4
+    decoded = Decoded(dataset, cache_bytes=20 * image_bytes)
     for _ in range(2):
         assert len(list(in_threads(decoded.__getitem__, 60))) == 60
     assert len(decoded._cached) == 20

@@ -57,7 +57,7 @@ def chain(*names, fused=0):
     return edit.to_bytes()
 
 
-def told(kernels, data):
+def ops_of(kernels, data):
     """The ops of these kernels; a capital name is LiteRT's own, with its place."""
     lines, place = [], 0
     for kernel in kernels:
@@ -78,19 +78,19 @@ def test_kernels_are_laid_along_the_ops_of_their_piece():
         "Fully Connected GEMM",
         "Add (ND)",
     ]
-    assert told(kernels, data) == [0, 1, 1, 2, 3, 4]
+    assert ops_of(kernels, data) == [0, 1, 1, 2, 3, 4]
     many = chain("CONV_2D", "CONCATENATION", "ADD")
-    assert told(["Convolution", "Copy (NC, X8)", "Copy (NC, X8)", "Add (ND)"], many) == [0, 1, 1, 2]
+    assert ops_of(["Convolution", "Copy (NC, X8)", "Copy (NC, X8)", "Add (ND)"], many) == [0, 1, 1, 2]
     # An op that has no kernel leaves the others where they are.
-    assert told(["Convolution", "Add (ND)"], many) == [0, 2]
+    assert ops_of(["Convolution", "Add (ND)"], many) == [0, 2]
 
 
 def test_what_could_be_of_two_ops_is_told_of_none():
-    assert told(["Convolution", "Add (ND)"], chain("CONV_2D", "ADD", "ADD")) == [0, None]
-    assert told(["Convolution", "Convolution", "Add (ND)"], chain("CONV_2D", "ADD")) == [None, None, 1]
-    assert told(["Convolution", "Warp", "Add (ND)"], chain("CONV_2D", "ADD")) == [0, None, 1]
+    assert ops_of(["Convolution", "Add (ND)"], chain("CONV_2D", "ADD", "ADD")) == [0, None]
+    assert ops_of(["Convolution", "Convolution", "Add (ND)"], chain("CONV_2D", "ADD")) == [None, None, 1]
+    assert ops_of(["Convolution", "Warp", "Add (ND)"], chain("CONV_2D", "ADD")) == [0, None, 1]
     # A place that the file has not, and two pieces where the graph has one: nothing can be said.
-    assert told(["Convolution", "CONV_2D:7", "Add (ND)"], chain("CONV_2D", "ADD")) == [None] * 3
+    assert ops_of(["Convolution", "CONV_2D:7", "Add (ND)"], chain("CONV_2D", "ADD")) == [None] * 3
     twice = [Line("Convolution", 0, True, 1.0), Line("Add (ND)", 0, True, 1.0)]
     assert ops_of_lines(read(chain("CONV_2D", "ADD")), twice) == [None] * 2
 
@@ -156,9 +156,9 @@ def test_a_file_is_profiled_for_real_and_the_runtimes_own_table_agrees(tmp_path)
     assert timed.runs == 12 and timed.between_ms >= 0
     assert timed.plain_ms / 50 < timed.total_ms < timed.plain_ms * 50  # ms both, on a busy machine
     script = [sys.executable, "-c", OWN_TABLE, str(ROOT / "pipeline" / "drivers"), str(file)]
-    done = subprocess.run(script, capture_output=True, text=True, check=True)
+    result = subprocess.run(script, capture_output=True, text=True, check=True)
     # The runtime's table makes one row of the two pieces' kernels of the same name and place.
-    kinds = kinds_of(done.stdout)
+    kinds = kinds_of(result.stdout)
     assert [kind.removeprefix("Delegate/") for kind in kinds] == list(dict.fromkeys(x.kernel for x in timed.lines))
     assert kinds[-1] == "AVERAGE_POOL_2D"
 
@@ -205,16 +205,16 @@ def test_a_file_that_does_not_load_is_not_sent_to_bench(tmp_path, cli):
     edit = GraphEdit(host_profile.convolution(8, 16, 16, "int8"))
     edit.tensor(1).shape = [16, 3, 3, 7]
     (tmp_path / "wrong.tflite").write_bytes(edit.to_bytes())
-    done = cli("profile", "wrong.tflite", "--runs", "4", cwd=tmp_path)
-    assert done.returncode == 2 and "required_bytes" in done.stderr and "bench" not in done.stderr, done.stderr
+    result = cli("profile", "wrong.tflite", "--runs", "4", cwd=tmp_path)
+    assert result.returncode == 2 and "required_bytes" in result.stderr and "bench" not in result.stderr, result.stderr
 
 
 def test_a_size_that_only_the_run_knows_is_named(tmp_path, cli):
     from tests.tflite.test_encodings import computed_shape
 
     (tmp_path / "computed.tflite").write_bytes(computed_shape())
-    done = cli("profile", "computed.tflite", "--runs", "4", cwd=tmp_path)
-    assert done.returncode == 2 and "t2 gets its size only when the network runs" in done.stderr, done.stderr
+    result = cli("profile", "computed.tflite", "--runs", "4", cwd=tmp_path)
+    assert result.returncode == 2 and "t2 gets its size only when the network runs" in result.stderr, result.stderr
 
 
 def test_thousands_of_lines_of_one_piece_are_told_of_none_and_at_once():
@@ -226,16 +226,16 @@ def test_profile_shows_and_writes_what_adds_up(cli, tmp_path, monkeypatch):
     monkeypatch.setattr(host_profile, "LARGE", ((16, 64, 64),))
     monkeypatch.setattr(host_profile, "PEAK_RUNS", 3)
     (tmp_path / "net.tflite").write_bytes(chain(*TWO_PIECES))
-    done = cli("profile", "net.tflite", "--runs", "8", "--all", "--json", "p.json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    result = cli("profile", "net.tflite", "--runs", "8", "--all", "--json", "p.json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
     p = json.loads((tmp_path / "p.json").read_text())
     assert sum(op["measured_ms"] for op in p["ops"]) + p["between_ms"] == pytest.approx(p["total_ms"])
     assert [op["index"] for op in p["ops"]] == [0, 1, 2, 3, 4] and p["peaks"]["int8_macs_per_ms"] > 0
     assert np.all(np.array(list(p["peaks"]["bytes_per_ms"].values())) > 0) and p["threads"] == 1
     for words in ("0 CONV_2D", "2 AVERAGE_POOL_2D", "between ops", "part0", "GMAC/s in int8", "ai-edge-litert"):
-        assert words in done.stdout, done.stdout
-    done = cli("profile", "none.tflite", cwd=tmp_path)
-    assert done.returncode == 2 and "cannot be read" in done.stderr
+        assert words in result.stdout, result.stdout
+    result = cli("profile", "none.tflite", cwd=tmp_path)
+    assert result.returncode == 2 and "cannot be read" in result.stderr
     (tmp_path / "broken.tflite").write_bytes(b"nothing")
-    done = cli("profile", "broken.tflite", cwd=tmp_path)
-    assert done.returncode == 2 and "not a .tflite file" in done.stderr
+    result = cli("profile", "broken.tflite", cwd=tmp_path)
+    assert result.returncode == 2 and "not a .tflite file" in result.stderr

@@ -157,12 +157,12 @@ def test_a_start_that_met_a_machine_at_work_does_not_count():
 def test_the_interval_is_tukeys_and_mclaughlins():
     rng = np.random.default_rng(6)
     logs = np.sort(rng.normal(0.1, 0.02, 10))
-    one = Timed(tuple(Block(1, (float(np.exp(x)),)) for x in rng.permutation(logs)), (1,) * 10, 0, True)
+    timed = Timed(tuple(Block(1, (float(np.exp(x)),)) for x in rng.permutation(logs)), (1,) * 10, 0, True)
     unit = Timed((Block(1, (1.0,)),) * 10, (1,) * 10, 0, True)
     winsorized = np.r_[logs[1], logs[1:9], logs[8]]
     far = t.ppf(0.995, 7) * winsorized.std(ddof=1) / (0.8 * 10**0.5)
     expected = np.exp([logs[1:9].mean(), logs[1:9].mean() - far, logs[1:9].mean() + far])
-    ratio = ratio_of(one, unit)
+    ratio = ratio_of(timed, unit)
     assert (ratio.ratio, ratio.low, ratio.high) == pytest.approx(tuple(expected), rel=1e-12)
 
 

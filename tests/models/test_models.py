@@ -164,9 +164,9 @@ def test_build_model_refuses_an_unknown_conv_type() -> None:
 def test_maps_are_cropped_only_where_sizes_differ(height: int, width: int, crops: dict[str, tuple[int, int]]) -> None:
     model = build_model(width, height, 2, alpha=0.02)
     assert model.get_layer("fc1_dropout").rate == 0.5  # the default of build_model, not of ModelSpec
-    found = {layer.name: layer for layer in model.layers if "crop" in layer.name}
-    assert {name: layer.output_shape[1:3] for name, layer in found.items()} == crops
-    assert all(layer.cropping[0][0] == layer.cropping[1][0] == 0 for layer in found.values())  # the last ones go
+    croppings = {layer.name: layer for layer in model.layers if "crop" in layer.name}
+    assert {name: layer.output_shape[1:3] for name, layer in croppings.items()} == crops
+    assert all(layer.cropping[0][0] == layer.cropping[1][0] == 0 for layer in croppings.values())  # the last ones go
 
 
 def test_a_fresh_transposed_convolution_upsamples_bilinearly() -> None:
@@ -178,8 +178,8 @@ def test_a_fresh_transposed_convolution_upsamples_bilinearly() -> None:
     expected = np.stack([y, 2 * x - y, np.full_like(y, 4)], -1)
     layer = tf_keras.layers.Conv2DTranspose(3, 4, 2, "same", use_bias=False, kernel_initializer=BilinearUpsampling())
     for upsample in (up, layer):
-        found = upsample(ramps).numpy()[0]
-        np.testing.assert_allclose(found[1:-1, 1:-1], expected[1:-1, 1:-1], atol=1e-5)
+        upsampled = upsample(ramps).numpy()[0]
+        np.testing.assert_allclose(upsampled[1:-1, 1:-1], expected[1:-1, 1:-1], atol=1e-5)
 
 
 def test_a_depthwise_separable_convolution_has_nothing_between_its_parts() -> None:
@@ -258,8 +258,8 @@ def test_the_published_files_layout_is_read_too(vgg16: Path, tmp_path: Path) -> 
     model = encoder_only()
     load_encoder(model, str(published))
     for name in ENCODER[1:]:
-        for found, expected in zip(model.get_layer(name).get_weights(), saved(vgg16, name), strict=True):
-            np.testing.assert_array_equal(found, expected)
+        for weights, expected in zip(model.get_layer(name).get_weights(), saved(vgg16, name), strict=True):
+            np.testing.assert_array_equal(weights, expected)
 
 
 def damaged(kind: str, vgg16: Path, folder: Path) -> Path:

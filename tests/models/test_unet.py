@@ -50,8 +50,8 @@ def pooled(x):
 
 def transposed(x, kernel, bias):
     """Each pixel makes 2x2 of its own; kernel [2, 2, out, in]."""
-    made = np.einsum("yxc,ijoc->yixjo", x, kernel)
-    return made.reshape(2 * x.shape[0], 2 * x.shape[1], -1) + bias
+    blocks = np.einsum("yxc,ijoc->yixjo", x, kernel)
+    return blocks.reshape(2 * x.shape[0], 2 * x.shape[1], -1) + bias
 
 
 def resized(x, height, width):
@@ -71,12 +71,12 @@ def test_it_computes_what_figure_1_shows(network):
     rng = np.random.default_rng(0)
     weights = [rng.normal(0, (2 / np.prod(w.shape[:-1])) ** 0.5, w.shape).astype(np.float32) for w in model.weights]
     model.set_weights(weights)
-    made = {layer.name: [w.numpy() for w in layer.weights] for layer in model.layers}
+    weights_of = {layer.name: [w.numpy() for w in layer.weights] for layer in model.layers}
     image = rng.random((37, 50, 3)).astype(np.float32)
 
     def twice(x, name):
         for n in (1, 2):
-            x = np.maximum(convolved(x, *made[f"{name}_conv{n}"]), 0)
+            x = np.maximum(convolved(x, *weights_of[f"{name}_conv{n}"]), 0)
         return x
 
     x, across = image, []
@@ -85,13 +85,13 @@ def test_it_computes_what_figure_1_shows(network):
         x = pooled(across[-1])
     x = twice(x, "bottom")
     for level in (4, 3, 2, 1):
-        skip, kernel = across.pop(), made[f"up{level}_up"]
+        skip, kernel = across.pop(), weights_of[f"up{level}_up"]
         if network == "unet":
             x = transposed(x, *kernel)[: skip.shape[0], : skip.shape[1]]
         else:
             x = convolved(resized(x, *skip.shape[:2]), *kernel)
         x = twice(np.concatenate([skip, x], -1), f"up{level}")
-    expected = convolved(x, *made["classifier"])
+    expected = convolved(x, *weights_of["classifier"])
     assert np.abs(expected).std() > 0.1
     np.testing.assert_allclose(model(image[None]).numpy()[0], expected, atol=1e-4)
 

@@ -18,7 +18,7 @@ SIZES = [(40, 61), (200, 310), (2, 3), (33, 900)]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def run_and_artifact(tmp_path_factory):
     return shipped(tmp_path_factory.mktemp("shipped"))
 
 
@@ -63,8 +63,8 @@ def test_the_mask_interpolates_from_corner_to_corner(size):
     assert len(np.unique(MediaPipeMask()(logits, 31, 50))) == 5
 
 
-def test_it_is_another_mask_than_ours_but_where_nothing_is_resized(cli, made, tmp_path):
-    run, artifact = made
+def test_it_is_another_mask_than_ours_but_where_nothing_is_resized(cli, run_and_artifact, tmp_path):
+    run, artifact = run_and_artifact
     height, width = run.config.model.height, run.config.model.width
     for name, size in (("same", (height, width)), ("other", (2 * height, 3 * width))):
         Image.fromarray(picture(*size)).save(tmp_path / f"{name}.png")
@@ -72,15 +72,15 @@ def test_it_is_another_mask_than_ours_but_where_nothing_is_resized(cli, made, tm
         for more in ((), ("--like", "mediapipe")):
             out = tmp_path / f"{name}{len(more)}"
             ask = ("predict", f"{name}.png", "--model", str(artifact.path), "--write", "mask", "--out", str(out))
-            done = cli(*ask, *more, cwd=tmp_path)
-            assert done.returncode == 0, done.stderr
+            result = cli(*ask, *more, cwd=tmp_path)
+            assert result.returncode == 0, result.stderr
             masks.append(np.asarray(Image.open(out / "mask" / f"{name}.png")))
         same = (masks[0] == masks[1]).mean()
         assert same == 1 if name == "same" else 0.3 < same < 0.999, (name, same)
 
 
-def test_a_file_that_mediapipe_misreads_is_refused(made):
-    int8 = shipped_into(made[0], "ethos-u55", FileSpec(), recipe_spec=FileSpec(io="int8"))
+def test_a_file_that_mediapipe_misreads_is_refused(run_and_artifact):
+    int8 = shipped_into(run_and_artifact[0], "ethos-u55", FileSpec(), recipe_spec=FileSpec(io="int8"))
     with pytest.raises(ArtifactError, match="input is int8"), segmenter(int8, "mediapipe"):
         pass
 
@@ -91,13 +91,13 @@ def test_a_file_that_mediapipe_misreads_is_refused(made):
     [FileSpec(), FileSpec(stride=8), FileSpec(io="float32", weights="float16")],
     ids=["cpu", "cpu stride 8", "gpu"],
 )
-def test_mediapipe_opens_our_files_and_its_masks_are_these(made, tmp_path, spec):
-    run, _ = made
+def test_mediapipe_opens_our_files_and_its_masks_are_these(run_and_artifact, tmp_path, spec):
+    run, _ = run_and_artifact
     artifact = shipped_into(run, "gpu" if spec.weights == "float16" else "cpu", spec)
     sizes = [(run.config.model.height, run.config.model.width), *SIZES]
     images = {f"{h}x{w}": picture(h, w, seed=h) for h, w in sizes}
-    said, masks = asked(artifact.path, images, tmp_path)
-    assert said["labels"] == list("abcde")
+    answer, masks = asked(artifact.path, images, tmp_path)
+    assert answer["labels"] == list("abcde")
     with segmenter(artifact, "mediapipe") as network:
         ours = {name: network.infer(image) for name, image in images.items()}
     equal = {name: (ours[name] == masks[name]).mean() for name in images}

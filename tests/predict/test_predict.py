@@ -15,7 +15,7 @@ from tests.support.shipped import COLOURS, shipped
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def run_and_artifact(tmp_path_factory):
     return shipped(tmp_path_factory.mktemp("shipped"))
 
 
@@ -23,12 +23,12 @@ def mask_from_definition(file, image):
     """Pillow's bilinear resize, the file in LiteRT, half-pixel bilinear logits, argmax: all written out here."""
     interpreter = Interpreter(str(file))
     interpreter.allocate_tensors()
-    (given,), (got,) = interpreter.get_input_details(), interpreter.get_output_details()
-    height, width = given["shape"][1:3]
+    (input_detail,), (output_detail,) = interpreter.get_input_details(), interpreter.get_output_details()
+    height, width = input_detail["shape"][1:3]
     fitted = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-    interpreter.set_tensor(given["index"], fitted[None])
+    interpreter.set_tensor(input_detail["index"], fitted[None])
     interpreter.invoke()
-    logits = interpreter.get_tensor(got["index"])[0].astype(np.float64)
+    logits = interpreter.get_tensor(output_detail["index"])[0].astype(np.float64)
     return bilinear_from_definition(logits, *image.shape[:2]).argmax(-1)
 
 
@@ -40,15 +40,15 @@ def photo(path, size=(60, 90), seed=0, **save):
     return pixels
 
 
-def test_the_mask_of_a_photo_is_the_files_at_the_photos_own_size_and_stands_upright(cli, made, tmp_path):
-    _, artifact = made
+def test_the_mask_of_a_photo_is_the_files_at_the_photos_own_size_and_stands_upright(cli, run_and_artifact, tmp_path):
+    _, artifact = run_and_artifact
     pixels = photo(tmp_path / "a.png")
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying on its side
     Image.fromarray(np.rot90(pixels)).save(tmp_path / "turned.png", exif=exif)
     for name in ("a", "turned"):
-        done = cli("predict", f"{name}.png", "--model", str(artifact.path), cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        result = cli("predict", f"{name}.png", "--model", str(artifact.path), cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
         mask = Image.open(tmp_path / "predictions" / name / "mask" / f"{name}.png")
         assert mask.mode == "P" and np.reshape(mask.getpalette()[:15], (5, 3)).tolist() == [list(c) for c in COLOURS]
         expected = mask_from_definition(artifact.path, pixels)
@@ -59,8 +59,8 @@ def test_the_mask_of_a_photo_is_the_files_at_the_photos_own_size_and_stands_upri
     assert len(set(np.unique(expected))) > 1, "one class everywhere proves nothing"
 
 
-def test_a_folder_gives_a_picture_each_and_nothing_that_is_there_is_overwritten(cli, made, tmp_path):
-    run, _ = made
+def test_a_folder_gives_a_picture_each_and_nothing_that_is_there_is_overwritten(cli, run_and_artifact, tmp_path):
+    run, _ = run_and_artifact
     for name in ("in/x.png", "in/x.jpg", "in/.hidden.png", "in/y.bmp"):
         photo(tmp_path / name)
     (tmp_path / "in" / "notes.txt").write_text("no image")
@@ -78,14 +78,14 @@ def test_a_folder_gives_a_picture_each_and_nothing_that_is_there_is_overwritten(
     assert cli(*ask, "--out", str(masks.parent), "--force", cwd=tmp_path).returncode == 0
 
 
-def test_where_labels_exist_errors_are_shown_and_the_score_is_evaluates(cli, made, tmp_path):
-    run, _ = made
+def test_where_labels_exist_errors_are_shown_and_the_score_is_evaluates(cli, run_and_artifact, tmp_path):
+    run, _ = run_and_artifact
     data = run.config.data
-    done = cli("predict", data, "--run", str(run.path), "--json", "p.json", "--write", "side,errors", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    result = cli("predict", data, "--run", str(run.path), "--json", "p.json", "--write", "side,errors", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
     assert cli("evaluate", "--run", str(run.path), "--json", "e.json", cwd=tmp_path).returncode == 0
-    said, scored = (json.loads((tmp_path / name).read_text()) for name in ("p.json", "e.json"))
-    assert said["score"]["iou_percent"] == scored["iou_percent"] and said["images"] == 5
+    predicted, scored = (json.loads((tmp_path / name).read_text()) for name in ("p.json", "e.json"))
+    assert predicted["score"]["iou_percent"] == scored["iou_percent"] and predicted["images"] == 5
     side = Image.open(run.path / "predictions" / "folder-val" / "side" / "0.jpg")
     height, width = run.config.model.height, run.config.model.width
     assert side.width >= 2 * width and side.height > 2 * height
@@ -107,11 +107,11 @@ def test_an_overlay_mixes_by_opacity_and_leaves_ignored_pixels():
     mask = np.array([[0, 1, IGNORE]], np.uint8)
     colours = [(0, 0, 100), (100, 200, 0)]
     for opacity in (0.0, 0.25, 1.0):
-        got = pictures.overlay(image, mask, colours, opacity)[0].astype(int)
-        for pixel, colour in zip(got[:2], colours, strict=True):
+        overlay = pictures.overlay(image, mask, colours, opacity)[0].astype(int)
+        for pixel, colour in zip(overlay[:2], colours, strict=True):
             mixed = (1 - opacity) * np.array((200, 100, 0)) + opacity * np.array(colour)
             assert np.abs(pixel - mixed).max() <= 1
-        assert got[2].tolist() == [200, 100, 0]
+        assert overlay[2].tolist() == [200, 100, 0]
 
 
 def test_the_legend_has_a_swatch_for_each_class_and_shows_any_name():
@@ -138,11 +138,11 @@ def test_the_legend_has_a_swatch_for_each_class_and_shows_any_name():
         (["broken.png"], "cannot be decoded"),
     ],
 )
-def test_what_cannot_be_shown_is_said_in_a_sentence(cli, made, tmp_path, arguments, words):
+def test_what_cannot_be_shown_is_said_in_a_sentence(cli, run_and_artifact, tmp_path, arguments, words):
     photo(tmp_path / "a.png")
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
     os.mkfifo(tmp_path / "pipe")
-    done = cli("predict", *arguments, "--model", str(made[1].path), cwd=tmp_path)
-    assert done.returncode == 2 and words in done.stderr.replace("\n", " "), done.stderr
-    assert "Traceback" not in done.stderr
+    result = cli("predict", *arguments, "--model", str(run_and_artifact[1].path), cwd=tmp_path)
+    assert result.returncode == 2 and words in result.stderr.replace("\n", " "), result.stderr
+    assert "Traceback" not in result.stderr

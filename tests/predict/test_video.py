@@ -38,17 +38,17 @@ def frames_of(path):
 def test_every_frame_is_drawn_in_its_order_at_its_time(tmp_path, height, width):
     film(tmp_path / "in.mp4", height=height - height % 2, width=width - width % 2)
     moving = Moving("in.mp4", "in", str(tmp_path / "in.mp4"))
-    said: list[str] = []
-    done = predict_video(moving, NETWORK, Looks(), tmp_path / "out", said.append)
-    assert done.files == (tmp_path / "out" / "in-overlay.mp4",) and done.frames == 30
-    given, got = frames_of(tmp_path / "in.mp4"), frames_of(done.files[0])
-    assert len(got) == 30
-    for i, ((at, image), (shown_at, overlay)) in enumerate(zip(given, got, strict=True)):
+    messages: list[str] = []
+    result = predict_video(moving, NETWORK, Looks(), tmp_path / "out", messages.append)
+    assert result.files == (tmp_path / "out" / "in-overlay.mp4",) and result.frames == 30
+    frames, drawn = frames_of(tmp_path / "in.mp4"), frames_of(result.files[0])
+    assert len(drawn) == 30
+    for i, ((at, image), (shown_at, overlay)) in enumerate(zip(frames, drawn, strict=True)):
         assert shown_at == pytest.approx(at, abs=0.002)
         green = (image[..., 1] > 128)[5:-5].mean()
         red = ((overlay[..., 0].astype(int) - overlay[..., 2]) > 0)[5:-5].mean()
         assert red == pytest.approx(green, abs=0.06), i
-    assert set(done.part_ms) == {"decode", "infer", "draw", "encode"}
+    assert set(result.part_ms) == {"decode", "infer", "draw", "encode"}
 
 
 @pytest.mark.real
@@ -62,9 +62,9 @@ def test_parts_overlap_so_the_whole_is_nearly_as_fast_as_the_slowest(tmp_path):
         return NETWORK.infer(image)
 
     network = Segmenter(None, slow, NETWORK.classes, COLOURS)
-    done = predict_video(Moving("in", "in", str(tmp_path / "in.mp4")), network, Looks(), tmp_path, lambda _: None)
-    assert done.slowest[0] == "infer"
-    assert done.frames_per_second >= 0.9 * done.slowest[1]
+    result = predict_video(Moving("in", "in", str(tmp_path / "in.mp4")), network, Looks(), tmp_path, lambda _: None)
+    assert result.slowest[0] == "infer"
+    assert result.frames_per_second >= 0.9 * result.slowest[1]
 
 
 @pytest.mark.real
@@ -75,14 +75,14 @@ def test_masks_are_pngs_seconds_limit_and_nothing_is_overwritten(tmp_path):
 
     film(tmp_path / "in.mp4")
     moving = Moving("in.mp4", "in", str(tmp_path / "in.mp4"))
-    done = predict_video(moving, NETWORK, Looks(("mask", "side")), tmp_path / "o", lambda _: None, seconds=0.95)
+    result = predict_video(moving, NETWORK, Looks(("mask", "side")), tmp_path / "o", lambda _: None, seconds=0.95)
     masks = sorted((tmp_path / "o" / "mask").iterdir())
-    assert done.frames == 10 and [m.name for m in masks] == [f"in-{i:06d}.png" for i in range(10)]
+    assert result.frames == 10 and [m.name for m in masks] == [f"in-{i:06d}.png" for i in range(10)]
     assert np.asarray(Image.open(masks[9]))[30].mean() == pytest.approx(10 / 30, abs=0.02)
-    before = done.files[0].read_bytes()
+    before = result.files[0].read_bytes()
     with pytest.raises(RunError, match="is there already"):
         predict_video(moving, NETWORK, Looks(("side",)), tmp_path / "o", lambda _: None)
-    assert done.files[0].read_bytes() == before and not list((tmp_path / "o").glob(".*"))
+    assert result.files[0].read_bytes() == before and not list((tmp_path / "o").glob(".*"))
 
 
 @pytest.mark.real
@@ -95,8 +95,8 @@ def test_a_broken_or_empty_video_is_a_sentence(tmp_path, cli):
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
     (tmp_path / "text.mp4").write_text("no video at all")
     for name in ("cut.mp4", "text.mp4"):
-        done = cli("predict", name, "--model", str(artifact.path), cwd=tmp_path)
-        assert done.returncode == 2 and name in done.stderr and "Traceback" not in done.stderr, done.stderr
+        result = cli("predict", name, "--model", str(artifact.path), cwd=tmp_path)
+        assert result.returncode == 2 and name in result.stderr and "Traceback" not in result.stderr, result.stderr
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -109,8 +109,8 @@ def test_without_pyav_a_video_says_what_to_install(tmp_path, cli, monkeypatch):
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "av" else real(name, *a))
     (tmp_path / "in.mp4").write_bytes(b"")
-    done = cli("predict", "in.mp4", "--model", str(artifact.path), cwd=tmp_path)
-    assert done.returncode == 2 and "pip install -r requirements-video.txt" in done.stderr
+    result = cli("predict", "in.mp4", "--model", str(artifact.path), cwd=tmp_path)
+    assert result.returncode == 2 and "pip install -r requirements-video.txt" in result.stderr
 
 
 def test_work_ahead_keeps_the_order_passes_errors_on_and_ends_when_closed():
@@ -120,10 +120,10 @@ def test_work_ahead_keeps_the_order_passes_errors_on_and_ends_when_closed():
         yield 1
         raise ValueError("here")
 
-    got = ahead(fails(), 3)
-    assert next(got) == 1
+    results = ahead(fails(), 3)
+    assert next(results) == 1
     with pytest.raises(ValueError, match="here"):
-        next(got)
+        next(results)
     asked: list[int] = []
 
     def counted():

@@ -43,10 +43,12 @@ def test_fixed_point_multiplication_is_that_of_the_c_code(real):
     assert np.abs(product - values * real).max() <= 1  # it is that product, and rounded twice
 
 
-def on_reference_kernels(layer: tf_keras.layers.Layer, shape: tuple[int, int, int], given: Range, codes: np.ndarray):
+def on_reference_kernels(
+    layer: tf_keras.layers.Layer, shape: tuple[int, int, int], input_range: Range, codes: np.ndarray
+):
     """What the int8 op that ``layer`` converts to gives for int8 codes [1, h, w, c]."""
     image = tf_keras.layers.Input(shape, batch_size=1)
-    pin = lambda x: tf.quantization.fake_quant_with_min_max_args(x, given.low, given.high)  # noqa: E731
+    pin = lambda x: tf.quantization.fake_quant_with_min_max_args(x, input_range.low, input_range.high)  # noqa: E731
     data = tflite_bytes(tf_keras.Model(image, pin(layer(pin(image)))), FileSpec(io="int8"))
     run = Interpreter(model_content=data, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
     run.allocate_tensors()
@@ -55,30 +57,30 @@ def on_reference_kernels(layer: tf_keras.layers.Layer, shape: tuple[int, int, in
     return run.get_tensor(run.get_output_details()[0]["index"])
 
 
-GIVEN = Range(-2.0, 3.1)
+INPUT_RANGE = Range(-2.0, 3.1)
 
 
 @pytest.mark.parametrize("convention", ["align_corners", "half_pixel"])
 @pytest.mark.parametrize("size", [(40, 60), (37, 23), (3, 5)])
 def test_a_resize_has_the_reference_kernels_positions(size, convention):
     codes = np.random.default_rng(1).integers(-128, 128, (1, 5, 9, 3), dtype=np.int8)
-    real = tf.constant((codes.astype(np.float32) - GIVEN.zero_point) * np.float32(GIVEN.scale))
+    real = tf.constant((codes.astype(np.float32) - INPUT_RANGE.zero_point) * np.float32(INPUT_RANGE.scale))
     layer = BilinearResize(size[0], size[1], convention)
-    expected = on_reference_kernels(layer, (5, 9, 3), GIVEN, codes)
-    codes = np.rint(imitate.Resize(layer, GIVEN)(real).numpy() / GIVEN.scale) + GIVEN.zero_point
+    expected = on_reference_kernels(layer, (5, 9, 3), INPUT_RANGE, codes)
+    codes = np.rint(imitate.Resize(layer, INPUT_RANGE)(real).numpy() / INPUT_RANGE.scale) + INPUT_RANGE.zero_point
     assert np.array_equal(codes, expected)
-    plain = np.rint(layer(real).numpy() / GIVEN.scale) + GIVEN.zero_point
+    plain = np.rint(layer(real).numpy() / INPUT_RANGE.scale) + INPUT_RANGE.zero_point
     assert not np.array_equal(plain, expected) or size == (3, 5)
 
 
 @pytest.mark.parametrize("window", [(2, 2), (3, 2), (5, 4)])
 def test_an_average_rounds_halves_away_from_zero(window):
     codes = np.random.default_rng(2).integers(-128, 128, (1, 20, 12, 3), dtype=np.int8)
-    real = tf.constant((codes.astype(np.float32) - GIVEN.zero_point) * np.float32(GIVEN.scale))
+    real = tf.constant((codes.astype(np.float32) - INPUT_RANGE.zero_point) * np.float32(INPUT_RANGE.scale))
     pool = tf_keras.layers.AveragePooling2D(window)
-    expected = on_reference_kernels(pool, (20, 12, 3), GIVEN, codes)
-    means = imitate.Mean(window[0] * window[1], GIVEN)(pool(real)).numpy()
-    assert np.array_equal(np.rint(means / GIVEN.scale) + GIVEN.zero_point, expected)
+    expected = on_reference_kernels(pool, (20, 12, 3), INPUT_RANGE, codes)
+    means = imitate.Mean(window[0] * window[1], INPUT_RANGE)(pool(real)).numpy()
+    assert np.array_equal(np.rint(means / INPUT_RANGE.scale) + INPUT_RANGE.zero_point, expected)
 
 
 VARIANTS = [(name, i % 2 == 0, i % 2 == 0) for i, name in enumerate(sorted(models.networks())) if name != "fast-scnn"]

@@ -151,13 +151,13 @@ def test_one_class_alone_is_seen_without_its_colour(tab, file):
 @pytest.mark.real
 def test_the_classes_of_a_pixel_are_those_of_the_masks(tab, file):
     tab.open(file)
-    said = tab("""(() => {
+    text = tab("""(() => {
         const stage = document.querySelector('.stage'), place = stage.getBoundingClientRect();
         const at = {clientX: place.left + 1, clientY: place.top + 1, bubbles: true};
         stage.dispatchEvent(new PointerEvent('pointermove', at));
         return document.querySelector('.readout').textContent;
     })()""")
-    assert said.startswith("label: ") and "float: " in said and "artifact: " in said and "unknown" not in said
+    assert text.startswith("label: ") and "float: " in text and "artifact: " in text and "unknown" not in text
 
 
 @pytest.mark.real

@@ -44,20 +44,20 @@ def measured(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(measured, tmp_path_factory):
+def full_run(measured, tmp_path_factory):
     """The same run with all that the other commands keep."""
     run, artifact, _ = measured
     copy = tmp_path_factory.mktemp("whole") / "run"
     shutil.copytree(run.path, copy)
-    there = copy / artifact.path.relative_to(run.path)
-    add_the_rest(open_run(copy), type(artifact)(there, artifact.recipe, artifact.sha256))
+    file = copy / artifact.path.relative_to(run.path)
+    add_the_rest(open_run(copy), type(artifact)(file, artifact.recipe, artifact.sha256))
     return open_run(copy)
 
 
 @pytest.fixture(scope="module")
-def written(whole):
+def written(full_run):
     """That run's report, as HTML."""
-    return html(page_of([whole.path], "1.2"))
+    return html(page_of([full_run.path], "1.2"))
 
 
 @pytest.fixture
@@ -70,11 +70,11 @@ def cells(section):
     return {text for text in section if text}
 
 
-def test_the_sections_stand_in_their_order_and_each_figure_is_that_of_the_json(whole, written):
+def test_the_sections_stand_in_their_order_and_each_figure_is_that_of_the_json(full_run, written):
     page = Reader(written)
     order = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
     assert order == [*SECTIONS, "provenance"]
-    (file,) = whole.measurements.glob("bench-*.json")
+    (file,) = full_run.measurements.glob("bench-*.json")
     bench = json.loads(file.read_text())
     parent, ours = bench["parent"], bench["artifact"]
     verdict = cells(page.sections["verdict"])
@@ -95,8 +95,8 @@ def test_the_sections_stand_in_their_order_and_each_figure_is_that_of_the_json(w
     assert not any("This brings it" in text for text in page.text if "its compiler" not in text)
 
 
-def test_figures_stand_under_how_they_came_about_and_each_section_says_where(whole, written):
-    bench = next(whole.measurements.glob("bench-*.json")).read_text()
+def test_figures_stand_under_how_they_came_about_and_each_section_says_where(full_run, written):
+    bench = next(full_run.measurements.glob("bench-*.json")).read_text()
     machine = json.loads(bench)["machine"]
     page = Reader(written)
     for name in ("verdict", "pictures", "classes", "confusion", "tradeoff"):
@@ -124,9 +124,9 @@ def test_what_is_missing_is_named_with_the_command_that_brings_it(measured, tmp_
     assert figures == []  # none from nowhere
 
 
-def test_names_of_any_kind_are_text_and_nothing_else(whole, tmp_path):
+def test_names_of_any_kind_are_text_and_nothing_else(full_run, tmp_path):
     copy = tmp_path / "run"
-    shutil.copytree(whole.path, copy)
+    shutil.copytree(full_run.path, copy)
     run = with_names(open_run(copy), HOSTILE)
     for file in copy.glob("measurements/bench-*.json"):
         text = file.read_text()
@@ -161,25 +161,25 @@ def test_the_file_asks_for_nothing_from_elsewhere(written):
     assert set(re.findall(r"url\(#([\w-]+)\)", text)) <= set(ids)
 
 
-def test_every_picture_is_in_the_page_with_words_for_those_who_do_not_see_it(whole, written, undrawn):
+def test_every_picture_is_in_the_page_with_words_for_those_who_do_not_see_it(full_run, written, undrawn):
     pictures = [attributes for tag, attributes in Reader(written).tags if tag == "img"]
-    bench = json.loads(next(whole.measurements.glob("bench-*.json")).read_text())
+    bench = json.loads(next(full_run.measurements.glob("bench-*.json")).read_text())
     assert len(pictures) == 5 * len(bench["shown"])
     assert all(picture["alt"] and picture["width"] for picture in pictures)
-    gone = whole.path / bench["shown"][0]["mask"]
+    gone = full_run.path / bench["shown"][0]["mask"]
     kept = gone.read_bytes()
     try:
         gone.unlink()
-        page = Reader(html(page_of([whole.path], "1.2")))
+        page = Reader(html(page_of([full_run.path], "1.2")))
         assert sum(tag == "img" for tag, _ in page.tags) < len(pictures)
         assert any("is not shown" in text for text in page.sections["pictures"])
     finally:
         gone.write_bytes(kept)
 
 
-def test_a_measurement_that_names_a_file_outside_the_run_shows_nothing_of_it(whole, tmp_path, undrawn):
+def test_a_measurement_that_names_a_file_outside_the_run_shows_nothing_of_it(full_run, tmp_path, undrawn):
     copy = tmp_path / "run"
-    shutil.copytree(whole.path, copy)
+    shutil.copytree(full_run.path, copy)
     Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
     (file,) = copy.glob("measurements/bench-*.json")
     data = json.loads(file.read_text())
@@ -205,9 +205,9 @@ def test_differences_say_who_is_right():
     ]
 
 
-def test_a_measurement_of_an_earlier_version_and_a_broken_file_stop_nothing(whole, tmp_path, undrawn):
+def test_a_measurement_of_an_earlier_version_and_a_broken_file_stop_nothing(full_run, tmp_path, undrawn):
     copy = tmp_path / "run"
-    shutil.copytree(whole.path, copy)
+    shutil.copytree(full_run.path, copy)
     (file,) = copy.glob("measurements/bench-*.json")
     data = json.loads(file.read_text())
     for key in ("per_image", "shown", "gates"):
@@ -225,24 +225,24 @@ def test_a_measurement_of_an_earlier_version_and_a_broken_file_stop_nothing(whol
     assert len(problems) == 2 and "bench-cpu-1.json" in " ".join(problems)
 
 
-def test_several_runs_stand_side_by_side(whole, measured, cli, tmp_path, undrawn):
-    asked = ("report", "--run", str(whole.path), "--run", str(measured[0].path))
+def test_several_runs_stand_side_by_side(full_run, measured, cli, tmp_path, undrawn):
+    asked = ("report", "--run", str(full_run.path), "--run", str(measured[0].path))
     refused = cli(*asked, cwd=tmp_path)
     assert refused.returncode == 2 and "--out FILE" in refused.stderr
-    done = cli(*asked, "--out", "both.html", cwd=tmp_path)
-    assert done.returncode == 0 and done.stdout.split() == ["both.html"], done.stderr
+    result = cli(*asked, "--out", "both.html", cwd=tmp_path)
+    assert result.returncode == 0 and result.stdout.split() == ["both.html"], result.stderr
     page = Reader((tmp_path / "both.html").read_text())
-    names = {"/".join(run.parts[-2:]) for run in (whole.path, measured[0].path)}  # both folders are called run
+    names = {"/".join(run.parts[-2:]) for run in (full_run.path, measured[0].path)}  # both folders are called run
     assert {f"{name} · cpu" for name in names} <= cells(page.sections["verdict"])
     assert {f"{name} · cpu" for name in names} <= cells(page.sections["tradeoff"])
 
 
-def test_markdown_has_the_same_figures_in_tables_that_hold_together(whole, cli, tmp_path):
-    done = cli("report", "--run", str(whole.path), "--format", "md", "--out", "-", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    bench = json.loads(next(whole.measurements.glob("bench-*.json")).read_text())
-    assert f" {bench['artifact']['score']['miou_percent']:.2f} |" in done.stdout
+def test_markdown_has_the_same_figures_in_tables_that_hold_together(full_run, cli, tmp_path):
+    result = cli("report", "--run", str(full_run.path), "--format", "md", "--out", "-", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    bench = json.loads(next(full_run.measurements.glob("bench-*.json")).read_text())
+    assert f" {bench['artifact']['score']['miou_percent']:.2f} |" in result.stdout
     assert next(line for line in lines if line.startswith("## ")) == "## Verdict"
     widths: dict[int, tuple[int, int]] = {}
     for number, line in enumerate(lines):
@@ -252,13 +252,13 @@ def test_markdown_has_the_same_figures_in_tables_that_hold_together(whole, cli, 
     assert len({start for start, _ in widths.values()}) >= 9
     for start, count in widths.values():
         assert count == widths[start][1], lines[start]
-    assert "data:image" not in done.stdout and "<svg" not in done.stdout
+    assert "data:image" not in result.stdout and "<svg" not in result.stdout
 
 
-def test_the_report_lies_in_the_run_and_the_one_before_is_kept(whole, cli, tmp_path):
-    (whole.path / "report.md").write_text("mine")
-    done = cli("report", "--run", str(whole.path), "--format", "md", cwd=tmp_path)
-    assert done.stdout.strip() == str(whole.path / "report.md"), done.stderr
-    assert (whole.path / "report.md.1").read_text() == "mine"
+def test_the_report_lies_in_the_run_and_the_one_before_is_kept(full_run, cli, tmp_path):
+    (full_run.path / "report.md").write_text("mine")
+    result = cli("report", "--run", str(full_run.path), "--format", "md", cwd=tmp_path)
+    assert result.stdout.strip() == str(full_run.path / "report.md"), result.stderr
+    assert (full_run.path / "report.md.1").read_text() == "mine"
     refused = cli("report", "--run", "nowhere", cwd=tmp_path)
     assert refused.returncode == 2 and "nowhere does not exist" in refused.stderr

@@ -34,9 +34,9 @@ def moved(case, zero_point):
     )
 
 
-def camera(name, made=-128, scale=1 / 255):
+def camera(name, zero_point=-128, scale=1 / 255):
     """A camera's uint8 into int8, as the converter writes it."""
-    case = plain(name, "QUANTIZE", "uint8", made=Data((1, 16, 16, 8), "int8", scale=1 / 255, zero_point=made))
+    case = plain(name, "QUANTIZE", "uint8", output=Data((1, 16, 16, 8), "int8", scale=1 / 255, zero_point=zero_point))
     data = dataclasses.replace(case.inputs[0], scale=scale, zero_point=0)
     return dataclasses.replace(case, version=1, inputs=(data,))
 
@@ -107,10 +107,10 @@ def of_case(case, replacement):
 def test_a_rewrite_gives_what_the_op_gave(case, replacement, per_tensor):
     data = of_case(case, replacement)
     new = rewritten(data, replacement, per_tensor)
-    graph, made = read(data), read(new)
-    assert made.ops[0] != graph.ops[0]
-    (old_out,), (new_out,) = graph.outputs, made.outputs
-    assert graph.tensors[old_out] == made.tensors[new_out]
+    graph, new_graph = read(data), read(new)
+    assert new_graph.ops[0] != graph.ops[0]
+    (old_out,), (new_out,) = graph.outputs, new_graph.outputs
+    assert graph.tensors[old_out] == new_graph.tensors[new_out]
     rng = np.random.default_rng(5)
     worst, spread = 0, set()
     for _ in range(8):
@@ -241,9 +241,9 @@ def test_a_chain_is_doublings_and_not_the_resize(times):
     expected = image[0].astype(float)
     for _ in range(times):
         expected = doubled(expected)
-    got = run(new, image)[0]
-    assert np.abs(got - expected).max() <= 0.5 * times + 0.1  # each rounds once
-    assert np.abs(got.astype(int) - run(data, image)[0]).max() > 10
+    chained = run(new, image)[0]
+    assert np.abs(chained - expected).max() <= 0.5 * times + 0.1  # each rounds once
+    assert np.abs(chained.astype(int) - run(data, image)[0]).max() > 10
 
 
 @pytest.mark.parametrize(
@@ -271,12 +271,12 @@ def test_a_resize_without_a_chain_of_its_own_convention_is_left_alone(case, repl
 def test_only_the_last_resize_becomes_a_chain(then, version, table, last):
     edit = GraphEdit(model(resize("last", (6, 7), (24, 28), half=True)))
     op = edit.op(0)
-    made = edit.like(op.inputs[0], "made", (1, 24, 28, 8))
+    resized = edit.like(op.inputs[0], "made", (1, 24, 28, 8))
     edit.replace(
         0,
         [
-            edit.new_op("RESIZE_BILINEAR", 3, op.inputs, [made], "ResizeBilinearOptions", halfPixelCenters=True),
-            edit.new_op(then, version, [made], op.outputs, table),
+            edit.new_op("RESIZE_BILINEAR", 3, op.inputs, [resized], "ResizeBilinearOptions", halfPixelCenters=True),
+            edit.new_op(then, version, [resized], op.outputs, table),
         ],
     )
     assert (rewritten(edit.to_bytes(), RESIZE_CHAIN) is not None) == last

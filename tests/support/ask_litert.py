@@ -35,8 +35,8 @@ def main(files: list[str]) -> None:
             os.write(write, json.dumps(ask(file)).encode())
             os._exit(0)
         os.close(write)
-        with os.fdopen(read) as said:
-            answer = said.read()
+        with os.fdopen(read) as pipe:
+            answer = pipe.read()
         os.waitpid(child, 0)
         print(answer or json.dumps(["refused", "it ended"]), flush=True)
 

@@ -23,6 +23,6 @@ def asked(file: Path, images: Mapping[str, np.ndarray], folder: Path) -> tuple[d
         pytest.skip("MediaPipe is not installed: run `make test-real`, which makes .mediapipe")
     np.savez(folder / "images.npz", **dict[str, Any](images))
     command = [str(PYTHON), str(WORKER), str(file), str(folder / "images.npz"), str(folder / "masks.npz")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1]), dict(np.load(folder / "masks.npz"))
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return json.loads(result.stdout.splitlines()[-1]), dict(np.load(folder / "masks.npz"))

@@ -105,9 +105,9 @@ class Page:
 
 def _higher(end: int) -> int:
     """The same end of a pipe under a number that is neither of the two that the browser wants."""
-    found = fcntl.fcntl(end, fcntl.F_DUPFD, 10)
+    duplicate = fcntl.fcntl(end, fcntl.F_DUPFD, 10)
     os.close(end)
-    return found
+    return duplicate
 
 
 @contextlib.contextmanager

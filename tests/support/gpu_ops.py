@@ -32,8 +32,8 @@ IMAGE = (1, 16, 16, 8)
 FLOAT = "float32"
 
 
-def of(op: str, *inputs: Data, made: Data | None = None, version: int = 1, name: str = "", **options: Any) -> Case:
-    return Case(name or op.lower().replace("_", " "), op, version, inputs, made or inputs[0], options)
+def of(op: str, *inputs: Data, output: Data | None = None, version: int = 1, name: str = "", **options: Any) -> Case:
+    return Case(name or op.lower().replace("_", " "), op, version, inputs, output or inputs[0], options)
 
 
 def image(*shape: int, dtype: str = FLOAT) -> Data:
@@ -45,7 +45,7 @@ def numbers(*shape: int) -> Data:
     return Data(shape, FLOAT, np.random.default_rng(1).uniform(0.5, 2, shape))
 
 
-def one(*values: float, dtype: str = "int32") -> Data:
+def vector(*values: float, dtype: str = "int32") -> Data:
     """A constant vector; of one value: a scalar."""
     return Data((len(values),) if len(values) > 1 else (), dtype, np.asarray(values, dtype))
 
@@ -92,24 +92,24 @@ def convolutions() -> list[Case]:
         transposed("float transposed relu", dtype=FLOAT, fused=RELU),
         transposed("float transposed x8", stride=8, kernel=16, dtype=FLOAT),
         half(conv("half", FLOAT)),
-        of("FULLY_CONNECTED", image(1, 32), numbers(10, 32), made=image(1, 10), keepNumDims=False),
+        of("FULLY_CONNECTED", image(1, 32), numbers(10, 32), output=image(1, 10), keepNumDims=False),
         of(
             "FULLY_CONNECTED",
             image(1, 4, 4, 32),
             numbers(10, 32),
-            made=image(1, 4, 4, 10),
+            output=image(1, 4, 4, 10),
             keepNumDims=True,
             version=5,
             name="fully connected of an image",
         ),
-        of("BATCH_MATMUL", image(1, 4, 8), image(1, 8, 6), made=image(1, 4, 6)),
+        of("BATCH_MATMUL", image(1, 4, 8), image(1, 8, 6), output=image(1, 4, 6)),
     ]
 
 
 def arithmetic() -> list[Case]:
-    found = []
+    cases = []
     for op in ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE"):
-        found.append(of(op, image(), image(), name=f"{op.lower()} of two"))
+        cases.append(of(op, image(), image(), name=f"{op.lower()} of two"))
     for what, other in {
         "a scalar": numbers(),
         "channels": numbers(8),
@@ -123,10 +123,10 @@ def arithmetic() -> list[Case]:
         "computed rows": image(1, 16, 1, 8),
         "a vector": image(8),
     }.items():
-        found.append(of("MUL", image(), other, name=f"multiply by {what}"))
-    found += [
-        of("ADD", image(1, 1, 1, 8), image(), made=image(), name="add channels first"),
-        of("ADD", image(1, 16, 1, 8), image(1, 1, 16, 8), made=image(), name="add rows to columns"),
+        cases.append(of("MUL", image(), other, name=f"multiply by {what}"))
+    cases += [
+        of("ADD", image(1, 1, 1, 8), image(), output=image(), name="add channels first"),
+        of("ADD", image(1, 16, 1, 8), image(1, 1, 16, 8), output=image(), name="add rows to columns"),
         of("ADD", image(), image(), name="add tanh", fusedActivationFunction=TANH),
         of("ADD", image(), image(), name="add sign bit", fusedActivationFunction=5),
         of("ADD", image(dtype="int32"), image(dtype="int32"), name="add int32"),
@@ -160,48 +160,57 @@ def arithmetic() -> list[Case]:
         "L2_NORMALIZATION",
         "ZEROS_LIKE",
     ):
-        found.append(of(op, image(), name=f"float {op.lower()}"))
-    found += [
+        cases.append(of(op, image(), name=f"float {op.lower()}"))
+    cases += [
         of("LEAKY_RELU", image(), name="float leaky relu", alpha=0.1),
         of("PRELU", image(), numbers(1, 1, 8)),
-        of("CUMSUM", image(), one(1)),
+        of("CUMSUM", image(), vector(1)),
         of("FLOOR_DIV", image(), image()),
         of("FLOOR_MOD", image(), image()),
     ]
-    return found
+    return cases
 
 
 def choices() -> list[Case]:
     truth = Data(IMAGE, "bool")
-    found = [of(op, image(), image(), made=truth) for op in ("LESS", "GREATER", "EQUAL", "NOT_EQUAL", "GREATER_EQUAL")]
+    cases = [
+        of(op, image(), image(), output=truth) for op in ("LESS", "GREATER", "EQUAL", "NOT_EQUAL", "GREATER_EQUAL")
+    ]
     return [
-        *found,
-        of("SELECT_V2", truth, image(), image(), made=image()),
-        of("SELECT", truth, image(), image(), made=image()),
+        *cases,
+        of("SELECT_V2", truth, image(), image(), output=image()),
+        of("SELECT", truth, image(), image(), output=image()),
         of("LOGICAL_AND", truth, truth),
         of("LOGICAL_NOT", truth),
-        of("WHERE", truth, made=Data((8, 4), "int64")),
-        of("GATHER", image(), axes(1, 3, 5), made=image(1, 16, 16, 3), axis=3),
-        of("GATHER", image(8, 4), Data((1, 16, 16), "int32"), made=image(1, 16, 16, 4), axis=0, name="gather computed"),
-        of("GATHER_ND", image(), Data((2, 4), "int32", np.asarray([[0, 1, 2, 3], [0, 2, 3, 4]])), made=image(2)),
-        of("SCATTER_ND", Data((2, 1), "int32", [[1], [3]]), image(2, 8), axes(16, 8), made=image(16, 8)),
+        of("WHERE", truth, output=Data((8, 4), "int64")),
+        of("GATHER", image(), axes(1, 3, 5), output=image(1, 16, 16, 3), axis=3),
+        of(
+            "GATHER",
+            image(8, 4),
+            Data((1, 16, 16), "int32"),
+            output=image(1, 16, 16, 4),
+            axis=0,
+            name="gather computed",
+        ),
+        of("GATHER_ND", image(), Data((2, 4), "int32", np.asarray([[0, 1, 2, 3], [0, 2, 3, 4]])), output=image(2)),
+        of("SCATTER_ND", Data((2, 1), "int32", [[1], [3]]), image(2, 8), axes(16, 8), output=image(16, 8)),
         of(
             "ONE_HOT",
             Data((1, 16, 16), "int32"),
-            one(8),
-            one(1.0, dtype=FLOAT),
-            one(0.0, dtype=FLOAT),
-            made=image(),
+            vector(8),
+            vector(1.0, dtype=FLOAT),
+            vector(0.0, dtype=FLOAT),
+            output=image(),
             axis=-1,
         ),
-        of("ARG_MIN", image(), axes(3), made=Data((1, 16, 16), "int32"), outputType=2),
-        of("TOPK_V2", image(1, 16), one(1), made=image(1, 1), name="top 1"),
-        of("CAST", image(), made=Data(IMAGE, "int32"), name="cast to int32", inDataType=0, outDataType=2),
-        of("CAST", image(), made=Data(IMAGE, "uint8"), name="cast to uint8", inDataType=0, outDataType=3),
-        of("CAST", image(), made=Data(IMAGE, "int64"), name="cast to int64", inDataType=0, outDataType=4),
-        of("CAST", Data(IMAGE, "int32"), made=image(), name="cast from int32", inDataType=2, outDataType=0),
-        of("CAST", Data(IMAGE, "int64"), made=image(), name="cast from int64", inDataType=4, outDataType=0),
-        of("CAST", Data(IMAGE, "bool"), made=image(), name="cast from bool", inDataType=6, outDataType=0),
+        of("ARG_MIN", image(), axes(3), output=Data((1, 16, 16), "int32"), outputType=2),
+        of("TOPK_V2", image(1, 16), vector(1), output=image(1, 1), name="top 1"),
+        of("CAST", image(), output=Data(IMAGE, "int32"), name="cast to int32", inDataType=0, outDataType=2),
+        of("CAST", image(), output=Data(IMAGE, "uint8"), name="cast to uint8", inDataType=0, outDataType=3),
+        of("CAST", image(), output=Data(IMAGE, "int64"), name="cast to int64", inDataType=0, outDataType=4),
+        of("CAST", Data(IMAGE, "int32"), output=image(), name="cast from int32", inDataType=2, outDataType=0),
+        of("CAST", Data(IMAGE, "int64"), output=image(), name="cast from int64", inDataType=4, outDataType=0),
+        of("CAST", Data(IMAGE, "bool"), output=image(), name="cast from bool", inDataType=6, outDataType=0),
         argmax("argmax float int64", "int64", dtype=FLOAT),
         argmax("argmax float rows", "int32", axis=1, dtype=FLOAT),
         argmax("argmax float 200", "int32", 200, dtype=FLOAT),
@@ -213,9 +222,9 @@ def choices() -> list[Case]:
 
 
 def shapes() -> list[Case]:
-    def cut(name: str, begin: Any, end: Any, step: Any, made: tuple[int, ...], **masks: int) -> Case:
+    def cut(name: str, begin: Any, end: Any, step: Any, shape: tuple[int, ...], **masks: int) -> Case:
         return of(
-            "STRIDED_SLICE", image(), axes(*begin), axes(*end), axes(*step), made=image(*made), name=name, **masks
+            "STRIDED_SLICE", image(), axes(*begin), axes(*end), axes(*step), output=image(*shape), name=name, **masks
         )
 
     return [
@@ -229,66 +238,66 @@ def shapes() -> list[Case]:
         cut("cut with end mask", (0, 5, 5, 0), (1, 6, 6, 8), (1, 1, 1, 1), (1, 11, 11, 8), endMask=6),
         cut("cut backwards", (0, 15, 0, 0), (1, -17, 16, 8), (1, -1, 1, 1), IMAGE),
         computed(cut("cut computed", (0, 1, 2, 0), (1, 9, 10, 8), (1, 1, 1, 1), (1, 8, 8, 8)), 1),
-        of("SLICE", image(), axes(0, 1, 2, 0), axes(1, 8, 8, 8), made=image(1, 8, 8, 8)),
-        of("SLICE", image(), axes(0, 1, 2, 0), axes(1, -1, 8, -1), made=image(1, 15, 8, 8), name="slice to the end"),
+        of("SLICE", image(), axes(0, 1, 2, 0), axes(1, 8, 8, 8), output=image(1, 8, 8, 8)),
+        of("SLICE", image(), axes(0, 1, 2, 0), axes(1, -1, 8, -1), output=image(1, 15, 8, 8), name="slice to the end"),
         computed(
-            of("SLICE", image(), axes(0, 1, 2, 0), axes(1, 8, 8, 8), made=image(1, 8, 8, 8), name="slice computed"), 1
+            of("SLICE", image(), axes(0, 1, 2, 0), axes(1, 8, 8, 8), output=image(1, 8, 8, 8), name="slice computed"), 1
         ),
-        of("RESHAPE", image(), axes(1, 256, 8), made=image(1, 256, 8), newShape=[1, 256, 8], name="float reshape"),
-        of("RESHAPE", image(), axes(1, 4, 4, 16, 8), made=image(1, 4, 4, 16, 8), name="reshape to 5"),
-        of("RESHAPE", image(), axes(1, 2, 8, 4, 4, 8), made=image(1, 2, 8, 4, 4, 8), name="reshape to 6"),
-        of("RESHAPE", image(), axes(2048), made=image(2048), name="reshape to 1"),
-        of("RESHAPE", image(), axes(256, 8), made=image(256, 8), name="reshape to 2"),
-        of("SQUEEZE", image(1, 1, 1, 8), made=image(1, 8), squeezeDims=[1, 2]),
-        of("EXPAND_DIMS", image(1, 16, 8), one(1), made=image(1, 1, 16, 8)),
-        of("TRANSPOSE", image(), axes(0, 3, 1, 2), made=image(1, 8, 16, 16), name="float transpose"),
-        of("TRANSPOSE", image(1, 16, 8), axes(0, 2, 1), made=image(1, 8, 16), name="transpose of 3"),
-        of("TRANSPOSE", image(1, 4, 4, 4, 8), axes(0, 1, 3, 2, 4), made=image(1, 4, 4, 4, 8), name="transpose of 5"),
+        of("RESHAPE", image(), axes(1, 256, 8), output=image(1, 256, 8), newShape=[1, 256, 8], name="float reshape"),
+        of("RESHAPE", image(), axes(1, 4, 4, 16, 8), output=image(1, 4, 4, 16, 8), name="reshape to 5"),
+        of("RESHAPE", image(), axes(1, 2, 8, 4, 4, 8), output=image(1, 2, 8, 4, 4, 8), name="reshape to 6"),
+        of("RESHAPE", image(), axes(2048), output=image(2048), name="reshape to 1"),
+        of("RESHAPE", image(), axes(256, 8), output=image(256, 8), name="reshape to 2"),
+        of("SQUEEZE", image(1, 1, 1, 8), output=image(1, 8), squeezeDims=[1, 2]),
+        of("EXPAND_DIMS", image(1, 16, 8), vector(1), output=image(1, 1, 16, 8)),
+        of("TRANSPOSE", image(), axes(0, 3, 1, 2), output=image(1, 8, 16, 16), name="float transpose"),
+        of("TRANSPOSE", image(1, 16, 8), axes(0, 2, 1), output=image(1, 8, 16), name="transpose of 3"),
+        of("TRANSPOSE", image(1, 4, 4, 4, 8), axes(0, 1, 3, 2, 4), output=image(1, 4, 4, 4, 8), name="transpose of 5"),
         of(
             "TRANSPOSE",
             image(1, 2, 4, 4, 4, 8),
             axes(0, 1, 3, 2, 4, 5),
-            made=image(1, 2, 4, 4, 4, 8),
+            output=image(1, 2, 4, 4, 4, 8),
             name="transpose of 6",
         ),
-        computed(of("TRANSPOSE", image(), axes(0, 3, 1, 2), made=image(1, 8, 16, 16), name="transpose computed"), 1),
-        of("PACK", image(1, 16, 8), image(1, 16, 8), made=image(1, 2, 16, 8), valuesCount=2, axis=1),
-        of("PACK", image(), image(), made=image(1, 2, 16, 16, 8), valuesCount=2, axis=1, name="pack to 5"),
-        of("TILE", image(), axes(1, 2, 2, 1), made=image(1, 32, 32, 8)),
-        of("BROADCAST_TO", image(1, 1, 1, 8), axes(1, 16, 16, 8), made=image()),
-        of("SPACE_TO_DEPTH", image(), made=image(1, 8, 8, 32), blockSize=2),
-        of("DEPTH_TO_SPACE", image(), made=image(1, 32, 32, 2), blockSize=2),
-        of("SPACE_TO_BATCH_ND", image(), axes(2, 2), Data((2, 2), "int32", np.zeros((2, 2))), made=image(4, 8, 8, 8)),
-        of("BATCH_TO_SPACE_ND", image(4, 8, 8, 8), axes(2, 2), Data((2, 2), "int32", np.zeros((2, 2))), made=image()),
+        computed(of("TRANSPOSE", image(), axes(0, 3, 1, 2), output=image(1, 8, 16, 16), name="transpose computed"), 1),
+        of("PACK", image(1, 16, 8), image(1, 16, 8), output=image(1, 2, 16, 8), valuesCount=2, axis=1),
+        of("PACK", image(), image(), output=image(1, 2, 16, 16, 8), valuesCount=2, axis=1, name="pack to 5"),
+        of("TILE", image(), axes(1, 2, 2, 1), output=image(1, 32, 32, 8)),
+        of("BROADCAST_TO", image(1, 1, 1, 8), axes(1, 16, 16, 8), output=image()),
+        of("SPACE_TO_DEPTH", image(), output=image(1, 8, 8, 32), blockSize=2),
+        of("DEPTH_TO_SPACE", image(), output=image(1, 32, 32, 2), blockSize=2),
+        of("SPACE_TO_BATCH_ND", image(), axes(2, 2), Data((2, 2), "int32", np.zeros((2, 2))), output=image(4, 8, 8, 8)),
+        of("BATCH_TO_SPACE_ND", image(4, 8, 8, 8), axes(2, 2), Data((2, 2), "int32", np.zeros((2, 2))), output=image()),
         of(
             "MIRROR_PAD",
             image(),
             Data((4, 2), "int32", [[0, 0], [1, 1], [1, 1], [0, 0]]),
-            made=image(1, 18, 18, 8),
+            output=image(1, 18, 18, 8),
             mode=0,
         ),
         of(
             "PADV2",
             image(),
             Data((4, 2), "int32", [[0, 0], [1, 1], [1, 1], [0, 0]]),
-            one(0.5, dtype=FLOAT),
-            made=image(1, 18, 18, 8),
+            vector(0.5, dtype=FLOAT),
+            output=image(1, 18, 18, 8),
         ),
         of("REVERSE_V2", image(), axes(1)),
-        of("SHAPE", image(), made=Data((4,), "int32")),
+        of("SHAPE", image(), output=Data((4,), "int32")),
         padded("float pad batch", ((1, 0), (0, 0), (0, 0), (0, 0)), FLOAT),
         padded("float pad depth", ((0, 0), (0, 0), (0, 0), (2, 3)), FLOAT),
         computed(padded("float pad computed", ((0, 0), (1, 1), (1, 1), (0, 0)), FLOAT), 1),
         concatenated("float concatenate 12", 12, FLOAT),
         concatenated("float concatenate 3-D", 2, FLOAT, (1, 8, 8)),
         with_options(concatenated("float concatenate relu", 2, FLOAT), fusedActivationFunction=RELU),
-        of("CONCATENATION", image(), image(), made=image(1, 32, 16, 8), axis=1, name="concatenate rows"),
-        of("CONCATENATION", image(), image(), made=image(2, 16, 16, 8), axis=0, name="concatenate batch"),
+        of("CONCATENATION", image(), image(), output=image(1, 32, 16, 8), axis=1, name="concatenate rows"),
+        of("CONCATENATION", image(), image(), output=image(2, 16, 16, 8), axis=0, name="concatenate batch"),
         of(
             "CONCATENATION",
             image(1, 4, 4, 4, 8),
             image(1, 4, 4, 4, 8),
-            made=image(1, 4, 4, 4, 16),
+            output=image(1, 4, 4, 4, 16),
             axis=4,
             name="concatenate 5-D",
         ),
@@ -303,9 +312,9 @@ def reductions() -> list[Case]:
         mean("float mean all", (1, 2, 3), dtype=FLOAT),
         mean("float mean without dims", (1, 2), False, FLOAT),
         computed(mean("float mean computed", (1, 2), dtype=FLOAT), 1),
-        of("MEAN", two, axes(0), made=image(1, 16, 16, 8), keepDims=True, name="mean of the batch"),
-        of("SUM", image(), axes(1, 2), made=image(1, 1, 1, 8), keepDims=True),
-        of("REDUCE_MAX", image(), axes(1, 2), made=image(1, 1, 1, 8), keepDims=True),
+        of("MEAN", two, axes(0), output=image(1, 16, 16, 8), keepDims=True, name="mean of the batch"),
+        of("SUM", image(), axes(1, 2), output=image(1, 1, 1, 8), keepDims=True),
+        of("REDUCE_MAX", image(), axes(1, 2), output=image(1, 1, 1, 8), keepDims=True),
         resize("float bilinear half", (8, 8), (16, 16), half=True, dtype=FLOAT),
         resize("float bilinear align", (8, 8), (15, 15), align=True, dtype=FLOAT),
         resize("float bilinear both", (8, 8), (16, 16), align=True, half=True, dtype=FLOAT),
@@ -323,12 +332,12 @@ def reductions() -> list[Case]:
         softmax("float softmax 2-D", (1, 10), FLOAT),
         softmax("float softmax of 300", (1, 300, 300, 8), FLOAT),
         half(plain("half add", "ADD", FLOAT, inputs=2)),
-        plain("float16 weights", "DEQUANTIZE", "float16", 1, made=image()),
-        of("DEQUANTIZE", Data((8, 8), "float16", np.ones((8, 8))), made=image(8, 8), name="constant float16 weights"),
+        plain("float16 weights", "DEQUANTIZE", "float16", 1, output=image()),
+        of("DEQUANTIZE", Data((8, 8), "float16", np.ones((8, 8))), output=image(8, 8), name="constant float16 weights"),
         plain("int16 add", "ADD", "int16", inputs=2),
         plain("int16 relu", "RELU", "int16"),
-        of("QUANTIZE", image(), made=Data(IMAGE, "uint8", zero_point=128), name="quantize to uint8"),
-        of("DEQUANTIZE", Data(IMAGE, "uint8", zero_point=128), made=image(), name="dequantize uint8"),
+        of("QUANTIZE", image(), output=Data(IMAGE, "uint8", zero_point=128), name="quantize to uint8"),
+        of("DEQUANTIZE", Data(IMAGE, "uint8", zero_point=128), output=image(), name="dequantize uint8"),
         of("ADD", two, two, name="add of batch 2"),
         of("RELU", image(1, 2, 4, 4, 8), name="relu of 5"),
         of("RELU", image(8), name="relu of 1"),
@@ -337,6 +346,6 @@ def reductions() -> list[Case]:
 
 
 def gpu_cases() -> list[Case]:
-    found = [*convolutions(), *arithmetic(), *choices(), *shapes(), *reductions()]
-    assert len({case.name for case in found}) == len(found)
-    return found
+    cases = [*convolutions(), *arithmetic(), *choices(), *shapes(), *reductions()]
+    assert len({case.name for case in cases}) == len(cases)
+    return cases

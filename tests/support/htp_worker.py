@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 
-def main(model: str, given: str, made: str) -> None:
+def main(model: str, inputs: str, outputs: str) -> None:
     import onnxruntime
     import onnxruntime_qnn
 
@@ -21,8 +21,8 @@ def main(model: str, given: str, made: str) -> None:
     devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == name]
     options.add_provider_for_devices(devices, {"backend_path": onnxruntime_qnn.get_qnn_htp_path()})
     session = onnxruntime.InferenceSession(model, sess_options=options)
-    results = session.run(None, dict(np.load(given)))
-    np.savez(made, **{out.name: result for out, result in zip(session.get_outputs(), results, strict=True)})
+    results = session.run(None, dict(np.load(inputs)))
+    np.savez(outputs, **{out.name: result for out, result in zip(session.get_outputs(), results, strict=True)})
 
 
 if __name__ == "__main__":

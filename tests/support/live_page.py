@@ -26,10 +26,10 @@ def driven(bundle: Path, images: Mapping[str, bytes], monkeypatch: Any) -> dict[
     answers |= {f"/image/{name}": data for name, data in images.items()}
 
     class Handler(serve.Handler):
-        def __init__(self, *given: Any) -> None:
-            super().__init__(*given, directory=str(bundle))
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(bundle))
 
-        def log_message(self, format: str, *given: Any) -> None:
+        def log_message(self, format: str, *arguments: Any) -> None:
             pass
 
         def do_GET(self) -> None:

@@ -23,18 +23,18 @@ def plain(value):
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if hasattr(value, "__dict__"):
-        return {key: plain(one) for key, one in vars(value).items() if one is not None}
+        return {key: plain(item) for key, item in vars(value).items() if item is not None}
     return value
 
 
 def metadata_of(file):
     """The metadata by the code that is generated from MediaPipe's .fbs; what is the segmenter's own, unpacked, too."""
     model = model_schema.ModelT.InitFromPackedBuf(file, 0)
-    (entry,) = (one for one in model.metadata if one.name == b"TFLITE_METADATA")
+    (entry,) = (item for item in model.metadata if item.name == b"TFLITE_METADATA")
     buffer = bytes(model.buffers[entry.buffer].data)
     assert schema.ModelMetadata.ModelMetadataBufferHasIdentifier(buffer, 0)
     metadata = schema.ModelMetadataT.InitFromPackedBuf(buffer, 0)
@@ -49,17 +49,17 @@ def main(file, images, out):
     options = vision.ImageSegmenterOptions(
         base_options=BaseOptions(model_asset_path=file), output_category_mask=True, output_confidence_masks=True
     )
-    made = {}
+    arrays = {}
     with vision.ImageSegmenter.create_from_options(options) as segmenter:
         for name, image in np.load(images).items():
-            given = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
-            result = segmenter.segment(given)
+            picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
+            result = segmenter.segment(picture)
             size = image.shape[:2]
-            made[name] = result.category_mask.numpy_view().reshape(size).copy()
-            masks = [one.numpy_view().reshape(size) for one in result.confidence_masks]
-            made[f"{name}-confidence"] = np.stack(masks, -1)
+            arrays[name] = result.category_mask.numpy_view().reshape(size).copy()
+            masks = [mask.numpy_view().reshape(size) for mask in result.confidence_masks]
+            arrays[f"{name}-confidence"] = np.stack(masks, -1)
         labels = list(segmenter.labels)
-    np.savez(out, **made)
+    np.savez(out, **arrays)
     return labels
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 
-def main(compiled: str, given: str, made: str) -> None:
+def main(compiled: str, input_file: str, output_file: str) -> None:
     import ai_edge_litert
     from ai_edge_litert.compiled_model import CompiledModel
     from ai_edge_litert.environment import Environment
@@ -30,10 +30,10 @@ def main(compiled: str, given: str, made: str) -> None:
     assert model.is_fully_accelerated()
     inputs, outputs = model.create_input_buffers(0), model.create_output_buffers(0)
     details = next(iter(model.get_output_tensor_details(next(iter(model.get_signature_list()))).values()))
-    inputs[0].write(np.load(given))
+    inputs[0].write(np.load(input_file))
     model.run_by_index(0, inputs, outputs)
     shape, dtype = tuple(details["shape"]), np.dtype(details["dtype"])
-    np.save(made, np.asarray(outputs[0].read(int(np.prod(shape)), dtype)).reshape(shape))
+    np.save(output_file, np.asarray(outputs[0].read(int(np.prod(shape)), dtype)).reshape(shape))
 
 
 if __name__ == "__main__":

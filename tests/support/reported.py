@@ -45,8 +45,8 @@ def add_the_rest(run, artifact):
         OpTime(1, "ADD", "second", "fusion", (), 0.75, 0.3, 0, 2000, 0.125),
     )
     peaks = Peaks(1e6, 1e5, {1 << 20: 1e6})
-    found = Profile(str(artifact.path), artifact.sha256, MACHINE, 1, 10, 2.5, 0.5, 2.375, ops, peaks)
-    keep(PROFILE, artifact.path, found.to_json())
+    profile = Profile(str(artifact.path), artifact.sha256, MACHINE, 1, 10, 2.5, 0.5, 2.375, ops, peaks)
+    keep(PROFILE, artifact.path, profile.to_json())
     layer = next(iter(artifact.recipe.ranges))
     layers = (LayerAgreement(layer, "3 CONV_2D", 100, 99.0, 100.0, 1, (0, 1, 2, 3), 0.125),)
     agreement = Agreement(artifact.path.name, 2, "reference", 99.5, 99.0, 98.0, 97.0, 60, 5, None, layers)

@@ -89,17 +89,17 @@ TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "bool":
 
 
 def model(case: Case) -> bytes:
-    made = schema.ModelT()
-    made.version, made.description = 3, "single op"
-    made.buffers = [schema.BufferT()]
+    network = schema.ModelT()
+    network.version, network.description = 3, "single op"
+    network.buffers = [schema.BufferT()]
     graph = schema.SubGraphT()
     graph.name, graph.tensors = "main", []
     for i, data in enumerate((*case.inputs, case.output, *case.more_outputs)):
-        graph.tensors.append(_tensor(f"t{i}", data, made.buffers))
+        graph.tensors.append(_tensor(f"t{i}", data, network.buffers))
     code = schema.OperatorCodeT()
     builtin = getattr(schema.BuiltinOperator, case.op)
     code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, min(builtin, 127), case.version
-    made.operatorCodes = [code]
+    network.operatorCodes = [code]
     op, made_at = schema.OperatorT(), list(range(len(case.inputs), len(graph.tensors)))
     op.opcodeIndex, op.inputs, op.outputs = 0, list(range(len(case.inputs))), made_at
     if case.op in TABLES:
@@ -111,9 +111,9 @@ def model(case: Case) -> bytes:
     graph.operators = [op]
     graph.inputs = [i for i, data in enumerate(case.inputs) if data.values is None]
     graph.outputs = made_at
-    made.subgraphs = [graph]
+    network.subgraphs = [graph]
     builder = flatbuffers.Builder(1024)
-    builder.Finish(made.Pack(builder), b"TFL3")
+    builder.Finish(network.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
@@ -161,13 +161,13 @@ def conv(
     per_tensor: bool = False,
 ) -> Case:
     rng = np.random.default_rng(0)
-    read, made = channels
+    read, filters = channels
     deep = op == "DEPTHWISE_CONV_2D"
-    shape = (1, kernel, kernel, made) if deep else (made, kernel, kernel, read // groups)
+    shape = (1, kernel, kernel, filters) if deep else (filters, kernel, kernel, read // groups)
     reach = (kernel - 1) * dilation + 1
     new = tuple(-(-n // stride) if padding == SAME else -(-(n - reach + 1) // stride) for n in size)
     floats = dtype.startswith("float")
-    scales = 0.01 if per_tensor else np.full(made, 0.01)
+    scales = 0.01 if per_tensor else np.full(filters, 0.01)
     weights = Data(
         shape,
         dtype,
@@ -175,7 +175,7 @@ def conv(
         scales,
         axis=3 if deep and not per_tensor else 0,
     )
-    bias = Data((made,), "float32" if floats else "int32", np.zeros(made), np.full(np.size(scales), 0.001))
+    bias = Data((filters,), "float32" if floats else "int32", np.zeros(filters), np.full(np.size(scales), 0.001))
     options = {
         "padding": padding,
         "strideW": stride,
@@ -185,13 +185,13 @@ def conv(
         "dilationHFactor": dilation,
     }
     if deep:
-        options["depthMultiplier"] = made // read
+        options["depthMultiplier"] = filters // read
     return Case(
         name,
         op,
         1 if floats else version,
         (Data((1, *size, read), dtype), weights, bias),
-        Data((1, *new, made), dtype),
+        Data((1, *new, filters), dtype),
         options,
     )
 
@@ -267,7 +267,7 @@ def plain(
     version: int = 2,
     shape: tuple[int, ...] = (1, 16, 16, 8),
     inputs: int = 1,
-    made: Data | None = None,
+    output: Data | None = None,
     more: tuple[Data, ...] = (),
     **options: Any,
 ) -> Case:
@@ -276,25 +276,27 @@ def plain(
         op,
         1 if dtype == "float32" and version == 2 else version,
         (*(Data(shape, dtype) for _ in range(inputs)), *more),
-        made or Data(shape, dtype),
+        output or Data(shape, dtype),
         options,
     )
 
 
 def softmax(name: str, shape: tuple[int, ...], dtype: str = "int8") -> Case:
-    return plain(name, "SOFTMAX", dtype, shape=shape, made=Data(shape, dtype, scale=1 / 256, zero_point=-128), beta=1.0)
+    return plain(
+        name, "SOFTMAX", dtype, shape=shape, output=Data(shape, dtype, scale=1 / 256, zero_point=-128), beta=1.0
+    )
 
 
 def padded(name: str, pads: tuple[tuple[int, int], ...], dtype: str = "int8") -> Case:
     shape = (1, 16, 16, 8)
     new = tuple(n + a + b for n, (a, b) in zip(shape, pads, strict=True))
-    return plain(name, "PAD", dtype, made=Data(new, dtype), more=(Data((4, 2), "int32", np.asarray(pads, np.int32)),))
+    return plain(name, "PAD", dtype, output=Data(new, dtype), more=(Data((4, 2), "int32", np.asarray(pads, np.int32)),))
 
 
 def mean(name: str, over: tuple[int, ...], keep: bool = True, dtype: str = "int8", size: int = 16) -> Case:
     shape = (1, size, size, 8)
     new = tuple(1 if i in over else n for i, n in enumerate(shape) if keep or i not in over)
-    return plain(name, "MEAN", dtype, shape=shape, made=Data(new, dtype), more=(axes(*over),), keepDims=keep)
+    return plain(name, "MEAN", dtype, shape=shape, output=Data(new, dtype), more=(axes(*over),), keepDims=keep)
 
 
 def concatenated(name: str, count: int, dtype: str = "int8", shape: tuple[int, ...] = (1, 8, 8, 8)) -> Case:
@@ -304,19 +306,27 @@ def concatenated(name: str, count: int, dtype: str = "int8", shape: tuple[int, .
         dtype,
         shape=shape,
         inputs=count,
-        made=Data((*shape[:-1], shape[-1] * count), dtype),
+        output=Data((*shape[:-1], shape[-1] * count), dtype),
         axis=len(shape) - 1,
     )
 
 
-def argmax(name: str, made: str, channels: int = 8, axis: int = 3, dtype: str = "int8") -> Case:
+def argmax(name: str, index_dtype: str, channels: int = 8, axis: int = 3, dtype: str = "int8") -> Case:
     shape = (1, 16, 16, channels)
     new = tuple(n for i, n in enumerate(shape) if i != axis)
-    return plain(name, "ARG_MAX", dtype, shape=shape, made=Data(new, made), more=(axes(axis),), outputType=TYPES[made])
+    return plain(
+        name,
+        "ARG_MAX",
+        dtype,
+        shape=shape,
+        output=Data(new, index_dtype),
+        more=(axes(axis),),
+        outputType=TYPES[index_dtype],
+    )
 
 
 def cases() -> list[Case]:
-    found = [
+    all_cases = [
         conv("conv 1x1", kernel=1),
         conv("conv 3x3"),
         conv("conv 3x3 stride 2", stride=2),
@@ -387,30 +397,30 @@ def cases() -> list[Case]:
         softmax("softmax large", (1, 300, 300, 8)),
         softmax("softmax vector", (1, 10)),
         plain("softmax float", "SOFTMAX", "float32", beta=1.0),
-        plain("logistic", "LOGISTIC", made=Data((1, 16, 16, 8), scale=1 / 256, zero_point=-128)),
-        plain("tanh", "TANH", made=Data((1, 16, 16, 8), scale=1 / 128)),
+        plain("logistic", "LOGISTIC", output=Data((1, 16, 16, 8), scale=1 / 256, zero_point=-128)),
+        plain("tanh", "TANH", output=Data((1, 16, 16, 8), scale=1 / 128)),
         plain("relu", "RELU"),
         plain("relu6", "RELU6"),
         plain("relu float", "RELU", "float32"),
         plain("relu6 float", "RELU6", "float32"),
         plain("maximum of two", "MAXIMUM", inputs=2),
-        plain("maximum of two ranges", "MAXIMUM", inputs=2, made=Data((1, 16, 16, 8), scale=0.2)),
+        plain("maximum of two ranges", "MAXIMUM", inputs=2, output=Data((1, 16, 16, 8), scale=0.2)),
         padded("pad", ((0, 0), (1, 1), (2, 2), (0, 0))),
         padded("pad depth", ((0, 0), (0, 0), (0, 0), (0, 4))),
         padded("pad batch", ((1, 0), (0, 0), (0, 0), (0, 0))),
         padded("pad float", ((0, 0), (1, 1), (2, 2), (0, 0)), "float32"),
-        plain("reshape", "RESHAPE", version=1, made=Data((1, 256, 8)), more=(axes(1, 256, 8),), newShape=[1, 256, 8]),
-        plain("transpose", "TRANSPOSE", made=Data((1, 8, 16, 16)), more=(axes(0, 3, 1, 2),)),
+        plain("reshape", "RESHAPE", version=1, output=Data((1, 256, 8)), more=(axes(1, 256, 8),), newShape=[1, 256, 8]),
+        plain("transpose", "TRANSPOSE", output=Data((1, 8, 16, 16)), more=(axes(0, 3, 1, 2),)),
         plain(
             "strided slice",
             "STRIDED_SLICE",
-            made=Data((1, 8, 8, 8)),
+            output=Data((1, 8, 8, 8)),
             more=(axes(0, 0, 0, 0), axes(1, 16, 16, 8), axes(1, 2, 2, 1)),
         ),
         plain(
             "slice by strides of 1",
             "STRIDED_SLICE",
-            made=Data((1, 12, 14, 8)),
+            output=Data((1, 12, 14, 8)),
             more=(axes(0, 0, 0, 0), axes(1, 12, 14, 8), axes(1, 1, 1, 1)),
         ),
         argmax("argmax int32", "int32"),
@@ -418,31 +428,31 @@ def cases() -> list[Case]:
         argmax("argmax of 200", "int32", 200),
         argmax("argmax of rows", "int32", axis=1),
         argmax("argmax float", "int32", dtype="float32"),
-        plain("quantize float", "QUANTIZE", "float32", 1, made=Data((1, 16, 16, 8), "int8")),
-        plain("quantize uint8", "QUANTIZE", "uint8", 1, made=Data((1, 16, 16, 8), "int8", zero_point=-128)),
-        plain("requantize", "QUANTIZE", made=Data((1, 16, 16, 8), scale=0.2)),
-        plain("dequantize", "DEQUANTIZE", made=Data((1, 16, 16, 8), "float32")),
+        plain("quantize float", "QUANTIZE", "float32", 1, output=Data((1, 16, 16, 8), "int8")),
+        plain("quantize uint8", "QUANTIZE", "uint8", 1, output=Data((1, 16, 16, 8), "int8", zero_point=-128)),
+        plain("requantize", "QUANTIZE", output=Data((1, 16, 16, 8), scale=0.2)),
+        plain("dequantize", "DEQUANTIZE", output=Data((1, 16, 16, 8), "float32")),
         *(plain(f"{op} float", op.upper(), "float32", 1) for op in ("sqrt", "abs", "exp", "gelu")),
         plain("divide float", "DIV", "float32", 1, inputs=2),
         plain("maximum of floats", "MAXIMUM", "float32", inputs=2),
-        plain("add scale 255", "ADD", made=Data((1, 16, 16, 8), scale=0.1 / 255), inputs=2),
-        plain("add scale 256", "ADD", made=Data((1, 16, 16, 8), scale=0.1 / 256.5), inputs=2),
-        plain("add scale 1/1100", "ADD", made=Data((1, 16, 16, 8), scale=110), inputs=2),
-        plain("subtract scale 300", "SUB", made=Data((1, 16, 16, 8), scale=0.1 / 300), inputs=2),
-        plain("multiply scale 200", "MUL", made=Data((1, 16, 16, 8), scale=0.01 / 200), inputs=2),
-        plain("multiply scale 300", "MUL", made=Data((1, 16, 16, 8), scale=0.01 / 300), inputs=2),
-        plain("requantize by 127", "QUANTIZE", made=Data((1, 16, 16, 8), scale=0.1 / 127)),
-        plain("requantize by 129", "QUANTIZE", made=Data((1, 16, 16, 8), scale=0.1 / 129)),
-        plain("requantize by 1/300", "QUANTIZE", made=Data((1, 16, 16, 8), scale=30)),
-        plain("sum", "SUM", made=Data((1, 1, 1, 8)), more=(axes(1, 2),), keepDims=True),
-        plain("largest", "REDUCE_MAX", made=Data((1, 1, 1, 8)), more=(axes(1, 2),), keepDims=True),
-        plain("depth to space", "DEPTH_TO_SPACE", made=Data((1, 32, 32, 2)), blockSize=2),
-        plain("space to depth", "SPACE_TO_DEPTH", made=Data((1, 8, 8, 32)), blockSize=2),
+        plain("add scale 255", "ADD", output=Data((1, 16, 16, 8), scale=0.1 / 255), inputs=2),
+        plain("add scale 256", "ADD", output=Data((1, 16, 16, 8), scale=0.1 / 256.5), inputs=2),
+        plain("add scale 1/1100", "ADD", output=Data((1, 16, 16, 8), scale=110), inputs=2),
+        plain("subtract scale 300", "SUB", output=Data((1, 16, 16, 8), scale=0.1 / 300), inputs=2),
+        plain("multiply scale 200", "MUL", output=Data((1, 16, 16, 8), scale=0.01 / 200), inputs=2),
+        plain("multiply scale 300", "MUL", output=Data((1, 16, 16, 8), scale=0.01 / 300), inputs=2),
+        plain("requantize by 127", "QUANTIZE", output=Data((1, 16, 16, 8), scale=0.1 / 127)),
+        plain("requantize by 129", "QUANTIZE", output=Data((1, 16, 16, 8), scale=0.1 / 129)),
+        plain("requantize by 1/300", "QUANTIZE", output=Data((1, 16, 16, 8), scale=30)),
+        plain("sum", "SUM", output=Data((1, 1, 1, 8)), more=(axes(1, 2),), keepDims=True),
+        plain("largest", "REDUCE_MAX", output=Data((1, 1, 1, 8)), more=(axes(1, 2),), keepDims=True),
+        plain("depth to space", "DEPTH_TO_SPACE", output=Data((1, 32, 32, 2)), blockSize=2),
+        plain("space to depth", "SPACE_TO_DEPTH", output=Data((1, 8, 8, 32)), blockSize=2),
         plain("hard swish", "HARD_SWISH", version=1),
         plain("leaky relu", "LEAKY_RELU", alpha=0.1),
     ]
-    assert len({case.name for case in found}) == len(found)
-    return found
+    assert len({case.name for case in all_cases}) == len(all_cases)
+    return all_cases
 
 
 def small_file(folder: Any, shape: tuple[int, ...] = (1, 9, 8, 3), version: int = 1) -> Any:

@@ -42,7 +42,7 @@ def empty_run(home, **options):
 def small_run(home):
     """What to measure of it, the files named as `convert` does."""
     run = empty_run(home)
-    made = [
+    converted = [
         artifacts.write(
             run.artifacts(target) / f"fast-scnn-{name}.tflite",
             data,
@@ -53,4 +53,4 @@ def small_run(home):
             ("cpu", "int8", FileSpec(), file_of("fast-scnn", FileSpec())),
         )
     ]
-    return BenchPlan(run, made[1], made[0], protocol=QUICK)
+    return BenchPlan(run, converted[1], converted[0], protocol=QUICK)

@@ -116,7 +116,7 @@ def main():
             )
     info(f"The input model file size (MB): {os.path.getsize(flags['graph']) / 1e6:g}")
     info(f"Initialized session in {init / 1e3:g}ms.")
-    values = dict(one.split(":") for one in flags.get("input_layer_value_files", "").split(",") if one)
+    values = dict(pair.split(":") for pair in flags.get("input_layer_value_files", "").split(",") if pair)
     data = open(values[flags["input_layer"]], "rb").read()
     interpreter.set_tensor(source["index"], np.frombuffer(data, source["dtype"]).reshape(source["shape"]))
     most = float(flags.get("max_secs", 150))

@@ -38,7 +38,7 @@ def of_two_ranges(dtype: str, scale: float, zero: int) -> list[Case]:
         return q(*shape, scale=scale, zero=zero, dtype=dtype)
 
     pads, nothing = ints([[0, 0], [1, 1], [1, 1], [0, 0]]), ints([[0, 0], [0, 0]])
-    found = [
+    cases = [
         case("bilinear", "RESIZE_BILINEAR", 2, (x, axes(16, 16)), y(1, 16, 16, 4)),
         case("nearest", "RESIZE_NEAREST_NEIGHBOR", 2, (x, axes(16, 16)), y(1, 16, 16, 4)),
         case("concatenation", "CONCATENATION", 2, (x, x), y(1, 8, 8, 8), axis=3),
@@ -82,28 +82,28 @@ def of_two_ranges(dtype: str, scale: float, zero: int) -> list[Case]:
         case("add", "ADD", 2, (x, x), y(*A)),
         case("multiply", "MUL", 2, (x, x), y(*A)),
     ]
-    return [dataclasses.replace(one, name=f"{dtype} {scale:g} {zero} {one.name}") for one in found]
+    return [dataclasses.replace(each, name=f"{dtype} {scale:g} {zero} {each.name}") for each in cases]
 
 
 def kernels(dtype: str) -> list[Case]:
     """What LiteRT's own kernels ask of an output."""
     x, ends = q(*A, dtype=dtype), {"int8": (-128, 127, 0), "uint8": (0, 255, 128)}[dtype]
-    found = []
+    cases = []
     for good in (True, False):
         wrong = 1 if good else 2
-        found += [
+        cases += [
             case("softmax", "SOFTMAX", 2, (x,), q(*A, scale=wrong / 256, zero=ends[0], dtype=dtype), beta=1.0),
             case("log softmax", "LOG_SOFTMAX", 2, (x,), q(*A, scale=wrong * 16 / 256, zero=ends[1], dtype=dtype)),
             case("normalized", "L2_NORMALIZATION", 2, (x,), q(*A, scale=wrong / 128, zero=ends[2], dtype=dtype)),
         ]
-    names = [f"{dtype} kernel {one.name} {'asked for' if i < 3 else 'another'}" for i, one in enumerate(found)]
-    return [dataclasses.replace(one, name=name) for name, one in zip(names, found, strict=True)]
+    names = [f"{dtype} kernel {each.name} {'asked for' if i < 3 else 'another'}" for i, each in enumerate(cases)]
+    return [dataclasses.replace(each, name=name) for name, each in zip(names, cases, strict=True)]
 
 
 def products() -> list[Case]:
     column = np.full(5, 0.1)
-    found = []
-    for name, left, right, made, options in (
+    cases = []
+    for name, left, right, output, options in (
         ("float", f(1, 4, 8), f(1, 8, 5), f(1, 4, 5), {}),
         ("float adj_x", f(1, 8, 4), f(1, 8, 5), f(1, 4, 5), {"adjX": True}),
         ("float adj_y", f(1, 4, 8), f(1, 5, 8), f(1, 4, 5), {"adjY": True}),
@@ -128,8 +128,8 @@ def products() -> list[Case]:
         ("int16", q(1, 4, 8, dtype="int16"), q(1, 8, 5, dtype="int16"), q(1, 4, 5, dtype="int16"), {}),
     ):
         version = 3 if left.dtype == "int16" else 1 if left.dtype == right.dtype == "float32" else 2
-        found.append(case(f"product {name}", "BATCH_MATMUL", version, (left, right), made, **options))
-    return found
+        cases.append(case(f"product {name}", "BATCH_MATMUL", version, (left, right), output, **options))
+    return cases
 
 
 def weighted() -> list[Case]:
@@ -205,7 +205,7 @@ def weighted() -> list[Case]:
 
 def shapes_and_options() -> list[Case]:
     x, seven, half = f(*A), f(1, 1, 1, 1, 1, 2, 3), f(*A, dtype="float16")
-    one = {**POOL, "filterHeight": 1, "filterWidth": 1}
+    single = {**POOL, "filterHeight": 1, "filterWidth": 1}
     return [
         case("softmax beta", "SOFTMAX", 1, (x,), x, beta=0.5),
         case("one to concatenate", "CONCATENATION", 1, (x,), x, axis=3),
@@ -231,8 +231,8 @@ def shapes_and_options() -> list[Case]:
         case("mean of int64 axes", "MEAN", 1, (x, Data((2,), "int64", np.array([1, 2]))), f(1, 1, 1, 4), keepDims=True),
         case("mean of negative axes", "MEAN", 1, (x, axes(-2, -3)), f(1, 1, 1, 4), keepDims=True),
         case("crop by padding", "PAD", 1, (x, ints([[0, 0], [0, -1], [0, 0], [0, 0]])), f(1, 7, 8, 4)),
-        case("average of one", "AVERAGE_POOL_2D", 1, (x,), f(*A), **{**one, "strideH": 1, "strideW": 1}),
-        case("average of one by 2", "AVERAGE_POOL_2D", 1, (x,), f(1, 4, 4, 4), **one),
+        case("average of one", "AVERAGE_POOL_2D", 1, (x,), f(*A), **{**single, "strideH": 1, "strideW": 1}),
+        case("average of one by 2", "AVERAGE_POOL_2D", 1, (x,), f(1, 4, 4, 4), **single),
         case("maximum of 2 by 3", "MAX_POOL_2D", 1, (x,), f(1, 3, 3, 4), **{**POOL, "strideH": 3, "strideW": 3}),
         case("add of 7 dimensions", "ADD", 1, (seven, seven), seven),
         case("relu of 7 dimensions", "RELU", 1, (seven,), seven),
@@ -258,12 +258,12 @@ def shapes_and_options() -> list[Case]:
 
 
 def cases() -> list[Case]:
-    found = [
+    all_cases = [
         *(
-            one
+            each
             for dtype in ("int8", "uint8")
             for how in ((0.1, 0), (0.2, 0), (0.1, 3))
-            for one in of_two_ranges(dtype, *how)
+            for each in of_two_ranges(dtype, *how)
         ),
         *kernels("int8"),
         *kernels("uint8"),
@@ -271,5 +271,5 @@ def cases() -> list[Case]:
         *weighted(),
         *shapes_and_options(),
     ]
-    assert len({one.name for one in found}) == len(found)
-    return found
+    assert len({each.name for each in all_cases}) == len(all_cases)
+    return all_cases

@@ -59,30 +59,30 @@ def option(text):
 
 def graphs():
     """Model → its graph, whether each op was mapped, the bytes of parameters."""
-    found = {}
+    parts = {}
     for line in (Path(__file__).parents[1] / "support" / "edgetpu_twins.txt").read_text().splitlines():
         if line.startswith("model "):
             _, repository, name, stored = line.split()
             tensors: list[Tensor] = []
             ops: list[Op] = []
             mapped: list[bool] = []
-            made: dict[str, int] = {}
+            places: dict[str, int] = {}
             name = name if repository.endswith("test_data") else f"{name}, older"
-            found[name] = (tensors, ops, mapped, int(stored))
+            parts[name] = (tensors, ops, mapped, int(stored))
             continue
         head, reads, writes, written = (part.strip() for part in line.split("|"))
         status, op, *more = head.split()
         inputs = []
         for text in reads.split():
-            if text in made or text == "-":
-                inputs.append(made.get(text, -1))
+            if text in places or text == "-":
+                inputs.append(places.get(text, -1))
             else:
                 inputs.append(len(tensors))
                 tensors.append(tensor_of(text, f"t{len(tensors)}"))
         outputs = []
         texts = writes.split()
         for k, text in enumerate(texts):
-            made[f"{len(ops)}.{k}" if len(texts) > 1 else str(len(ops))] = len(tensors)
+            places[f"{len(ops)}.{k}" if len(texts) > 1 else str(len(ops))] = len(tensors)
             outputs.append(len(tensors))
             tensors.append(tensor_of(text, f"t{len(tensors)}"))
         known: dict[str, Any] = {"dilationHFactor": 1, "dilationWFactor": 1, FUSED: "NONE", "axis": 3}
@@ -91,7 +91,7 @@ def graphs():
         mapped.append(status == "+")
     return {
         name: (Graph(tuple(ops), tuple(tensors), (), (), {}), mapped, stored)
-        for name, (tensors, ops, mapped, stored) in found.items()
+        for name, (tensors, ops, mapped, stored) in parts.items()
     }
 
 
@@ -127,8 +127,8 @@ def test_the_parameters_take_the_bytes_that_the_compiler_laid_out(name):
 
 def test_a_custom_op_that_the_model_had_before_is_left_to_the_cpu():
     """PosenetDecoderOp stands in the compiled file beside the compiler's own custom op."""
-    image, made, end = (tensor_of("uint8,1x8x8x4", name) for name in ("image", "made", "end"))
+    image, middle, end = (tensor_of("uint8,1x8x8x4", name) for name in ("image", "made", "end"))
     ops = (Op(0, "CONV_2D", 1, (0,), (1,)), Op(1, "PosenetDecoderOp", 1, (1,), (2,), custom=True))
     compiled = (Op(0, "edgetpu-custom-op", 1, (0,), (1,), custom=True), ops[1])
-    whole, twin = (Graph(these, (image, made, end), (0,), (2,), {}) for these in (ops, compiled))
-    assert [v.outcome for v in verdicts_of_twin(whole, twin, {}, "it")] == ["accelerated", "falls back"]
+    graph, twin = (Graph(these, (image, middle, end), (0,), (2,), {}) for these in (ops, compiled))
+    assert [v.outcome for v in verdicts_of_twin(graph, twin, {}, "it")] == ["accelerated", "falls back"]

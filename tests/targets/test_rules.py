@@ -38,9 +38,11 @@ def xnnpack(tmp_path_factory):
     for i, case in enumerate(CASES):
         files.append(home / f"{i}.tflite")
         files[-1].write_bytes(model(case))
-    done = subprocess.run([sys.executable, str(WORKER), *map(str, files)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    result = subprocess.run(
+        [sys.executable, str(WORKER), *map(str, files)], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("[")]
     return {
         case.name: bool(in_pieces(read(file.read_bytes()), pieces))
         for case, file, pieces in zip(CASES, files, lines, strict=True)

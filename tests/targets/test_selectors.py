@@ -38,7 +38,7 @@ def test_each_selector_that_a_target_has_chooses_what_it_names():
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "error", "words"),
+    ("text", "options", "error", "words"),
     [
         ("nnapi:", {}, BadSpec, "nnapi:27, nnapi:28, nnapi:29, nnapi:30, nnapi:31"),
         ("nnapi:29.0", {}, BadSpec, "no such feature level"),
@@ -54,9 +54,9 @@ def test_each_selector_that_a_target_has_chooses_what_it_names():
         ("nnap:29", {}, UnknownName, "unknown target 'nnap': did you mean 'nnapi'"),
     ],
 )
-def test_what_a_target_does_not_have_is_refused(text, said, error, words):
+def test_what_a_target_does_not_have_is_refused(text, options, error, words):
     with pytest.raises(error, match=words):
-        target(text, **said)
+        target(text, **options)
 
 
 def test_an_ethos_u_without_a_size_has_256_macs():
@@ -84,9 +84,9 @@ def test_a_level_chooses_the_artifact_made_for_it(tmp_path):
 
 def test_one_file_on_two_levels_is_told_apart(cli, tmp_path):
     file = small_file(tmp_path)
-    done = cli("inspect", str(file), "--target", "nnapi:28", "--target", "nnapi:31", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert f"{file} on nnapi:28" in done.stdout and f"{file} on nnapi:31" in done.stdout
+    result = cli("inspect", str(file), "--target", "nnapi:28", "--target", "nnapi:31", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert f"{file} on nnapi:28" in result.stdout and f"{file} on nnapi:31" in result.stdout
 
 
 def test_the_list_shows_what_may_follow_a_name(cli, tmp_path):

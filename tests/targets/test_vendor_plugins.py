@@ -26,8 +26,8 @@ CASES = [
     *cases(),
     *more_cases(),
     dataclasses.replace(AVERAGE, name="average relu", options={**AVERAGE.options, "fusedActivationFunction": RELU}),
-    plain("shape", "SHAPE", made=Data((4,), "int32"), version=1),
-    plain("rank", "RANK", made=Data((), "int32")),
+    plain("shape", "SHAPE", output=Data((4,), "int32"), version=1),
+    plain("rank", "RANK", output=Data((), "int32")),
 ]
 PLUGINS = {"mediatek": "MediaTek", "google-tensor": "Google", "samsung": "Samsung"}
 NAMES = ("libneuron_adapter.so", "liblitert_plugin_compiler.so", "libgraph_wrapper.so", "libgraphgen_api.so")
@@ -48,13 +48,13 @@ def sdk(tmp_path_factory):
     return home
 
 
-def said(name, file, sdk, preload=True):
+def output_of(name, file, sdk, preload=True):
     folder = folder_of("ai_edge_litert") / "vendors" / name.replace("-", "_") / "compiler"
     environment = {**os.environ, "LD_LIBRARY_PATH": str(sdk)}
     if preload and name == "samsung":
         environment["LD_PRELOAD"] = str(sdk / NAMES[2])
     soc = next(iter(target(name).socs))
-    done = subprocess.run(
+    result = subprocess.run(
         [
             tool(),
             f"--cmd={'apply' if name == 'samsung' else 'partition'}",
@@ -73,18 +73,18 @@ def said(name, file, sdk, preload=True):
         timeout=60,
         check=False,
     )
-    return done.stdout + done.stderr
+    return result.stdout + result.stderr
 
 
 def takes(name, file, sdk):
     """Whether the plugin hands all of the file on to the SDK; None where it says neither yes nor no."""
-    text = said(name, file, sdk)
-    found = re.search(r"selected (\d+) ops, from a total of (\d+) ops", text)
-    if found is None:
+    text = output_of(name, file, sdk)
+    counts = re.search(r"selected (\d+) ops, from a total of (\d+) ops", text)
+    if counts is None:
         return None
     if name == "samsung":  # which selects every op, and then builds the graph or does not
         return "the graph was built" in text
-    return found[1] == found[2]
+    return counts[1] == counts[2]
 
 
 @pytest.mark.real
@@ -108,16 +108,18 @@ def test_samsungs_plugin_cannot_be_loaded_as_it_is_shipped(sdk, tmp_path):
     """When this fails a release has mended it: take the sentence out of samsung.py and the symbol out of the SDK."""
     file = tmp_path / "one.tflite"
     file.write_bytes(model(CASES[0]))
-    assert "undefined symbol: _ZN11flatbuffers13ClassicLocale9instance_E" in said("samsung", file, sdk, preload=False)
+    assert "undefined symbol: _ZN11flatbuffers13ClassicLocale9instance_E" in output_of(
+        "samsung", file, sdk, preload=False
+    )
 
 
 @pytest.mark.parametrize("name", PLUGINS)
 def test_what_nobody_could_ask_is_said(name, tmp_path, cli, monkeypatch):
     file = tmp_path / "one.tflite"
     file.write_bytes(model(CASES[0]))
-    done = cli("inspect", str(file), "--target", name, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    words = " ".join(done.stdout.split())
+    result = cli("inspect", str(file), "--target", name, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    words = " ".join(result.stdout.split())
     assert "by rules alone" in words and "may refuse more ops" in words
     assert target(name).missing() is not None
 
@@ -153,7 +155,7 @@ def test_a_target_that_takes_a_graph_as_a_whole_takes_nothing_of_one_with_a_sing
     graph = read(two_ops("RELU", "ROUND"))
     alone = apply_rules(graph, rules)
     assert [v.outcome for v in alone] == ["accelerated", "falls back"]
-    whole = after_partitioning(graph, alone, rules)
-    assert [v.outcome for v in whole] == ["falls back"] * 2 and "as a whole" in whole[0].reason
+    verdicts = after_partitioning(graph, alone, rules)
+    assert [v.outcome for v in verdicts] == ["falls back"] * 2 and "as a whole" in verdicts[0].reason
     graph = read(two_ops("RELU", "RELU6"))
     assert all(v.outcome == "accelerated" for v in after_partitioning(graph, apply_rules(graph, rules), rules))

@@ -69,17 +69,17 @@ def masks(tmp_path_factory):
     from tests.compilers.test_gpu import balanced
     from tests.conftest import noise_images
 
-    network, home, made = balanced("fast-scnn"), tmp_path_factory.mktemp("web"), {}
+    network, home, files = balanced("fast-scnn"), tmp_path_factory.mktemp("web"), {}
     planned = plan(network)
     ranges = planned.share(measure(network, planned.points, lambda: (x[None] for x in noise_images(network))))
     for weights in ("float32", "int8"):
-        made[weights] = home / f"{weights}.tflite"
+        files[weights] = home / f"{weights}.tflite"
         data = to_tflite(network, ranges, target("web").with_weights(weights).file_spec("mask"))
-        made[weights].write_bytes(rewrite(data, target("web"))[0])
-        made[f"{weights} as it is"] = home / f"{weights} as it is.tflite"
-        made[f"{weights} as it is"].write_bytes(data)
-    assert made["float32"].read_bytes() == made["float32 as it is"].read_bytes()
-    return made
+        files[weights].write_bytes(rewrite(data, target("web"))[0])
+        files[f"{weights} as it is"] = home / f"{weights} as it is.tflite"
+        files[f"{weights} as it is"].write_bytes(data)
+    assert files["float32"].read_bytes() == files["float32 as it is"].read_bytes()
+    return files
 
 
 @pytest.mark.real
@@ -93,13 +93,13 @@ def test_the_browser_gives_the_mask_that_the_host_gives(chromium, masks, weights
     height, width = graph.tensors[graph.inputs[0]].shape[1:3]
     coarse = np.random.default_rng(3).random((1, height // 8 + 1, width // 8 + 1, 3))
     x = coarse.repeat(8, 1).repeat(8, 2)[:, :height, :width].astype(np.float32)
-    (said,) = ask_files([file], on, x)
-    assert not said.error and said.output is not None, said
+    (answer,) = ask_files([file], on, x)
+    assert not answer.error and answer.output is not None, answer
     expected = on_cpu(file, x)
     shares = np.bincount(expected.ravel(), minlength=5) / expected.size
     assert shares.max() < 0.8 and (shares > 0.02).sum() >= 3, shares  # else agreement means nothing
-    assert said.output.dtype == expected.dtype
-    same = (said.output.reshape(expected.shape) == expected).mean()
+    assert answer.output.dtype == expected.dtype
+    same = (answer.output.reshape(expected.shape) == expected).mean()
     if (weights, on) == ("int8 as it is", "webgpu"):
         assert 0.98 <= same < 0.999  # what the rewrites are for
     else:

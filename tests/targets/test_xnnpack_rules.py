@@ -28,8 +28,8 @@ def litert(tmp_path_factory):
         files.append(home / f"{i}.tflite")
         files[-1].write_bytes(model(case))
     command = [sys.executable, str(ROOT / "tests" / "support" / "ask_litert.py"), *map(str, files)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
     return {case.name: (OUTCOMES[out], why) for case, (out, why) in zip(CASES, answers, strict=True)}
 
 
@@ -47,10 +47,12 @@ def test_the_corpus_has_all_three_answers(litert):
 
 
 def test_a_refused_file_is_told_how_to_be_mended(tmp_path, cli):
-    case = next(one for one in CASES if one.name == "int8 0.2 0 bilinear")
+    case = next(each for each in CASES if each.name == "int8 0.2 0 bilinear")
     (tmp_path / "two.tflite").write_bytes(model(case))
     seen = inspect(tmp_path / "two.tflite", target("cpu"))
     assert seen.real is None and "failed to delegate RESIZE_BILINEAR" in seen.real_note and "INFO" not in seen.real_note
-    done = cli("profile", "two.tflite", "--runs", "4", cwd=tmp_path)
-    assert done.returncode == 2 and "RESIZE_BILINEAR" in done.stderr and "requantize" in done.stderr, done.stderr
-    assert "bench" not in done.stderr
+    result = cli("profile", "two.tflite", "--runs", "4", cwd=tmp_path)
+    assert result.returncode == 2 and "RESIZE_BILINEAR" in result.stderr and "requantize" in result.stderr, (
+        result.stderr
+    )
+    assert "bench" not in result.stderr

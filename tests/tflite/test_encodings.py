@@ -16,7 +16,7 @@ from pipeline.tflite.read import packed, read, with_recipe, with_stored_sizes
 from tests.support.recipes import recipe
 from tests.support.single_ops import Case, Data, axes, cases, conv, mean, model
 
-RULED = sorted(name for name, one in targets().items() if one.rules is not None)
+RULED = sorted(name for name, each in targets().items() if each.rules is not None)
 CASES = {case.name: case for case in cases()}
 
 
@@ -25,9 +25,9 @@ def opened(data):
 
 
 def edited(case, edit):
-    made = opened(model(case))
-    edit(made)
-    return packed(made, 1000)
+    network = opened(model(case))
+    edit(network)
+    return packed(network, 1000)
 
 
 def verdicts(data, name):
@@ -36,8 +36,8 @@ def verdicts(data, name):
 
 
 def open_sizes(*signature):
-    def edit(made):
-        graph = made.subgraphs[0]
+    def edit(network):
+        graph = network.subgraphs[0]
         for i in (*graph.inputs, *graph.outputs):
             graph.tensors[i].shapeSignature = list(signature[: len(graph.tensors[i].shape)])
 
@@ -46,70 +46,70 @@ def open_sizes(*signature):
 
 def behind(data):
     """The same file as large ones are: constants lie behind the flatbuffer, at an offset."""
-    made, tail = opened(data), b""
-    for buffer in made.buffers:
+    network, tail = opened(data), b""
+    for buffer in network.buffers:
         if buffer.data is not None and len(buffer.data):
             buffer.size, buffer.offset = len(buffer.data), 2  # of any value: the field must be there to have a place
     for _ in range(2):  # the first time shows how long the flatbuffer is
         stored = [
-            (b, np.asarray(b.data, np.uint8).tobytes()) for b in made.buffers if b.data is not None and len(b.data)
+            (b, np.asarray(b.data, np.uint8).tobytes()) for b in network.buffers if b.data is not None and len(b.data)
         ]
-        start = len(packed_without(made)) + 16
+        start = len(packed_without(network)) + 16
         tail = b""
         for buffer, content in stored:
             buffer.offset = start + len(tail)
             tail += content
-    front = packed_without(made)
+    front = packed_without(network)
     return front + bytes(start - len(front)) + tail
 
 
-def packed_without(made):
-    kept = [buffer.data for buffer in made.buffers]
-    for buffer in made.buffers:
+def packed_without(network):
+    kept = [buffer.data for buffer in network.buffers]
+    for buffer in network.buffers:
         buffer.data = None if buffer.offset else buffer.data
-    front = packed(made, 1000)
-    for buffer, data in zip(made.buffers, kept, strict=True):
+    front = packed(network, 1000)
+    for buffer, data in zip(network.buffers, kept, strict=True):
         buffer.data = data
     return front
 
 
-def nothing(made):
+def nothing(network):
     pass
 
 
-def old_numbers_only(made):
-    for code in made.operatorCodes:
+def old_numbers_only(network):
+    for code in network.operatorCodes:
         code.builtinCode = 0
 
 
-def new_numbers_only(made):
-    for code in made.operatorCodes:
+def new_numbers_only(network):
+    for code in network.operatorCodes:
         code.deprecatedBuiltinCode = 0
 
 
-def an_idle_custom_name(made):
-    made.operatorCodes[0].customCode = "TheirOp"
+def an_idle_custom_name(network):
+    network.operatorCodes[0].customCode = "TheirOp"
 
 
-def something_in_buffer_0(made):
-    made.buffers[0].data = np.ones(64, np.uint8)
+def something_in_buffer_0(network):
+    network.buffers[0].data = np.ones(64, np.uint8)
 
 
-def empty_vectors(made):
-    for tensor in made.subgraphs[0].tensors:
+def empty_vectors(network):
+    for tensor in network.subgraphs[0].tensors:
         if tensor.quantization is None:
             tensor.quantization = schema.QuantizationParametersT()
             tensor.quantization.scale, tensor.quantization.zeroPoint = np.zeros(0, np.float32), np.zeros(0, np.int64)
         tensor.shapeSignature = np.zeros(0, np.int32)
 
 
-def signatures_that_fix(made):
-    for tensor in made.subgraphs[0].tensors:
+def signatures_that_fix(network):
+    for tensor in network.subgraphs[0].tensors:
         tensor.shapeSignature = tensor.shape
 
 
-def zero_points_alone(made):
-    for tensor in made.subgraphs[0].tensors:
+def zero_points_alone(network):
+    for tensor in network.subgraphs[0].tensors:
         if tensor.quantization is None:
             tensor.quantization = schema.QuantizationParametersT()
             tensor.quantization.zeroPoint = np.zeros(1, np.int64)
@@ -148,8 +148,8 @@ SOME = [
 def test_the_same_network_gets_the_same_verdicts(way):
     for name in SOME:
         data = edited(CASES[name], way)
-        for one in RULED:
-            assert verdicts(data, one) == verdicts(model(CASES[name]), one), (name, one)
+        for target_name in RULED:
+            assert verdicts(data, target_name) == verdicts(model(CASES[name]), target_name), (name, target_name)
 
 
 def test_constants_behind_the_flatbuffer_are_read():
@@ -174,12 +174,12 @@ def test_a_constant_whose_place_is_beyond_the_file_is_no_network():
 
 
 def test_a_constant_in_a_file_of_its_own_is_a_constant():
-    def elsewhere(made):
-        kernel = made.subgraphs[0].tensors[1]
-        stored, kernel.buffer, kernel.externalBuffer = len(made.buffers[kernel.buffer].data), 0, 7
+    def elsewhere(network):
+        kernel = network.subgraphs[0].tensors[1]
+        stored, kernel.buffer, kernel.externalBuffer = len(network.buffers[kernel.buffer].data), 0, 7
         group, buffer = schema.ExternalBufferGroupT(), schema.ExternalBufferT()
         group.name, buffer.id, buffer.group, buffer.offset, buffer.length = "weights.bin", 7, 0, 64, stored
-        made.externalBufferGroups, made.externalBuffers = [group], [buffer]
+        network.externalBufferGroups, network.externalBuffers = [group], [buffer]
 
     data = edited(CASES["conv 3x3"], elsewhere)
     assert read(data).tensors[1].size_bytes == 8 * 9 * 8
@@ -188,8 +188,8 @@ def test_a_constant_in_a_file_of_its_own_is_a_constant():
 
 
 def test_a_zero_point_that_is_left_out_is_zero():
-    def without(made):
-        made.subgraphs[0].tensors[-1].quantization.zeroPoint = None
+    def without(network):
+        network.subgraphs[0].tensors[-1].quantization.zeroPoint = None
 
     for name in ("ethos-u55", "ethos-u85"):
         assert verdicts(edited(CASES["maximum of two"], without), name) == verdicts(
@@ -239,13 +239,13 @@ def test_an_open_height_is_no_fixed_size(name):
 def computed_shape():
     """A RELU, a RESHAPE to a shape that is an input, and what follows it."""
     x, shape = Data((1, 4, 4, 2), "float32"), Data((2,), "int32")
-    made = opened(model(Case("reshape", "RESHAPE", 1, (x, shape), Data((1, 32), "float32"))))
-    graph = made.subgraphs[0]
+    network = opened(model(Case("reshape", "RESHAPE", 1, (x, shape), Data((1, 32), "float32"))))
+    graph = network.subgraphs[0]
     for op in ("RELU", "RELU"):
         code = schema.OperatorCodeT()
         code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, op)
         code.version = 1
-        made.operatorCodes.append(code)
+        network.operatorCodes.append(code)
     before, after = schema.TensorT(), schema.TensorT()
     before.name, before.shape, before.type, before.buffer = "before", [1, 4, 4, 2], 0, 0
     after.name, after.shape, after.type, after.buffer = "after", [1, 32], 0, 0
@@ -255,7 +255,7 @@ def computed_shape():
     last.opcodeIndex, last.inputs, last.outputs = 2, [2], [4]
     graph.operators[0].inputs = [3, 1]
     graph.operators, graph.outputs = [first, graph.operators[0], last], [4]
-    return packed(made, 1000)
+    return packed(network, 1000)
 
 
 def test_a_size_that_is_computed_is_told_from_one_that_is_open(tmp_path):
@@ -277,20 +277,20 @@ def test_profile_runs_a_file_with_an_open_batch(cli, tmp_path, monkeypatch):
     monkeypatch.setattr(host_profile, "LARGE", ((16, 64, 64),))
     monkeypatch.setattr(host_profile, "PEAK_RUNS", 3)
     (tmp_path / "free.tflite").write_bytes(edited(conv("c"), open_sizes(-1, 16, 16, 8)))
-    done = cli("profile", "free.tflite", "--runs", "4", "--json", "p.json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    result = cli("profile", "free.tflite", "--runs", "4", "--json", "p.json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
     written = json.loads((tmp_path / "p.json").read_text())
     assert written["file"] == "free.tflite" and "batch size open" in written["notes"][0]
-    assert "leaves the batch size open" in " ".join(done.stdout.split())
+    assert "leaves the batch size open" in " ".join(result.stdout.split())
     assert read(with_stored_sizes((tmp_path / "free.tflite").read_bytes())).tensors == read(model(conv("c"))).tensors
 
 
 def test_other_signatures_are_said_not_to_be_counted(tmp_path, cli):
-    def twice(made):
-        made.subgraphs = [made.subgraphs[0], made.subgraphs[0]]
+    def twice(network):
+        network.subgraphs = [network.subgraphs[0], network.subgraphs[0]]
 
     (tmp_path / "two.tflite").write_bytes(edited(CASES["conv 3x3"], twice))
-    done = cli("inspect", "two.tflite", "--target", "cpu", "--json", "o.json", cwd=tmp_path)
-    assert done.returncode == 0 and "2 subgraphs and only the first is counted" in " ".join(done.stdout.split())
+    result = cli("inspect", "two.tflite", "--target", "cpu", "--json", "o.json", cwd=tmp_path)
+    assert result.returncode == 0 and "2 subgraphs and only the first is counted" in " ".join(result.stdout.split())
     (seen,) = json.loads((tmp_path / "o.json").read_text())["inspections"]
     assert seen["coverage"]["ops_accelerated"] == 1

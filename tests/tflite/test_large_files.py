@@ -25,15 +25,15 @@ ops for each of them took 10."""
 
 def chain(names, dtype=9):
     """A file whose ops read each the one before."""
-    made, graph = schema.ModelT(), schema.SubGraphT()
-    made.version, made.buffers, made.operatorCodes, made.subgraphs = 3, [schema.BufferT()], [], [graph]
+    network, graph = schema.ModelT(), schema.SubGraphT()
+    network.version, network.buffers, network.operatorCodes, network.subgraphs = 3, [schema.BufferT()], [], [graph]
     kinds = list(dict.fromkeys(names))
     for kind in kinds:
         code = schema.OperatorCodeT()
         code.version, custom = 1, not hasattr(schema.BuiltinOperator, kind)
         code.builtinCode = schema.BuiltinOperator.CUSTOM if custom else getattr(schema.BuiltinOperator, kind)
         code.deprecatedBuiltinCode, code.customCode = min(code.builtinCode, 127), kind if custom else None
-        made.operatorCodes.append(code)
+        network.operatorCodes.append(code)
     place, graph.tensors, graph.operators = {kind: i for i, kind in enumerate(kinds)}, [], []
     for i in range(len(names) + 1):
         tensor = schema.TensorT()
@@ -50,7 +50,7 @@ def chain(names, dtype=9):
         op.opcodeIndex, op.inputs, op.outputs = place[name], [i], [i + 1]
         graph.operators.append(op)
     graph.inputs, graph.outputs = [0], [len(names)]
-    return packed(made, 1 << 20)
+    return packed(network, 1 << 20)
 
 
 CHAINS = {
@@ -64,11 +64,11 @@ CHAINS = {
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     home = tmp_path_factory.mktemp("chains")
-    made = {}
+    paths = {}
     for name, names in CHAINS.items():
-        made[name] = home / f"{name}.tflite"
-        made[name].write_bytes(chain(names))
-    return made
+        paths[name] = home / f"{name}.tflite"
+        paths[name].write_bytes(chain(names))
+    return paths
 
 
 @pytest.mark.parametrize(
@@ -113,14 +113,14 @@ def random_graph(rng, count):
     for i in range(2 * count + 4):
         dtype = "float32" if rng.random() < 0.3 else "int8"
         tensors.append(Tensor(f"t{i}", (1, 4), False, dtype, (0.1,), (0,), 0, i in constants, 0))
-    ops, made = [], [0, 1]
+    ops, written = [], [0, 1]
     for i in range(count):
-        reads = tuple(int(x) for x in rng.choice([*made, *constants], int(rng.integers(1, 4))))
+        reads = tuple(int(x) for x in rng.choice([*written, *constants], int(rng.integers(1, 4))))
         writes = tuple(2 + 2 * i + j for j in range(int(rng.integers(1, 3))))
         name = str(rng.choice(["A", "B", "QUANTIZE", "DEQUANTIZE"]))
         ops.append(Op(i, name, 1, reads, writes))
-        made += writes
-    return Graph(tuple(ops), tuple(tensors), (0, 1), (made[-1],), {})
+        written += writes
+    return Graph(tuple(ops), tuple(tensors), (0, 1), (written[-1],), {})
 
 
 def partitions_by_definition(graph, taken):
@@ -128,22 +128,22 @@ def partitions_by_definition(graph, taken):
     made_by = {i: op.index for op in graph.ops for i in op.outputs}
     needs = [{made_by[i] for i in op.inputs if i in made_by} for op in graph.ops]
     unpacking = {op.index for op in graph.ops if taken[op.index] and unpacks(op, graph)}
-    left, done, pieces = [op.index for op in graph.ops if op.index not in unpacking], set(unpacking), []
+    left, ready, pieces = [op.index for op in graph.ops if op.index not in unpacking], set(unpacking), []
     while left:
-        kind = taken[next(i for i in left if needs[i] <= done)]
+        kind = taken[next(i for i in left if needs[i] <= ready)]
         piece = []
         for i in left:
-            if taken[i] == kind and needs[i] <= done:
+            if taken[i] == kind and needs[i] <= ready:
                 piece.append(i)
-                done.add(i)
-        left = [i for i in left if i not in done]
+                ready.add(i)
+        left = [i for i in left if i not in ready]
         pieces += [piece] if kind else []
-    whole, rest = [], set(unpacking)
+    merged, rest = [], set(unpacking)
     for piece in pieces:
         read_here = {i for at in piece for i in needs[at]} & rest
         rest -= read_here
-        whole.append(sorted([*piece, *read_here]))
-    return [*whole, sorted(rest)] if rest else whole
+        merged.append(sorted([*piece, *read_here]))
+    return [*merged, sorted(rest)] if rest else merged
 
 
 def at_border_by_definition(graph, op):
@@ -152,7 +152,7 @@ def at_border_by_definition(graph, op):
         between = (set(other.outputs) & set(op.inputs)) | (set(op.outputs) & set(other.inputs))
         if other.name in BORDER and any("float" in graph.tensors[i].dtype for i in between):
             near.append(other)
-    return any({*one.inputs} & {*graph.inputs} or {*one.outputs} & {*graph.outputs} for one in near)
+    return any({*neighbour.inputs} & {*graph.inputs} or {*neighbour.outputs} & {*graph.outputs} for neighbour in near)
 
 
 def test_partitions_and_borders_are_those_of_the_definition():
@@ -161,9 +161,9 @@ def test_partitions_and_borders_are_those_of_the_definition():
     for _ in range(300):
         graph = random_graph(rng, int(rng.integers(1, 25)))
         taken = [bool(x) for x in rng.integers(0, 2, len(graph.ops))]
-        found = partitions(graph, taken)
-        assert found == partitions_by_definition(graph, taken)
-        several += len(found) > 1
+        pieces = partitions(graph, taken)
+        assert pieces == partitions_by_definition(graph, taken)
+        several += len(pieces) > 1
         for op in graph.ops:
             if op.name in BORDER:
                 assert graph.at_border(op) == bool(at_border_by_definition(graph, op))
@@ -212,14 +212,14 @@ def shared(what, entries=20_000, inner=20_000):
     schema.BufferStart(b)
     buffer = schema.BufferEnd(b)
     vectors = []
-    for start, one, count in (
+    for start, offset, count in (
         (schema.ModelStartSubgraphsVector, graph, entries if what == "graphs" else 1),
         (schema.ModelStartOperatorCodesVector, code, 1),
         (schema.ModelStartBuffersVector, buffer, 1),
     ):
         start(b, count)
         for _ in range(count):
-            b.PrependUOffsetTRelative(one)
+            b.PrependUOffsetTRelative(offset)
         vectors.append(b.EndVector())
     schema.ModelStart(b)
     schema.ModelAddSubgraphs(b, vectors[0])
@@ -243,40 +243,40 @@ def test_one_vector_in_thousands_of_places_fills_no_memory(what):
 
 @pytest.mark.parametrize("shape", [[2**31 - 1] * 40, [2**31 - 1] * 100_000, [2**31 - 1] * 3])
 def test_a_tensor_that_no_memory_holds_is_named(shape):
-    made = schema.ModelT.InitFromPackedBuf(
+    network = schema.ModelT.InitFromPackedBuf(
         model(Case("r", "RELU", 1, (Data((1,), "float32"),), Data((1,), "float32"))), 0
     )
-    made.subgraphs[0].tensors[0].shape = shape
+    network.subgraphs[0].tensors[0].shape = shape
     with pytest.raises(ArtifactError, match="'t0' of .* dimensions has more elements"):
-        read(packed(made, 1000))
-    made.subgraphs[0].tensors[0].shape = [*shape[:2], 0]
-    assert read(packed(made, 1000)).tensors[0].activation_bytes == 0
+        read(packed(network, 1000))
+    network.subgraphs[0].tensors[0].shape = [*shape[:2], 0]
+    assert read(packed(network, 1000)).tensors[0].activation_bytes == 0
 
 
 @pytest.mark.parametrize("text", [b"[1, 2]", b"5", b"null", b"[" * 200_000, b"\xff", b"{"])
 def test_a_recipe_that_is_no_object_is_one_sentence(text):
-    made = schema.ModelT.InitFromPackedBuf(
+    network = schema.ModelT.InitFromPackedBuf(
         model(Case("r", "RELU", 1, (Data((1,), "float32"),), Data((1,), "float32"))), 0
     )
     buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data, entry.name, entry.buffer = np.frombuffer(text, np.uint8), "segquant.recipe", len(made.buffers)
-    made.buffers.append(buffer)
-    made.metadata = [entry]
+    buffer.data, entry.name, entry.buffer = np.frombuffer(text, np.uint8), "segquant.recipe", len(network.buffers)
+    network.buffers.append(buffer)
+    network.metadata = [entry]
     with pytest.raises(ArtifactError, match="recipe inside the .tflite file"):
-        read(packed(made, 1000)).recipe()
+        read(packed(network, 1000)).recipe()
 
 
 def test_metadata_that_shares_a_buffer_is_held_once():
-    made = schema.ModelT.InitFromPackedBuf(
+    network = schema.ModelT.InitFromPackedBuf(
         model(Case("r", "RELU", 1, (Data((1,), "float32"),), Data((1,), "float32"))), 0
     )
     buffer = schema.BufferT()
     buffer.data = np.zeros(1 << 16, np.uint8)
-    made.buffers.append(buffer)
-    made.metadata = []
+    network.buffers.append(buffer)
+    network.metadata = []
     for i in range(2000):
         entry = schema.MetadataT()
-        entry.name, entry.buffer = f"m{i}", len(made.buffers) - 1
-        made.metadata.append(entry)
-    found = read(packed(made, 1 << 20)).metadata
-    assert len(found) == 2000 and len({id(value) for value in found.values()}) == 1
+        entry.name, entry.buffer = f"m{i}", len(network.buffers) - 1
+        network.metadata.append(entry)
+    metadata = read(packed(network, 1 << 20)).metadata
+    assert len(metadata) == 2000 and len({id(value) for value in metadata.values()}) == 1

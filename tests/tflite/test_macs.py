@@ -27,9 +27,9 @@ def test_every_op_of_the_schema_is_counted_or_said_to_have_none():
     assert set(without) | set(FORMULAS) == every
 
 
-def counted(op, shapes, made, **options):
+def counted(op, shapes, output, **options):
     """A graph of one op whose tensors have these shapes, None for an input that is absent."""
-    tensors = [Tensor("t", s, False, "float32", (), (), 0, False, 0) for s in (*(x for x in shapes if x), made)]
+    tensors = [Tensor("t", s, False, "float32", (), (), 0, False, 0) for s in (*(x for x in shapes if x), output)]
     places = iter(range(len(tensors)))
     inputs = tuple(next(places) if shape else -1 for shape in shapes)
     graph = Graph((Op(0, op, 1, inputs, (len(tensors) - 1,), options),), tuple(tensors), (0,), (), {})
@@ -43,7 +43,7 @@ def products_of_matmul(a, b, adj_x=False, adj_y=False):
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "made", "adj_x", "adj_y"),
+    ("a", "b", "output", "adj_x", "adj_y"),
     [
         ((4, 8), (8, 5), (4, 5), False, False),
         ((2, 4, 8), (2, 8, 5), (2, 4, 5), False, False),
@@ -53,32 +53,32 @@ def products_of_matmul(a, b, adj_x=False, adj_y=False):
         ((1, 4, 8), (6, 8, 5), (6, 4, 5), False, False),
     ],
 )
-def test_products_of_two_activations(a, b, made, adj_x, adj_y):
+def test_products_of_two_activations(a, b, output, adj_x, adj_y):
     options = {"adjX": adj_x, "adjY": adj_y}
-    assert counted("BATCH_MATMUL", (a, b), made, **options) == products_of_matmul(a, b, adj_x, adj_y)
+    assert counted("BATCH_MATMUL", (a, b), output, **options) == products_of_matmul(a, b, adj_x, adj_y)
 
 
 def test_a_product_in_a_file_is_read_with_its_options():
-    left, right, made = (Data(shape, "float32") for shape in ((2, 8, 4), (2, 8, 5), (2, 4, 5)))
-    case = Case("m", "BATCH_MATMUL", 1, (left, right), made, {"adjX": True})
+    left, right, output = (Data(shape, "float32") for shape in ((2, 8, 4), (2, 8, 5), (2, 4, 5)))
+    case = Case("m", "BATCH_MATMUL", 1, (left, right), output, {"adjX": True})
     graph = read(model(case))
     assert macs(graph.ops[0], graph) == 2 * 4 * 5 * 8
 
 
-def products_of_convolution(data, kernel_size, stride, made, groups=1, transposed=False):
+def products_of_convolution(data, kernel_size, stride, output, groups=1, transposed=False):
     """By walking over all places: [d, h, w, channels] each; a kernel is [d, h, w]."""
     inside = 0
     if transposed:
-        return int(np.prod(data)) * int(np.prod(kernel_size)) * made[-1]
-    for _ in itertools.product(*(range(n) for n in made[:-1])):
-        inside += int(np.prod(kernel_size)) * data[-1] // groups * made[-1]
+        return int(np.prod(data)) * int(np.prod(kernel_size)) * output[-1]
+    for _ in itertools.product(*(range(n) for n in output[:-1])):
+        inside += int(np.prod(kernel_size)) * data[-1] // groups * output[-1]
     return inside
 
 
 def test_convolutions_of_three_dimensions():
-    data, made = (4, 5, 6, 3), (2, 3, 4, 7)
-    assert counted("CONV_3D", ((1, *data), (3, 3, 3, 3, 7)), (1, *made)) == products_of_convolution(
-        data, (3, 3, 3), 1, made
+    data, output = (4, 5, 6, 3), (2, 3, 4, 7)
+    assert counted("CONV_3D", ((1, *data), (3, 3, 3, 3, 7)), (1, *output)) == products_of_convolution(
+        data, (3, 3, 3), 1, output
     )
     shapes = ((5,), (2, 2, 2, 7, 3), (1, *data))
     assert counted("CONV_3D_TRANSPOSE", shapes, (1, 8, 10, 12, 7)) == products_of_convolution(
@@ -123,10 +123,10 @@ def test_recurrences():
     assert counted("UNIDIRECTIONAL_SEQUENCE_LSTM", ((batch, steps, inputs), *coupled), (batch, out)) == steps_of(
         [w] * 3 + [r] * 3, batch, steps
     )
-    one = [w] * 4 + [r] * 4 + [peephole] * 3 + [bias] * 4 + [projection, None]
-    both = [*one, *one, *[(batch, out), state] * 2, *[None] * 9]
-    made = counted("BIDIRECTIONAL_SEQUENCE_LSTM", ((batch, steps, inputs), *both), (batch, steps, out))
-    assert made == 2 * steps_of(matrices, batch, steps)
+    direction = [w] * 4 + [r] * 4 + [peephole] * 3 + [bias] * 4 + [projection, None]
+    both = [*direction, *direction, *[(batch, out), state] * 2, *[None] * 9]
+    products = counted("BIDIRECTIONAL_SEQUENCE_LSTM", ((batch, steps, inputs), *both), (batch, steps, out))
+    assert products == 2 * steps_of(matrices, batch, steps)
     basic = ((batch, inputs), (batch, units), (4 * units, inputs + units), (4 * units,), state)
     assert counted("LSTM", basic, state, kernelType=1) == batch * 4 * units * (inputs + units)
     ways = [w, (units, units), bias, state]
@@ -180,5 +180,5 @@ def test_what_is_counted_is_said_in_numbers_that_can_be_read(total, words, capsy
 def test_coverage_counts_products_of_activations():
     case = Case("m", "BATCH_MATMUL", 1, (Data((4, 8), "float32"), Data((8, 5), "float32")), Data((4, 5), "float32"))
     graph = read(model(case))
-    found = coverage(graph, [Verdict(0, "falls back", "", "")], "rule")
-    assert (found.macs, found.macs_accelerated) == (160, 0)
+    covered = coverage(graph, [Verdict(0, "falls back", "", "")], "rule")
+    assert (covered.macs, covered.macs_accelerated) == (160, 0)

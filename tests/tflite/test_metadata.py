@@ -30,7 +30,7 @@ ABOUT = About("A. Author", "CC-BY-4.0", "3.1")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def run_and_artifact(tmp_path_factory):
     return shipped(tmp_path_factory.mktemp("shipped"))
 
 
@@ -38,13 +38,18 @@ def metadata(file):
     return root(read(file.read_bytes()).metadata["TFLITE_METADATA"], b"M001")
 
 
-def test_the_metadata_say_what_the_file_takes_and_gives(made):
-    run, artifact = made
+def test_the_metadata_say_what_the_file_takes_and_gives(run_and_artifact):
+    run, artifact = run_and_artifact
     spec = run.config.model
-    whole = metadata(artifact.path)
-    assert whole.text(0) == f"fast-scnn {spec.size}, 5 classes" and "for target cpu" in whole.text(1)
-    assert whole.text(2) == "0" * 12 and whole.text(4) is None and whole.text(5) is None and whole.text(7) == "1.5.0"
-    (graph,) = whole.tables(3)
+    model_metadata = metadata(artifact.path)
+    assert model_metadata.text(0) == f"fast-scnn {spec.size}, 5 classes" and "for target cpu" in model_metadata.text(1)
+    assert (
+        model_metadata.text(2) == "0" * 12
+        and model_metadata.text(4) is None
+        and model_metadata.text(5) is None
+        and model_metadata.text(7) == "1.5.0"
+    )
+    (graph,) = model_metadata.tables(3)
     (image,), (logits,), (custom,) = graph.tables(2), graph.tables(3), graph.tables(9)
     content = image.table(3)
     assert content.number(0, "<B") == 2 and content.table(1).number(0, "<B") == 1  # ImageProperties, RGB
@@ -59,29 +64,29 @@ def test_the_metadata_say_what_the_file_takes_and_gives(made):
     assert custom.text(0) == "SEGMENTER_METADATA"
     assert root(custom.raw(1), b"V001").number(0, "<b") == 2  # SOFTMAX
     with zipfile.ZipFile(artifact.path) as archive:
-        assert archive.testzip() is None and all(one.compress_type == 0 for one in archive.infolist())
+        assert archive.testzip() is None and all(entry.compress_type == 0 for entry in archive.infolist())
         assert archive.read("labels.txt") == b"a\nb\nc\nd\ne\n"
         rows = archive.read("colours.csv").decode().splitlines()
     assert rows[0] == "id,class,colour" and rows[1] == "0,a,#{:02x}{:02x}{:02x}".format(*COLOURS[0]) and len(rows) == 6
 
 
-def written(made, spec=FileSpec(), **more):
+def written(run_and_artifact, spec=FileSpec(), **more):
     """The file of ``made`` as if it had been made of another spec; ``more``: of its origin."""
-    return shipped_into(made[0], "cpu", FileSpec(), recipe_spec=spec, **more)
+    return shipped_into(run_and_artifact[0], "cpu", FileSpec(), recipe_spec=spec, **more)
 
 
-def test_author_licence_and_version_are_told_and_scores_need_no_activation(made):
-    told = written(made, FileSpec(output="scores"), about=ABOUT)
-    whole = metadata(told.path)
-    assert (whole.text(4), whole.text(5), whole.text(2)) == dataclasses.astuple(ABOUT)
-    assert open_artifact(told.path).recipe.origin.about == ABOUT
-    (graph,) = whole.tables(3)
+def test_author_licence_and_version_are_told_and_scores_need_no_activation(run_and_artifact):
+    artifact = written(run_and_artifact, FileSpec(output="scores"), about=ABOUT)
+    model_metadata = metadata(artifact.path)
+    assert (model_metadata.text(4), model_metadata.text(5), model_metadata.text(2)) == dataclasses.astuple(ABOUT)
+    assert open_artifact(artifact.path).recipe.origin.about == ABOUT
+    (graph,) = model_metadata.tables(3)
     assert root(graph.tables(9)[0].raw(1), b"V001").number(0, "<b") == 0  # NONE
-    assert "about" not in made[1].recipe.to_json()  # as files of earlier versions have it
+    assert "about" not in run_and_artifact[1].recipe.to_json()  # as files of earlier versions have it
 
 
-def test_what_convert_is_told_stays_with_the_run(made):
-    run = open_run(made[0].path)
+def test_what_convert_is_told_stays_with_the_run(run_and_artifact):
+    run = open_run(run_and_artifact[0].path)
     run.set_about(author="A", license=None, version=None)
     run.set_about(author=None, license="MIT", version="2")
     assert run.about() == About("A", "MIT", "2")
@@ -100,8 +105,8 @@ def test_what_convert_is_told_stays_with_the_run(made):
         (FLOAT16, "this file's input is uint8"),
     ],
 )
-def test_where_mediapipe_would_refuse_or_misread_there_are_no_metadata(made, spec, words):
-    other = written(made, spec)
+def test_where_mediapipe_would_refuse_or_misread_there_are_no_metadata(run_and_artifact, spec, words):
+    other = written(run_and_artifact, spec)
     graph = read(other.path.read_bytes())
     assert ("TFLITE_METADATA" in graph.metadata) == (words is None) == zipfile.is_zipfile(other.path)
     why = refusal(graph, other.recipe)
@@ -109,22 +114,24 @@ def test_where_mediapipe_would_refuse_or_misread_there_are_no_metadata(made, spe
     assert metadata_refusal(other.path) == why  # what `convert` says
 
 
-def test_more_that_mediapipe_would_misread(made):
-    graph = read(made[1].path.read_bytes())
-    spec = dataclasses.replace(made[0].config.model, resize="half_pixel")
+def test_more_that_mediapipe_would_misread(run_and_artifact):
+    graph = read(run_and_artifact[1].path.read_bytes())
+    spec = dataclasses.replace(run_and_artifact[0].config.model, resize="half_pixel")
     known = origin(model=spec, classes=tuple("abcde"))
     assert "up to 4 pixels" in refusal(graph, Recipe("cpu", FileSpec(stride=8), origin=known))
     assert refusal(graph, Recipe("cpu", FileSpec(), origin=known)) is None
     assert "in memory" in refusal(graph, Recipe("cpu", FileSpec()))
-    one = read(model(next(case for case in cases() if case.name == "conv 3x3")))
-    assert "images [1, height" in refusal(one, Recipe("cpu", FileSpec(), origin=origin()))
+    conv = read(model(next(case for case in cases() if case.name == "conv 3x3")))
+    assert "images [1, height" in refusal(conv, Recipe("cpu", FileSpec(), origin=origin()))
     other = origin(model=ModelSpec("fcn8", spec.height, spec.width, 3), classes=tuple("abc"))
     assert "one value for each class" in refusal(graph, Recipe("cpu", FileSpec(), origin=other))
 
 
-def test_names_that_would_break_a_list_are_one_line_each(made):
+def test_names_that_would_break_a_list_are_one_line_each(run_and_artifact):
     names = ("road\nlane", 'a,"b"', "\x1b[31m", "ü", "e" * 5000)
-    recipe = Recipe("cpu", FileSpec(), origin=origin(model=made[0].config.model, classes=names, colours=COLOURS))
+    recipe = Recipe(
+        "cpu", FileSpec(), origin=origin(model=run_and_artifact[0].config.model, classes=names, colours=COLOURS)
+    )
     data = with_metadata(file_of(FileSpec()), recipe)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         lines = archive.read("labels.txt").decode().splitlines()
@@ -133,8 +140,8 @@ def test_names_that_would_break_a_list_are_one_line_each(made):
     assert len(rows) == 6 and rows[2].startswith('1,"a,""b""",#')
 
 
-def test_an_archive_behind_the_model_changes_nothing_for_its_readers(made, tmp_path):
-    _, artifact = made
+def test_an_archive_behind_the_model_changes_nothing_for_its_readers(run_and_artifact, tmp_path):
+    _, artifact = run_and_artifact
     data = artifact.path.read_bytes()
     bare = with_recipe(file_of(FileSpec()), artifact.recipe)
     graph, plain = read(data), read(bare)
@@ -161,36 +168,36 @@ def test_an_archive_behind_the_model_changes_nothing_for_its_readers(made, tmp_p
 
 @pytest.mark.real
 @pytest.mark.parametrize("spec", [FileSpec(), FLOAT16], ids=["int8", "float16"])
-def test_mediapipes_own_code_reads_the_same(made, tmp_path, spec):
-    file = shipped_into(made[0], "gpu", spec, about=ABOUT).path
-    said, _ = asked(file, {"x": np.zeros((40, 60, 3), np.uint8)}, tmp_path)
-    assert said["labels"] == list("abcde")
-    found = said["metadata"]
-    (graph,) = found["subgraphMetadata"]
+def test_mediapipes_own_code_reads_the_same(run_and_artifact, tmp_path, spec):
+    file = shipped_into(run_and_artifact[0], "gpu", spec, about=ABOUT).path
+    answer, _ = asked(file, {"x": np.zeros((40, 60, 3), np.uint8)}, tmp_path)
+    assert answer["labels"] == list("abcde")
+    by_mediapipe = answer["metadata"]
+    (graph,) = by_mediapipe["subgraphMetadata"]
     (image,), (logits,) = graph["inputTensorMetadata"], graph["outputTensorMetadata"]
-    assert (found["author"], found["license"], found["version"]) == dataclasses.astuple(ABOUT)
+    assert (by_mediapipe["author"], by_mediapipe["license"], by_mediapipe["version"]) == dataclasses.astuple(ABOUT)
     assert image["processUnits"] == [{"optionsType": 1, "options": {"mean": [0.0], "std": [255.0]}}]
     assert image["content"]["contentProperties"]["colorSpace"] == 1
     assert logits["associatedFiles"][0]["type"] == 2
     assert graph["customMetadata"][0]["data"]["activation"] == 2
 
 
-COMPILED = sorted(name for name, one in targets().items() if one.compile is not None)
+COMPILED = sorted(name for name, each in targets().items() if each.compile is not None)
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", COMPILED)
-def test_real_compilers_take_the_metadata_and_the_archive(made, tmp_path, name):
+def test_real_compilers_take_the_metadata_and_the_archive(run_and_artifact, tmp_path, name):
     chip = target(name)
     if chip.missing is not None and (needed := chip.missing()):
         pytest.skip(f"the compiler is missing: {needed}")
-    artifact = shipped_into(made[0], name, FileSpec())
+    artifact = shipped_into(run_and_artifact[0], name, FileSpec())
     assert zipfile.is_zipfile(artifact.path)
     bare = tmp_path / "bare.tflite"
     bare.write_bytes(with_recipe(file_of(FileSpec()), artifact.recipe))
     with_them, without = (chip.ask(file, read(file.read_bytes())) for file in (artifact.path, bare))
     assert with_them.verdicts is not None, with_them.note
-    assert [one.outcome for one in with_them.verdicts] == [one.outcome for one in without.verdicts]
+    assert [verdict.outcome for verdict in with_them.verdicts] == [verdict.outcome for verdict in without.verdicts]
     compiled = chip.compile(artifact.path)
     assert compiled.path is not None, compiled.note
     plain = chip.compile(bare)

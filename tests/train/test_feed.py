@@ -87,9 +87,9 @@ def test_every_epoch_sees_every_image_in_its_own_order():
 
 def test_a_resumed_run_meets_the_same_batches():
     feed = Feed(Decoded(samples(7)), (12, 18), 2, Augmentation(), 5)
-    whole, rest = list(feed.batches(0, 9)), list(feed.batches(4, 9))
+    batches, rest = list(feed.batches(0, 9)), list(feed.batches(4, 9))
     assert len(rest) == 5
-    for (a, b), (c, d) in zip(whole[4:], rest, strict=True):
+    for (a, b), (c, d) in zip(batches[4:], rest, strict=True):
         assert (a.numpy() == c.numpy()).all() and (b.numpy() == d.numpy()).all()
 
 

@@ -66,10 +66,10 @@ def test_the_weights_that_ship_are_those_of_their_network():
 
 def test_train_starts_from_them_keeps_which_and_goes_on_in_qat(cli, tmp_path):
     data = small_data(tmp_path, 161, 193)
-    said = ("--run", "r", "--data", data, "--size", "161x193", "--batch", "2")
-    done = cli("train", *said, "--init", "camvid", "--steps", "2", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "all layers but head_logits start from" in done.stderr
+    options = ("--run", "r", "--data", data, "--size", "161x193", "--batch", "2")
+    result = cli("train", *options, "--init", "camvid", "--steps", "2", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "all layers but head_logits start from" in result.stderr
     settings = json.loads((tmp_path / "r" / "float" / "settings.json").read_text())
     assert settings["init"]["file"].endswith("fast-scnn-360x480.weights.h5") and len(settings["init"]["sha256"]) == 64
     assert settings["schedule"]["learning_rate"] == pytest.approx(1e-3)
@@ -81,9 +81,9 @@ def test_train_starts_from_them_keeps_which_and_goes_on_in_qat(cli, tmp_path):
     first = next(layer.name for layer in shipped.layers if layer.get_weights())
     kernels = [m.get_layer(first).get_weights()[0] for m in (shipped, trained, fresh)]
     assert np.abs(kernels[0] - kernels[1]).max() < 0.1 * np.abs(kernels[0] - kernels[2]).max()
-    other = cli("train", *said, "--steps", "2", cwd=tmp_path)
+    other = cli("train", *options, "--steps", "2", cwd=tmp_path)
     assert other.returncode == 2 and "init" in other.stderr  # a run's settings do not change unseen
-    again = cli("train", *said, "--init", "camvid", "--steps", "2", cwd=tmp_path)
+    again = cli("train", *options, "--init", "camvid", "--steps", "2", cwd=tmp_path)
     assert again.returncode == 0 and "reused" in again.stderr
-    both = cli("train", *said, "--init", "camvid", "--parent", "x", cwd=tmp_path)
+    both = cli("train", *options, "--init", "camvid", "--parent", "x", cwd=tmp_path)
     assert both.returncode == 2 and "leave one out" in both.stderr
