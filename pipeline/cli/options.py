@@ -47,10 +47,19 @@ class Main(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
-            log = Path(tempfile.gettempdir()) / f"segquant-error-{os.getpid()}.log"
-            log.write_text(traceback.format_exc())
-            say(f"error: internal error ({type(error).__name__}): please report it, and attach {log}.")
+            say(f"error: internal error ({type(error).__name__}): please report it{_with_log(traceback.format_exc())}")
             ctx.exit(70)
+
+
+def _with_log(trace: str) -> str:
+    """Ends the sentence: with a new file that holds the trace, or where none can be written with the trace's end."""
+    try:
+        handle, path = tempfile.mkstemp(prefix="segquant-error-", suffix=".log")
+        with open(handle, "w") as log:
+            log.write(trace)
+    except OSError:
+        return f". It ended so: {' | '.join(line.strip() for line in trace.splitlines()[-4:])}"
+    return f", and attach {path}."
 
 
 def quiet_tensorflow() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -239,7 +240,7 @@ def _recipe(data: dict[str, Any]) -> Recipe:
     rewrites = _typed(data.get("rewritten", []), list, "rewritten")
     kinds = (str, str, int, float, float, float, float)
     return Recipe(
-        _typed(data["target"], str, "target"),
+        _target_name(data["target"]),
         spec,
         level=None if level is None else _typed(level, int, "level"),
         rewrites=_texts(data.get("rewrites", []), "rewrites"),
@@ -249,6 +250,14 @@ def _recipe(data: dict[str, Any]) -> Recipe:
         applied_rewrites=tuple(_fields(AppliedRewrite, each, (str,) * 4, "rewritten") for each in rewrites),
         approximation=None if effect is None else _fields(Approximation, effect, kinds, "approximated"),
     )
+
+
+def _target_name(value: object) -> str:
+    """Folders and files are called by it. Raises ValueError for what no target is called."""
+    name = _typed(value, str, "target")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+        raise ValueError(f"its target is {name[:40]!r}, and a target's name has letters, digits and hyphens")
+    return name
 
 
 def _origin(data: dict[str, Any]) -> Origin:

@@ -55,19 +55,36 @@ def open_artifact(path: Path) -> Artifact:
         raise error if str(path) in str(error) else ArtifactError(f"{path}: {error}") from None
     if recipe is None:
         raise ArtifactError(f"{path} has no recipe inside: give a file that `convert` wrote.")
-    compiled = None
-    if beside(path).is_file():
-        try:
-            sidecar = json.loads(beside(path).read_text())
-            recorded = sidecar["sha256"]
-            twin = sidecar["compiled"]
-        except (OSError, ValueError, KeyError, TypeError):
-            raise ArtifactError(f"{beside(path)} is broken: run `convert --force` to write both again.") from None
-        if recorded != sha256(data):
-            raise ArtifactError(
-                f"{path} is not the file that was converted (its sha256 differs from {beside(path).name}): run"
-                " `convert --force` to write it again."
-            )
-        if twin and (path.parent / twin["file"]).is_file():
-            compiled = path.parent / twin["file"]
+    compiled = _compiled_beside(path, data) if beside(path).is_file() else None
     return Artifact(path, recipe, sha256(data), compiled)
+
+
+def _compiled_beside(path: Path, data: bytes) -> Path | None:
+    """The compiled twin that the JSON beside the artifact names; None where it names none, or one that is gone.
+
+    Raises ArtifactError where the JSON is broken or of another file, and for a twin that is not the file that the
+    compiler made, or that lies elsewhere: such a folder was not written here.
+    """
+    sidecar = beside(path)
+    try:
+        content = json.loads(sidecar.read_text())
+        recorded, twin = content["sha256"], content["compiled"]
+        name, twin_sha256 = (twin["file"], twin["sha256"]) if twin else (None, None)
+        if name is not None and (not isinstance(name, str) or Path(name).name != name or name in ("", ".", "..")):
+            raise ValueError("the compiled file must lie beside it")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        raise ArtifactError(f"{sidecar} is broken: run `convert --force` to write both again.") from None
+    if recorded != sha256(data):
+        raise ArtifactError(
+            f"{path} is not the file that was converted (its sha256 differs from {sidecar.name}): run"
+            " `convert --force` to write it again."
+        )
+    if name is None or not (path.parent / name).is_file():
+        return None
+    compiled = path.parent / name
+    if compiled.is_symlink() or sha256(compiled) != twin_sha256:
+        raise ArtifactError(
+            f"{compiled} is not the file that the compiler made (its sha256 differs from {sidecar.name}): run"
+            " `convert --force` to compile it again."
+        )
+    return compiled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,7 @@ class Progress:
             loss_steps=self.loss_steps,
             seconds=self._seconds_before,
         )
+        _check_places(folder / "resume")
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder / "resume"), max_to_keep=1)
         self._training = Training(folder)
         self.history: list[HistoryEntry] = []
@@ -131,3 +133,19 @@ class Progress:
     def _reset_losses(self) -> None:
         self.loss_sum.assign(0.0)
         self.loss_steps.assign(0)
+
+
+def _check_places(folder: Path) -> None:
+    """Raises RunError where the folder's list of checkpoints names files elsewhere: by it old ones are deleted."""
+    try:
+        state = tf.train.get_checkpoint_state(str(folder))
+    except (tf.errors.OpError, ValueError, UnicodeDecodeError):
+        return  # TensorFlow will not read it either
+    if state is None:
+        return
+    for path in (state.model_checkpoint_path, *state.all_model_checkpoint_paths):
+        if Path(os.path.abspath(path)).parent != Path(os.path.abspath(folder)):
+            raise RunError(
+                f"{folder / 'checkpoint'} names {path}, which is not in that folder, so it was not written here: delete"
+                f" {folder} to start this training again."
+            )
