@@ -15,11 +15,11 @@ True
 
 In memory: ``build``, ``calibrate``, ``quantize``, ``inspect``, ``score``, ``predict``, and ``check`` of a dataset. In a
 run's folder, as the commands do it: ``create_run`` or ``open_run``, then ``train``, ``quantize_aware_train``,
-``convert``, ``measure``, ``gate``. All take and return frozen dataclasses, print nothing (``say=print`` shows
-progress), and raise subclasses of ``SegquantError``.
+``convert``, ``measure``, ``gate``, ``report``. All take and return frozen dataclasses, print nothing (``say=print``
+shows progress), and raise subclasses of ``SegquantError``.
 
 A name is loaded when it is used: importing it needs no TensorFlow. ``check``, ``convert``, ``gate``, ``measure``,
-``predict``, ``quantize`` and ``train`` are the packages of their verbs, too, and can be called.
+``predict``, ``quantize``, ``report`` and ``train`` are the packages of their verbs, too, and can be called.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pipeline.api.runs import measure as measure
     from pipeline.api.runs import qat_schedule as qat_schedule
     from pipeline.api.runs import quantize_aware_train as quantize_aware_train
+    from pipeline.api.runs import report as report
     from pipeline.api.runs import train as train
     from pipeline.check.check import Checked as Checked
     from pipeline.core.artifact import Artifact as Artifact
@@ -73,7 +74,7 @@ if TYPE_CHECKING:
 
 WHERE = {
     "api.memory": "build calibrate check inspect predict quantize score",
-    "api.runs": "convert create_run gate measure qat_schedule quantize_aware_train train",
+    "api.runs": "convert create_run gate measure qat_schedule quantize_aware_train report train",
     "check.check": "Checked",
     "core.artifact": "Artifact",
     "core.calibration": "Calibration Quantization",
@@ -128,5 +129,5 @@ class _Verb(types.ModuleType):
         return _load(self.__name__.rpartition(".")[2])
 
 
-for _name in ("check", "convert", "gate", "measure", "predict", "quantize", "train"):
+for _name in ("check", "convert", "gate", "measure", "predict", "quantize", "report", "train"):
     importlib.import_module(f"{__name__}.{_name}").__class__ = _Verb

@@ -26,6 +26,8 @@ from pipeline.gate.standing import of_measurement
 from pipeline.measure.bench import bench
 from pipeline.measure.plan import BenchPlan
 from pipeline.measure.timing import DEFAULT, Protocol
+from pipeline.report.page.report import html, page_of
+from pipeline.report.page.report import markdown as as_markdown
 from pipeline.train.feed import Augmentation
 from pipeline.train.qat import QatOptions, qat
 from pipeline.train.schedule import Schedule
@@ -133,3 +135,12 @@ def gate(measurement: Measurement, limits: Limits = Limits(), baseline: Measurem
     """A measurement against limits, and against that of a baseline; see ``Limits`` and ``Gated``."""
     before = None if baseline is None else of_measurement(baseline)
     return check_limits(of_measurement(measurement), before, limits)
+
+
+def report(*runs: Run, markdown: bool = False) -> str:
+    """What is known of the runs, side by side, as one HTML file that loads nothing, or as Markdown.
+
+    It is made from their folders: what `bench`, `profile`, `agree` and `inspect` kept there. ``measure`` keeps nothing.
+    """
+    page = page_of([run.path for run in runs])
+    return as_markdown(page) if markdown else html(page)

@@ -20,8 +20,9 @@ from pipeline.measure.score import on_this_machine, score, score_masks
 from tests.conftest import ROOT, noise_images, ranges_of, still
 from tests.support.small_run import QUICK, small_data
 
-VERBS = tuple(
-    "build calibrate check convert gate inspect measure predict quantize quantize_aware_train score train".split()
+VERBS = (
+    *("build", "calibrate", "check", "convert", "gate", "inspect", "measure", "predict", "quantize"),
+    *("quantize_aware_train", "report", "score", "train"),
 )
 
 
@@ -115,5 +116,6 @@ def test_a_run_goes_through_all_verbs(tmp_path):
     assert score(zip(labels, masks, strict=True), dataset.classes) == expected
     assert pipeline.gate(measured, pipeline.Limits(max_drop_points=100.0), baseline=measured).passed
     assert not pipeline.gate(measured, pipeline.Limits(class_floors={"a": 100.0})).passed
+    assert "fcn8 on folder" in pipeline.report(run, markdown=True) and "<!doctype html>" in pipeline.report(run)
     checked = pipeline.check(data)
     assert checked.splits["val"].images == 5 and checked.classes == dataset.classes

@@ -8,13 +8,21 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from pipeline.core.measurement import FileMeasurement
-from pipeline.report.page.blocks import Block, Cell, Chart, Column, Missing, Paragraphs, Section, Table
+from pipeline.report.page.blocks import Block, Cell, Chart, Column, Missing, Section, Table, words
 from pipeline.report.page.charts import Series, dot_plot
 from pipeline.report.page.evidence import Evidence
-from pipeline.report.page.numbers import fixed, points, whole
+from pipeline.report.page.numbers import NONE, fixed, points, whole
 from pipeline.report.page.subjects import Subject
 
 MOST_CONFUSIONS = 8
+MOST_CLASSES = 40
+"""In a matrix: a larger one cannot be read, and makes the page large."""
+CONFUSED = (
+    Column("label"),
+    Column("taken for"),
+    Column("% of all pixels", "measured", True),
+    Column("% of the label's", "measured", True),
+)
 
 
 def per_class(runs: Sequence[Evidence], subjects: Sequence[Subject]) -> Section:
@@ -22,7 +30,7 @@ def per_class(runs: Sequence[Evidence], subjects: Sequence[Subject]) -> Section:
     for run in runs:
         of_run = [subject for subject in subjects if subject.evidence is run and subject.artifact.score]
         if of_run:
-            blocks.append(_iou_chart(run, of_run))
+            blocks += [_iou_chart(run, of_run), _change_chart(run, of_run)]
         else:
             blocks.append(Missing(f"{run.label} has not been scored", run.command("bench")))
     return Section("classes", "IoU of each class", tuple(blocks))
@@ -53,6 +61,24 @@ def _iou_chart(run: Evidence, subjects: Sequence[Subject]) -> Chart:
     )
 
 
+def _change_chart(run: Evidence, subjects: Sequence[Subject]) -> Chart:
+    """Small next to the IoU itself, so with an axis of its own; the figures are in the table of the other chart."""
+    classes = run.run.config.classes
+    series = []
+    for subject in subjects:
+        before, after = _iou(subject.bench.parent), _iou(subject.artifact)
+        changes = (after[name] - before[name] if name in before and name in after else None for name in classes)
+        series.append(Series(subject.label, tuple(changes)))
+    title = f"Change of each class's IoU from float, {run.label}"
+    return Chart(
+        title,
+        "For each class the IoU of the artifact minus that of the float network, in points; right of 0 is better."
+        " The table above has the figures.",
+        functools.partial(dot_plot, classes, series, "change of IoU, points", from_zero=True),
+        Table(title, (), ()),
+    )
+
+
 def _iou(measured: FileMeasurement) -> dict[str, float]:
     return measured.score.iou_percent if measured.score else {}
 
@@ -80,40 +106,33 @@ def _matrix(run: Evidence, subject: Subject, folded: bool) -> Iterator[Block]:
     counts = np.asarray(subject.artifact.confusion, np.int64)
     labelled = counts.sum(1, keepdims=True)
     shares = np.divide(100 * counts, labelled, out=np.zeros(counts.shape), where=labelled > 0)
-    yield Paragraphs(tuple(_most_confused(subject, counts, shares, classes)))
+    frequent = tuple(_most_confused(counts, shares, classes))
+    yield Table(f"{subject.label}: what is confused most", CONFUSED, frequent, subject.source, folded)
+    shown = sorted(np.argsort(labelled[:, 0])[::-1][:MOST_CLASSES].tolist())
     rows = tuple(
         (
-            Cell(name),
-            *(Cell(fixed(share, 1) if labelled[i, 0] else "–", share / 100) for share in shares[i]),
+            Cell(classes[i]),
+            *(Cell(fixed(shares[i, j], 1) if labelled[i, 0] else NONE, shares[i, j] / 100) for j in shown),
             Cell(whole(int(labelled[i, 0]))),
         )
-        for i, name in enumerate(classes)
+        for i in shown
     )
-    heads = (
-        Column("label"),
-        *(Column(name, numbers=True) for name in classes),
-        Column("pixels", "counted", True),
-    )
+    some = "" if len(shown) == len(classes) else f", the {len(shown)} classes with the most pixels"
     yield Table(
-        f"{subject.label}: of the pixels of each label (row), the percentage that got each class (column), measured",
-        heads,
+        f"{subject.label}: of the pixels of each label (row), the percentage that got each class (column),"
+        f" measured{some}",
+        (Column("label"), *(Column(classes[j], numbers=True) for j in shown), Column("pixels", "counted", True)),
         rows,
         subject.source,
         folded,
     )
 
 
-def _most_confused(subject: Subject, counts: np.ndarray, shares: np.ndarray, classes: Sequence[str]) -> Iterator[str]:
+def _most_confused(counts: np.ndarray, shares: np.ndarray, classes: Sequence[str]) -> Iterator[tuple[Cell, ...]]:
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
-    largest = np.argsort(wrong, axis=None)[::-1][:MOST_CONFUSIONS]
-    texts = [
-        f"{classes[i]} as {classes[j]} ({fixed(100 * wrong[i, j] / max(1, counts.sum()))} % of all pixels,"
-        f" {fixed(shares[i, j], 1)} % of {classes[i]})"
-        for i, j in zip(*np.unravel_index(largest, wrong.shape), strict=True)
-        if wrong[i, j]
-    ]
-    if texts:
-        yield f"What {subject.label} confuses most, by pixels, label as prediction: {'; '.join(texts)}."
-    else:
-        yield f"{subject.label} confuses no classes."
+    for place in np.argsort(wrong, axis=None)[::-1][:MOST_CONFUSIONS]:
+        i, j = divmod(int(place), len(classes))
+        if wrong[i, j]:
+            of_all = 100 * wrong[i, j] / counts.sum()
+            yield words(classes[i], classes[j], fixed(of_all), fixed(shares[i, j], 1))

@@ -55,6 +55,8 @@ STYLE: dict[Any, Any] = {
 WIDE, NARROW = 7.6, 3.6
 """Inches; a phone's 390 pixels leave room for 358, of which 72 make an inch of ours."""
 LONGEST_LABEL = 28
+APART = 0.5
+"""Of a row, over which its marks are spread, so that none hides another of the same value."""
 _drawn = itertools.count()
 
 
@@ -101,13 +103,17 @@ def short(text: str) -> str:
     return printable(text, LONGEST_LABEL)
 
 
-def dot_plot(places: Sequence[str], series: Sequence[Series], unit: str) -> tuple[str, str]:
-    """A row for each place, a mark for each series. Returns the wide and the narrow SVG, as all charts do."""
+def dot_plot(places: Sequence[str], series: Sequence[Series], unit: str, from_zero: bool = False) -> tuple[str, str]:
+    """A row for each place, a mark for each series. Returns the wide and the narrow SVG, as all charts do.
+
+    ``from_zero``: values are differences, drawn from a line at 0.
+    """
 
     def draw(axes: Axes, narrow: bool) -> None:
         rows = range(len(places))
         for row in rows:
             known = [value for each in series if (value := each.values[row]) is not None]
+            known += [0.0] * from_zero
             if known:
                 axes.hlines(row, min(known), max(known), color=MUTED, linewidth=1.2, zorder=1)
         for number, each in enumerate(series):
@@ -115,7 +121,7 @@ def dot_plot(places: Sequence[str], series: Sequence[Series], unit: str) -> tupl
             colour, marker = _look(number)
             axes.scatter(
                 [value for value, _ in there],
-                [row for _, row in there],
+                [row + APART * (number - (len(series) - 1) / 2) / len(series) for _, row in there],
                 s=42 if each.hollow else 30,
                 marker=marker,
                 facecolors="none" if each.hollow else colour,
@@ -124,6 +130,8 @@ def dot_plot(places: Sequence[str], series: Sequence[Series], unit: str) -> tupl
                 label=short(each.title),
                 zorder=2,
             )
+        if from_zero:
+            axes.axvline(0, color=MUTED, linewidth=0.8)
         axes.set_yticks(list(rows), [short(place) for place in places])
         axes.invert_yaxis()
         axes.set_xlabel(unit)

@@ -32,8 +32,8 @@ MARKDOWN = re.compile(r"[\\`*\[\]#|<>&@~$]|(?<!\w)_|_(?!\w)|:(?=[a-z/+-])|(?<=ww
 """What Markdown or GitHub gives a meaning: each becomes its number, which has none."""
 
 
-def page_of(paths: Sequence[Path], version: str) -> Page:
-    """Raises RunError for what is no run directory. ``version``: of this program."""
+def page_of(paths: Sequence[Path], version: str = "") -> Page:
+    """Raises RunError for what is no run directory. ``version``: of this program, where it is known."""
     runs = evidence_of(paths)
     subjects = subjects_of(runs)
     names = joined([run.label for run in runs])
@@ -41,7 +41,7 @@ def page_of(paths: Sequence[Path], version: str) -> Page:
     what = joined([f"{run.run.config.model.network} on {run.run.config.data.partition(':')[0]}" for run in runs])
     return Page(
         title=f"Report of {names}",
-        subtitle=f"{what}; written {when} UTC by segquant {version}",
+        subtitle=f"{what}; written {when} UTC by segquant {version}".strip(),
         sections=(
             verdict(runs, subjects),
             pictures(runs, subjects),
