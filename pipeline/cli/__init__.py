@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli.options import CONFIG, Main
+from pipeline.cli.options import CONFIG, Main, loudness_options
 from pipeline.core.command import as_called
 
 VERSION = "0.1.dev0"
@@ -53,7 +53,7 @@ class Commands(Main):
         file = f"{cmd_name}_" if cmd_name == "list" else cmd_name
         command: click.Command = getattr(importlib.import_module(f"{__name__}.{file}"), file)
         if not any(parameter.name == CONFIG for parameter in command.params):
-            command.params.append(config_option(self))
+            command.params += [config_option(self), *loudness_options()]
             command.help = as_called(command.help or "")
         return command
 
@@ -98,7 +98,7 @@ def show_version(ctx: click.Context, _: Any, asked: bool) -> None:
     ctx.exit()
 
 
-@click.group(cls=Commands)
+@click.group(cls=Commands, params=loudness_options())
 @click.option(
     "--version",
     is_flag=True,

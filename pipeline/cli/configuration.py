@@ -21,7 +21,6 @@ from typing import Any
 
 import click
 
-from pipeline.cli.options import CONFIG
 from pipeline.core.errors import BadSpec, UnknownName
 from pipeline.core.files import unreadable, write_atomically
 from pipeline.core.printable import LONGEST_NAME, printable
@@ -109,7 +108,7 @@ def _options(command: click.Command) -> dict[str, click.Parameter]:
     """By the names that a configuration has for them: long options without dashes, arguments by their own."""
     named = {}
     for parameter in command.params:
-        if parameter.name in (CONFIG, "help"):
+        if not parameter.expose_value:  # --config, --help, --quiet and --verbose
             continue
         long = [opt for opt in parameter.opts if opt.startswith("--")]
         named[long[0].removeprefix("--") if long else str(parameter.name)] = parameter

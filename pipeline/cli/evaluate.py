@@ -45,11 +45,11 @@ def evaluate(
     decoded = Decoded(dataset.splits[split])
     if weights == "float":
         what = run.float_training.best
-        score = score_masks(decoded, keras_infer(parent.load_float(run, what)), dataset.classes, images)
+        score = score_masks(decoded, keras_infer(parent.load_float(run, what)), dataset.classes, images, say)
     else:
         artifact = newest_artifact(run, target_name, say)
         what = artifact.path
         with on_this_machine(artifact.path, run.preprocessing, run.config.model.resize) as infer:
-            score = score_masks(decoded, infer, dataset.classes, images)
+            score = score_masks(decoded, infer, dataset.classes, images, say)
     show_score(score, f"{what} on {score.images} {split} images of {run.config.data}")
     write_numbers(json_path, {"what": str(what), "split": split, **score.to_json()})

@@ -68,7 +68,10 @@ def inspect(
     texts = names or (made_for(file),)
     targets = [target.with_compiler(compiler_command) for target in with_selectors(texts, level, soc)]
     files = [artifact_for(file, target.text if names else None) for target in targets]
-    inspections = [ask(each, target, not no_compiler, wait) for each, target in zip(files, targets, strict=True)]
+    inspections = []
+    for each, target in zip(files, targets, strict=True):
+        with say.waiting(f"asking {target.title}"):
+            inspections.append(ask(each, target, not no_compiler, wait))
     for each, inspection in zip(files, inspections, strict=True):
         keep(INSPECT, each, inspection.to_json(), inspection.target)
     numbers = [{"file": str(each), **i.to_json()} for each, i in zip(files, inspections, strict=True)]

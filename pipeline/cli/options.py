@@ -15,29 +15,39 @@ from typing import Any
 
 import click
 
-from pipeline.core.command import as_called
+from pipeline.cli.screen import NORMAL, QUIET, VERBOSE
+from pipeline.cli.screen import say as say
+from pipeline.cli.screen import tell as tell
 from pipeline.core.errors import BadSpec, SegquantError
 from pipeline.core.files import write_new
 from pipeline.core.printable import printable
 
 
 class Main(click.Group):
-    """Turns every error into one sentence and an exit code."""
+    """Turns every error into one sentence and an exit code, and shows what is under way."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        say.loudness = NORMAL
+        return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
+        with say.opened():
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except SegquantError as error:
-            say(f"error: {error.message}")
+            say.error(f"error: {error.message}")
             for line in error.details:
-                say(f"  {line}")
+                say.error(f"  {line}")
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            say("interrupted: repeat the command to go on where it stopped.")
+            say.error("interrupted: repeat the command to go on where it stopped.")
             ctx.exit(130)
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
-            say(f"error: {error.strerror or error}{where}: free space or correct the path, and repeat.")
+            say.error(f"error: {error.strerror or error}{where}: free space or correct the path, and repeat.")
             ctx.exit(2)
         except click.UsageError as error:
             lines = "\n".join(map(printable, error.message.split("\n")))
@@ -47,7 +57,9 @@ class Main(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
-            say(f"error: internal error ({type(error).__name__}): please report it{_with_log(traceback.format_exc())}")
+            say.error(
+                f"error: internal error ({type(error).__name__}): please report it{_with_log(traceback.format_exc())}"
+            )
             ctx.exit(70)
 
 
@@ -62,6 +74,28 @@ def _with_log(trace: str) -> str:
     return f", and attach {path}."
 
 
+def set_loudness(ctx: click.Context, parameter: click.Parameter, given: bool) -> None:
+    """The callback of --quiet and --verbose. Raises UsageError where both are given."""
+    if not given or ctx.resilient_parsing:
+        return
+    loudness = QUIET if parameter.name == "quiet" else VERBOSE
+    if say.loudness not in (NORMAL, loudness):
+        raise click.UsageError("--quiet and --verbose contradict each other: leave one of them out.", ctx)
+    say.loudness = loudness
+
+
+def loudness_options() -> list[click.Option]:
+    """Every command has them, and so has `cli.py` before the command's name."""
+    words = {
+        "quiet": "Show errors and results only.",
+        "verbose": "Show when each message came and how long each step took.",
+    }
+    return [
+        click.Option([f"--{name}"], is_flag=True, expose_value=False, callback=set_loudness, help=text)
+        for name, text in words.items()
+    ]
+
+
 def quiet_tensorflow() -> None:
     """Loads TensorFlow without the lines that its C++ part writes at start-up, whatever the log level."""
     import warnings
@@ -70,26 +104,17 @@ def quiet_tensorflow() -> None:
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
-        import tensorflow as tf
+        with open(kept, "w", closefd=False) as stderr, say.diverted(stderr), say.waiting("loading TensorFlow"):
+            import tensorflow as tf
 
-        tf.config.list_physical_devices()
-        tf.constant(0)
+            tf.config.list_physical_devices()
+            tf.constant(0)
     finally:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
     tf.get_logger().setLevel("ERROR")
     warnings.filterwarnings("ignore", module="tensorflow|tf_keras|tensorflow_model_optimization")
-
-
-def say(message: str) -> None:
-    """One line on standard error; control characters in it are made harmless."""
-    click.echo(printable(as_called(message)), err=True)
-
-
-def tell(result: str) -> None:
-    """One line on standard output: the result of the command."""
-    click.echo(printable(as_called(result)))
 
 
 def complete(kind: str) -> Callable[[click.Context, click.Parameter, str], Any]:

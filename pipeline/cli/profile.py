@@ -40,7 +40,8 @@ def profile(
         find_target(target_name)
     if file is None:
         file = newest_artifact(run_to_use(run_path, say), target_name, say).path
-    result = measure(file, threads, runs)
+    with say.waiting(f"profiling {runs} inferences"):
+        result = measure(file, threads, runs)
     keep(PROFILE, file, result.to_json())
     write_numbers(json_path, result.to_json())
     show_profile(result, every_op)

@@ -12,6 +12,7 @@ from pipeline.core.errors import BadSpec, CompilerError, RunError
 from pipeline.core.file_spec import FileSpec, Output, Stride
 from pipeline.core.graph import Graph
 from pipeline.core.preprocessing import InputType
+from pipeline.core.progress import waiting
 from pipeline.core.recipe import Recipe
 from pipeline.core.rewrite import AppliedRewrite
 from pipeline.core.run import Run
@@ -82,7 +83,6 @@ def convert(
             raise RunError(
                 f"{path} exists with another {', '.join(changed)}: to replace it, force it (--force, or force=True)."
             )
-    say(f"converting {parent.method} weights for {target.title}")
     quantized = _quantize(run, target, parent, wanted, say)
     artifact = artifacts.write(path, quantized.data, quantized.recipe)
     for file in ship(artifact):
@@ -93,8 +93,9 @@ def convert(
 def _quantize(run: Run, target: Target, parent: Parent, wanted: Recipe, say: Say) -> Quantized:
     """Reports what was rewritten; measures what approximate rewrites do. Raises BadSpec where one does not fit."""
     spec, origin = wanted.file, wanted.origin
-    graph = parent.graph(run, spec)
-    quantized = finish(graph, parent.ranges, target, spec, origin)
+    with waiting(say, f"converting {parent.method} weights for {target.title}"):
+        graph = parent.graph(run, spec)
+        quantized = finish(graph, parent.ranges, target, spec, origin)
     approximate = [rewrite for rewrite in target.rewrites if not rewrite.exact]
     for rewrite in approximate:
         if rewrite.name not in {applied.rewrite for applied in quantized.applied}:
@@ -108,7 +109,8 @@ def _quantize(run: Run, target: Target, parent: Parent, wanted: Recipe, say: Say
     if not approximate:
         return quantized
     exact = dataclasses.replace(target, rewrites=tuple(rewrite for rewrite in target.rewrites if rewrite.exact))
-    without = finish(graph, parent.ranges, exact, spec, origin)
+    with waiting(say, "converting without the approximate rewrite, to compare"):
+        without = finish(graph, parent.ranges, exact, spec, origin)
     approximation = effect(run, without.data, quantized.data, say)
     return dataclasses.replace(quantized, recipe=dataclasses.replace(quantized.recipe, approximation=approximation))
 
@@ -134,7 +136,8 @@ def compile_artifact(
         if required:
             raise CompilerError(f"target {target.name} has no compiler: do not require a compiled file.")
         return artifact, None
-    compiled = target.compile(artifact.path)
+    with waiting(say, f"compiling for {target.title}"):
+        compiled = target.compile(artifact.path)
     if compiled.path is None:
         if required:
             raise CompilerError(f"{artifact.path} is {compiled.note}")

@@ -15,6 +15,7 @@ from pipeline.convert.parent import Parent, choose_parent
 from pipeline.core.artifact import Artifact
 from pipeline.core.errors import SegquantError
 from pipeline.core.inspection import Coverage
+from pipeline.core.progress import track
 from pipeline.core.run import Run
 from pipeline.core.say import Say
 from pipeline.core.target import Target
@@ -55,7 +56,8 @@ def convert_all(run: Run, targets: Iterable[Target], options: ConvertAllOptions,
     outcomes: list[TargetOutcome | Future[TargetOutcome]] = []
     parents: dict[str, Parent] = {}
     with ThreadPoolExecutor(compilers_at_once()) as compilers:
-        for target in targets:
+        targets = list(targets)
+        for target in track(say, targets, "converting", len(targets), "targets"):
             say(f"{target.name}: {target.title}")
             target = target if options.rewrites else target.without_rewrites()
             try:
@@ -64,7 +66,8 @@ def convert_all(run: Run, targets: Iterable[Target], options: ConvertAllOptions,
                 outcomes.append(_failed(target, error, say))
             else:
                 outcomes.append(compilers.submit(_compile_and_inspect, artifact, target, options, say))
-        return tuple(each if isinstance(each, TargetOutcome) else each.result() for each in outcomes)
+        finished = track(say, outcomes, "compiling", len(outcomes), "targets")
+        return tuple(each if isinstance(each, TargetOutcome) else each.result() for each in finished)
 
 
 def _convert(run: Run, target: Target, options: ConvertAllOptions, parents: dict[str, Parent], say: Say) -> Artifact:

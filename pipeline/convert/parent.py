@@ -13,6 +13,7 @@ from pipeline.core.calibration import Calibration, CalibrationRecord, Quantizati
 from pipeline.core.errors import BadSpec, RunError
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.files import sha256
+from pipeline.core.progress import waiting
 from pipeline.core.ranges import Ranges
 from pipeline.core.recipe import Checkpoint, Method, Origin
 from pipeline.core.run import Run
@@ -91,7 +92,8 @@ def choose_parent(run: Run, target: Target, asked: Quantization, say: Say) -> Pa
         return _qat_parent(run, asked, say)
     if asked.method is None:
         say("this run has no QAT network: applying post-training quantization (`python cli.py qat` trains one)")
-    model = load_float(run, best)
+    with waiting(say, "loading the float network"):
+        model = load_float(run, best)
     asked_calibration = asked.calibration or Calibration()
     candidates = candidates_of(model, run, samples_for(run, asked_calibration.folder, say), say)
     ranges, calibration = calibrate(model, run, candidates, asked_calibration, say)

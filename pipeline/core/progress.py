@@ -1,22 +1,31 @@
-"""Progress of long work: a bar where the ``Say`` can draw one, else plain lines at growing intervals."""
+"""Progress of long work: a bar where the ``Say`` can draw one, else plain lines at growing intervals.
+
+A ``Say`` that draws has two methods more, ``progress`` and ``waiting``, with the arguments of the functions here.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pipeline.core.say import Say
 
-Advance = Callable[[int], None]
-"""Called with the number of items finished since the last call."""
 T = TypeVar("T")
 
 FIRST_SECONDS, LONGEST_SECONDS = 2.0, 30.0
 """Time to the first line; the interval doubles with each line, up to the longest."""
 LEAST_SHARE = 0.02
 """A remaining time is shown once this share of the work, and at least two items, are finished."""
+
+
+class Advance(Protocol):
+    """Called as items finish."""
+
+    def __call__(self, count: int, left_seconds: float | None = None, detail: str = "") -> None:
+        """``count``: items finished since the last call; ``left_seconds``: the caller's own estimate, where it has one;
+        ``detail``: a figure to show beside the count, such as the loss."""
 
 
 def clock(seconds: float) -> str:
@@ -26,36 +35,93 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-class _Lines:
-    def __init__(self, say: Say, what: str, total: int | None, unit: str) -> None:
-        self._say, self._what, self._total, self._unit = say, what, total, unit
-        self._done, self._began = 0, time.monotonic()
-        self._wait, self._next = FIRST_SECONDS, self._began + FIRST_SECONDS
+class Count:
+    """How many items are finished, and how long the others will take.
 
-    def __call__(self, count: int) -> None:
-        self._done += count
-        now = time.monotonic()
-        if now < self._next or self._done == self._total:
+    The first items are not timed: they compile, open files and fill caches. ``estimated``: whether the time left
+    follows from the count; otherwise the caller gives it. ``now``: the clock, in seconds.
+    """
+
+    def __init__(
+        self, total: int | None, unit: str, estimated: bool = True, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.total, self.unit, self.done, self.detail = total, unit, 0, ""
+        self._estimated, self._now = estimated, now
+        self.began = self._last = now()
+        self._first: tuple[int, float] | None = None
+        self._given: float | None = None
+
+    def advance(self, count: int, left_seconds: float | None = None, detail: str = "") -> None:
+        self.done += count
+        if not count:
             return
-        self._wait = min(2 * self._wait, LONGEST_SECONDS)
-        self._next = now + self._wait
-        seconds = now - self._began
-        rate = self._done / seconds
-        of = f" of {self._total}" if self._total else ""
-        left = ""
-        if self._total and self._done >= max(2, LEAST_SHARE * self._total):
-            left = f", {clock((self._total - self._done) / rate)} left"
-        self._say(f"{self._what}: {self._done}{of} {self._unit}, {rate:.3g} per second{left}")
+        self._last, self._given, self.detail = self._now(), left_seconds, detail
+        if self._first is None:
+            self._first = self.done, self._last
+
+    @property
+    def elapsed(self) -> float:
+        return self._now() - self.began
+
+    @property
+    def rate(self) -> float | None:
+        """Items per second; None before it is known."""
+        if self._first is None or not self._estimated:
+            return None
+        done, since = self._first
+        return (self.done - done) / (self._last - since) if self.done > done and self._last > since else None
+
+    @property
+    def left_seconds(self) -> float | None:
+        """None before it is known."""
+        left = self._given
+        if self._estimated and self.total:
+            if self.done < max(2, LEAST_SHARE * self.total) or (rate := self.rate) is None:
+                return None
+            left = (self.total - self.done) / rate
+        return None if left is None else max(0.0, left - (self._now() - self._last))
+
+    def __str__(self) -> str:
+        """'12 of 30 images, loss 0.3, 2.5 per second, 0:07 left'."""
+        parts = [f"{self.done}{f' of {self.total}' if self.total else ''} {self.unit}", self.detail]
+        if (rate := self.rate) is not None:
+            parts.append(f"{rate:.3g} per second")
+        if (left := self.left_seconds) is not None:
+            parts.append(f"{clock(left)} left")
+        return ", ".join(part for part in parts if part)
+
+
+class Lines:
+    """Shows a count in lines; ``growing``: at growing intervals."""
+
+    def __init__(self, say: Say, what: str, count: Count, growing: bool = True) -> None:
+        self._say, self._what, self._count, self._growing = say, what, count, growing
+        self._wait, self._next = FIRST_SECONDS, FIRST_SECONDS
+
+    def __call__(self, count: int, left_seconds: float | None = None, detail: str = "") -> None:
+        self._count.advance(count, left_seconds, detail)
+        elapsed = self._count.elapsed
+        if elapsed < self._next or self._count.done == self._count.total:
+            return
+        if self._growing:
+            self._wait = min(2 * self._wait, LONGEST_SECONDS)
+        self._next = elapsed + self._wait
+        self._say(f"{self._what}: {self._count}")
 
 
 @contextlib.contextmanager
-def progress(say: Say, what: str, total: int | None = None, unit: str = "images") -> Iterator[Advance]:
-    """Shows the progress of ``total`` items (None: unknown) inside the context; call its value as items finish."""
+def progress(
+    say: Say, what: str, total: int | None = None, unit: str = "images", estimated: bool = True
+) -> Iterator[Advance]:
+    """Shows the progress of ``total`` items (None: unknown) inside the context; call its value as items finish.
+
+    ``estimated``: whether the time left follows from the count; otherwise the caller gives it.
+    """
     drawn = getattr(say, "progress", None)
     if drawn is None:
-        yield _Lines(say, what, total, unit)
+        yield Lines(say, what, Count(total, unit, estimated))
         return
-    with drawn(what, total, unit) as advance:
+    with drawn(what, total, unit, estimated) as advance:
         yield advance
 
 
@@ -65,3 +131,31 @@ def track(say: Say, items: Iterable[T], what: str, total: int | None = None, uni
         for item in items:
             yield item
             advance(1)
+
+
+@contextlib.contextmanager
+def waiting(say: Say, what: str) -> Iterator[None]:
+    """Shows that ``what`` is under way inside the context, where nothing can be counted."""
+    shown = getattr(say, "waiting", None)
+    if shown is None:
+        say(what)
+        yield
+        return
+    with shown(what):
+        yield
+
+
+class Prefixed:
+    """A ``Say`` that puts a prefix before each line and bar of another."""
+
+    def __init__(self, say: Say, prefix: str) -> None:
+        self._say, self._prefix = say, prefix
+
+    def __call__(self, message: str) -> None:
+        self._say(self._prefix + message)
+
+    def progress(self, what: str, *how: Any) -> contextlib.AbstractContextManager[Advance]:
+        return progress(self._say, self._prefix + what, *how)
+
+    def waiting(self, what: str) -> contextlib.AbstractContextManager[None]:
+        return waiting(self._say, self._prefix + what)

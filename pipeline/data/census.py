@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from pipeline.core.errors import DataError
+from pipeline.core.progress import progress
 from pipeline.core.say import Say
 from pipeline.data.decoded import Decoded
 
-SAY_SECONDS = 5
 THREADS = 2
 
 
 def count_pixels(decoded: Decoded, num_classes: int, what: str, say: Say) -> np.ndarray:
     """int64 [images, classes]: labelled pixels of each class in each label. Opens every label; raises DataError."""
     counts = np.zeros((len(decoded), num_classes), np.int64)
-    last_said = time.monotonic()
-    with ThreadPoolExecutor(THREADS) as pool:
+    opening = progress(say, f"opening {what} labels", len(decoded), "labels")
+    with opening as advance, ThreadPoolExecutor(THREADS) as pool:
         futures = [pool.submit(_count, decoded, i, num_classes) for i in range(len(decoded))]
         try:
             for i, future in enumerate(futures):
                 counts[i] = future.result()
-                if time.monotonic() - last_said > SAY_SECONDS:
-                    last_said = time.monotonic()
-                    say(f"opened {i + 1} of {len(decoded)} {what} labels")
+                advance(1)
         finally:
             pool.shutdown(cancel_futures=True)
     return counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -16,6 +17,7 @@ from pipeline.core.artifact import Artifact
 from pipeline.core.errors import BadSpec
 from pipeline.core.graph import Graph
 from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.progress import track, waiting
 from pipeline.core.ranges import Ranges
 from pipeline.core.run import Run
 from pipeline.core.say import Say
@@ -138,16 +140,19 @@ def agree(run: Run, artifact: Artifact, images: int, say: Say) -> Agreement:
     samples = dataset_of(run).splits["val"][:images]
     say(f"comparing every layer on {len(samples)} validation images, with reference kernels (slow)")
 
-    def shown() -> Iterator[np.ndarray]:
-        for i, sample in enumerate(samples):
-            say(f"image {i + 1}/{len(samples)}")
-            yield sample.image()
-
     name = str(artifact.path.relative_to(run.path))
     if artifact.recipe.approximation:
         say("note: a rewrite of this file is approximate, as it was asked for: the layer that it replaces will differ")
     data = artifact.path.read_bytes()
-    return compare(model, ranges, artifact.recipe.file.per_tensor, data, name, run.preprocessing, shown())
+    with contextlib.ExitStack() as building:
+        building.enter_context(waiting(say, "building the network that the file is compared with"))
+
+        def shown() -> Iterator[np.ndarray]:
+            building.close()
+            for sample in track(say, samples, "comparing", len(samples)):
+                yield sample.image()
+
+        return compare(model, ranges, artifact.recipe.file.per_tensor, data, name, run.preprocessing, shown())
 
 
 def compare(

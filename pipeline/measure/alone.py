@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.core.progress import waiting
 from pipeline.core.say import Say
 
 
@@ -21,6 +22,6 @@ def alone_on(identity: str, say: Say) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            say(f"waiting: another measurement runs on {identity}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            with waiting(say, f"waiting: another measurement runs on {identity}"):
+                fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.core.progress import track
 from pipeline.core.recipe import Approximation
 from pipeline.core.run import Run
 from pipeline.core.say import Say
@@ -22,7 +23,7 @@ def effect(run: Run, exact: bytes, approximate: bytes, say: Say) -> Approximatio
     totals = [np.zeros((len(dataset.classes),) * 2, np.int64) for _ in range(2)]
     agreement = PixelAgreement()
     with deployed(exact, run.preprocessing) as before, deployed(approximate, run.preprocessing) as after:
-        for i in range(len(decoded)):
+        for i in track(say, range(len(decoded)), "measuring the rewrite", len(decoded)):
             image, label = decoded[i]
             masks = [before(image), after(image)]
             agreement.add(*masks)

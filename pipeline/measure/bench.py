@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import queue
 import threading
 from collections.abc import Iterator, Sequence
 
 from pipeline.core.device import Connection, Device, DeviceOptions
 from pipeline.core.measurement import Measurement
+from pipeline.core.progress import Prefixed
 from pipeline.core.say import Say
 from pipeline.devices import connect, device
 from pipeline.measure.alone import alone_on
@@ -59,13 +59,9 @@ def _connect(
     for name, kind in zip(names, kinds, strict=True):
         connection = connect(name, options)
         stack.callback(connection.close)
-        say_named = functools.partial(_say_with, say, f"{name}: ") if len(names) > 1 else say
+        say_named = Prefixed(say, f"{name}: ") if len(names) > 1 else say
         machines.setdefault(connection.identity, []).append(_Connected(name, kind, connection, say_named))
     return list(machines.values())
-
-
-def _say_with(say: Say, prefix: str, text: str) -> None:
-    say(prefix + text)
 
 
 def _bench_in_turn(plan: BenchPlan, devices: list[_Connected], results: queue.Queue) -> None:

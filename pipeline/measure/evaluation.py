@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,13 +16,17 @@ from pipeline.core.errors import ArtifactError
 from pipeline.core.files import write_atomically
 from pipeline.core.mask import Grid
 from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.progress import progress
 from pipeline.core.run import Run
+from pipeline.core.say import Say, quiet
 from pipeline.data import dataset_of
 from pipeline.data.decoded import Decoded
 from pipeline.heads.full_size import mask_of
 
 CHUNK = 32
-"""Images whose masks are in memory at once."""
+"""Images whose masks are in memory at once, at most."""
+CHUNK_SECONDS = 2.0
+"""Progress is seen this often."""
 
 Labelled = tuple[np.ndarray, np.ndarray]
 """An image uint8 [h, w, 3] and its label uint8 [h, w]."""
@@ -56,10 +61,17 @@ class EvaluationSet:
         """Of the images that are scored, in order."""
         return [sample.name for sample in self.decoded.samples[: self.count]]
 
-    def chunks(self) -> Iterator[list[Labelled]]:
-        """All images in order, CHUNK at a time."""
-        for begin in range(0, self.count, CHUNK):
-            yield [self.decoded[i] for i in range(begin, min(begin + CHUNK, self.count))]
+    def chunks(self, say: Say = quiet) -> Iterator[list[Labelled]]:
+        """All images in order, some at a time: one at first, so that the time left is soon known."""
+        done, size = 0, 1
+        with progress(say, "scoring", self.count) as advance:
+            while done < self.count:
+                began, end = time.monotonic(), min(done + size, self.count)
+                yield [self.decoded[i] for i in range(done, end)]
+                advance(end - done)
+                each = (time.monotonic() - began) / (end - done)
+                size = max(1, min(CHUNK, 2 * size, int(CHUNK_SECONDS / max(each, 1e-6))))
+                done = end
 
     def tensor(self, image: np.ndarray, runner: Runner) -> np.ndarray:
         """What the runner's file takes for an image uint8 [h, w, 3]."""

@@ -17,6 +17,7 @@ from pipeline.core.file_spec import FileSpec, Output, Stride
 from pipeline.core.files import sha256
 from pipeline.core.measurement import Head, HeadsMeasurement
 from pipeline.core.preprocessing import InputType
+from pipeline.core.progress import track
 from pipeline.core.recipe import Recipe
 from pipeline.core.run import Run
 from pipeline.core.say import Say
@@ -114,9 +115,9 @@ def bench_heads(plan: HeadsPlan, name: str, options: DeviceOptions, say: Say) ->
             loaded.append(Loaded(file, way.name, sha256(file), runner, plan.threads, target.files_of(file)))
         machine = {**connection.describe(), "threads": plan.threads}
         say(f"scoring {evaluation.count} val images of {run.config.data}")
-        _score(wanted, loaded, evaluation)
+        _score(wanted, loaded, evaluation, say)
         say(f"timing {len(wanted)} heads in turns, {plan.threads} thread{'s' if plan.threads > 1 else ''}")
-        timed = time_in_turns(loaded, plan.protocol)
+        timed = time_in_turns(loaded, plan.protocol, say)
 
         machine_after = connection.state()
         heads = []
@@ -155,7 +156,8 @@ def _convert(
     """A file for each spec, of the artifact's own weights and ranges; compiled where the device runs such."""
     network = load_float(plan.run, parent_of(plan.run, plan.artifact).checkpoint)
     files: dict[FileSpec, Path] = {}
-    for spec in dict.fromkeys(way.spec for way in wanted):
+    specs = list(dict.fromkeys(way.spec for way in wanted))
+    for spec in track(say, specs, "converting", len(specs), "files"):
         say(f"converting {spec.output} at stride {spec.stride}")
         file = folder / f"{spec.output}-stride{spec.stride}.tflite"
         file.write_bytes(quantize(network, plan.artifact.recipe.ranges, target, spec).data)
@@ -172,8 +174,8 @@ def compiled(file: Path, target: Target) -> Path:
     return result.path
 
 
-def _score(wanted: Sequence[Way], loaded: Sequence[Loaded], evaluation: EvaluationSet) -> None:
-    for samples in evaluation.chunks():
+def _score(wanted: Sequence[Way], loaded: Sequence[Loaded], evaluation: EvaluationSet, say: Say) -> None:
+    for samples in evaluation.chunks(say):
         for way, each in zip(wanted, loaded, strict=True):
             if not way.alone:
                 each.count(samples, predict(each.runner, samples, evaluation), len(evaluation.classes))

@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.core.device import Connection, Device, Runner, RunnerOptions
 from pipeline.core.errors import DeviceError
 from pipeline.core.measurement import Measurement
+from pipeline.core.progress import waiting
 from pipeline.core.say import Say
 from pipeline.devices import connect
 from pipeline.measure.evaluation import EvaluationSet
@@ -32,7 +33,8 @@ def bench_on(plan: BenchPlan, kind: Device, name: str, connection: Connection, s
     evaluation = EvaluationSet.of(run, plan.split, plan.images)
     with contextlib.ExitStack() as stack:
         files = PlanFiles(plan, kind, connection, stack)
-        pair = files.open_pair(plan.threads[0])
+        with waiting(say, f"opening the files on {name}"):
+            pair = files.open_pair(plan.threads[0])
         machine = {**connection.describe(), "threads": plan.threads[0]}  # some know what runs a file once it is open
         reference = cache = None
         if (kind.name, connection.identity) != ("host", "host"):

@@ -14,6 +14,8 @@ from pipeline.core.device import Runner, RunnerOptions
 from pipeline.core.errors import ArtifactError
 from pipeline.core.mask import Grid
 from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.progress import track
+from pipeline.core.say import Say, quiet
 from pipeline.core.score import Score
 from pipeline.core.spec import Resize
 from pipeline.data.decoded import Decoded
@@ -48,9 +50,12 @@ def score(pairs: Iterable[tuple[np.ndarray, np.ndarray]], classes: tuple[str, ..
     return Score.from_confusion(each.sum(0), classes, len(each))
 
 
-def score_masks(decoded: Decoded, infer: Infer, classes: tuple[str, ...], images: int | None = None) -> Score:
+def score_masks(
+    decoded: Decoded, infer: Infer, classes: tuple[str, ...], images: int | None = None, say: Say = quiet
+) -> Score:
     """Runs ``infer`` over the first ``images`` samples (None: all) and scores its masks at the labels' resolution."""
-    return score(masks_of(decoded, infer, images), classes)
+    count = len(decoded) if images is None else min(images, len(decoded))
+    return score(track(say, masks_of(decoded, infer, images), "scoring", count), classes)
 
 
 def runner_infer(

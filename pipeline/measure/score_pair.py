@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,8 +17,6 @@ from pipeline.measure.album import Album
 from pipeline.measure.confusion import PixelAgreement
 from pipeline.measure.evaluation import EvaluationSet, Labelled, Prediction, predict
 from pipeline.measure.loaded import Loaded
-
-PROGRESS_SECONDS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +45,7 @@ def score_pair(
     """
     between, with_host, identical, scored = PixelAgreement(), PixelAgreement(), 0, 0
     album = Album()
-    reported = time.monotonic()
-    for samples in evaluation.chunks():
+    for samples in evaluation.chunks(say):
         try:
             (parents, artifacts), confusions = _predict_all(pair, samples, evaluation, cache)
         except DeviceError as error:
@@ -66,9 +62,6 @@ def score_pair(
                 with_host.add(artifact.mask, here.mask)
                 identical += artifact.output_sha256 == here.output_sha256
         scored += len(samples)
-        if time.monotonic() - reported > PROGRESS_SECONDS:
-            reported = time.monotonic()
-            say(f"scored {scored} of {evaluation.count} images")
     if cache is not None:
         shutil.rmtree(cache, ignore_errors=True)
     on_host = None if reference is None else HostComparison(with_host.percent, identical)

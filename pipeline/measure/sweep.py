@@ -6,8 +6,9 @@ import dataclasses
 import itertools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from calib.estimators import estimator
@@ -16,8 +17,9 @@ from pipeline.convert.parent import load_float
 from pipeline.core.calibration import Calibration
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.files import sha256, write_atomically
+from pipeline.core.progress import progress
 from pipeline.core.run import Run
-from pipeline.core.say import Say
+from pipeline.core.say import Say, quiet
 from pipeline.core.target import FLOAT
 from pipeline.data import dataset_of
 from pipeline.data.decoded import Decoded
@@ -81,15 +83,14 @@ def sweep(
         estimator(name)
     for name in selections:
         selection(name)
-    checkpoint = run.float_training.best
+    checkpoint, dataset = run.float_training.best, dataset_of(run)
     model = load_float(run, checkpoint)
-    dataset = dataset_of(run)
     validation = Decoded(dataset.splits["val"])
     cpu, spec = target("cpu"), FileSpec(per_tensor=per_tensor)
 
     def miou(data: bytes) -> float:
         with deployed(data, run.preprocessing) as infer:
-            return score_masks(validation, infer, dataset.classes).miou_percent
+            return score_masks(validation, infer, dataset.classes, say=say).miou_percent
 
     key = sha256(f"{sha256(checkpoint)} {run.config.data} {folder} {per_tensor}".encode())
     file = run.measurements / f"calibration-{key[:12]}.json"
@@ -97,19 +98,23 @@ def sweep(
     if "float" not in known:
         known["float"] = miou(quantize(model, None, FLOAT).data)
     candidates = candidates_of(model, run, samples_for(run, folder, say), say)
-    rows = []
-    combinations = list(itertools.product(counts, selections, methods))
-    for i, (images, how, method) in enumerate(combinations):
-        name = f"{method} {how} {images}"
-        if name not in known:
-            began = time.monotonic()
-            ranges, _ = calibrate(model, run, candidates, Calibration(method, how, images, folder), lambda _: None)
-            seconds = time.monotonic() - began
-            known[name] = [miou(quantize(model, ranges, cpu, spec).data), seconds]
-            write_atomically(file, json.dumps(known).encode())
-        percent, seconds = known[name]
-        rows.append(Row(method, how, images, percent, known["float"] - percent, seconds))
-        say(f"{i + 1}/{len(combinations)}  {name}: {percent:.2f} %, drop {rows[-1].drop_points:+.2f} points")
+    # Each number of images comes early, so that the time left is soon known.
+    in_turn = [(count, how, method) for how in selections for method in methods for count in counts]
+    rows: dict[tuple[int, str, str], Row] = {}
+    times = CombinationTimes()
+    with progress(say, "comparing calibrations", len(in_turn), "combinations", False) as advance:
+        for images, how, method in in_turn:
+            name, began = _name(images, how, method), time.monotonic()
+            if name not in known:
+                ranges, _ = calibrate(model, run, candidates, Calibration(method, how, images, folder), quiet)
+                seconds = time.monotonic() - began
+                known[name] = [miou(quantize(model, ranges, cpu, spec).data), seconds]
+                write_atomically(file, json.dumps(known).encode())
+                times.took(method, images, time.monotonic() - began)
+            percent, seconds = known[name]
+            rows[images, how, method] = row = Row(method, how, images, percent, known["float"] - percent, seconds)
+            say(f"{len(rows)}/{len(in_turn)}  {name}: {percent:.2f} %, drop {row.drop_points:+.2f} points")
+            advance(1, times.left_seconds([each for each in in_turn[len(rows) :] if _name(*each) not in known]))
     return Sweep(
         sha256(checkpoint),
         run.config.data,
@@ -117,8 +122,31 @@ def sweep(
         known["float"],
         per_tensor,
         connect("host").describe(),
-        tuple(rows),
+        tuple(rows[each] for each in itertools.product(counts, selections, methods)),
     )
+
+
+class CombinationTimes:
+    """How long combinations took so far, by the number of their images and their method."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[tuple[int, str], list[float]] = {}
+
+    def took(self, method: str, images: int, seconds: float) -> None:
+        self._seconds.setdefault((images, method), []).append(seconds)
+
+    def left_seconds(self, rest: Iterable[tuple[int, str, str]]) -> float | None:
+        """None before one was timed. An untimed method is expected to take as long as others with as many images."""
+        return None if not self._seconds else sum(self._expected(images, method) for images, _, method in rest)
+
+    def _expected(self, images: int, method: str) -> float:
+        same = self._seconds.get((images, method))
+        alike = [s for (count, _), each in self._seconds.items() if count == images for s in each]
+        return fmean(same or alike or [s for each in self._seconds.values() for s in each])
+
+
+def _name(images: int, how: str, method: str) -> str:
+    return f"{method} {how} {images}"
 
 
 def _known(file: Path) -> dict[str, Any]:

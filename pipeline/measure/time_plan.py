@@ -38,27 +38,27 @@ def time_plan(files: PlanFiles, pair: Sequence[Loaded], say: Say) -> PlanTimes:
         loaded = [*pair, *([times.against] if times.against else [])]
         threads = plan.threads[0]
         say(f"timing {len(loaded)} files in turns, {threads} thread{'s' if threads > 1 else ''}")
-        parent, artifact, *others = time_in_turns(loaded, plan.protocol)
+        parent, artifact, *others = time_in_turns(loaded, plan.protocol, say)
         times.speedup = ratio_of(parent, artifact)
         times.against_ratio = ratio_of(others[0], artifact) if others else None
         for threads in plan.threads[1:]:
             say(f"timing both in turns, {threads} threads")
-            times.sweep.append(_time_pair(files.open_pair(threads), threads, plan.protocol))
+            times.sweep.append(_time_pair(files.open_pair(threads), threads, plan.protocol, say))
     except DeviceError as error:
         times.unfinished = str(error)
     return times
 
 
-def time_in_turns(loaded: Sequence[Loaded], protocol: Protocol) -> list[Timed]:
+def time_in_turns(loaded: Sequence[Loaded], protocol: Protocol, say: Say) -> list[Timed]:
     """Gives each file its latency; returns the blocks that it comes from, to compare them."""
-    timed = measure([each.runner for each in loaded], protocol)
+    timed = measure([each.runner for each in loaded], protocol, say)
     for each, blocks in zip(loaded, timed, strict=True):
         each.latency = latency_of(blocks, each.runner, each.threads)
     return timed
 
 
-def _time_pair(pair: Sequence[Loaded], threads: int, protocol: Protocol) -> SweepPoint:
-    timed = time_in_turns(pair, protocol)
+def _time_pair(pair: Sequence[Loaded], threads: int, protocol: Protocol, say: Say) -> SweepPoint:
+    timed = time_in_turns(pair, protocol, say)
     parent, artifact = (each.latency for each in pair)
     assert parent and artifact
     return SweepPoint(threads, parent, artifact, ratio_of(*timed))

@@ -17,6 +17,8 @@ from scipy.stats.mstats import trimmed_mean, trimmed_mean_ci
 from pipeline.core.device import Block, Runner
 from pipeline.core.errors import BadSpec
 from pipeline.core.measurement import Latency, Ratio
+from pipeline.core.progress import progress
+from pipeline.core.say import Say, quiet
 
 CONFIDENCE_PERCENT = 99.0
 TRIMMED = 0.1
@@ -109,7 +111,7 @@ def warm_up(runner: Runner, protocol: Protocol) -> tuple[int, int, bool]:
             return size, runs, settled
 
 
-def measure(runners: Sequence[Runner], protocol: Protocol) -> list[Timed]:
+def measure(runners: Sequence[Runner], protocol: Protocol, say: Say = quiet) -> list[Timed]:
     """Times the runners on their last input, in rounds; every other round runs backwards: none is always first."""
     anew = all(runner.facts.block_is_a_start for runner in runners)
     starts, fewest_rounds = (1, protocol.starts) if anew else (protocol.starts, 2)
@@ -119,22 +121,25 @@ def measure(runners: Sequence[Runner], protocol: Protocol) -> list[Timed]:
     blocks: list[list[Block]] = [[] for _ in runners]
     warm: list[list[tuple[int, int, bool]]] = [[] for _ in runners]
     per_start: list[int] = []
-    for start in range(starts):
-        order = range(len(runners))[:: 1 if start % 2 == 0 else -1]
-        if start:
+    with progress(say, "timing", fewest_rounds if anew else starts, "rounds" if anew else "starts") as advance:
+        for start in range(starts):
+            order = range(len(runners))[:: 1 if start % 2 == 0 else -1]
+            if start:
+                for i in order:
+                    runners[i].restart()
             for i in order:
-                runners[i].restart()
-        for i in order:
-            warm[i].append(warm_up(runners[i], later if start else protocol))
-        began, rounds, enough = time.monotonic(), 0, False
-        while not enough or rounds % 2:  # an even number: each is as often first as last
-            for i in order if rounds % 2 == 0 else order[::-1]:
-                blocks[i].append(runners[i].time(warm[i][-1][0]))
-            rounds += 1
-            runs = min(sum(block.runs for block in each) for each in blocks)
-            enough = rounds >= fewest_rounds and runs * starts >= protocol.runs * (start + 1)
-            enough = enough and time.monotonic() - began >= protocol.seconds / starts
-        per_start += [1] * rounds if anew else [rounds]
+                warm[i].append(warm_up(runners[i], later if start else protocol))
+            began, rounds, enough = time.monotonic(), 0, False
+            while not enough or rounds % 2:  # an even number: each is as often first as last
+                for i in order if rounds % 2 == 0 else order[::-1]:
+                    blocks[i].append(runners[i].time(warm[i][-1][0]))
+                rounds += 1
+                runs = min(sum(block.runs for block in each) for each in blocks)
+                enough = rounds >= fewest_rounds and runs * starts >= protocol.runs * (start + 1)
+                enough = enough and time.monotonic() - began >= protocol.seconds / starts
+                advance(int(anew))
+            per_start += [1] * rounds if anew else [rounds]
+            advance(int(not anew))
     return [
         Timed(tuple(each), tuple(per_start), sum(runs for _, runs, _ in warmed), warmed[0][2])
         for each, warmed in zip(blocks, warm, strict=True)

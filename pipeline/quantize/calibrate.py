@@ -15,9 +15,10 @@ from pipeline.core.calibration import Calibration, CalibrationRecord
 from pipeline.core.dataset import IGNORE, Sample
 from pipeline.core.errors import BadSpec
 from pipeline.core.files import sha256
+from pipeline.core.progress import track
 from pipeline.core.ranges import Range
 from pipeline.core.run import Run
-from pipeline.core.say import Say
+from pipeline.core.say import Say, quiet
 from pipeline.data import dataset_of
 from pipeline.data.unlabelled import unlabelled
 from pipeline.quantize import plan as planning
@@ -28,10 +29,10 @@ def samples_for(run: Run, folder: str | None, say: Say) -> tuple[Sample, ...]:
     return unlabelled(folder, say) if folder else dataset_of(run).splits["train"]
 
 
-def class_shares(samples: Sequence[Sample], num_classes: int) -> np.ndarray:
+def class_shares(samples: Sequence[Sample], num_classes: int, say: Say = quiet) -> np.ndarray:
     """float64 [samples, classes]: share of each class among the pixels. Raises BadSpec if no pixel is labelled."""
     shares = np.zeros((len(samples), num_classes))
-    for i, sample in enumerate(samples):
+    for i, sample in enumerate(track(say, samples, "counting classes", len(samples), "labels")):
         label = sample.label()
         shares[i] = np.bincount(label[label != IGNORE], minlength=num_classes)[:num_classes] / label.size
     if not shares.any():
@@ -46,12 +47,13 @@ def candidates_of(model: tf_keras.Model, run: Run, samples: Sequence[Sample], sa
 
     @functools.cache
     def shares() -> np.ndarray:
-        return class_shares(samples, run.config.model.num_classes)
+        return class_shares(samples, run.config.model.num_classes, say)
 
     @functools.cache
     def features() -> np.ndarray:
         say(f"pooling the network's features of {len(samples)} images")
-        return pooled_features(model, planning.plan(model).points, tensors(run, samples))
+        shown = track(say, samples, "pooling features", len(samples))
+        return pooled_features(model, planning.plan(model).points, tensors(run, shown))
 
     return Candidates(samples, shares, features)
 
@@ -73,7 +75,11 @@ def calibrate(
     source = f"images of {calibration.folder}" if calibration.folder else "training images"
     say(f"calibrating ({calibration.method}) on {len(chosen)} {source} ({calibration.selection})")
     plan = planning.plan(model)
-    ranges = plan.share(measure(model, plan.points, lambda: tensors(run, chosen), method))
+
+    def images() -> Iterator[np.ndarray]:
+        return tensors(run, track(say, chosen, "calibrating", len(chosen)))
+
+    ranges = plan.share(measure(model, plan.points, images, method))
     names = [sample.name for sample in chosen]
     split = None if calibration.folder else "train"
     digest = sha256("\n".join(names).encode())

@@ -51,7 +51,7 @@ def adopt(run: Run, path: Path, say: Say) -> FloatResult:
     else:
         training.begin(settings)
         dataset = dataset_of(run)
-        percent = score_masks(Decoded(dataset.splits["val"]), keras_infer(model), dataset.classes).miou_percent
+        percent = score_masks(Decoded(dataset.splits["val"]), keras_infer(model), dataset.classes, say=say).miou_percent
         checkpoint.write(model, training.best, class_weights=class_weights)
         result = FloatResult(percent, parent=path.name, parent_sha256=digest)
         training.finish(result)

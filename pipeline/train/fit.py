@@ -9,7 +9,8 @@ import collections
 import dataclasses
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,8 +19,11 @@ import tensorflow as tf
 import tf_keras
 
 from pipeline.core.errors import DataError, RunError, TrainingDiverged
+from pipeline.core.progress import progress as shown
+from pipeline.core.progress import waiting
 from pipeline.core.say import Say
 from pipeline.core.training import HistoryEntry
+from pipeline.train.events import Events
 from pipeline.train.feed import Feed
 from pipeline.train.pace import Pace
 from pipeline.train.reproducible import draw_by_step
@@ -27,7 +31,6 @@ from pipeline.train.resume import Progress
 from pipeline.train.schedule import Decay, Schedule
 from pipeline.train.update import Lesson, WeightUpdate, training_outputs
 
-SHOW_SECONDS = 15
 SAVE_SECONDS = 120
 
 
@@ -36,6 +39,13 @@ class Checkpoints(Protocol):
 
     def score(self) -> float | None:
         """Percent; None if there are no images to score on: then no checkpoint is the best."""
+
+    def class_iou_percent(self) -> Mapping[str, float]:
+        """By class name, of the checkpoint that was just scored; {} where it is not known."""
+
+    def expected_seconds(self, step_seconds: float, graph_seconds: float) -> float:
+        """What scoring takes, before it was done once; a step of the training takes ``step_seconds``, and building its
+        graph took ``graph_seconds``."""
 
     def keep_best(self) -> None:
         """Writes the checkpoint that was just scored, which is the best so far."""
@@ -68,15 +78,17 @@ def fit(
 ) -> Fitted:
     """Trains ``model``; a step is one update of its weights.
 
-    Writes ``folder``/history.jsonl, and in ``folder``/resume what it needs to resume; ``checkpoints`` writes the
-    weights. With one seed, on one machine, it ends with the same bits wherever it was interrupted and resumed.
-    Raises TrainingDiverged when the loss or a weight is no longer finite, and the decoder's DataError.
+    Writes ``folder``/history.jsonl, TensorBoard's events, and in ``folder``/resume what it needs to resume;
+    ``checkpoints`` writes the weights. With one seed, on one machine, it ends with the same bits wherever it was
+    interrupted and resumed. Raises TrainingDiverged when the loss or a weight is no longer finite, and the decoder's
+    DataError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     update, progress, feed = prepare(model, lesson, schedule, folder)
     if progress.restore():
         say(f"resuming from step {progress.step} of {schedule.steps}")
-    loop = TrainingLoop(update, progress, schedule, checkpoints, say)
+    events = Events(folder, schedule)
+    loop = TrainingLoop(update, progress, schedule, checkpoints, events, say)
     try:
         loop.run(feed.batches(progress.step, schedule.steps))
     except KeyboardInterrupt:
@@ -88,6 +100,8 @@ def fit(
         if lesson.decoded.error:
             raise lesson.decoded.error from None
         raise
+    finally:
+        events.close()
     return loop.fitted()
 
 
@@ -124,15 +138,19 @@ class TrainingLoop:
     """Takes the remaining steps; scores, saves and shows progress on the way."""
 
     def __init__(
-        self, update: WeightUpdate, progress: Progress, schedule: Schedule, checkpoints: Checkpoints, say: Say
+        self,
+        update: WeightUpdate,
+        progress: Progress,
+        schedule: Schedule,
+        checkpoints: Checkpoints,
+        events: Events,
+        say: Say,
     ) -> None:
         self._update, self._progress, self._schedule = update, progress, schedule
-        self._checkpoints, self._say = checkpoints, say
+        self._checkpoints, self._events, self._say = checkpoints, events, say
         self._step = progress.step
         self._losses = collections.deque[float](maxlen=50)
-        self._pace = Pace()
-        self._pace_shown = False
-        self._shown_at = self._saved_at = time.monotonic()
+        self._pace = Pace(schedule.steps)
         self._step_times: list[float] = []
         self._scoring_times: list[float] = []
 
@@ -141,23 +159,34 @@ class TrainingLoop:
         scoring_steps, frozen_from = self._schedule.scoring_steps, self._schedule.statistics_frozen_from
         if self._step in scoring_steps and not self._progress.scored:  # interrupted while it was being scored
             self._score()
-        if self._step < self._schedule.steps:
-            self._say("building the training graph: the first step takes longer than the others")
-        lap = self._shown_at = self._saved_at = time.monotonic()
-        for images, labels in batches:
-            self._take_step(images, labels, training=self._step < frozen_from)
-            now = time.monotonic()
-            self._pace.step(now - lap)
-            if self._step == frozen_from:
-                self._pace.graph_changes()
-            if self._step in scoring_steps:
-                self._score()
-            elif (self._pace.known and not self._pace_shown) or now - self._shown_at > SHOW_SECONDS:
-                self._show(now)
-            if now - self._saved_at > SAVE_SECONDS:
-                self._progress.save()
-                self._saved_at = time.monotonic()
-            lap = time.monotonic()
+        with shown(self._say, "training", self._schedule.steps, "steps", False) as advance, ExitStack() as building:
+            advance(self._step)
+            lap = saved_at = time.monotonic()
+            if self._step < self._schedule.steps:
+                building.enter_context(waiting(self._say, "building the training graph"))
+            for images, labels in batches:
+                self._take_step(images, labels, training=self._step < frozen_from)
+                building.close()
+                now = time.monotonic()
+                self._pace.step(now - lap)
+                if self._step == frozen_from:
+                    self._pace.graph_changes()
+                advance(1, self._left_seconds(), f"loss {np.mean(self._losses):.3f}")
+                if self._step in scoring_steps:
+                    self._score()
+                    saved_at = time.monotonic()
+                elif now - saved_at > SAVE_SECONDS:
+                    self._progress.save()
+                    saved_at = time.monotonic()
+                lap = time.monotonic()
+
+    def _left_seconds(self) -> float | None:
+        """Scorings included, also one of the last step."""
+        if not self._pace.known:
+            return None
+        scorings = sum(at >= self._step for at in self._schedule.scoring_steps)
+        expected = self._checkpoints.expected_seconds(self._pace.step_seconds, self._pace.graph_seconds)
+        return self._pace.left_seconds(self._schedule.steps - self._step, scorings, expected)
 
     def fitted(self) -> Fitted:
         history = self._progress.history
@@ -184,6 +213,7 @@ class TrainingLoop:
                 f" {self._schedule.learning_rate}) in a new run."
             )
         self._losses.append(loss)
+        self._events.step(self._step, loss)
 
     def _score(self) -> None:
         """Scores the averaged weights, keeps them as the last and perhaps the best, and saves the progress."""
@@ -197,16 +227,10 @@ class TrainingLoop:
         self._scoring_times.append(time.monotonic() - began)
         self._pace.scoring(self._scoring_times[-1])
         loss = progress.add_score(percent)
+        self._events.scored(progress.step, percent, self._checkpoints.class_iou_percent())
         shown_loss = "" if loss is None else f"  loss {loss:.3f}"
         shown_percent = "" if percent is None else f"  mIoU {percent:.2f} %"
         self._say(f"step {progress.step}/{self._schedule.steps}{shown_loss}{shown_percent}  {progress.seconds:.0f} s")
-        self._shown_at = self._saved_at = time.monotonic()
-
-    def _show(self, now: float) -> None:
-        steps, scorings = self._schedule.steps, sum(at > self._step for at in self._schedule.scoring_steps)
-        left = self._pace.left(steps - self._step, scorings)
-        self._say(f"step {self._step}/{steps}  loss {np.mean(self._losses):.3f}" + (f"  {left}" if left else ""))
-        self._pace_shown, self._shown_at = self._pace.known, now
 
 
 def _median(seconds: list[float]) -> float:

@@ -10,6 +10,8 @@ import tf_keras
 
 from pipeline.core.dataset import Sample
 from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.progress import track
+from pipeline.core.say import Say, quiet
 from pipeline.core.score import mean_iou_percent
 from pipeline.data.decoded import Decoded
 from pipeline.measure.confusion import believed, confusions, expected_confusion
@@ -32,11 +34,11 @@ def hold_out(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tuple[Sampl
 
 
 def parent_probabilities(
-    parent: tf_keras.Model, images: Decoded, class_weights: Sequence[float] | None
+    parent: tf_keras.Model, images: Decoded, class_weights: Sequence[float] | None, say: Say = quiet
 ) -> list[np.ndarray]:
     """The class probabilities of each image under the float parent: float16 [h, w, classes]; see ``believed``."""
     logits = keras_logits(parent)
-    pixels = [images[i][0] for i in range(len(images))]
+    pixels = track(say, (images[i][0] for i in range(len(images))), "asking the float parent", len(images))
     return [believed(logits(image), image.shape[0], image.shape[1], class_weights) for image in pixels]
 
 
@@ -52,16 +54,18 @@ class HeldOutScorer:
     num_classes: int
     preprocessing: Preprocessing
     probabilities: list[np.ndarray] | None = None
+    say: Say = quiet
 
     def confusions(self, file: bytes) -> np.ndarray:
         """[images, classes, classes] of a .tflite file: int64 by the labels, float64 by the probabilities."""
         with deployed(file, self.preprocessing) as infer:
             if (probabilities := self.probabilities) is None:
-                return confusions(masks_of(self.images, infer), self.num_classes)
+                masks = track(self.say, masks_of(self.images, infer), "scoring", len(self.images))
+                return confusions(masks, self.num_classes)
             expected = in_threads(
                 lambda i: expected_confusion(probabilities[i], infer(self.images[i][0])), len(self.images)
             )
-            return np.stack(list(expected))
+            return np.stack(list(track(self.say, expected, "scoring", len(self.images))))
 
 
 def percent_of(confusions_of_images: np.ndarray) -> float:

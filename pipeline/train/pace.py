@@ -7,31 +7,27 @@ from statistics import fmean, median
 
 SKIPPED = 2
 """The first steps build the training graph, which may take minutes: they are not counted."""
-ENOUGH_STEPS, ENOUGH_SECONDS = 10, 10.0
-"""Steps, or seconds, before an estimate is given: the first batches were prepared while the graph was built."""
+ENOUGH_STEPS, ENOUGH_SECONDS, ENOUGH_SHARE = 10, 10.0, 0.05
+"""Steps, seconds, or share of all steps before an estimate is given: the first batches were prepared while the graph
+was built."""
 WINDOW = 50
 
 
-def in_words(seconds: float) -> str:
-    """An estimated duration: 'about 40 s', 'about 3 minutes', 'about 2.5 hours'."""
-    if seconds < 100:
-        return f"about {max(1, round(seconds)) if seconds < 10 else 5 * round(seconds / 5)} s"
-    if seconds < 100 * 60:
-        return f"about {round(seconds / 60)} minutes"
-    return f"about {seconds / 3600:.1f} hours"
-
-
 class Pace:
-    """Times the steps, waiting for images included and scoring excluded."""
+    """Times the steps, waiting for images included and scoring excluded.
 
-    def __init__(self) -> None:
-        self._skip = SKIPPED
+    ``steps``: of the whole training. ``graph_seconds``: what the step took that built the graph.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._skip, self._total, self.graph_seconds = SKIPPED, steps, 0.0
         self._steps: collections.deque[float] = collections.deque(maxlen=WINDOW)
         self._scorings: list[float] = []
 
     def step(self, seconds: float) -> None:
         if self._skip:
             self._skip -= 1
+            self.graph_seconds = max(self.graph_seconds, seconds)
         else:
             self._steps.append(seconds)
 
@@ -44,18 +40,20 @@ class Pace:
 
     @property
     def known(self) -> bool:
-        return len(self._steps) >= ENOUGH_STEPS or sum(self._steps) >= ENOUGH_SECONDS
+        enough = min(ENOUGH_STEPS, max(2, ENOUGH_SHARE * self._total))
+        return len(self._steps) >= enough or sum(self._steps) >= ENOUGH_SECONDS
 
     @property
     def step_seconds(self) -> float:
         """Mean over the last steps; only if ``known``."""
         return fmean(self._steps)
 
-    def left(self, steps: int, scorings: int) -> str:
-        """The time for so many steps and scorings, in words; '' if not ``known``."""
+    def left_seconds(self, steps: int, scorings: int, scoring_seconds: float = 0.0) -> float | None:
+        """The time for so many steps and scorings; None if not ``known``.
+
+        ``scoring_seconds``: expected for a scoring, before one was timed.
+        """
         if not self.known:
-            return ""
-        seconds = steps * self.step_seconds
-        if scorings and not self._scorings:
-            return f"{in_words(seconds)} left, without scoring"
-        return f"{in_words(seconds + scorings * (median(self._scorings) if scorings else 0.0))} left"
+            return None
+        each = median(self._scorings) if self._scorings else scoring_seconds
+        return steps * self.step_seconds + scorings * each

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from pipeline.core.calibration import Calibration
 from pipeline.core.dataset import Sample
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.files import sha256, write_atomically
+from pipeline.core.progress import waiting
 from pipeline.core.ranges import Ranges
 from pipeline.core.run import Run
 from pipeline.core.say import Say
+from pipeline.core.score import iou_percent
 from pipeline.core.target import FLOAT, Target
 from pipeline.core.training import QatResult, StartingRanges, Training, plain
 from pipeline.data import dataset_of
@@ -78,18 +81,18 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
     images = _images(run, schedule, options, say)
     training.begin(settings, force)
     tf_keras.utils.set_random_seed(run.config.seed)
-    student = _student(run, options, images.training.samples, training, say)
+    with waiting(say, "building the quantization-aware network"):
+        student = _student(run, options, images.training.samples, training, say)
     teacher = load_float(run, parent) if schedule.distil else None
     scorer = _scorer(run, images, None if schedule.labels else teacher, say)
     evaluations = min(schedule.evaluations, schedule.steps)
     why_not = too_few(images.held_out_count, evaluations, images.count)
     _announce(run, name, schedule, images, why_not, say)
-    start_file = student.convert(student.start_ranges)
-    start_confusions = scorer.confusions(start_file) if scorer is not None else None
+    checkpoints = QatCheckpoints(student, scorer, training, run.config.classes, say)
+    start_file, start_confusions = checkpoints.score_start()
     if start_confusions is not None:
         say(f"start  mIoU {percent_of(start_confusions):.2f} % on the images held out")
 
-    checkpoints = QatCheckpoints(student, scorer, training)
     seed, resize = run.config.seed + 1, run.config.model.resize
     lesson = Lesson(images.training, images.class_weights, options.augmentation, seed, resize, teacher=teacher)
     fitted = fit(student.trained, lesson, schedule, checkpoints, training.folder, say)
@@ -107,7 +110,7 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
         checkpoint.load(student.network, parent)
         checkpoint.write(student.network, training.best, student.start_ranges)
     with deployed(kept_file, run.preprocessing) as infer:
-        validation = score_masks(images.validation, infer, run.config.classes)
+        validation = score_masks(images.validation, infer, run.config.classes, say=say)
     result = _result(validation.miou_percent, start_confusions, fitted, verdict, images, schedule)
     training.finish(result)
     training.candidate.unlink(missing_ok=True)
@@ -228,24 +231,52 @@ def _scorer(run: Run, images: QatImages, parent: tf_keras.Model | None, say: Say
         weights = checkpoint.class_weights_in(run.float_training.best, num_classes)
         if weights is None:
             say("note: the class weights of the parent's loss are not known: its probabilities are used uncorrected")
-        probabilities = parent_probabilities(parent, images.held_out, weights)
-    return HeldOutScorer(images.held_out, num_classes, run.preprocessing, probabilities)
+        probabilities = parent_probabilities(parent, images.held_out, weights, say)
+    return HeldOutScorer(images.held_out, num_classes, run.preprocessing, probabilities, say)
 
 
 class QatCheckpoints:
     """Scores each checkpoint as the file that it converts to; saves the best as the training's candidate."""
 
-    def __init__(self, student: Student, scorer: HeldOutScorer | None, training: Training) -> None:
+    def __init__(
+        self, student: Student, scorer: HeldOutScorer | None, training: Training, classes: tuple[str, ...], say: Say
+    ) -> None:
         self._student, self._scorer, self._training = student, scorer, training
+        self._classes, self._say = classes, say
         self._scored_file = b""
         self._best_file = b""
+        self._start_seconds = 0.0
+        self._confusion: np.ndarray | None = None
+
+    def score_start(self) -> tuple[bytes, np.ndarray | None]:
+        """The file that training starts from, and its confusions on the images held out; None where there are none."""
+        began = time.monotonic()
+        file = self._convert(self._student.start_ranges)
+        confusions = self._scorer.confusions(file) if self._scorer is not None else None
+        self._start_seconds = time.monotonic() - began
+        return file, confusions
 
     def score(self) -> float | None:
         self._student.copy_back()
         if self._scorer is None:
             return None
-        self._scored_file = self._student.convert(self._student.ranges())
-        return percent_of(self._scorer.confusions(self._scored_file))
+        self._scored_file = self._convert(self._student.ranges())
+        self._confusion = self._scorer.confusions(self._scored_file).sum(0)
+        return percent_of(self._confusion[None])
+
+    def class_iou_percent(self) -> dict[str, float]:
+        if self._confusion is None:
+            return {}
+        each = enumerate(zip(self._classes, iou_percent(self._confusion), strict=True))
+        occurs = self._confusion.sum(0) + self._confusion.sum(1) > 0
+        return {name: float(iou) for i, (name, iou) in each if occurs[i]}
+
+    def expected_seconds(self, step_seconds: float, graph_seconds: float) -> float:
+        return self._start_seconds if self._scorer is not None else 0.0
+
+    def _convert(self, ranges: Ranges | None) -> bytes:
+        with waiting(self._say, "converting the checkpoint"):
+            return self._student.convert(ranges)
 
     def keep_best(self) -> None:
         self._best_file = self._scored_file
@@ -260,7 +291,7 @@ class QatCheckpoints:
             network, candidate = self._student.network, self._training.candidate
             checkpoint.load(network, candidate)
             ranges = None if self._student.start_ranges is None else checkpoint.ranges_in(candidate)
-            self._best_file = self._student.convert(ranges)
+            self._best_file = self._convert(ranges)
         return self._best_file
 
     def _write(self, path: Path) -> None:

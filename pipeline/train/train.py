@@ -16,8 +16,10 @@ import models
 from pipeline.core.dataset import Dataset, TrainingDefaults
 from pipeline.core.errors import BadSpec, RunError
 from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.progress import waiting
 from pipeline.core.run import Run
 from pipeline.core.say import Say
+from pipeline.core.score import Score
 from pipeline.core.training import FloatResult, Training, plain
 from pipeline.data import dataset_of, source_of
 from pipeline.data.census import check_labels, count_pixels
@@ -135,18 +137,35 @@ def pixels_to_learn(dataset: Dataset, training: Decoded, validation: Decoded, sa
     return train_pixels
 
 
-@dataclasses.dataclass(frozen=True)
+FORWARD_SHARE = 1 / 3
+"""Of a step, and of building its graph: the backward pass takes about twice as long as the forward pass."""
+
+
+@dataclasses.dataclass
 class FloatCheckpoints:
-    """Scores the float network on the validation images, and saves it with the class weights of its loss."""
+    """Scores the float network on the validation images, and saves it with the class weights of its loss.
+
+    ``batch``: images of a training step.
+    """
 
     model: tf_keras.Model
     validation: Decoded
     classes: tuple[str, ...]
     class_weights: np.ndarray
     training: Training
+    batch: int
+    say: Say
+    latest: Score | None = None
 
     def score(self) -> float:
-        return score_masks(self.validation, keras_infer(self.model), self.classes).miou_percent
+        self.latest = score_masks(self.validation, keras_infer(self.model), self.classes, say=self.say)
+        return self.latest.miou_percent
+
+    def class_iou_percent(self) -> dict[str, float]:
+        return self.latest.iou_percent if self.latest is not None else {}
+
+    def expected_seconds(self, step_seconds: float, graph_seconds: float) -> float:
+        return FORWARD_SHARE * (graph_seconds + step_seconds / self.batch * len(self.validation))
 
     def keep_best(self) -> None:
         self._write(self.training.best)
@@ -192,7 +211,8 @@ def train(
     training.begin(settings, force)
     family = models.network(spec.network)
     tf_keras.utils.set_random_seed(seed)
-    model = models.build(spec)
+    with waiting(say, f"building {family.title}"):
+        model = models.build(spec)
     if encoder_weights:
         if family.load_encoder is None:
             raise BadSpec(f"--encoder-weights does not fit {spec.network}: it has no published encoder; leave it out.")
@@ -201,7 +221,7 @@ def train(
         head = initialize(model, spec, start)
         say(f"all layers but {', '.join(sorted(head))} start from {start}")
     say(f"training {family.title} {spec.size} on {run.config.data}: {len(images)} images, {schedule.steps} steps")
-    checkpoints = FloatCheckpoints(model, validation, dataset.classes, weights, training)
+    checkpoints = FloatCheckpoints(model, validation, dataset.classes, weights, training, schedule.batch, say)
     lesson = Lesson(images, weights, augmentation, seed, spec.resize, family.auxiliary)
     fitted = fit(model, lesson, schedule, checkpoints, training.folder, say)
     assert fitted.best_percent is not None  # every checkpoint is scored

@@ -74,10 +74,10 @@ MOST_APART = {"mean": 1, "depthwise": 1, "products": 2}
 @functools.cache
 def compared(name, data):
     """As ``compare`` says; it leaves the quantization-aware network as it was, so that all files share one."""
-    model = still(name)
+    model, quantized = still(name), quantized_of(name)
     image = np.rint(noise_images(model, 1) * 255).astype(np.uint8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.quantize.network.quantization_aware", lambda *_, per_tensor: quantized_of(name))
+        patch.setattr("pipeline.quantize.network.quantization_aware", lambda *_, per_tensor: quantized)
         return compare(model, ranges_of(name), False, data, "x.tflite", Preprocessing(*model.input_shape[1:3]), image)
 
 

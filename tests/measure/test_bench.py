@@ -146,8 +146,8 @@ def test_another_int8_output_is_told(plan):
 
 
 def test_a_device_that_goes_away_while_scoring_goes_on_where_it_stopped(plan):
-    gone = Elsewhere(fails_at=IMAGES + 3)  # the parent's are done, and two of the artifact's
-    with pytest.raises(DeviceError, match=r"unplugged\. 0 of 5 images are done: repeat the command"):
+    gone = Elsewhere(fails_at=IMAGES + 3)  # three images are done by both files, and one more by the parent
+    with pytest.raises(DeviceError, match=r"unplugged\. 3 of 5 images are done: repeat the command"):
         bench_on(plan, HOST, "board", gone, lambda text: None)
     back = Elsewhere()
     again = bench_on(plan, HOST, "board", back, lambda text: None)

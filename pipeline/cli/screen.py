@@ -1,0 +1,185 @@
+"""What the commands show while they work: messages and progress on standard error, results on standard output.
+
+A terminal gets bars and, where nothing can be counted, the time so far; a file or a pipe gets plain lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+import click
+
+from pipeline.core.command import as_called
+from pipeline.core.printable import printable
+from pipeline.core.progress import FIRST_SECONDS, LONGEST_SECONDS, Advance, Count, Lines, clock
+
+QUIET, NORMAL, VERBOSE = -1, 0, 1
+TICK_SECONDS = 0.1
+SPINNER_SECONDS = 0.8
+"""A terminal shows the time so far after this long without a message; shorter steps would only flicker."""
+ANNOUNCED_SECONDS = 1.0
+"""A log gets the name of a step that takes longer than this."""
+STILL = "still working"
+
+
+@dataclasses.dataclass(eq=False)
+class Step:
+    """Work that is under way; without a ``count`` nothing can be counted."""
+
+    what: str
+    count: Count | None = None
+    began: float = dataclasses.field(default_factory=time.monotonic)
+    announced: bool = False
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.began
+
+    @property
+    def so_far(self) -> str:
+        counted = f"{self.count}, " if self.count is not None and self.count.done else ""
+        return f"{self.what}: {counted}{clock(self.elapsed)} so far"
+
+    @property
+    def ended(self) -> str:
+        if self.count is None:
+            return f"{self.what}: {self.elapsed:.1f} s"
+        return f"{self.what}: {self.count.done} {self.count.unit} in {self.elapsed:.1f} s"
+
+
+class Screen:
+    """The ``Say`` of the commands: call it with a message.
+
+    Attributes:
+      loudness: QUIET shows errors and results alone; VERBOSE shows every step's end and when each message came.
+    """
+
+    def __init__(self) -> None:
+        self.loudness = NORMAL
+        self._lock = threading.RLock()
+        self._steps: list[Step] = []
+        self._began = self._last = time.monotonic()
+        self._wait = FIRST_SECONDS
+        self._display: Any = None
+        self._stream: TextIO | None = None
+
+    def __call__(self, message: str) -> None:
+        """One line; control characters in it are made harmless."""
+        if self.loudness != QUIET:
+            self._show(message)
+
+    def error(self, message: str) -> None:
+        """One line that --quiet shows too."""
+        self._show(message)
+
+    def _show(self, message: str) -> None:
+        if self.loudness == VERBOSE:
+            message = f"[{clock(time.monotonic() - self._began)}] {message}"
+        with self._lock:
+            self._last, self._wait = time.monotonic(), FIRST_SECONDS
+            if self._display is not None:
+                self._display.above(f"{printable(as_called(message))}\n")
+            else:
+                click.echo(printable(as_called(message)), err=self._stream is None, file=self._stream)
+
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int | None, unit: str, estimated: bool = True) -> Iterator[Advance]:
+        """See ``pipeline.core.progress.progress``."""
+        count = Count(total, unit, estimated)
+        with self._under_way(Step(what, count)):
+            if self._display is not None or self.loudness == QUIET:
+                yield count.advance
+            else:
+                yield Lines(self, what, count, growing=self.loudness != VERBOSE)
+
+    @contextlib.contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """See ``pipeline.core.progress.waiting``."""
+        with self._under_way(Step(what)):
+            yield
+
+    @contextlib.contextmanager
+    def _under_way(self, step: Step) -> Iterator[None]:
+        with self._lock:
+            self._steps.append(step)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._steps.remove(step)
+                if self.loudness == VERBOSE:
+                    self(step.ended)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """A command runs inside: its progress is drawn, and it is never silent for long."""
+        if self.loudness == QUIET:
+            yield
+            return
+        self._began = self._last = time.monotonic()
+        done = threading.Event()
+        with contextlib.ExitStack() as stack:
+            if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+                from pipeline.cli.bars import Display
+
+                self._display = stack.enter_context(Display(self._lock))
+            ticker = threading.Thread(target=self._tick, args=(done,), daemon=True)
+            ticker.start()
+            try:
+                yield
+            finally:
+                done.set()
+                ticker.join()
+                self._display = None
+
+    def _tick(self, done: threading.Event) -> None:
+        while not done.wait(TICK_SECONDS):
+            with self._lock, contextlib.suppress(OSError, ValueError):  # standard error was closed
+                if self._display is not None:
+                    self._display.draw(self._steps_to_draw())
+                else:
+                    self._write_lines()
+
+    def _steps_to_draw(self) -> list[Step]:
+        now = time.monotonic()
+        shown = [step for step in self._steps if step.count is not None or step.elapsed > SPINNER_SECONDS]
+        if not self._steps and now - self._last > SPINNER_SECONDS:
+            shown.append(Step(STILL, began=self._last))
+        return shown
+
+    def _write_lines(self) -> None:
+        """To a log: the name of a step that takes long, then how long it takes, at growing intervals."""
+        step = self._steps[-1] if self._steps else None
+        idle = time.monotonic() - self._last
+        if step is not None and step.count is None and not step.announced and step.elapsed > ANNOUNCED_SECONDS:
+            step.announced = True
+            self(step.what)
+        elif idle > self._wait:
+            wait = self._wait if self.loudness == VERBOSE else min(2 * self._wait, LONGEST_SECONDS)
+            self(step.so_far if step is not None else f"{STILL}: {clock(idle)} since the last message")
+            self._wait = wait
+
+    @contextlib.contextmanager
+    def diverted(self, stream: TextIO) -> Iterator[None]:
+        """Messages go to ``stream`` inside, because file descriptor 2 leads elsewhere."""
+        self._stream = stream
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._stream = None
+
+
+say = Screen()
+
+
+def tell(result: str) -> None:
+    """One line on standard output: the result of the command."""
+    click.echo(printable(as_called(result)), file=sys.stdout)
