@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -99,6 +100,9 @@ def test_the_folder_says_what_an_app_needs_to_know(run, bundled):
     for program in ("createFromOptions", "ImageSegmenter(options:", "CompiledModel.create", artifact.path.name):
         assert program in text, program
     assert "$" not in text
+    phones = text.partition("| phone |")[2].partition("\n\n")[0]
+    named = re.findall(r"`([^`]+)`", phones)
+    assert len(named) >= 5 and all(target(name) for name in named)
     golden = np.asarray(Image.open(folder / "golden" / "image.png"))
     assert golden.shape[:2] != (model.height, model.width), "a wrong resize would pass"
     assert (folder / "golden" / "image.ppm").read_bytes().endswith(golden.tobytes())

@@ -1,6 +1,6 @@
 // From an image to the mask, in a browser: the same numbers as the other programs of this folder.
 
-const MOST_THREADS = 4;
+const MOST_THREADS = 4, BAND_ROWS = 32;
 
 export async function load(home) {
   const network = await (await fetch(new URL("network.json", home))).json();
@@ -150,25 +150,26 @@ function exactMask(output, rows, columns, classes, height, width, resize) {
   return mask;
 }
 
-// In float32, rows first.
-function interpolated(values, from, to, classes, resize) {
-  const {fround} = Math, line = from.width * classes;
-  let rows = values;
+// Rows begin to end of the result, in float32: along columns first, then along rows.
+function interpolated(values, from, to, classes, resize, begin = 0, end = to.height) {
+  const {fround} = Math, line = from.width * classes, count = end - begin;
+  let rows = values.subarray(begin * line, end * line);
   if (from.height !== to.height) {
     const {low, high, share, den} = axis(from.height, to.height, resize);
-    rows = new Float32Array(to.height * line);
-    for (let y = 0; y < to.height; y++) {
-      const part = fround(share[y] / den), rest = fround(1 - part);
+    rows = new Float32Array(count * line);
+    for (let y = 0; y < count; y++) {
+      const part = fround(share[begin + y] / den), rest = fround(1 - part);
+      const top = low[begin + y] * line, bottom = high[begin + y] * line;
       for (let i = 0; i < line; i++)
-        rows[y * line + i] = fround(values[low[y] * line + i] * rest) + fround(values[high[y] * line + i] * part);
+        rows[y * line + i] = fround(values[top + i] * rest) + fround(values[bottom + i] * part);
     }
   }
   if (from.width === to.width) return rows;
   const {low, high, share, den} = axis(from.width, to.width, resize);
-  const out = new Float32Array(to.height * to.width * classes);
+  const out = new Float32Array(count * to.width * classes);
   for (let x = 0; x < to.width; x++) {
     const part = fround(share[x] / den), rest = fround(1 - part);
-    for (let y = 0; y < to.height; y++)
+    for (let y = 0; y < count; y++)
       for (let c = 0; c < classes; c++)
         out[(y * to.width + x) * classes + c] =
           fround(rows[y * line + low[x] * classes + c] * rest) + fround(rows[y * line + high[x] * classes + c] * part);
@@ -198,11 +199,17 @@ export function toMask(output, {input, output: made, classes}, height, width) {
   }
   if (made.dtype === "int8" && steps[0].height === height && steps[0].width === width)
     return exactMask(output, size.height, size.width, count, height, width, steps[0].resize);
-  for (const step of steps) {
+  for (const step of steps.slice(0, -1)) {
     values = interpolated(values, size, step, count, step.resize);
     size = step;
   }
-  return winners(values, height * width, count);
+  const mask = new Uint8Array(height * width);
+  for (let begin = 0; begin < height; begin += BAND_ROWS) {  // the whole would not fit the memory for a large photo
+    const end = Math.min(begin + BAND_ROWS, height);
+    const band = interpolated(values, size, image, count, image.resize, begin, end);
+    mask.set(winners(band, (end - begin) * width, count), begin * width);
+  }
+  return mask;
 }
 
 // Whether the file gives the golden output here, and this program the golden mask of the golden image.

@@ -54,7 +54,7 @@ Picture read_picture(const std::string& path) {  // binary PPM (P6) or PGM (P5)
 }
 
 // Pillow's bilinear resize along one axis: a triangle as wide as the pixels it covers, weights of 22 bits.
-constexpr int kBits = 22;
+constexpr int kBits = 22, kBandRows = 32;
 struct Weights {
   int first;
   std::vector<int> values;
@@ -210,29 +210,30 @@ std::vector<Place> places(int samples, int pixels, bool half_pixel) {
   return all;
 }
 
-[[maybe_unused]] Values interpolated(const Values& from, int height, int width, bool half_pixel) {
-  Values rows = from;
-  if (from.height != height) {
+// Rows begin to end of the result.
+[[maybe_unused]] Values interpolated(const Values& from, int height, int width, bool half_pixel, int begin, int end) {
+  const size_t line = size_t(from.width) * from.channels;
+  Values rows{end - begin, from.width, from.channels, std::vector<float>((end - begin) * line)};
+  if (from.height == height) {
+    std::copy(&from.at[begin * line], &from.at[begin * line] + rows.at.size(), rows.at.begin());
+  } else {
     const auto at = places(from.height, height, half_pixel);
-    const size_t line = size_t(from.width) * from.channels;
-    rows.height = height;
-    rows.at.resize(height * line);
-    for (int y = 0; y < height; y++)
+    for (int y = begin; y < end; y++)
       for (size_t i = 0; i < line; i++) {
         const float low = from.at[at[y].low * line + i] * (1 - at[y].share);
         const float high = from.at[at[y].high * line + i] * at[y].share;
-        rows.at[y * line + i] = low + high;
+        rows.at[(y - begin) * line + i] = low + high;
       }
   }
   if (rows.width == width) return rows;
   const auto at = places(rows.width, width, half_pixel);
-  Values all{height, width, rows.channels, std::vector<float>(size_t(height) * width * rows.channels)};
-  for (int y = 0; y < height; y++)
+  Values all{rows.height, width, rows.channels, std::vector<float>(size_t(rows.height) * width * rows.channels)};
+  for (int y = 0; y < rows.height; y++)
     for (int x = 0; x < width; x++)
       for (int c = 0; c < rows.channels; c++) {
-        const float* line = &rows.at[size_t(y) * rows.width * rows.channels];
-        const float low = line[at[x].low * rows.channels + c] * (1 - at[x].share);
-        const float high = line[at[x].high * rows.channels + c] * at[x].share;
+        const float* from_row = &rows.at[y * line];
+        const float low = from_row[at[x].low * rows.channels + c] * (1 - at[x].share);
+        const float high = from_row[at[x].high * rows.channels + c] * at[x].share;
         all.at[(size_t(y) * width + x) * rows.channels + c] = low + high;
       }
   return all;
@@ -281,11 +282,17 @@ std::vector<uint8_t> to_mask(const std::vector<uint8_t>& output, int height, int
 #else
   for (uint8_t byte : output) values.at.push_back(float(int8_t(byte)));
 #endif
+  const Step last = steps.back();
+  steps.pop_back();
   for (const Step& step : steps)
-    values = interpolated(values, step.height, step.width, step.resize == SEGQUANT_HALF_PIXEL);
-  for (size_t i = 0; i < mask.size(); i++) {
-    const float* first = &values.at[i * SEGQUANT_CLASSES];
-    mask[i] = uint8_t(std::max_element(first, first + SEGQUANT_CLASSES) - first);
+    values = interpolated(values, step.height, step.width, step.resize == SEGQUANT_HALF_PIXEL, 0, step.height);
+  for (int begin = 0; begin < height; begin += kBandRows) {  // the whole would not fit the memory for a large photo
+    const int end = std::min(begin + kBandRows, height);
+    const Values band = interpolated(values, height, width, last.resize == SEGQUANT_HALF_PIXEL, begin, end);
+    for (size_t i = 0; i < size_t(end - begin) * width; i++) {
+      const float* first = &band.at[i * SEGQUANT_CLASSES];
+      mask[size_t(begin) * width + i] = uint8_t(std::max_element(first, first + SEGQUANT_CLASSES) - first);
+    }
   }
 #endif
   return mask;

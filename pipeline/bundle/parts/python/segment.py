@@ -73,11 +73,12 @@ def exact_mask(output: np.ndarray, height: int, width: int, resize: str) -> np.n
     return mask
 
 
-def interpolated(values: np.ndarray, at: int, size: int, resize: str) -> np.ndarray:
-    """Bilinear along one axis, in float32."""
+def interpolated(values: np.ndarray, at: int, size: int, resize: str, band: slice = slice(None)) -> np.ndarray:
+    """Bilinear along one axis, in float32; ``band``: a part of the result."""
     if values.shape[at] == size:
-        return values
+        return values[(slice(None),) * at + (band,)]
     low, high, share, den = axis(values.shape[at], size, resize)
+    low, high, share = low[band], high[band], share[band]
     part = (share / den).astype(np.float32).reshape([-1 if i == at else 1 for i in range(values.ndim)])
     return (
         np.take(values, low, at).astype(np.float32) * (1 - part) + np.take(values, high, at).astype(np.float32) * part
@@ -98,9 +99,14 @@ def to_mask(output: np.ndarray, height: int, width: int) -> np.ndarray:
         return output.astype(np.uint8)
     if output.dtype == np.int8 and steps[0][:2] == (height, width) != output.shape[:2]:
         return exact_mask(output, *steps[0])
-    for rows, columns, resize in steps:
+    for rows, columns, resize in steps[:-1]:
         output = interpolated(interpolated(output, 0, rows, resize), 1, columns, resize)
-    return output.argmax(-1).astype(np.uint8)
+    mask = np.empty((height, width), np.uint8)
+    for begin in range(0, height, BAND_ROWS):  # the whole would not fit the memory for a large photo
+        band = slice(begin, min(begin + BAND_ROWS, height))
+        between = interpolated(output, 0, height, "half_pixel", band)
+        mask[band] = interpolated(between, 1, width, "half_pixel").argmax(-1)
+    return mask
 
 
 def save_mask(mask: np.ndarray, path: Path) -> None:
