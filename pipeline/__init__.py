@@ -104,8 +104,8 @@ _PLACES = {name: (module, name) for module, names in WHERE.items() for name in n
 
 
 def _load(name: str) -> Any:
-    module, there = _PLACES[name]
-    return getattr(importlib.import_module(f"{__name__}.{module}"), there)
+    module, attribute = _PLACES[name]
+    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
 
 
 def __getattr__(name: str) -> Any:
@@ -121,8 +121,8 @@ def __dir__() -> list[str]:
 class _Verb(types.ModuleType):
     """A package that can be called: the import system would put it over a function of its name when it is loaded."""
 
-    def __call__(self, *given: Any, **named: Any) -> Any:
-        return _load(self.__name__.rpartition(".")[2])(*given, **named)
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return _load(self.__name__.rpartition(".")[2])(*arguments, **named)
 
     @property
     def __wrapped__(self) -> Any:  # what inspect.signature follows

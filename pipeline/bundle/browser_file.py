@@ -19,20 +19,20 @@ def browser_file(data: bytes) -> bytes:
     were, are left out.
     """
     edit = GraphEdit(data)
-    given, made = int(edit.graph.inputs[0]), int(edit.graph.outputs[0])
-    if edit.tensor(given).type not in FOR_BROWSERS:
-        old = edit.tensor(given).quantization
-        raw = edit.like(given, "image_uint8", edit.tensor(given).shape)
+    input_index, output_index = int(edit.graph.inputs[0]), int(edit.graph.outputs[0])
+    if edit.tensor(input_index).type not in FOR_BROWSERS:
+        old = edit.tensor(input_index).quantization
+        raw = edit.like(input_index, "image_uint8", edit.tensor(input_index).shape)
         edit.tensor(raw).type = schema.TensorType.UINT8
         shifted = schema.QuantizationParametersT()
         shifted.scale, shifted.zeroPoint = old.scale, np.asarray(old.zeroPoint) + INT8_TO_UINT8
         edit.tensor(raw).quantization = shifted
-        edit.graph.operators.insert(0, edit.new_op("QUANTIZE", 1, [raw], [given]))
-        _rename(edit, "inputs", given, raw)
-    if edit.tensor(made).type not in FOR_BROWSERS:
-        reals = edit.float_like(made, "reals")
-        edit.graph.operators.append(edit.new_op("DEQUANTIZE", 2, [made], [reals]))
-        _rename(edit, "outputs", made, reals)
+        edit.graph.operators.insert(0, edit.new_op("QUANTIZE", 1, [raw], [input_index]))
+        _rename(edit, "inputs", input_index, raw)
+    if edit.tensor(output_index).type not in FOR_BROWSERS:
+        reals = edit.float_like(output_index, "reals")
+        edit.graph.operators.append(edit.new_op("DEQUANTIZE", 2, [output_index], [reals]))
+        _rename(edit, "outputs", output_index, reals)
     edit.model.metadata = []
     return edit.to_bytes()
 

@@ -38,7 +38,7 @@ def network_json(
 ) -> dict[str, Any]:
     """``browser``: name and graph of the file for LiteRT.js. real = scale · (q − zero_point)."""
     spec, origin = artifact.recipe.file, artifact.recipe.known_origin
-    given, made = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    input_tensor, output_tensor = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
     name, in_browser = browser
     return {
         "file": artifact.path.name,
@@ -49,16 +49,16 @@ def network_json(
             "height": origin.model.height,
             "width": origin.model.width,
             "channels": "RGB",
-            "dtype": given.dtype,
-            **_quantization(given),
+            "dtype": input_tensor.dtype,
+            **_quantization(input_tensor),
         },
         "output": {
             "kind": spec.output,
-            "height": made.shape[1],
-            "width": made.shape[2],
-            "dtype": made.dtype,
+            "height": output_tensor.shape[1],
+            "width": output_tensor.shape[2],
+            "dtype": output_tensor.dtype,
             "resize": origin.model.resize,
-            **_quantization(made),
+            **_quantization(output_tensor),
         },
         "classes": list(origin.classes),
         "colours": [list(colour) for colour in colours],
@@ -75,22 +75,22 @@ def _quantization(tensor: Tensor) -> dict[str, Any]:
 
 def network_header(network: dict[str, Any], golden: Golden, classes: tuple[str, ...]) -> str:
     """``network``: what ``network_json`` gave."""
-    given, made = network["input"], network["output"]
+    network_input, network_output = network["input"], network["output"]
     return HEADER.format(
         file=network["file"],
         literal=f'"{network["file"]}"',
-        height=given["height"],
-        width=given["width"],
-        input_float=int(given["dtype"] == "float32"),
-        input_bytes=4 if given["dtype"] == "float32" else 1,
-        zero_point=given["zero_point"],
-        rows=made["height"],
-        columns=made["width"],
+        height=network_input["height"],
+        width=network_input["width"],
+        input_float=int(network_input["dtype"] == "float32"),
+        input_bytes=4 if network_input["dtype"] == "float32" else 1,
+        zero_point=network_input["zero_point"],
+        rows=network_output["height"],
+        columns=network_output["width"],
         output_bytes=golden.output.nbytes,
-        output_float=int(made["dtype"] == "float32"),
-        output_mask=int(made["kind"] == "mask"),
+        output_float=int(network_output["dtype"] == "float32"),
+        output_mask=int(network_output["kind"] == "mask"),
         classes=len(classes),
-        resize=made["resize"].upper(),
+        resize=network_output["resize"].upper(),
         tolerance=golden.tolerance,
         least=LEAST_EQUAL_PIXELS,
     ) + class_macros(classes, tuple(map(tuple, network["colours"])))

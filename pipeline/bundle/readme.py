@@ -22,7 +22,7 @@ def readme(artifact: Artifact, graph: Graph, target: Target, golden: Golden, med
     """``mediapipe``: why its ImageSegmenter cannot use the file; None where it can."""
     recipe = artifact.recipe
     spec, origin = recipe.file, recipe.known_origin
-    given, made = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    input_tensor, output_tensor = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
     height, width = golden.image.shape[:2]
     return string.Template(TEMPLATE.read_text("utf-8")).substitute(
         network=origin.model.network,
@@ -36,15 +36,15 @@ def readme(artifact: Artifact, graph: Graph, target: Target, golden: Golden, med
         title=target.title,
         height=origin.model.height,
         width=origin.model.width,
-        input_type=given.dtype,
-        input_shape=list(given.shape),
-        input_numbers=_input(given),
-        output_type=made.dtype,
-        output_shape=list(made.shape),
-        output_numbers=_output(made, spec),
+        input_type=input_tensor.dtype,
+        input_shape=list(input_tensor.shape),
+        input_numbers=_input(input_tensor),
+        output_type=output_tensor.dtype,
+        output_shape=list(output_tensor.shape),
+        output_numbers=_output(output_tensor, spec),
         mask=_mask(spec, origin.model.resize),
         mediapipe=_mediapipe(mediapipe),
-        kotlin=_kotlin(given, made, spec),
+        kotlin=_kotlin(input_tensor, output_tensor, spec),
         golden=f"{height}x{width} pixels, so that the resize is checked, too"
         if (height, width) != (origin.model.height, origin.model.width)
         else "the network's own size, so that no resize is checked",
@@ -65,26 +65,26 @@ def _compiled(artifact: Artifact, target: Target) -> str:
 def _about(origin: Origin) -> str:
     about = origin.about
     version = about.version or f"{origin.parent.sha256[:VERSION_DIGITS]} (the weights' sha256)"
-    told = [("Author", about.author), ("Licence", about.license), ("Version", version)]
-    return " ".join(f"{name}: {printable(text, LONGEST_NAME)}." for name, text in told if text)
+    fields = [("Author", about.author), ("Licence", about.license), ("Version", version)]
+    return " ".join(f"{name}: {printable(text, LONGEST_NAME)}." for name, text in fields if text)
 
 
-def _input(given: Tensor) -> str:
-    if not given.scale:
+def _input(tensor: Tensor) -> str:
+    if not tensor.scale:
         return f"`value = raw · {SCALE:.10g}` (1/255): reals from 0 to 1, no mean and no deviation"
-    zero_point = given.zero_point[0]
+    zero_point = tensor.zero_point[0]
     raw = "the raw pixel as it is" if zero_point == 0 else f"`raw {'-' if zero_point < 0 else '+'} {abs(zero_point)}`"
-    return f"scale {given.scale[0]:.10g} (1/255), zero point {zero_point}: {raw}"
+    return f"scale {tensor.scale[0]:.10g} (1/255), zero point {zero_point}: {raw}"
 
 
-def _output(made: Tensor, spec: FileSpec) -> str:
+def _output(tensor: Tensor, spec: FileSpec) -> str:
     if spec.output == "mask":
         return "class ids"
-    if not made.scale:
+    if not tensor.scale:
         return f"{spec.output}: one value for each class"
     return (
-        f"{spec.output}: one value for each class; real = scale · (q − zero point) with scale {made.scale[0]:.10g},"
-        f" zero point {made.zero_point[0]}. The argmax needs neither"
+        f"{spec.output}: one value for each class; real = scale · (q − zero point) with scale {tensor.scale[0]:.10g},"
+        f" zero point {tensor.zero_point[0]}. The argmax needs neither"
     )
 
 
@@ -114,11 +114,12 @@ def _mediapipe(why: str | None) -> str:
     )
 
 
-def _kotlin(given: Tensor, made: Tensor, spec: FileSpec) -> str:
+def _kotlin(input_tensor: Tensor, output_tensor: Tensor, spec: FileSpec) -> str:
     """LiteRT's calls for the types of this file's ends."""
     write = {"float32": "writeFloat(values)  // FloatArray: raw / 255f"}.get(
-        given.dtype, f"writeInt8(values)  // ByteArray: {'raw' if given.dtype == 'uint8' else 'raw - 128'}"
+        input_tensor.dtype,
+        f"writeInt8(values)  // ByteArray: {'raw' if input_tensor.dtype == 'uint8' else 'raw - 128'}",
     )
-    read = {"float32": "readFloat()", "int32": "readInt()"}.get(made.dtype, "readInt8()")
-    what = "class ids" if spec.output == "mask" else f"[{', '.join(map(str, made.shape[1:]))}]"
+    read = {"float32": "readFloat()", "int32": "readInt()"}.get(output_tensor.dtype, "readInt8()")
+    what = "class ids" if spec.output == "mask" else f"[{', '.join(map(str, output_tensor.shape[1:]))}]"
     return f"inputs[0].{write}\nmodel.run(inputs, outputs)\nval values = outputs[0].{read}  // {what}"

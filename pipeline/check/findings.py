@@ -168,12 +168,12 @@ def inverted(splits: Mapping[str, Sequence[Facts]], classes: Sequence[str]) -> I
     if len(classes) != 2 or not everything:
         return
     shares = np.array([f.border[0] / max(1, f.border[:2].sum()) for f in everything])
-    whole = np.sum([f.pixels[:2] for f in everything], 0)
+    total = np.sum([f.pixels[:2] for f in everything], 0)
     names = [name.strip().lower() for name in classes]
-    if shares.mean() < 0.25 and whole[0] < whole[1] and names[0] in BACKGROUND:
+    if shares.mean() < 0.25 and total[0] < total[1] and names[0] in BACKGROUND:
         yield Finding(
             "warning",
-            f"the masks look inverted: {classes[0]!r} (0) fills {100 * whole[0] / whole.sum():.0f} % of the pixels and"
+            f"the masks look inverted: {classes[0]!r} (0) fills {100 * total[0] / total.sum():.0f} % of the pixels and"
             f" hardly touches the borders, and {classes[1]!r} surrounds it",
         )
         return

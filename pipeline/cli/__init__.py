@@ -77,11 +77,11 @@ def config_option(commands: Commands) -> click.Option:
             return
         from pipeline.cli import configuration
 
-        given = configuration.read(Path(value), [name for name in COMMANDS if name != "run"], load)
+        config = configuration.read(Path(value), [name for name in COMMANDS if name != "run"], load)
         if ctx.command.name == "run":
-            ctx.obj = given
+            ctx.obj = config
         else:
-            configuration.configure(ctx, given)
+            configuration.configure(ctx, config)
 
     words = "A file of options by their names, for those that are not typed: see docs/configuration.md."
     return click.Option(["--config"], metavar="FILE.yaml", is_eager=True, expose_value=False, callback=take, help=words)

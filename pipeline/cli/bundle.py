@@ -54,11 +54,11 @@ def bundle(run_path: Path | None, target_name: str, file: Path | None, out: Path
     artifact = newest_artifact(run, target_name, say)
     image = read_image(file) if file is not None else first_image(run)
     folder = out or run.path / "bundles" / artifact.recipe.target
-    done = write_bundle(artifact, find_target(target_name), image, folder, say, force=force)
-    if done.mediapipe:
-        say(f"note: MediaPipe's ImageSegmenter cannot use this file: {done.mediapipe}")
-    say(f"{len(done.files)} files; README.md says how to use them")
-    tell(str(done.folder))
+    result = write_bundle(artifact, find_target(target_name), image, folder, say, force=force)
+    if result.mediapipe:
+        say(f"note: MediaPipe's ImageSegmenter cannot use this file: {result.mediapipe}")
+    say(f"{len(result.files)} files; README.md says how to use them")
+    tell(str(result.folder))
 
 
 def first_image(run: Run) -> np.ndarray:

@@ -68,8 +68,8 @@ def datasets(incomplete: str) -> Items:
     path = Path(folder).expanduser()
     parent = path if folder.endswith("/") or not folder else path.parent
     shown = folder[: folder.rfind("/") + 1]
-    found = sorted(each.name for each in parent.iterdir() if each.is_dir()) if parent.is_dir() else []
-    return _items(((f"{name}:{shown}{each}", "") for each in found), incomplete)
+    names = sorted(each.name for each in parent.iterdir() if each.is_dir()) if parent.is_dir() else []
+    return _items(((f"{name}:{shown}{each}", "") for each in names), incomplete)
 
 
 def networks(incomplete: str) -> Items:

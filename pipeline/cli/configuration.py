@@ -150,11 +150,11 @@ def _fits(value: Any, wanted: str) -> bool:
 def defaults(configuration: Configuration, name: str, command: click.Command, entry: int = 0) -> dict[str, Any]:
     """Parameter → value, as click takes them for what is not typed."""
     sections = configuration.sections.get(name, ({},))
-    given = {**configuration.common, **sections[entry]}
+    options = {**configuration.common, **sections[entry]}
     parameters = _options(command)
     return {
         str(parameters[key].name): _typed(parameters[key], value)
-        for key, value in given.items()
+        for key, value in options.items()
         if key in parameters and value is not None
     }
 

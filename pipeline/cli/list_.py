@@ -20,8 +20,8 @@ def list_(of_runs: bool) -> None:
     if of_runs:
         from pipeline.report.runs import show_runs
 
-        if found := summaries():
-            show_runs(found)
+        if runs := summaries():
+            show_runs(runs)
         else:
             tell(f"there is no run in {RUNS}/ yet: `python cli.py qat` makes one")
         return

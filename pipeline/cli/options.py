@@ -74,9 +74,9 @@ def _with_log(trace: str) -> str:
     return f", and attach {path}."
 
 
-def set_loudness(ctx: click.Context, parameter: click.Parameter, given: bool) -> None:
+def set_loudness(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     """The callback of --quiet and --verbose. Raises UsageError where both are given."""
-    if not given or ctx.resilient_parsing:
+    if not value or ctx.resilient_parsing:
         return
     loudness = QUIET if parameter.name == "quiet" else VERBOSE
     if say.loudness not in (NORMAL, loudness):

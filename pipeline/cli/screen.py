@@ -124,23 +124,23 @@ class Screen:
             yield
             return
         self._began = self._last = time.monotonic()
-        done = threading.Event()
+        finished = threading.Event()
         with contextlib.ExitStack() as stack:
             if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
                 from pipeline.cli.bars import Display
 
                 self._display = stack.enter_context(Display(self._lock))
-            ticker = threading.Thread(target=self._tick, args=(done,), daemon=True)
+            ticker = threading.Thread(target=self._tick, args=(finished,), daemon=True)
             ticker.start()
             try:
                 yield
             finally:
-                done.set()
+                finished.set()
                 ticker.join()
                 self._display = None
 
-    def _tick(self, done: threading.Event) -> None:
-        while not done.wait(TICK_SECONDS):
+    def _tick(self, finished: threading.Event) -> None:
+        while not finished.wait(TICK_SECONDS):
             with self._lock, contextlib.suppress(OSError, ValueError):  # standard error was closed
                 if self._display is not None:
                     self._display.draw(self._steps_to_draw())

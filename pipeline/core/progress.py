@@ -68,8 +68,8 @@ class Count:
         """Items per second; None before it is known."""
         if self._first is None or not self._estimated:
             return None
-        done, since = self._first
-        return (self.done - done) / (self._last - since) if self.done > done and self._last > since else None
+        first, since = self._first
+        return (self.done - first) / (self._last - since) if self.done > first and self._last > since else None
 
     @property
     def left_seconds(self) -> float | None:

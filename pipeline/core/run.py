@@ -100,9 +100,9 @@ class Run:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def set_about(self, **said: str | None) -> None:
+    def set_about(self, **texts: str | None) -> None:
         """Keeps what is to be read in files made from now on, by the names of ``About``; None stays as it was."""
-        about = dataclasses.replace(self.about(), **{key: text for key, text in said.items() if text is not None})
+        about = dataclasses.replace(self.about(), **{key: text for key, text in texts.items() if text is not None})
         write_atomically(self.path / ABOUT, (json.dumps(dataclasses.asdict(about)) + "\n").encode())
 
     def about(self) -> About:

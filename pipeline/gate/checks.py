@@ -89,8 +89,8 @@ def gate(standing: Standing, baseline: Standing | None, asked: Limits) -> Gated:
     BadSpec where nothing is to be checked, RunError for a baseline of other data, and UnknownName for a class that is
     not there.
     """
-    if baseline is None and (given := [name for name in RELATIVE if getattr(asked, name) is not None]):
-        raise BadSpec(f"{given[0]} compares with a baseline: give one with --baseline FILE or RUN.")
+    if baseline is None and (relative := [name for name in RELATIVE if getattr(asked, name) is not None]):
+        raise BadSpec(f"{relative[0]} compares with a baseline: give one with --baseline FILE or RUN.")
     if baseline is not None:
         _comparable(standing, baseline)
     checks = tuple(_checks(standing, baseline, asked))
@@ -132,9 +132,9 @@ def _checks(now: Standing, before: Standing | None, asked: Limits) -> Iterator[C
 
 
 def _limit(asked: Limits, name: str) -> float:
-    given: float | None = getattr(asked, name)
+    value: float | None = getattr(asked, name)
     default: float = getattr(WITH_BASELINE, name)
-    return default if given is None else given
+    return default if value is None else value
 
 
 def _at_most(name: str, value: float | None, limit: float, unit: str, detail: str = "") -> Check:

@@ -63,15 +63,15 @@ class EvaluationSet:
 
     def chunks(self, say: Say = quiet) -> Iterator[list[Labelled]]:
         """All images in order, some at a time: one at first, so that the time left is soon known."""
-        done, size = 0, 1
+        start, size = 0, 1
         with progress(say, "scoring", self.count) as advance:
-            while done < self.count:
-                began, end = time.monotonic(), min(done + size, self.count)
-                yield [self.decoded[i] for i in range(done, end)]
-                advance(end - done)
-                each = (time.monotonic() - began) / (end - done)
+            while start < self.count:
+                began, end = time.monotonic(), min(start + size, self.count)
+                yield [self.decoded[i] for i in range(start, end)]
+                advance(end - start)
+                each = (time.monotonic() - began) / (end - start)
                 size = max(1, min(CHUNK, 2 * size, int(CHUNK_SECONDS / max(each, 1e-6))))
-                done = end
+                start = end
 
     def tensor(self, image: np.ndarray, runner: Runner) -> np.ndarray:
         """What the runner's file takes for an image uint8 [h, w, 3]."""

@@ -83,6 +83,6 @@ def _corners(samples: int, pixels: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     return low, high, np.clip(place - low.astype(np.float32), 0, 1)
 
 
-def mediapipe_mask(made: Tensor) -> MediaPipeMask:
+def mediapipe_mask(output: Tensor) -> MediaPipeMask:
     """For a file's output tensor [1, h, w, classes]."""
-    return MediaPipeMask(made.scale[0], made.zero_point[0]) if made.scale else MediaPipeMask()
+    return MediaPipeMask(output.scale[0], output.zero_point[0]) if output.scale else MediaPipeMask()

@@ -112,10 +112,10 @@ def _folder(path: Path, split: str, say: Say) -> Stills:
     if (dataset := dataset_in(str(path))) is not None:
         say(f"{path} is a dataset with labels: its {split} images")
         return _labelled(dataset, split)
-    found = sorted(p for p in path.iterdir() if _is_image(p)) or sorted(p for p in path.rglob("*") if _is_image(p))
-    if not found:
+    images = sorted(p for p in path.iterdir() if _is_image(p)) or sorted(p for p in path.rglob("*") if _is_image(p))
+    if not images:
         raise DataError(f"folder {path} holds no image ({', '.join(IMAGE_SUFFIXES)}), nor does any below it.")
-    return Stills(f"{len(found)} images of {path}", path.resolve().name or "images", tuple(_named(found, path)))
+    return Stills(f"{len(images)} images of {path}", path.resolve().name or "images", tuple(_named(images, path)))
 
 
 def _is_image(path: Path) -> bool:

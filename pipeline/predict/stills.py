@@ -57,7 +57,7 @@ def predict_stills(
         )
     kinds = looks.of(labelled)
 
-    def one(still: Still) -> np.ndarray | None:
+    def predict_still(still: Still) -> np.ndarray | None:
         image = still.image()
         label = None if still.label is None else still.label()
         if label is not None:
@@ -71,7 +71,7 @@ def predict_stills(
     place(folder / LEGEND, legend_png(network), force=True)
     began, counts = time.monotonic(), np.zeros((len(network.classes),) * 2, np.int64)
     total = len(stills.images)
-    for counted in track(say, over(one, stills.images), "predict", total):
+    for counted in track(say, over(predict_still, stills.images), "predict", total):
         if counted is not None:
             counts += counted
     seconds = time.monotonic() - began

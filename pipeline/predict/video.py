@@ -125,9 +125,9 @@ def predict_video(
             stack.callback(frames.close)
             writers = {kind: stack.enter_context(_Film(path, source.rate)) for kind, path in films.items()}
             try:
-                for frame, made in track(say, over(drawn, frames), "predict", source.count(seconds), "frames"):
+                for frame, pictures_of in track(say, over(drawn, frames), "predict", source.count(seconds), "frames"):
                     with watch("encode"):
-                        for kind, picture in made.items():
+                        for kind, picture in pictures_of.items():
                             if kind in writers:
                                 writers[kind].add(np.asarray(picture), frame.seconds)
                             else:
@@ -268,12 +268,12 @@ class _Film:
         return 1 / (self._rate * TICKS_A_FRAME)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        whole = kind is None and self._stream is not None
+        complete = kind is None and self._stream is not None
         try:
-            if whole:
+            if complete:
                 self._container.mux(self._stream.encode(None))
             self._container.close()
-            if whole:
+            if complete:
                 os.replace(self._part, self._path)
         finally:
             self._part.unlink(missing_ok=True)

@@ -84,11 +84,14 @@ def refusal(graph: Graph, recipe: Recipe) -> str | None:
         )
     if len(graph.inputs) != 1 or len(graph.outputs) != 1 or graph.subgraphs != 1:
         return "it takes one graph with one input and one output"
-    given, made = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
-    if given.shape != (1, model.height, model.width, 3) or given.dtype != spec.io:
-        return f"it takes images [1, height, width, 3], and this file's input is {given.dtype} {list(given.shape)}"
-    if len(made.shape) != 4 or made.shape[3] != len(recipe.origin.classes):
-        return f"it takes one value for each class, and this file gives {list(made.shape)}"
+    input_tensor, output_tensor = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    if input_tensor.shape != (1, model.height, model.width, 3) or input_tensor.dtype != spec.io:
+        return (
+            "it takes images [1, height, width, 3], and this file's input is"
+            f" {input_tensor.dtype} {list(input_tensor.shape)}"
+        )
+    if len(output_tensor.shape) != 4 or output_tensor.shape[3] != len(recipe.origin.classes):
+        return f"it takes one value for each class, and this file gives {list(output_tensor.shape)}"
     return None
 
 
@@ -100,7 +103,7 @@ def with_metadata(data: bytes, recipe: Recipe) -> bytes:
     buffer.data = np.frombuffer(metadata_of(recipe), np.uint8)
     entry.name, entry.buffer = KEY, len(model.buffers)
     model.buffers.append(buffer)
-    model.metadata = [one for one in model.metadata or [] if one.name not in (KEY, KEY.encode())] + [entry]
+    model.metadata = [old for old in model.metadata or [] if old.name not in (KEY, KEY.encode())] + [entry]
     return with_files(packed(model, len(data)), files_of(origin))
 
 
@@ -130,12 +133,12 @@ def with_files(data: bytes, files: Mapping[str, str]) -> bytes:
 
     A flatbuffer is read from its front and an archive from its end, so that each reader finds its own.
     """
-    whole = io.BytesIO(data)
-    whole.seek(0, io.SEEK_END)
-    with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:
+    content = io.BytesIO(data)
+    content.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
         for name, text in files.items():
             archive.writestr(zipfile.ZipInfo(name), text)  # dated 1980, as ZipInfo is where nobody says
-    return whole.getvalue()
+    return content.getvalue()
 
 
 def files_in(data: bytes) -> dict[str, str]:
@@ -152,10 +155,10 @@ def metadata_of(recipe: Recipe) -> bytes:
     origin, spec = recipe.known_origin, recipe.file
     model, about = origin.model, origin.about
     how = "int8" if spec.weights == "int8" else f"{spec.weights} weights"
-    made = f"{how}, {origin.method}" if origin.method != "float" else how
+    kind = f"{how}, {origin.method}" if origin.method != "float" else how
     fields: dict[int, str | Sequence[Table]] = {
         0: f"{model.network} {model.size}, {len(origin.classes)} classes",
-        1: f"Semantic segmentation ({made}), made by segquant for target {recipe.target}; trained on"
+        1: f"Semantic segmentation ({kind}), made by segquant for target {recipe.target}; trained on"
         f" {printable(origin.data, LONGEST_NAME)}. {MASK}",
         2: about.version or origin.parent.sha256[:VERSION_DIGITS],
         3: [_subgraph(recipe)],
@@ -238,7 +241,7 @@ def _pointed(builder: flatbuffers.Builder, value: str | bytes | tuple[float, ...
         for byte in reversed(value):
             builder.PrependByte(byte)
         return int(builder.EndVector())
-    places = [_put(builder, one) for one in value if isinstance(one, Table)]
+    places = [_put(builder, table) for table in value if isinstance(table, Table)]
     if not places:
         return int(builder.CreateNumpyVector(np.asarray(value, np.float32)))
     builder.StartVector(4, len(places), 4)

@@ -11,7 +11,7 @@ from pipeline.core.measurement import FileMeasurement
 from pipeline.report.page.blocks import Block, Cell, Chart, Column, Missing, Section, Table, words
 from pipeline.report.page.charts import Series, dot_plot
 from pipeline.report.page.evidence import Evidence
-from pipeline.report.page.numbers import NONE, fixed, points, whole
+from pipeline.report.page.numbers import NONE, fixed, integer, points
 from pipeline.report.page.subjects import Subject
 
 MOST_CONFUSIONS = 8
@@ -113,7 +113,7 @@ def _matrix(run: Evidence, subject: Subject, folded: bool) -> Iterator[Block]:
         (
             Cell(classes[i]),
             *(Cell(fixed(shares[i, j], 1) if labelled[i, 0] else NONE, shares[i, j] / 100) for j in shown),
-            Cell(whole(int(labelled[i, 0]))),
+            Cell(integer(int(labelled[i, 0]))),
         )
         for i in shown
     )

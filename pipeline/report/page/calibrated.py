@@ -40,11 +40,11 @@ def calibrated(runs: Sequence[Evidence]) -> Section:
 
 def _newest_of_each_ranges(run: Evidence) -> list[Shipped]:
     """Files of several targets mostly share their ranges: each set once, of a file that was compared where there is."""
-    found: dict[str, Shipped] = {}
+    newest: dict[str, Shipped] = {}
     for shipped in sorted(run.artifacts, key=lambda each: each.artifact.sha256 not in run.agreements):
         if shipped.artifact.recipe.ranges:
-            found.setdefault(repr(shipped.artifact.recipe.ranges), shipped)
-    return list(found.values())
+            newest.setdefault(repr(shipped.artifact.recipe.ranges), shipped)
+    return list(newest.values())
 
 
 def _of_file(run: Evidence, shipped: Shipped, several: bool) -> Iterator[Block]:
@@ -112,8 +112,8 @@ def _range(r: Range) -> tuple[str, ...]:
     return fixed(r.low, 4), fixed(r.high, 4), f"{r.scale:.6g}", str(r.zero_point)
 
 
-def _ends(found: LayerAgreement | None) -> tuple[str, ...]:
-    return (NONE if found is None or found.saturated_percent is None else fixed(found.saturated_percent, 3),)
+def _ends(layer: LayerAgreement | None) -> tuple[str, ...]:
+    return (NONE if layer is None or layer.saturated_percent is None else fixed(layer.saturated_percent, 3),)
 
 
 def _most_saturated(agreement: Agreement) -> Iterator[str]:

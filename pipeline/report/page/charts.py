@@ -117,11 +117,11 @@ def dot_plot(places: Sequence[str], series: Sequence[Series], unit: str, from_ze
             if known:
                 axes.hlines(row, min(known), max(known), color=MUTED, linewidth=1.2, zorder=1)
         for number, each in enumerate(series):
-            there = [(value, row) for row, value in enumerate(each.values) if value is not None]
+            points = [(value, row) for row, value in enumerate(each.values) if value is not None]
             colour, marker = _look(number)
             axes.scatter(
-                [value for value, _ in there],
-                [row + APART * (number - (len(series) - 1) / 2) / len(series) for _, row in there],
+                [value for value, _ in points],
+                [row + APART * (number - (len(series) - 1) / 2) / len(series) for _, row in points],
                 s=42 if each.hollow else 30,
                 marker=marker,
                 facecolors="none" if each.hollow else colour,
@@ -250,4 +250,4 @@ def _inlined(data: bytes, prefix: str) -> str:
 
 def _styled(value: str) -> str:
     value = re.sub(r"(font(?:-family)?:[^;]*?)'DejaVu Sans'[^;]*", r"\1system-ui, sans-serif", value)
-    return re.sub(r"#0[1-9]0[1-9]0[1-9]\b", lambda found: f"var({VARIABLES[found.group()]})", value)
+    return re.sub(r"#0[1-9]0[1-9]0[1-9]\b", lambda match: f"var({VARIABLES[match.group()]})", value)

@@ -15,7 +15,7 @@ from pipeline.core.target import Target
 from pipeline.measure.inspect import inspect
 from pipeline.report.page.blocks import Block, Cell, Column, Missing, Paragraphs, Section, Table, joined, words
 from pipeline.report.page.evidence import Evidence, Shipped
-from pipeline.report.page.numbers import NONE, fixed, whole
+from pipeline.report.page.numbers import NONE, fixed, integer
 from pipeline.targets import target as find_target
 
 COLUMNS = (
@@ -57,32 +57,32 @@ class _Inspected:
 
 
 def coverage(runs: Sequence[Evidence]) -> Section:
-    found: list[_Inspected] = []
+    inspected: list[_Inspected] = []
     notes: list[str] = []
     for run in runs:
         for shipped in run.artifacts:
             try:
-                found.append(_inspected(run, shipped, several=len(runs) > 1))
+                inspected.append(_inspected(run, shipped, several=len(runs) > 1))
             except SegquantError as error:
                 notes.append(f"{run.label}: {shipped.name}: {error.message}")
     blocks: list[Block] = []
-    if found:
-        rows = tuple(row for each in found for row in _rows(each))
+    if inspected:
+        rows = tuple(row for each in inspected for row in _rows(each))
         source = (
             "By rule: the target's rules, applied to the file; no device took part. By a compiler or runtime: what it"
             " said when it was asked. Nothing of this is a time."
         )
         blocks.append(Table("How much of each file its target accelerates", COLUMNS, rows, source))
-        if reasons := tuple(row for each in found for row in _reasons(each)):
+        if reasons := tuple(row for each in inspected for row in _reasons(each)):
             blocks.append(Table("What is not accelerated, and why", REASONS, reasons[:MOST_REASONS]))
         if len(reasons) > MOST_REASONS:
             notes.append(f"{len(reasons) - MOST_REASONS} more reasons are not shown; `inspect` shows them")
-        blocks += _estimates(found)
-    notes += _by_rule_alone(found)
+        blocks += _estimates(inspected)
+    notes += _by_rule_alone(inspected)
     if notes:
         blocks.append(Paragraphs(tuple(notes), "notes"))
     for run in runs:
-        blocks += _unasked(run, [each for each in found if each.run is run])
+        blocks += _unasked(run, [each for each in inspected if each.run is run])
     return Section("coverage", "Operators on each target", tuple(blocks))
 
 
@@ -95,20 +95,20 @@ def _inspected(run: Evidence, shipped: Shipped, several: bool) -> _Inspected:
     return _Inspected(label, run, shipped, target, inspection, saved is not None)
 
 
-def _by_rule_alone(found: Sequence[_Inspected]) -> Iterator[str]:
+def _by_rule_alone(inspected: Sequence[_Inspected]) -> Iterator[str]:
     """Why no compiler or runtime told of a file when it was asked: each reason once."""
     whose: dict[str, list[str]] = {}
-    for each in found:
+    for each in inspected:
         if each.inspection.real is None and each.asked:
             whose.setdefault(each.inspection.real_note, []).append(each.label)
     for note, labels in whose.items():
         yield f"{joined(list(dict.fromkeys(labels)))}: by rule alone: {note}"
 
 
-def _unasked(run: Evidence, found: Sequence[_Inspected]) -> Iterator[Missing]:
+def _unasked(run: Evidence, inspected: Sequence[_Inspected]) -> Iterator[Missing]:
     if not run.artifacts:
         yield Missing(f"{run.label} has no artifact", run.command("convert", "--target", "all"))
-    unasked = [each for each in found if not each.asked and each.target.ask is not None]
+    unasked = [each for each in inspected if not each.asked and each.target.ask is not None]
     if unasked:
         names = joined(list(dict.fromkeys(each.target.text for each in unasked)))
         file, target = str(unasked[0].shipped.artifact.path), unasked[0].target.text
@@ -120,21 +120,21 @@ def _unasked(run: Evidence, found: Sequence[_Inspected]) -> Iterator[Missing]:
 
 def _rows(each: _Inspected) -> Iterator[tuple[Cell, ...]]:
     inspection = each.inspection
-    told = [("rule", inspection.coverage)]
+    coverages = [("rule", inspection.coverage)]
     if inspection.real_coverage is not None:
-        told.append((inspection.real_coverage.by, inspection.real_coverage))
-    for by, of_file in told:
+        coverages.append((inspection.real_coverage.by, inspection.real_coverage))
+    for by, of_file in coverages:
         yield words(each.label, PurePosixPath(each.shipped.name).stem, by, *_figures(of_file))
 
 
 def _figures(c: Coverage) -> tuple[str, ...]:
     percent = c.macs_accelerated_percent
     return (
-        whole(c.ops_accelerated),
-        whole(c.ops),
+        integer(c.ops_accelerated),
+        integer(c.ops),
         NONE if percent is None else fixed(percent),
-        whole(c.partitions),
-        whole(c.crossing_bytes),
+        integer(c.partitions),
+        integer(c.crossing_bytes),
     )
 
 
@@ -150,7 +150,7 @@ def _reasons(each: _Inspected) -> Iterator[tuple[Cell, ...]]:
         group = (printable(name, LONGEST_NAME), verdict.outcome, _why(verdict, rule), rule.remedy)
         groups[group] = groups.get(group, 0) + 1
     for (name, outcome, why, remedy), count in sorted(groups.items(), key=lambda item: -item[1]):
-        yield words(each.label, name, whole(count), outcome, why, remedy)
+        yield words(each.label, name, integer(count), outcome, why, remedy)
 
 
 def _why(verdict: Verdict, rule: Verdict) -> str:
@@ -158,14 +158,14 @@ def _why(verdict: Verdict, rule: Verdict) -> str:
     return f"{reason} [{verdict.source}]" if verdict.by == "rule" and verdict.source else reason
 
 
-def _estimates(found: Sequence[_Inspected]) -> Iterator[Block]:
+def _estimates(inspected: Sequence[_Inspected]) -> Iterator[Block]:
     rows = tuple(
         words(
             each.inspection.target,
             printable(str(name), LONGEST_NAME),
             f"{value:,.6g}" if isinstance(value, float) else str(value),
         )
-        for each in found
+        for each in inspected
         for name, value in each.inspection.estimates.items()
     )
     if rows:

@@ -181,8 +181,8 @@ def _saved(run: Run, kind: str, noun: type[Noun], problems: list[str]) -> Iterat
 def _inspections(run: Run, problems: list[str]) -> dict[tuple[str, str], Inspection]:
     """The newest of each file and target; one that a compiler or runtime took part in before one by rule alone."""
     read_one = functools.partial(from_json, Inspection)
-    told = list(_by_sha(run, INSPECT, read_one, problems))
-    return {(sha, each.target): each for sha, each in sorted(told, key=lambda pair: pair[1].real is not None)}
+    inspections = list(_by_sha(run, INSPECT, read_one, problems))
+    return {(sha, each.target): each for sha, each in sorted(inspections, key=lambda pair: pair[1].real is not None)}
 
 
 def _by_sha(

@@ -79,12 +79,12 @@ def pictures(runs: Sequence[Evidence], subjects: Sequence[Subject]) -> Section:
 
 def _by_image(subjects: Sequence[Subject]) -> dict[str, list[tuple[Subject, ShownImage]]]:
     """By the image's file, those for all of it first, then those for a class."""
-    found: dict[str, list[tuple[Subject, ShownImage]]] = {}
+    by_image: dict[str, list[tuple[Subject, ShownImage]]] = {}
     for subject in subjects:
         for shown in subject.bench.shown:
-            found.setdefault(shown.image, []).append((subject, shown))
-    order = sorted(found, key=lambda image: min(map(_rank, (shown for _, shown in found[image]))))
-    return {image: found[image] for image in order}
+            by_image.setdefault(shown.image, []).append((subject, shown))
+    order = sorted(by_image, key=lambda image: min(map(_rank, (shown for _, shown in by_image[image]))))
+    return {image: by_image[image] for image in order}
 
 
 def _rank(shown: ShownImage) -> int:
@@ -98,31 +98,32 @@ def _picture(run: Evidence, image: str, shown: Sequence[tuple[Subject, ShownImag
     layers = [_layer(home, image, "image", "image", f"{name}: the image")]
     layers.append(_layer(home, shown[0][1].label, "label", "mask", f"{name}: the label"))
     floats: dict[str, str] = {}
-    for subject, one in shown:
-        if one.parent_mask not in floats:
-            floats[one.parent_mask] = "float" if not floats else f"float beside {subject.label}"
-            title = floats[one.parent_mask]
-            layers.append(_layer(home, one.parent_mask, title, "mask", f"{name}: the mask of the {title} network"))
-    for subject, one in shown:
+    for subject, sample in shown:
+        if sample.parent_mask not in floats:
+            floats[sample.parent_mask] = "float" if not floats else f"float beside {subject.label}"
+            title = floats[sample.parent_mask]
+            layers.append(_layer(home, sample.parent_mask, title, "mask", f"{name}: the mask of the {title} network"))
+    for subject, sample in shown:
         title = subject.label if several else "artifact"
-        layers.append(_layer(home, one.mask, title, "mask", f"{name}: the mask of {subject.label}"))
-        layers.append(_differences(home, one, f"float and {title}"))
+        layers.append(_layer(home, sample.mask, title, "mask", f"{name}: the mask of {subject.label}"))
+        layers.append(_differences(home, sample, f"float and {title}"))
     captions = [
-        f"{subject.label}: {fixed(one.score.miou_percent)} % mIoU, {fixed(one.score.parent_miou_percent)} % in float,"
-        f" the same class on {fixed(one.score.agreement_percent)} % of pixels"
-        for subject, one in shown
+        f"{subject.label}: {fixed(sample.score.miou_percent)} % mIoU,"
+        f" {fixed(sample.score.parent_miou_percent)} % in float,"
+        f" the same class on {fixed(sample.score.agreement_percent)} % of pixels"
+        for subject, sample in shown
     ]
     with Image.open(_inside(home, image)) as opened:
         width, height = opened.size
-    first = any(_rank(one) < len(FIRST) for _, one in shown)
+    first = any(_rank(sample) < len(FIRST) for _, sample in shown)
     return ShownPicture(name, _reasons(shown), "; ".join(captions), tuple(layers), width, height, first)
 
 
 def _reasons(shown: Sequence[tuple[Subject, ShownImage]]) -> tuple[str, ...]:
     """Each reason once, with whose it is where it is not everybody's."""
     whose: dict[str, list[str]] = {}
-    for subject, one in shown:
-        for reason in one.reasons:
+    for subject, sample in shown:
+        for reason in sample.reasons:
             whose.setdefault(reason, []).append(subject.label)
     return tuple(
         reason if len(labels) == len(shown) else f"{reason} ({', '.join(labels)})" for reason, labels in whose.items()
@@ -166,12 +167,12 @@ def _differences(home: Path, shown: ShownImage, title: str) -> Layer:
 def differences(label: np.ndarray, parent: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """uint8 [h, w]: for each pixel the place in DIFFERENCES of what it is."""
     right_before, right = parent == label, mask == label
-    found = np.where(parent == mask, 1, 4).astype(np.uint8)
-    found[right & right_before] = 0
-    found[right & ~right_before] = 2
-    found[~right & right_before] = 3
-    found[label == IGNORE] = 5
-    return found
+    codes = np.where(parent == mask, 1, 4).astype(np.uint8)
+    codes[right & right_before] = 0
+    codes[right & ~right_before] = 2
+    codes[~right & right_before] = 3
+    codes[label == IGNORE] = 5
+    return codes
 
 
 def _block(run: Evidence, subjects: Sequence[Subject], kept: Sequence[ShownPicture]) -> Pictures:

@@ -29,7 +29,7 @@ def millions(count: int) -> str:
     return f"{count / MILLION:,.1f}"
 
 
-def whole(value: int | None) -> str:
+def integer(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pipeline.core.files import sha256
 from pipeline.report.page.blocks import Block, Cell, Column, Section, Table, words
 from pipeline.report.page.evidence import Evidence, Shipped
-from pipeline.report.page.numbers import whole
+from pipeline.report.page.numbers import integer
 from pipeline.report.page.subjects import Subject
 
 PAIR = (Column("what"), Column("value"))
@@ -64,7 +64,7 @@ def _file_row(shipped: Shipped, weights: dict[str, str]) -> tuple[Cell, ...]:
         name, digest = origin.parent.checkpoint, origin.parent.sha256
         made_from = name if weights.get(name) == digest else f"{name} as it was, sha256 {digest}"
     method = origin.method if origin else "unknown"
-    return words(shipped.name, whole(shipped.size_bytes), method, artifact.sha256, made_from)
+    return words(shipped.name, integer(shipped.size_bytes), method, artifact.sha256, made_from)
 
 
 def _recipe_rows(shipped: Shipped) -> Iterator[tuple[Cell, ...]]:

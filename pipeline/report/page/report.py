@@ -92,4 +92,4 @@ def _visible(value: object) -> object:
 def _escaped_markdown(value: object) -> object:
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return MARKDOWN.sub(lambda found: f"&#{ord(found.group())};", printable(value))
+    return MARKDOWN.sub(lambda match: f"&#{ord(match.group())};", printable(value))

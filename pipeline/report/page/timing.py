@@ -9,7 +9,7 @@ from pipeline.core.profile import UNATTRIBUTED, OpTime, Profile
 from pipeline.report.page.blocks import Block, Cell, Chart, Column, Missing, Section, Table
 from pipeline.report.page.charts import Bar, bars
 from pipeline.report.page.evidence import Evidence
-from pipeline.report.page.numbers import fixed, millions, whole
+from pipeline.report.page.numbers import fixed, integer, millions
 from pipeline.report.page.subjects import machine_of
 
 FIGURES = (
@@ -68,7 +68,7 @@ def _figures(ops: Sequence[OpTime], profile: Profile) -> Iterator[Cell]:
     yield Cell(fixed(ms, 3))
     yield Cell(_share(ms, profile))
     yield Cell(millions(sum(op.macs for op in ops)))
-    yield Cell(whole(sum(op.moved_bytes for op in ops) // 1000))
+    yield Cell(integer(sum(op.moved_bytes for op in ops) // 1000))
     yield Cell(fixed(sum(op.attainable_ms for op in ops), 3))
 
 

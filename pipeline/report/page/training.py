@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pipeline.report.page.blocks import Block, Chart, Missing, Paragraphs, Section, Table, columns, words
 from pipeline.report.page.charts import Curve, curves
 from pipeline.report.page.evidence import Evidence, Trained
-from pipeline.report.page.numbers import fixed, whole
+from pipeline.report.page.numbers import fixed, integer
 
 
 def training(runs: Sequence[Evidence]) -> Section:
@@ -62,7 +62,7 @@ def _took(result: dict[str, object]) -> str:
 def _charts(run: Evidence, trained: Trained) -> Iterator[Block]:
     what = f"{run.label}, {trained.title}"
     rows = tuple(
-        words(whole(entry.step), fixed(entry.loss, 4), fixed(entry.miou_percent), fixed(entry.seconds, 0))
+        words(integer(entry.step), fixed(entry.loss, 4), fixed(entry.miou_percent), fixed(entry.seconds, 0))
         for entry in trained.history
     )
     heads = columns(("step", "counted"), ("loss", "measured"), ("mIoU %", "measured"), ("seconds", "measured"))

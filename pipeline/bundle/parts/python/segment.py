@@ -29,13 +29,13 @@ def read_image(path: Path) -> np.ndarray:
 
 def to_input(image: np.ndarray) -> np.ndarray:
     """Resized to the network's size, whatever the proportions; real = raw / 255, quantized as the input is."""
-    given = NETWORK["input"]
-    height, width = given["height"], given["width"]
+    network_input = NETWORK["input"]
+    height, width = network_input["height"], network_input["width"]
     if image.shape[:2] != (height, width):
         image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-    if given["dtype"] == "float32":
+    if network_input["dtype"] == "float32":
         return image[None].astype(np.float32) * np.float32(1 / 255)
-    return (image[None].astype(np.int16) + given["zero_point"]).astype(given["dtype"])
+    return (image[None].astype(np.int16) + network_input["zero_point"]).astype(network_input["dtype"])
 
 
 def infer(tensor: np.ndarray) -> np.ndarray:
