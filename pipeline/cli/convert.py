@@ -151,7 +151,7 @@ def convert(  # long: one line per option
     run.name_target(target.name)
     converting.float_reference(run, spec, say)
     size_mib = artifact.path.stat().st_size / (1 << 20)
-    tell(f"{artifact.path}  {size_mib:.2f} MiB  {artifact.recipe.known_origin.method}, checked")
+    tell(f"{artifact.path}  {size_mib:.2f} MiB  {artifact.recipe.known_origin.how}, checked")
     if why := metadata_refusal(artifact.path):
         say(f"note: the file has no TFLite metadata, since MediaPipe's ImageSegmenter cannot use it: {why}")
     artifact, compiled = converting.compile_artifact(artifact, target, require_compiled, say)

@@ -69,8 +69,9 @@ def convert(
     target.check(spec)
     parent = source if isinstance(source, Parent) else choose_parent(run, target, source, say)
     spec = dataclasses.replace(spec, per_tensor=parent.per_tensor)
-    path = run.artifacts(target.name) / spec.file_name(run.config.model.network, parent.method)
-    wanted = recipe_of(target, spec, parent.ranges, parent.origin(run))
+    origin = parent.origin(run)
+    path = run.artifacts(target.name) / spec.file_name(run.config.model.network, origin.way)
+    wanted = recipe_of(target, spec, parent.ranges, origin)
     if path.exists() and not force:
         existing = artifacts.open_artifact(path)
         changed = existing.recipe.differences(wanted)

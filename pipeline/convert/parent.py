@@ -36,6 +36,7 @@ class Parent:
     """What an artifact is made from: float weights, and for an int8 one the ranges that go with them.
 
     Attributes:
+      kept_start: see ``Origin``.
       graphs: what TensorFlow's converter made so far, by spec; the next target of the same spec takes it over.
     """
 
@@ -44,6 +45,7 @@ class Parent:
     ranges: Ranges | None = None
     calibration: CalibrationRecord | None = None
     per_tensor: bool = False
+    kept_start: bool = False
     graphs: dict[FileSpec, bytes] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def graph(self, run: Run, spec: FileSpec) -> bytes:
@@ -65,6 +67,7 @@ class Parent:
             Checkpoint(name, sha256(self.checkpoint)),
             self.calibration,
             run.about(),
+            self.kept_start,
         )
 
 
@@ -74,7 +77,8 @@ def parent_of(run: Run, artifact: Artifact) -> Parent:
     checkpoint = run.path / origin.parent.checkpoint
     if not checkpoint.is_file() or sha256(checkpoint) != origin.parent.sha256:
         raise RunError(f"{checkpoint} is not what {artifact.path} was made from: `convert` again.")
-    return Parent(origin.method, checkpoint, recipe.ranges, origin.calibration, recipe.file.per_tensor)
+    per_tensor = recipe.file.per_tensor
+    return Parent(origin.method, checkpoint, recipe.ranges, origin.calibration, per_tensor, origin.kept_start)
 
 
 def choose_parent(run: Run, target: Target, asked: Quantization, say: Say) -> Parent:
@@ -112,4 +116,5 @@ def _qat_parent(run: Run, asked: Quantization, say: Say) -> Parent:
             "the QAT network of this run was trained for per-channel weights, not per-tensor ones: run `qat"
             " --per-tensor` in a new run, or choose method ptq."
         )
-    return Parent("qat", checkpoint, checkpoints.ranges_in(checkpoint), start.calibration, per_tensor)
+    kept_start = run.qat_training.qat_result().kept_step == 0
+    return Parent("qat", checkpoint, checkpoints.ranges_in(checkpoint), start.calibration, per_tensor, kept_start)

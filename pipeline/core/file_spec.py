@@ -81,9 +81,9 @@ class FileSpec:
             return NEAREST
         return EXACT if self.weights == "int8" and self.io != "float32" else None
 
-    def file_name(self, network: str, method: str) -> str:
-        """Such as fast-scnn-qat-logits-stride8-uint8.tflite; ``method``: 'qat' or 'ptq'."""
-        way = method if self.weights == "int8" else self.weights
+    def file_name(self, network: str, way: str) -> str:
+        """Such as fast-scnn-qat-logits-stride8-uint8.tflite; ``way``: 'qat', 'ptq' or another of ``Origin.way``."""
+        way = way if self.weights == "int8" else self.weights
         what = self.output if self.stride == 1 else f"{self.output}-stride{self.stride}"
         return f"{network}-{way}-{what}-{self.io}.tflite"
 

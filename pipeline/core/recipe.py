@@ -25,6 +25,7 @@ SCHEMA = 1
 OUTCOMES = ("rewritten", "approximated")
 """Keys that report what the conversion did; they decide nothing."""
 Method = Literal["qat", "ptq", "float"]
+QAT_START = "qat-start"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Origin:
       method: how the int8 ranges were found; 'float' where there are none.
       calibration: how the ranges, or those that QAT started from, were found.
       about: what the user wants people to read in the file.
+      kept_start: quantization-aware training kept its start, so the weights are the float parent's, and the ranges
+        calibrated, as in post-training quantization.
     """
 
     model: ModelSpec
@@ -63,6 +66,17 @@ class Origin:
     parent: Checkpoint
     calibration: CalibrationRecord | None = None
     about: About = About()
+    kept_start: bool = False
+
+    @property
+    def way(self) -> str:
+        """How the weights and ranges were found, as files are named: 'qat', 'qat-start', 'ptq' or 'float'."""
+        return QAT_START if self.kept_start else self.method
+
+    @property
+    def how(self) -> str:
+        """The same for people."""
+        return f"{self.method}, which kept its start" if self.kept_start else self.method
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +187,19 @@ class Recipe:
         return Recipe.from_json(data)
 
 
-ORIGIN = ("model", "size", "classes", "colours", "data", "preprocessing", "method", "calibration", "parent", "about")
+ORIGIN = (
+    "model",
+    "size",
+    "classes",
+    "colours",
+    "data",
+    "preprocessing",
+    "method",
+    "calibration",
+    "parent",
+    "about",
+    "kept_start",
+)
 MAKING = (
     "schema",
     "target",
@@ -278,6 +304,7 @@ def _origin(data: dict[str, Any]) -> Origin:
         _fields(Checkpoint, data["parent"], (str, str), "parent"),
         None if calibration is None else CalibrationRecord.from_json(calibration),
         _fields(About, data.get("about", {}), (str, str, str), "about"),
+        _typed(data.get("kept_start", False), bool, "kept_start"),
     )
 
 
@@ -286,6 +313,7 @@ def _origin_to_json(origin: Origin) -> dict[str, Any]:
     about = {key: text for key, text in dataclasses.asdict(origin.about).items() if text}
     return {
         **({"about": about} if about else {}),
+        **({"kept_start": True} if origin.kept_start else {}),
         "model": dataclasses.asdict(spec),
         "size": spec.size,
         "classes": list(origin.classes),

@@ -8,7 +8,7 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.core.errors import ArtifactError, BadSpec
@@ -138,18 +138,33 @@ def check_not_compiled(graph: Graph, file: Path) -> None:
 
 
 def notes_on(graph: Graph) -> tuple[str, ...]:
-    """A note where the file leaves the size of its input open: which size is assumed, and how to fix it."""
+    """What to know about the file: a size that it leaves open, which one is assumed and how to fix it, and a QAT that
+    kept its start."""
+    return tuple(_sizes_left_open(graph)) + tuple(_start_kept(graph))
+
+
+def _start_kept(graph: Graph) -> Iterator[str]:
+    with contextlib.suppress(ArtifactError):  # another program's recipe decides nothing here
+        recipe = graph.recipe()
+        if recipe is not None and recipe.origin is not None and recipe.origin.kept_start:
+            yield (
+                "quantization-aware training kept its start, so the file has the float weights with calibrated ranges,"
+                " as post-training quantization makes them; the run's report says why"
+            )
+
+
+def _sizes_left_open(graph: Graph) -> Iterator[str]:
     for i in graph.inputs:
         tensor = graph.tensors[i]
         if tensor.open_axes:
             fixed = f"[{', '.join(map(str, tensor.shape))}]"
             what = "more than the batch size" if graph.open_beyond_batch else "the batch size"
-            return (
+            yield (
                 f"input {printable(tensor.name, LONGEST_NAME)} leaves {what} open: {fixed} is assumed, the size that"
                 " the file stores, as runtimes do by default. To fix the size, convert from a function of that size:"
-                f" tf.function(network, input_signature=[tf.TensorSpec({fixed})]).get_concrete_function()",
+                f" tf.function(network, input_signature=[tf.TensorSpec({fixed})]).get_concrete_function()"
             )
-    return ()
+            return
 
 
 def inspect(file: Path, target: Target, compiler: bool = True, wait_seconds: float | None = None) -> Inspection:

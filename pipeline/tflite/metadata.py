@@ -155,7 +155,7 @@ def metadata_of(recipe: Recipe) -> bytes:
     origin, spec = recipe.known_origin, recipe.file
     model, about = origin.model, origin.about
     how = "int8" if spec.weights == "int8" else f"{spec.weights} weights"
-    kind = f"{how}, {origin.method}" if origin.method != "float" else how
+    kind = f"{how}, {origin.how}" if origin.method != "float" else how
     fields: dict[int, str | Sequence[Table]] = {
         0: f"{model.network} {model.size}, {len(origin.classes)} classes",
         1: f"Semantic segmentation ({kind}), made by segquant for target {recipe.target}; trained on"

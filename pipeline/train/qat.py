@@ -19,6 +19,7 @@ from pipeline.core.file_spec import FileSpec
 from pipeline.core.files import sha256, write_atomically
 from pipeline.core.progress import waiting
 from pipeline.core.ranges import Ranges
+from pipeline.core.recipe import QAT_START
 from pipeline.core.run import Run
 from pipeline.core.say import Say
 from pipeline.core.score import iou_percent
@@ -77,6 +78,7 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
     if training.is_finished(settings, force):
         result = training.qat_result()
         say(f"{name}: trained already, val mIoU of its file {result.val_miou_percent:.2f} %: reused")
+        _say_if_start_kept(run, result, options, say)
         return result
     images = _images(run, schedule, options, say)
     training.begin(settings, force)
@@ -114,7 +116,25 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
     result = _result(validation.miou_percent, start_confusions, fitted, verdict, images, schedule)
     training.finish(result)
     training.candidate.unlink(missing_ok=True)
+    _say_if_start_kept(run, result, options, say)
     return result
+
+
+def _say_if_start_kept(run: Run, result: QatResult, options: QatOptions, say: Say) -> None:
+    """What it means that the start is kept, and what to make of the file."""
+    if result.kept_step != 0 or options.control:
+        return
+    before = run.float_training.float_result().best_val_miou_percent
+    figures = f"val mIoU {before:.2f} % in float, {result.val_miou_percent:.2f} % in 8 bits"
+    meaning = (
+        "the gain could not be tested, so this says nothing against more training images"
+        if result.gain_not_judged
+        else "no training step was better beyond luck, so the file is as good as it gets by this training"
+    )
+    say(
+        "the start is kept: the file has the float weights with calibrated ranges, as post-training quantization makes"
+        f" them, and `convert` names it {QAT_START}. {figures}: {meaning}"
+    )
 
 
 def _announce(run: Run, name: str, schedule: Schedule, images: QatImages, why_not: str | None, say: Say) -> None:

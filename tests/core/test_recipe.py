@@ -228,6 +228,7 @@ def test_files_are_named_as_they_always_were():
     }
     for name, spec in names.items():
         assert spec.file_name("fcn8", "qat") == name
+    assert FileSpec().file_name("fcn8", "qat-start") == "fcn8-qat-start-logits-uint8.tflite"
 
 
 def by_key(tree):

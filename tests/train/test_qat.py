@@ -14,6 +14,7 @@ from pipeline.core.ranges import ranges_from_json
 from pipeline.core.recipe import Recipe
 from pipeline.core.run import create, open_run
 from pipeline.core.training import plain
+from pipeline.tflite.artifact import open_artifact
 from pipeline.train.held_out import hold_out
 from pipeline.train.judge import fewest_held_out, judge_gain
 from pipeline.train.train import float_schedule, float_training
@@ -153,6 +154,23 @@ def test_the_start_is_kept_unless_training_gains_on_held_out_images(parent, cli,
     assert all(np.array_equal(a, b) for a, b in zip(parent_weights, model.get_weights(), strict=True)) == (not gains)
     ranges = ranges_from_json(json.loads((run.qat_dir / "ranges.json").read_text())["ranges"])
     assert (ranges_of_checkpoint(run.qat_dir / "best.weights.h5") == ranges) == (not gains)
+    says_so(run, parent[0], cli, not gains, process.stderr)
+
+
+def says_so(run, home, cli, kept, said):
+    """Whether the start was kept: in what qat says, in the file's name and recipe, and in what `inspect` says."""
+    assert ("as post-training quantization makes them" in said) == kept == ("as good as it gets" in said)
+    done = cli("convert", "--run", str(run.path), "--target", "cpu", cwd=home)
+    assert done.returncode == 0 and ("qat, which kept its start, checked" in done.stdout) == kept, done.stderr
+    (file,) = (path for path in run.artifacts("cpu").glob("*.tflite"))
+    assert file.name == f"fcn8-qat-{'start-' if kept else ''}logits-uint8.tflite"
+    recipe = json.loads(file.with_suffix(".json").read_text())["recipe"]
+    assert recipe.get("kept_start", False) == kept and recipe["method"] == "qat"
+    assert open_artifact(file).recipe.origin.kept_start == kept
+    seen = cli("inspect", str(run.path), "--no-compiler", cwd=home)
+    assert ("kept its start" in " ".join(seen.stdout.split())) == kept, seen.stderr
+    again = cli("convert", "--run", str(run.path), "--target", "cpu", cwd=home)
+    assert again.returncode == 0 and "made the same way: reused" in again.stderr, again.stderr
 
 
 def test_without_labels_and_with_images_of_a_folder(parent, cli, tmp_path):

@@ -63,7 +63,7 @@ def _file_row(shipped: Shipped, weights: dict[str, str]) -> tuple[Cell, ...]:
     if origin is not None:
         name, digest = origin.parent.checkpoint, origin.parent.sha256
         made_from = name if weights.get(name) == digest else f"{name} as it was, sha256 {digest}"
-    method = origin.method if origin else "unknown"
+    method = origin.how if origin else "unknown"
     return words(shipped.name, integer(shipped.size_bytes), method, artifact.sha256, made_from)
 
 

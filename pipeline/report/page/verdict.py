@@ -106,7 +106,7 @@ def _row(subject: Subject) -> tuple[Cell, ...]:
 
 def _weights(shipped: Shipped) -> str:
     recipe = shipped.artifact.recipe
-    method = recipe.origin.method if recipe.origin else "unknown method"
+    method = recipe.origin.how if recipe.origin else "unknown method"
     return f"{recipe.file.weights}, {method}" if recipe.file.weights == "int8" else recipe.file.weights
 
 
