@@ -77,9 +77,13 @@ from pipeline.tflite.read import read
     " resize-chain (ethos-u55, ethos-u65).",
 )
 @COMPILER
-@click.option("--author", metavar="TEXT", help="Told in the file's metadata; kept for the run's other files.")
-@click.option("--license", metavar="TEXT", help="The licence of the weights; likewise.")
-@click.option("--model-version", metavar="TEXT", help="Likewise.  [default: the first digits of the weights' sha256]")
+@click.option("--author", metavar="TEXT", help="Author in the file's metadata; the run keeps it for later files.")
+@click.option("--license", metavar="TEXT", help="Licence in the file's metadata; the run keeps it.")
+@click.option(
+    "--model-version",
+    metavar="TEXT",
+    help="Version in the file's metadata; the run keeps it.  [default: the first digits of the weights' sha256]",
+)
 @click.option("--require-compiled", is_flag=True, help="Fail when the target's own compiler is missing.")
 @JSON
 @FORCE
