@@ -155,11 +155,11 @@ def test_what_a_compiler_made_comes_along(bundled, tmp_path):
     for file in files:
         file.write_bytes(file.name.encode())
     image = photo(*artifact_size(artifact))
-    made = bundle(dataclasses.replace(artifact, compiled=twin), chip, image, tmp_path / "app", lambda _: None)
-    assert all((made.folder / file.name).read_bytes() == file.name.encode() for file in files)
-    text = (made.folder / "README.md").read_text()
+    result = bundle(dataclasses.replace(artifact, compiled=twin), chip, image, tmp_path / "app", lambda _: None)
+    assert all((result.folder / file.name).read_bytes() == file.name.encode() for file in files)
+    text = (result.folder / "README.md").read_text()
     assert f"`{twin.name}` is the same network, compiled" in text and "no resize is checked" in text
-    assert json.loads((made.folder / "network.json").read_text())["compiled"] == twin.name
+    assert json.loads((result.folder / "network.json").read_text())["compiled"] == twin.name
 
 
 def artifact_size(artifact):

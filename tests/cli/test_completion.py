@@ -72,7 +72,9 @@ def test_a_shell_gets_them(typed, names, tmp_path):
     heavy = "; import atexit; atexit.register(lambda: print('tensorflow' in sys.modules))"
     script = COMPLETE.replace("import sys", "import sys" + heavy, 1)
     environment = {**os.environ, **asked, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    lines = done.stdout.split()
-    assert [line.removeprefix("plain,") for line in lines if line.startswith("plain,")] == names, done
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    lines = result.stdout.split()
+    assert [line.removeprefix("plain,") for line in lines if line.startswith("plain,")] == names, result
     assert lines[-1] == "False"

@@ -37,9 +37,9 @@ def installed(tmp_path_factory):
 
 
 def run(command, cwd):
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 @pytest.mark.real
@@ -48,8 +48,8 @@ def test_an_installed_segquant_is_the_same_program(installed, tmp_path):
     assert run([segquant, "--version"], tmp_path).startswith("segquant 0.")
     listed = run([segquant, "list"], tmp_path)
     assert all(name in listed for name in ("fast-scnn", "folder:DIR", "edgetpu", "android")), listed
-    told = run([segquant, "qat", "--help"], tmp_path)
-    assert "Usage: segquant qat" in told and "cli.py" not in told + run([segquant, "--help"], tmp_path)
+    usage = run([segquant, "qat", "--help"], tmp_path)
+    assert "Usage: segquant qat" in usage and "cli.py" not in usage + run([segquant, "--help"], tmp_path)
     assert "`segquant qat`" in run([segquant, "list", "--runs"], tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -34,10 +34,10 @@ def test_installed_they_name_the_command_and_the_packages(mark, how, monkeypatch
     command.install_extra.cache_clear()
     if mark:
         (tmp_path / mark).write_text("")
-    told = command.as_called(MESSAGE)
+    message = command.as_called(MESSAGE)
     command.install_extra.cache_clear()
-    assert "`segquant qat`" in told and how in told and "ethos-u-vela==5.2.0`" in told and "av==" not in told
-    assert f"--prefix {ROOT / 'web'}" in told
+    assert "`segquant qat`" in message and how in message and "ethos-u-vela==5.2.0`" in message and "av==" not in message
+    assert f"--prefix {ROOT / 'web'}" in message
 
 
 def test_the_bounds_of_the_package_hold_what_is_locked():

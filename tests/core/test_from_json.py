@@ -52,10 +52,10 @@ def test_what_does_not_fit_is_named(change, words):
 
 
 def test_what_a_noun_needs_and_has_not_and_what_it_does_not_know():
-    whole = dataclasses.asdict(Ratio(2.0, None, None, 99.0))
-    assert from_json(Ratio, {**whole, "ratio": 2, "later": "x"}) == Ratio(2.0, None, None, 99.0)
+    fields = dataclasses.asdict(Ratio(2.0, None, None, 99.0))
+    assert from_json(Ratio, {**fields, "ratio": 2, "later": "x"}) == Ratio(2.0, None, None, 99.0)
     with pytest.raises(KeyError, match="ratio"):
-        from_json(Ratio, {name: value for name, value in whole.items() if name != "ratio"})
+        from_json(Ratio, {name: value for name, value in fields.items() if name != "ratio"})
     with pytest.raises(TypeError, match="Ratio is list"):
         from_json(Ratio, [])
     with pytest.raises(TypeError, match=r"Verdict.outcome is 'lost', not one of accelerated"):

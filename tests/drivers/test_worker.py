@@ -57,8 +57,8 @@ def test_images_go_ahead_of_their_replies_and_come_back_in_order(worker):
     """The stand-in answers none before it has as many as may be on their way: one at a time would wait for ever."""
     with worker(at_once=AHEAD) as runner:
         started = time.monotonic()
-        got = list(runner.infer_many(images(3 * AHEAD)))
-        assert [int(x[0, 0, 0, 0]) for x in got] == list(range(1, 3 * AHEAD + 1))
+        outputs = list(runner.infer_many(images(3 * AHEAD)))
+        assert [int(x[0, 0, 0, 0]) for x in outputs] == list(range(1, 3 * AHEAD + 1))
         assert time.monotonic() - started < 20
 
 
@@ -104,11 +104,11 @@ def test_one_that_is_closed_in_the_middle_ends(worker):
 
 def test_a_death_in_the_middle_is_told_after_the_replies_that_came(worker):
     with worker(dies_at=20) as runner:
-        replies, got = runner.infer_many(images(40)), []
+        replies, values = runner.infer_many(images(40)), []
         with pytest.raises(ArtifactError, match=r"exit code 1; out of breath"):
             for reply in replies:
-                got.append(int(reply[0, 0, 0, 0]))
-        assert got == list(range(1, 20))
+                values.append(int(reply[0, 0, 0, 0]))
+        assert values == list(range(1, 20))
 
 
 def test_what_the_source_of_images_raises_comes_through(worker):
@@ -130,10 +130,10 @@ def test_the_real_worker_gives_the_same_either_way(tmp_path):
     file = tmp_path / "net.tflite"
     file.write_bytes(model(next(case for case in cases() if case.name == "conv 3x3")))
     rng = np.random.default_rng(0)
-    given = [rng.integers(-128, 128, (1, 16, 16, 8), dtype=np.int8) for _ in range(12)]
+    inputs = [rng.integers(-128, 128, (1, 16, 16, 8), dtype=np.int8) for _ in range(12)]
     with HostRunner(file, 1) as runner:
-        one_by_one = [runner.infer(image) for image in given]
-        assert all(np.array_equal(a, b) for a, b in zip(runner.infer_many(given), one_by_one, strict=True))
+        one_by_one = [runner.infer(image) for image in inputs]
+        assert all(np.array_equal(a, b) for a, b in zip(runner.infer_many(inputs), one_by_one, strict=True))
     assert not np.array_equal(one_by_one[0], one_by_one[1])
 
 

@@ -29,13 +29,13 @@ def saturated_by_hand(data, agreement, image):
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
     interpreter.invoke()
     ops = read(data).ops
-    found = {}
+    percents = {}
     for layer in agreement.layers:
         index = ops[int(layer.op.split()[0])].outputs[0]
         (detail,) = (each for each in interpreter.get_tensor_details() if each["index"] == index)
         codes, zero = interpreter.get_tensor(index), detail["quantization"][1]
-        found[layer.layer] = pytest.approx(100 * ((codes == 127) | ((codes == -128) & (zero != -128))).mean())
-    return found
+        percents[layer.layer] = pytest.approx(100 * ((codes == 127) | ((codes == -128) & (zero != -128))).mean())
+    return percents
 
 
 @pytest.mark.parametrize(

@@ -82,11 +82,11 @@ def test_an_error_comes_in_its_place_and_ends_the_work():
         return i
 
     results = in_threads(work, 1000)
-    got = []
+    values = []
     with pytest.raises(DataError, match="image 5 is broken"):
         for result in results:
-            got.append(result)
-    assert got == [0, 1, 2, 3, 4] and len(begun) < 6 + 4 * len(cores())
+            values.append(result)
+    assert values == [0, 1, 2, 3, 4] and len(begun) < 6 + 4 * len(cores())
 
 
 def test_a_runner_that_fails_does_not_keep_the_others_waiting():
