@@ -1,4 +1,4 @@
-"""What Arm's Ethos-U NPUs take of each op, as Vela 5.2.0 reports it (`vela --supported-ops-report`)."""
+"""The forms of each op that Arm's Ethos-U NPUs run, as Vela 5.2.0 reports them (`vela --supported-ops-report`)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ INTEGERS = (*SMALL, "int32")
 
 
 def quantized(op: Op, graph: Graph) -> str | None:
-    """Every activation has a scale, and one only."""
+    """Every 8- or 16-bit activation has exactly one scale."""
     for tensor in (*graph.reads(op), *graph.writes(op)):
         if not tensor.constant and tensor.dtype in SMALL and len(tensor.scale) != 1:
-            return f"tensor {tensor.name} has {len(tensor.scale)} scales, not 1"
+            return f"tensor {tensor.name} has {len(tensor.scale) or 'no'} scales; it must have exactly one"
     return None
 
 
 def open_batch_only(op: Op, graph: Graph) -> str | None:
-    """Vela compiles for the batch that is stored, and leaves what has another open axis, or a size that is computed."""
+    """Vela compiles an open batch for the size stored in the file. No other size may be open, and none computed."""
     for i in (*op.inputs, *op.outputs):
         if i >= 0 and (i in graph.computed_sizes or any(graph.tensors[i].open_axes)):
             return f"tensor {graph.tensors[i].name} has a size that is not fixed {graph.tensors[i].shape}"
@@ -32,21 +32,21 @@ def open_batch_only(op: Op, graph: Graph) -> str | None:
 def byte_kernel(op: Op, graph: Graph) -> str | None:
     kernel = graph.tensors[op.inputs[1]]
     if not kernel.constant:
-        return "a kernel that is computed"
-    return None if kernel.dtype in ("int8", "uint8") else f"a kernel of {kernel.dtype}; 8 bits only"
+        return "the kernel is computed; it must be constant"
+    return None if kernel.dtype in ("int8", "uint8") else f"the kernel is {kernel.dtype}; it must be int8 or uint8"
 
 
 def convolution_stride(op: Op, graph: Graph) -> str | None:
-    """More than 3 is taken without dilation where nothing is padded, by VALID or by a SAME with nothing to do."""
+    """At most 3; more without dilation where nothing is padded: VALID, or a SAME that adds nothing."""
     strides = [op.options.get(f"stride{x}", 1) for x in "HW"]
     dilations = [op.options.get(f"dilation{x}Factor", 1) for x in "HW"]
     if max(strides) <= 3 or (max(dilations) == 1 and not pads(op, graph)):
         return None
-    return f"stride {strides[0]}x{strides[1]}; more than 3 only without dilation and padding"
+    return f"stride {strides[0]}x{strides[1]}; at most 3, or more without dilation and padding"
 
 
 def pads(op: Op, graph: Graph) -> bool:
-    """Whether the op adds a border to what it reads; without dilation."""
+    """Whether the op pads its input; dilation is left out of account."""
     if op.options["padding"] == "VALID":
         return False
     window = (
@@ -60,7 +60,7 @@ def pads(op: Op, graph: Graph) -> bool:
 
 def depthwise_stride(op: Op, graph: Graph) -> str | None:
     strides = [op.options.get(f"stride{x}", 1) for x in "HW"]
-    return None if max(strides) <= 3 else f"stride {strides[0]}x{strides[1]}; 3 at most"
+    return None if max(strides) <= 3 else f"stride {strides[0]}x{strides[1]}; at most 3"
 
 
 def average_window(op: Op, graph: Graph) -> str | None:
@@ -74,19 +74,20 @@ def average_window(op: Op, graph: Graph) -> str | None:
 
 def maximum_window(op: Op, graph: Graph) -> str | None:
     height, width = op.options["filterHeight"], op.options["filterWidth"]
-    return None if height <= 256 and height * width <= 256 * 256 else f"pool window {height}x{width}; at most 256 rows"
+    fits = height <= 256 and height * width <= 256 * 256
+    return None if fits else f"pool window {height}x{width}; at most 256 rows and 65536 pixels"
 
 
 def small_reduction(op: Op, graph: Graph) -> str | None:
     axes, data = axes_of(op, graph), data_of(op, graph)
     if axes is None:
-        return "axes that are computed, not constant"
+        return "the axes are computed; they must be constant"
     if len(data.shape) == 4 and 3 in axes and 1 not in data.shape[1:]:
-        return f"reduces over the depth of {data.shape}; only where a height, width or depth is 1"
+        return f"reduces over the channels of {data.shape}; allowed only where height, width or channels are 1"
     lengths = [data.shape[a] for a in axes]
     most = {"int8": 1 << 24, "uint8": 1 << 23}.get(data.dtype, 1 << 16)
     if max(lengths, default=1) >= 4096 or math.prod(lengths) > most:
-        return f"reduces {math.prod(lengths)} values; below 4096 in a row and {most} in all"
+        return f"reduces {math.prod(lengths)} values; fewer than 4096 along each axis and at most {most} in all"
     return batch_of_one(op, graph)
 
 
@@ -99,12 +100,12 @@ def softmax_plane(op: Op, graph: Graph) -> str | None:
 def depth_at_most_127(op: Op, graph: Graph) -> str | None:
     shape, axis = data_of(op, graph).shape, graph.tensors[op.inputs[1]].values
     if axis is None or int(axis[0]) % len(shape) != len(shape) - 1:
-        return "an axis that is not the depth"
-    return None if shape[-1] <= 127 else f"depth {shape[-1]}; 127 at most"
+        return "the argmax is not over the channels; the axis must be constant and the last one"
+    return None if shape[-1] <= 127 else f"{shape[-1]} channels; at most 127"
 
 
 def resize_of(factors: tuple[int, ...], half_pixel: tuple[int, ...]) -> Check:
-    """U55 and U65: the same factor in both directions, one of a few."""
+    """U55 and U65: one factor for both directions, out of ``factors``, or ``half_pixel`` with half-pixel centres."""
 
     def check(op: Op, graph: Graph) -> str | None:
         old, new = sizes(op, graph)
@@ -124,14 +125,15 @@ def resize_of(factors: tuple[int, ...], half_pixel: tuple[int, ...]) -> Check:
 def power_of_two_resize(op: Op, graph: Graph) -> str | None:
     """U85: each factor a power of two, 1024 at most (2048 with align_corners)."""
     if op.options.get("alignCorners") and op.options.get("halfPixelCenters"):
-        return "align_corners and half_pixel_centers together"
+        return "both align_corners and half_pixel_centers; at most one of the two"
     old, new = sizes(op, graph)
     if old == (1, 1) or old == new:
         return None
     most = 2048 if op.options.get("alignCorners") else 1024
     for at in factor(op, graph):
         if at > most or at < 1 or at != int(at) or int(at) & (int(at) - 1):
-            return f"factors {' and '.join(f'{x:.4g}' for x in factor(op, graph))}; powers of two, {most} at most"
+            factors = " and ".join(f"{x:.4g}" for x in factor(op, graph))
+            return f"factors {factors}; each must be a power of two, at most {most}"
     return None
 
 
@@ -141,7 +143,7 @@ def transposed_stride(op: Op, graph: Graph) -> str | None:
     narrow = (kernel.shape[1] == 1 and data.shape[1] == 1, kernel.shape[2] == 1 and data.shape[2] == 1)
     if strides in ((1, 1), (2, 2)) or (strides == (1, 2) and narrow[0]) or (strides == (2, 1) and narrow[1]):
         return None
-    return f"stride {strides[0]}x{strides[1]}; 1x1 or 2x2"
+    return f"stride {strides[0]}x{strides[1]}; 1x1 or 2x2, and 1x2 for a height of 1, 2x1 for a width of 1"
 
 
 def transposed_shape(op: Op, graph: Graph) -> str | None:
@@ -150,20 +152,24 @@ def transposed_shape(op: Op, graph: Graph) -> str | None:
         stride = op.options[f"stride{name}"]
         grown = 0 if op.options["padding"] == "SAME" else kernel.shape[i + 1] - stride
         if new[i] != old[i] * stride + max(0, grown):
-            return f"gives {new[0]}x{new[1]} from {old[0]}x{old[1]}; in times stride, and the kernel's rest when VALID"
+            return (
+                f"output {new[0]}x{new[1]} from input {old[0]}x{old[1]}; it must be input times stride, and with"
+                " VALID padding plus the kernel minus the stride"
+            )
     return None
 
 
 def same_ranges(op: Op, graph: Graph) -> str | None:
     ranges = {t.range for t in (*graph.reads(op), *graph.writes(op))}
-    return None if len(ranges) == 1 else "inputs and output of different ranges"
+    return None if len(ranges) == 1 else "the inputs and the output have different ranges; they must have the same"
 
 
 def taken(*checks: Check, reads: tuple[str, ...] = SMALL, writes: tuple[str, ...] = (), remedy: str = "") -> Rule:
+    """The rule of an op whose 8- and 16-bit activations are quantized."""
     return Rule(reads, SOURCE, checks=(quantized, *checks), writes=writes, remedy=remedy)
 
 
-RESIZE_REMEDY = "sizes that differ by the factors that the NPU takes, or a smaller output"
+RESIZE_REMEDY = "sizes that differ by factors that the NPU takes, or a smaller output"
 WINDOW_REMEDY = "a MEAN, or pools of smaller windows"
 SHARED = {
     "ADD": taken(reads=INTEGERS),

@@ -1,17 +1,19 @@
-"""The process that runs one .tflite file in LiteRT: a file that ends the runtime ends this process, not the caller.
+"""Runs one .tflite file in LiteRT in a process of its own: a file that crashes the runtime does not end the caller.
 
-It needs Python, NumPy and ai-edge-litert and nothing else of ours, so that it runs on any machine it is copied to.
+It needs only Python, NumPy and ai-edge-litert, so that it runs on any machine it is copied to.
 
-python litert_worker.py describe              one JSON line: the machine
-python litert_worker.py state                 one JSON line: what changes while it works
-python litert_worker.py run MODEL SETTINGS    SETTINGS is JSON: {"threads": 1} and, where wanted, "pinned": true,
-                                              "accelerator": "gpu", "delegate": its library, "options": {its own},
+python litert_worker.py describe              prints one JSON line: the machine
+python litert_worker.py state                 prints one JSON line: load, temperature and clock, which change
+python litert_worker.py run MODEL SETTINGS    SETTINGS is JSON: {"threads": 1} and, optionally, "pinned": true,
+                                              "accelerator": "gpu", "delegate": path of its library,
+                                              "options": {options of the delegate},
                                               "mask": {"height": 360, "width": 480, "resize": "align_corners"}
 
-`run` reads requests from standard input and answers on standard output: first one JSON line with the facts; then per
-line 'infer' (followed by an array) → the output array, 'time N' → float64 [N] milliseconds, 'memory' → int64 [1] peak
-resident bytes. End of input ends it. An array is its .npy form after 8 bytes of length. With "mask", which needs this
-package and a C compiler, a timed inference ends with the mask of that size; 'infer' still answers with the output.
+`run` reads requests from standard input and answers on standard output. First it sends one JSON line with the facts.
+Then it answers each line: 'infer' (followed by an array) with the output array, 'time N' with float64 [N] milliseconds,
+'memory' with int64 [1], the peak resident bytes. It ends with its input. An array is sent as 8 bytes of length
+(little-endian), then its .npy form. With "mask", which needs this package and a C compiler, a timed inference includes
+making the mask of that size; 'infer' still answers with the output.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ CPUS = "/sys/devices/system/cpu"
 
 
 def send(stream: IO[bytes], array: np.ndarray) -> None:
+    """Writes the array as ``receive`` reads it."""
     packed = io.BytesIO()
     np.save(packed, np.ascontiguousarray(array), allow_pickle=False)
     stream.write(struct.pack("<q", packed.tell()))
@@ -56,7 +59,7 @@ def send(stream: IO[bytes], array: np.ndarray) -> None:
 
 
 def receive(stream: IO[bytes]) -> np.ndarray:
-    """Raises EOFError when the other side has ended."""
+    """Reads one array. Raises EOFError when the other side has closed the stream."""
     length = stream.read(8)
     data = stream.read(struct.unpack("<q", length)[0]) if len(length) == 8 else b""
     if not data:
@@ -65,7 +68,7 @@ def receive(stream: IO[bytes]) -> np.ndarray:
 
 
 def peak_memory_bytes() -> int:
-    """Peak resident memory of this process. Linux' ru_maxrss would start from that of the process that forked it."""
+    """Peak resident memory of this process. On Linux, ru_maxrss would include that of the process that forked it."""
     try:
         with open("/proc/self/status") as status:
             return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))
@@ -87,13 +90,13 @@ def _number(path: str) -> int | None:
 
 
 def cores() -> list[int]:
-    """Those that this process may use, the fastest first."""
+    """The cores that this process may use, the fastest first."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return sorted(allowed, key=lambda core: (-(_number(f"{CPUS}/cpu{core}/cpufreq/cpuinfo_max_freq") or 0), -core))
 
 
 def describe() -> dict[str, Any]:
-    """The machine: CPU, its features that matter for int8, cores, governor, memory, system, runtime; None: not told."""
+    """The machine: CPU, its features for int8, cores, governor, memory, system, runtime; None where unknown."""
     cpu: dict[str, str] = {}
     for line in (_text("/proc/cpuinfo") or "").splitlines():
         key, _, value = line.partition(":")
@@ -121,7 +124,7 @@ def describe() -> dict[str, Any]:
 
 
 def state() -> dict[str, Any]:
-    """Load, temperature (the hottest zone) and clock of the core that single-threaded work is bound to."""
+    """Load, temperature of the hottest zone, and clock of the fastest core, which a single pinned thread runs on."""
     zones = [_number(zone) for zone in glob.glob("/sys/class/thermal/thermal_zone*/temp")]
     frequency = _number(f"{CPUS}/cpu{cores()[0]}/cpufreq/scaling_cur_freq")
     return {
@@ -156,12 +159,12 @@ class Cpu:
         return self.interpreter.get_tensor(self.result["index"])
 
     def output(self) -> np.ndarray:
-        """Where it lies; not to be kept."""
+        """The output in LiteRT's own memory, not copied: valid until the next inference."""
         return self.interpreter.tensor(self.result["index"])()
 
 
 class Gpu:
-    """LiteRT's GPU accelerator. An inference ends with its output read back: `run` returns before the work is done."""
+    """LiteRT's GPU accelerator. ``invoke`` reads the output back, because a run returns before its work is finished."""
 
     def __init__(self, model: str, settings: dict[str, Any]) -> None:
         from ai_edge_litert.compiled_model import CompiledModel
@@ -169,9 +172,9 @@ class Gpu:
         from ai_edge_litert.interpreter import Interpreter
         from ai_edge_litert.options import Options
 
-        shapes = Interpreter(model)  # not allocated: it only tells the tensors
+        shapes = Interpreter(model)  # not allocated: only its tensors' types and shapes are read
         self.source, self.result = shapes.get_input_details()[0], shapes.get_output_details()[0]
-        # GPU alone, and not "GPU or CPU": it raises where an op would be left to the CPU.
+        # GPU alone, not "GPU or CPU": this raises an error where an op would be left to the CPU.
         self.model = CompiledModel.from_file(model, options=Options(hardware_accelerators=HardwareAccelerator.GPU))
         self.inputs, self.outputs = self.model.create_input_buffers(0), self.model.create_output_buffers(0)
         self.runs_on = "LiteRT's GPU accelerator, every op"
@@ -189,7 +192,7 @@ class Gpu:
 
 
 def mask_maker(loaded: Any, pixels: dict[str, Any]) -> Any:
-    """() → None: makes the mask of the output where it lies."""
+    """A function without arguments that makes the mask of the newest output, which it does not copy."""
     import tempfile
 
     from pipeline.core.mask import Grid
@@ -210,14 +213,14 @@ def _milliseconds(invoke: Any) -> float:
 
 
 def replies() -> IO[bytes]:
-    """Standard output, which from now on is standard error: what a runtime prints must not mix with the replies."""
+    """Standard output for the replies. What a runtime prints goes to standard error from now on, not among them."""
     stdout = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return stdout
 
 
 def bind(settings: dict[str, Any]) -> None:
-    """Binds this process to as many cores as it has threads, where that is asked for; before a runtime starts them."""
+    """With "pinned", binds this process to as many cores as it has threads; call it before a runtime starts them."""
     if settings.get("pinned") and hasattr(os, "sched_setaffinity"):
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, cores()[: settings["threads"]])
@@ -232,7 +235,7 @@ def run(model: str, settings: dict[str, Any]) -> None:
 
 
 def serve(out: IO[bytes], load: Any, model: str, settings: dict[str, Any]) -> None:
-    """Loads the file by ``load``, one of the classes above or of that kind, and answers requests until their end."""
+    """Loads the file with ``load``, Cpu, Gpu or a class like them, and answers requests until the input ends."""
     started = time.perf_counter()
     loaded = load(model, settings)
     init_ms = 1000 * (time.perf_counter() - started)

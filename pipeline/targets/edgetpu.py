@@ -43,7 +43,7 @@ def mean_axes(op: Op, graph: Graph) -> str | None:
     """No reduction over the batch; a reduction over the depth needs a depth that is a multiple of 4."""
     axes, shape = axes_of(op, graph), data_of(op, graph).shape
     if axes is None:
-        return "axes that are computed, not constant"
+        return "the axes are computed; they must be constant"
     if 0 in axes:
         return "reduces over the batch"
     if len(shape) == 4 and 3 in axes and shape[3] % 4:
@@ -78,7 +78,7 @@ def three_dimensions(op: Op, graph: Graph) -> str | None:
 def no_axis_of_batch(op: Op, graph: Graph) -> str | None:
     axes = axes_of(op, graph)
     if axes is None:
-        return "axes that are computed, not constant"
+        return "the axes are computed; they must be constant"
     return "reduces over the batch" if 0 in axes else None
 
 

@@ -138,7 +138,7 @@ def axes_of(op: Op, graph: Graph, place: int = 1) -> tuple[int, ...] | None:
 
 
 def constant_axes(op: Op, graph: Graph) -> str | None:
-    return None if axes_of(op, graph) is not None else "axes that are computed, not constant"
+    return None if axes_of(op, graph) is not None else "the axes are computed; they must be constant"
 
 
 def unit_strides(op: Op, graph: Graph) -> str | None:

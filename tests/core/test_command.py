@@ -36,7 +36,9 @@ def test_installed_they_name_the_command_and_the_packages(mark, how, monkeypatch
         (tmp_path / mark).write_text("")
     message = command.as_called(MESSAGE)
     command.install_extra.cache_clear()
-    assert "`segquant qat`" in message and how in message and "ethos-u-vela==5.2.0`" in message and "av==" not in message
+    assert (
+        "`segquant qat`" in message and how in message and "ethos-u-vela==5.2.0`" in message and "av==" not in message
+    )
     assert f"--prefix {ROOT / 'web'}" in message
 
 
