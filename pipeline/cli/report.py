@@ -55,6 +55,7 @@ def report(paths: tuple[Path, ...], kind: str, out: Path | None) -> None:
     if len(paths) > 1 and out is None:
         raise RunError(f"a report of {len(paths)} runs belongs to none of them: say where it goes with --out FILE.")
     runs = paths or (run_to_use(None, say).path,)
+    say(f"reading {', '.join(map(str, runs))}")
     page = making.page_of(runs, VERSION)
     text = making.html(page) if kind == "html" else making.markdown(page)
     file = out or runs[0] / FORMATS[kind]

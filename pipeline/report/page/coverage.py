@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
+from pipeline.core.command import as_called
 from pipeline.core.errors import SegquantError
 from pipeline.core.inspection import Coverage, Inspection
 from pipeline.core.printable import LONGEST_NAME, printable
@@ -114,7 +115,7 @@ def _unasked(run: Evidence, inspected: Sequence[_Inspected]) -> Iterator[Missing
         file, target = str(unasked[0].shipped.artifact.path), unasked[0].target.text
         yield Missing(
             f"What the compiler or runtime of {names} makes of it has not been asked",
-            shlex.join(["python", "cli.py", "inspect", file, "--target", target]),
+            as_called(shlex.join(["python", "cli.py", "inspect", file, "--target", target])),
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pipeline.core.agreement import Agreement
 from pipeline.core.artifact import Artifact
+from pipeline.core.command import as_called
 from pipeline.core.errors import SegquantError
 from pipeline.core.from_json import from_json
 from pipeline.core.graph import Graph
@@ -86,7 +87,7 @@ class Evidence:
 
     def command(self, *words: str) -> str:
         """A command on this run, to be typed as it stands."""
-        return shlex.join(["python", "cli.py", words[0], "--run", str(self.run.path), *words[1:]])
+        return as_called(shlex.join(["python", "cli.py", words[0], "--run", str(self.run.path), *words[1:]]))
 
     def artifact_of(self, measurement: Measurement) -> Shipped | None:
         """The file that was measured, or its twin; None where neither is there as it was."""
