@@ -1,8 +1,8 @@
-"""Writes the tables of README.md and docs/ that come from results/: python docs/tables.py [--check]
+"""Writes the tables of README.md and docs/ that come from results/ and the registries: python docs/tables.py [--check]
 
 A table stands between `<!-- NAME: docs/tables.py -->` and `<!-- /NAME -->`. --check writes nothing. It names each page
-whose table differs from results/, and each registered target, device, dataset or network that README.md or its page
-leaves out; where it names one, the exit code is 1.
+whose table differs from results/ or the registries, each registered target, device, dataset or network that README.md
+or its page leaves out, and each target and device without a page of its own; where it names one, the exit code is 1.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from benchmarks.coverage import table as coverage_table  # noqa: E402
+from docs.pages import generated  # noqa: E402
 
 RESULTS = ROOT / "results"
 SEEDS = (1, 2, 3)
@@ -251,6 +252,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "coverage-masks": lambda: coverage_table(columns("mask")),
     "left": left,
     "cost": cost,
+    **generated(columns),
 }
 MARKED = re.compile(r"<!-- (?P<name>[\w-]+): docs/tables\.py -->\n(?P<table>.*?)<!-- /(?P=name) -->", re.DOTALL)
 
@@ -285,6 +287,10 @@ def unnamed() -> list[str]:
             missing += [
                 f"{file.relative_to(ROOT)} does not name {name!r}" for name in registered if f"`{name}" not in text
             ]
+    for folder, names in (("targets", targets()), ("devices", devices())):
+        pages_of = {file.stem for file in (ROOT / "docs" / folder).glob("*.md")}
+        missing += [f"docs/{folder}/{name}.md is missing: write it" for name in names if name not in pages_of]
+        missing += [f"docs/{folder}/{name}.md is of nothing registered" for name in sorted(pages_of - set(names))]
     return missing
 
 
@@ -293,7 +299,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="Write nothing; exit 1 when a page is stale.")
     check = parser.parse_args().check
     problems, used = [], set[str]()
-    for file in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for file in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         text = file.read_text()
         used |= {m["name"] for m in MARKED.finditer(text)}
         if (new := with_tables(text)) == text:
