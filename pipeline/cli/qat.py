@@ -22,6 +22,7 @@ from pipeline.cli.options import (
     new_run_options,
     quiet_tensorflow,
     say,
+    tell,
 )
 from pipeline.cli.resolve import Wanted, run_to_train
 from pipeline.cli.train import train_float_parent
@@ -156,6 +157,6 @@ def qat(  # long: one line per option
         train_float_parent(run, missing, False)
     result = train_quantized(run, schedule, qat_options, say, force=force)
     what = "float control: val mIoU" if control else "QAT network: val mIoU of its int8 file"
-    say(f"{what} {result.val_miou_percent:.2f} %, {result.seconds:.0f} s")
+    tell(f"{what} {result.val_miou_percent:.2f} %, {result.seconds:.0f} s")
     if not control:
         say(f"next: python cli.py convert --target cpu{f' --run {run.path}' if run_path else ''}")

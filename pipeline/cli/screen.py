@@ -109,11 +109,13 @@ class Screen:
     def _under_way(self, step: Step) -> Iterator[None]:
         with self._lock:
             self._steps.append(step)
+            self._wait = FIRST_SECONDS
         try:
             yield
         finally:
             with self._lock:
                 self._steps.remove(step)
+                self._wait = FIRST_SECONDS
                 if self.loudness == VERBOSE:
                     self(step.ended)
 
@@ -158,9 +160,10 @@ class Screen:
         """To a log: the name of a step that takes long, then how long it takes, at growing intervals."""
         step = self._steps[-1] if self._steps else None
         idle = time.monotonic() - self._last
-        if step is not None and step.count is None and not step.announced and step.elapsed > ANNOUNCED_SECONDS:
-            step.announced = True
-            self(step.what)
+        if step is not None and step.count is None and not step.announced:
+            if step.elapsed > ANNOUNCED_SECONDS:
+                step.announced = True
+                self(step.what)
         elif idle > self._wait:
             wait = self._wait if self.loudness == VERBOSE else min(2 * self._wait, LONGEST_SECONDS)
             self(step.so_far if step is not None else f"{STILL}: {clock(idle)} since the last message")

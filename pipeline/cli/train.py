@@ -18,6 +18,7 @@ from pipeline.cli.options import (
     new_run_options,
     quiet_tensorflow,
     say,
+    tell,
 )
 from pipeline.cli.resolve import Wanted, run_to_train
 from pipeline.core.errors import BadSpec
@@ -38,7 +39,7 @@ def train_float_parent(run: Any, training: Any, force: bool) -> None:
         init=training.init,
         force=force,
     )
-    say(
+    tell(
         f"float network: val mIoU {result.best_val_miou_percent:.2f} % (best of {len(result.history)}"
         f" evaluations), last {result.last_val_miou_percent:.2f} %, {result.seconds:.0f} s"
     )

@@ -43,9 +43,8 @@ class Checkpoints(Protocol):
     def class_iou_percent(self) -> Mapping[str, float]:
         """By class name, of the checkpoint that was just scored; {} where it is not known."""
 
-    def expected_seconds(self, step_seconds: float, graph_seconds: float) -> float:
-        """What scoring takes, before it was done once; a step of the training takes ``step_seconds``, and building its
-        graph took ``graph_seconds``."""
+    def expected_seconds(self) -> float:
+        """What scoring will take; asked before it was done once."""
 
     def keep_best(self) -> None:
         """Writes the checkpoint that was just scored, which is the best so far."""
@@ -185,7 +184,7 @@ class TrainingLoop:
         if not self._pace.known:
             return None
         scorings = sum(at >= self._step for at in self._schedule.scoring_steps)
-        expected = self._checkpoints.expected_seconds(self._pace.step_seconds, self._pace.graph_seconds)
+        expected = 0.0 if self._scoring_times else self._checkpoints.expected_seconds()
         return self._pace.left_seconds(self._schedule.steps - self._step, scorings, expected)
 
     def fitted(self) -> Fitted:
@@ -220,13 +219,15 @@ class TrainingLoop:
         began, progress = time.monotonic(), self._progress
         with progress.averaged():
             percent = self._checkpoints.score()
-            if percent is not None and percent > float(progress.best):
-                self._checkpoints.keep_best()
-                progress.best.assign(percent)  # after the file: an interruption between the two writes it again
-            self._checkpoints.keep_last()
+            with waiting(self._say, "saving the checkpoint"):
+                if percent is not None and percent > float(progress.best):
+                    self._checkpoints.keep_best()
+                    progress.best.assign(percent)  # after the file: an interruption between the two writes it again
+                self._checkpoints.keep_last()
         self._scoring_times.append(time.monotonic() - began)
-        self._pace.scoring(self._scoring_times[-1])
-        loss = progress.add_score(percent)
+        with waiting(self._say, "saving the training"):
+            loss = progress.add_score(percent)
+        self._pace.scoring(time.monotonic() - began)
         self._events.scored(progress.step, percent, self._checkpoints.class_iou_percent())
         shown_loss = "" if loss is None else f"  loss {loss:.3f}"
         shown_percent = "" if percent is None else f"  mIoU {percent:.2f} %"

@@ -16,18 +16,17 @@ WINDOW = 50
 class Pace:
     """Times the steps, waiting for images included and scoring excluded.
 
-    ``steps``: of the whole training. ``graph_seconds``: what the step took that built the graph.
+    ``steps``: of the whole training.
     """
 
     def __init__(self, steps: int) -> None:
-        self._skip, self._total, self.graph_seconds = SKIPPED, steps, 0.0
+        self._skip, self._total = SKIPPED, steps
         self._steps: collections.deque[float] = collections.deque(maxlen=WINDOW)
         self._scorings: list[float] = []
 
     def step(self, seconds: float) -> None:
         if self._skip:
             self._skip -= 1
-            self.graph_seconds = max(self.graph_seconds, seconds)
         else:
             self._steps.append(seconds)
 

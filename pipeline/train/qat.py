@@ -291,7 +291,7 @@ class QatCheckpoints:
         occurs = self._confusion.sum(0) + self._confusion.sum(1) > 0
         return {name: float(iou) for i, (name, iou) in each if occurs[i]}
 
-    def expected_seconds(self, step_seconds: float, graph_seconds: float) -> float:
+    def expected_seconds(self) -> float:
         return self._start_seconds if self._scorer is not None else 0.0
 
     def _convert(self, ranges: Ranges | None) -> bytes:

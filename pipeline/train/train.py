@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
+import functools
+import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +29,7 @@ from pipeline.data import dataset_of, source_of
 from pipeline.data.census import check_labels, count_pixels
 from pipeline.data.decoded import Decoded
 from pipeline.heads.full_size import mask_of
-from pipeline.measure.score import Infer, score_masks
+from pipeline.measure.score import Infer, masks_of, score_masks
 from pipeline.train.feed import Augmentation, class_weights, frequencies_of
 from pipeline.train.fit import fit
 from pipeline.train.initialize import as_setting, initialize, weights_file
@@ -137,35 +141,51 @@ def pixels_to_learn(dataset: Dataset, training: Decoded, validation: Decoded, sa
     return train_pixels
 
 
-FORWARD_SHARE = 1 / 3
-"""Of a step, and of building its graph: the backward pass takes about twice as long as the forward pass."""
+WRITINGS = 4
+"""How much longer than one file of weights takes a scoring's saving: the best, the last, and what resuming needs."""
+TIMED_IMAGES = 8
+"""Scored to know how long a scoring will take; an image before them builds the graph."""
 
 
 @dataclasses.dataclass
 class FloatCheckpoints:
-    """Scores the float network on the validation images, and saves it with the class weights of its loss.
-
-    ``batch``: images of a training step.
-    """
+    """Scores the float network on the validation images, and saves it with the class weights of its loss."""
 
     model: tf_keras.Model
     validation: Decoded
     classes: tuple[str, ...]
     class_weights: np.ndarray
     training: Training
-    batch: int
     say: Say
     latest: Score | None = None
+    expected: float | None = None
+
+    @functools.cached_property
+    def infer(self) -> Infer:
+        """One for all scorings: building its graph takes seconds."""
+        return keras_infer(self.model)
 
     def score(self) -> float:
-        self.latest = score_masks(self.validation, keras_infer(self.model), self.classes, say=self.say)
+        self.latest = score_masks(self.validation, self.infer, self.classes, say=self.say)
         return self.latest.miou_percent
 
     def class_iou_percent(self) -> dict[str, float]:
         return self.latest.iou_percent if self.latest is not None else {}
 
-    def expected_seconds(self, step_seconds: float, graph_seconds: float) -> float:
-        return FORWARD_SHARE * (graph_seconds + step_seconds / self.batch * len(self.validation))
+    def expected_seconds(self) -> float:
+        """From a few images, timed once."""
+        if self.expected is None:
+            count = min(TIMED_IMAGES, len(self.validation))
+            with waiting(self.say, "timing a scoring"):
+                collections.deque(masks_of(self.validation, self.infer, 1), maxlen=0)
+                began = time.monotonic()
+                collections.deque(masks_of(self.validation, self.infer, count), maxlen=0)
+                scoring = (time.monotonic() - began) / count * len(self.validation)
+                began = time.monotonic()
+                with tempfile.TemporaryDirectory() as scratch:
+                    self._write(Path(scratch) / self.training.last.name)
+            self.expected = scoring + WRITINGS * (time.monotonic() - began)
+        return self.expected
 
     def keep_best(self) -> None:
         self._write(self.training.best)
@@ -221,7 +241,7 @@ def train(
         head = initialize(model, spec, start)
         say(f"all layers but {', '.join(sorted(head))} start from {start}")
     say(f"training {family.title} {spec.size} on {run.config.data}: {len(images)} images, {schedule.steps} steps")
-    checkpoints = FloatCheckpoints(model, validation, dataset.classes, weights, training, schedule.batch, say)
+    checkpoints = FloatCheckpoints(model, validation, dataset.classes, weights, training, say)
     lesson = Lesson(images, weights, augmentation, seed, spec.resize, family.auxiliary)
     fitted = fit(model, lesson, schedule, checkpoints, training.folder, say)
     assert fitted.best_percent is not None  # every checkpoint is scored

@@ -56,7 +56,7 @@ class Checkpoints:
     def class_iou_percent(self):
         return {"road": 50.0}
 
-    def expected_seconds(self, step_seconds, graph_seconds):
+    def expected_seconds(self):
         return 0.0
 
     def keep_best(self):

@@ -228,7 +228,7 @@ def test_the_control_is_float_and_touches_nothing_and_without_images_held_out_th
         Image.fromarray(np.full((80, 90, 3), 60 * i, np.uint8)).save(tmp_path / f"{i}.png")
     run, process = start(parent, cli, "control", "--control", "--no-labels", "--images-from", str(tmp_path))
     assert (run.control_dir / "result.json").is_file() and not run.qat_dir.exists()
-    assert "float control" in process.stderr
+    assert "float control" in process.stdout
     with h5py.File(run.control_dir / "best.weights.h5") as file:
         assert "segquant_ranges" not in file.attrs
     assert "3 images, 0 held out" in process.stderr and "0 of 3 images held out are too few to tell" in process.stderr
