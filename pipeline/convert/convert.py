@@ -76,10 +76,7 @@ def convert(
         existing = artifacts.open_artifact(path)
         changed = existing.recipe.differences(wanted)
         if not changed:
-            say(f"{path} exists and was made the same way: reused")
-            ship(existing)
-            path.touch()  # so that it counts as the newest artifact
-            return existing
+            return _reuse(existing, say)
         if not replace_stale:
             raise RunError(
                 f"{path} exists with another {', '.join(changed)}: to replace it, force it (--force, or force=True)."
@@ -89,6 +86,19 @@ def convert(
     for file in ship(artifact):
         say(f"makes the mask of its output: {file}")
     return artifact
+
+
+def _reuse(existing: Artifact, say: Say) -> Artifact:
+    """The artifact as it is, but for TFLite metadata, which are added to a file of a version that wrote none."""
+    path = existing.path
+    if artifacts.lacks_metadata(existing):
+        say(f"{path} exists and was made the same way: reused, with TFLite metadata added")
+        existing = artifacts.write(path, path.read_bytes(), existing.recipe)
+    else:
+        say(f"{path} exists and was made the same way: reused")
+    ship(existing)
+    path.touch()  # so that it counts as the newest artifact
+    return existing
 
 
 def _quantize(run: Run, target: Target, parent: Parent, wanted: Recipe, say: Say) -> Quantized:

@@ -11,7 +11,7 @@ from pipeline.core.artifact import Artifact
 from pipeline.core.errors import ArtifactError
 from pipeline.core.files import sha256, write_atomically
 from pipeline.core.recipe import Recipe
-from pipeline.tflite.metadata import refusal, with_metadata
+from pipeline.tflite.metadata import KEY, refusal, with_metadata
 from pipeline.tflite.read import read, with_recipe
 
 
@@ -29,6 +29,12 @@ def write(path: Path, data: bytes, recipe: Recipe) -> Artifact:
     artifact = Artifact(path, recipe, sha256(data))
     _write_json(artifact)
     return artifact
+
+
+def lacks_metadata(artifact: Artifact) -> bool:
+    """Whether the file has no TFLite metadata although MediaPipe could read it: versions before them wrote it."""
+    graph = read(artifact.path.read_bytes(), str(artifact.path))
+    return KEY not in graph.metadata and refusal(graph, artifact.recipe) is None
 
 
 def with_compiled(artifact: Artifact, compiled: Path, note: str) -> Artifact:

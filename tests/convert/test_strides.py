@@ -1,7 +1,9 @@
 """Outputs of fewer samples than pixels: what the file gives, what lies beside it, and that masks come out the same."""
 
+import json
 import shutil
 import subprocess
+import zipfile
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from pipeline.convert.parent import choose_parent
 from pipeline.core.calibration import Calibration, Quantization
 from pipeline.core.errors import ArtifactError, BadSpec
 from pipeline.core.file_spec import FileSpec
+from pipeline.core.files import sha256
 from pipeline.core.mask import Grid
 from pipeline.core.run import create
 from pipeline.core.spec import ModelSpec
@@ -25,7 +28,8 @@ from pipeline.measure.score import runner_infer
 from pipeline.quantize.fold import fold
 from pipeline.quantize.to_tflite import to_tflite
 from pipeline.targets import target
-from pipeline.tflite.artifact import open_artifact
+from pipeline.tflite.artifact import beside, open_artifact
+from pipeline.tflite.read import packed, unpacked_model
 from pipeline.weights import checkpoint
 from tests.conftest import ROOT, noise_images, still
 from tests.support.stand_in_runner import StandInRunner
@@ -167,6 +171,22 @@ int main(void) {{
         assert result.returncode == 0
         classes = zip(run.config.classes, run.config.colours, strict=True)
         assert result.stdout.splitlines() == [f"{name} {r} {g} {b}" for name, (r, g, b) in classes]
+
+
+def test_metadata_come_to_a_file_of_a_version_that_wrote_none(run):
+    messages: list[str] = []
+    parent = choose_parent(run, target("cpu"), ASKED, messages.append)
+    artifact = convert(run, target("cpu"), messages.append, FileSpec(stride=4), source=parent)
+    model = unpacked_model(artifact.path.read_bytes())
+    model.metadata = [entry for entry in model.metadata if entry.name.decode() != "TFLITE_METADATA"]
+    artifact.path.write_bytes(packed(model, artifact.path.stat().st_size))
+    sidecar = json.loads(beside(artifact.path).read_text()) | {"sha256": sha256(artifact.path)}
+    beside(artifact.path).write_text(json.dumps(sidecar))
+    again = convert(run, target("cpu"), messages.append, FileSpec(stride=4), source=parent)
+    assert "metadata added" in messages[-1] and zipfile.is_zipfile(again.path)
+    assert open_artifact(again.path).recipe == artifact.recipe
+    convert(run, target("cpu"), messages.append, FileSpec(stride=4), source=parent)
+    assert messages[-1].endswith("reused")
 
 
 @pytest.mark.parametrize("name", ['say "no"', "back\\slash", "what??/", "Straße", "tab\t1", "%s"])
