@@ -48,10 +48,12 @@ def target_facts(target: Target) -> str:
     if target.aliases:
         rows.append(("also called", ", ".join(target.aliases)))
     blocks = [table(("", ""), rows)]
-    made = [(code(rewrite.ops), rewrite.how, "") for rewrite in target.rewrites]
-    made += [(code(each.ops), each.how, f"only with `--approximate {each.name}`") for each in target.approximations]
-    if made:
-        blocks.append("What `convert` replaces for it:\n\n" + table(("op", "into", ""), made))
+    replacements = [(code(rewrite.ops), rewrite.how, "") for rewrite in target.rewrites]
+    replacements += [
+        (code(each.ops), each.how, f"only with `--approximate {each.name}`") for each in target.approximations
+    ]
+    if replacements:
+        blocks.append("What `convert` replaces for it:\n\n" + table(("op", "into", ""), replacements))
     if target.rules is not None:
         blocks.append(_taken(target.rules))
     return "\n\n".join(blocks)

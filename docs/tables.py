@@ -126,13 +126,16 @@ def summary() -> str:
 
 def calibration() -> str:
     rows = load("camvid/calibration.json")["rows"]
-    found = {(row["method"], row["selection"], row["images"]): row["miou_percent"] for row in rows}
+    miou_percent = {(row["method"], row["selection"], row["images"]): row["miou_percent"] for row in rows}
     methods, selections, images = (
         list(dict.fromkeys(row[k] for row in rows)) for k in ("method", "selection", "images")
     )
     return markdown(
         ("estimator", *selections),
-        ([f"`{m}`", *(" / ".join(f"{found[m, s, n]:.2f}" for n in images) for s in selections)] for m in methods),
+        (
+            [f"`{m}`", *(" / ".join(f"{miou_percent[m, s, n]:.2f}" for n in images) for s in selections)]
+            for m in methods
+        ),
     )
 
 
@@ -140,8 +143,15 @@ def heads() -> str:
     camvid, random = load("heads.json")["cases"].values()
     rows = []
     for name, title in HEADS.items():
-        one, other = camvid["heads"][name], random["heads"][name]
-        rows.append([title, percent(one["miou_percent"]), interval(one["ratio"]), interval(other["ratio"])])
+        camvid_head, random_head = camvid["heads"][name], random["heads"][name]
+        rows.append(
+            [
+                title,
+                percent(camvid_head["miou_percent"]),
+                interval(camvid_head["ratio"]),
+                interval(random_head["ratio"]),
+            ]
+        )
     rows.append(
         [
             "the exact mask in C of random logits, its worst case",
@@ -160,8 +170,8 @@ def peers(case: str, head: str) -> str:
     rows = []
     for first, second in zip(threads["1"][head]["rows"], threads["2"][head]["rows"], strict=True):
         times = [interval(row["times_slower_than_the_first"]) for row in (first, second)]
-        found = checked.get(first["name"], {})
-        more = [percent(found["miou_percent"]), percent(found["agreement_percent"])] if scored else []
+        check = checked.get(first["name"], {})
+        more = [percent(check["miou_percent"]), percent(check["agreement_percent"])] if scored else []
         rows.append([titles[first["name"]], *times, *more])
     return markdown(("", "1 thread", "2 threads", *(("mIoU", "same class as float") if scored else ())), rows)
 
@@ -171,27 +181,27 @@ def fastest() -> str:
     rows = load("peers.json")["camvid-360x480"]["threads"]["1"]["mask"]["rows"]
     times = {row["name"]: row["times_slower_than_the_first"] for row in rows}
 
-    def said(name: str) -> str:
+    def times_as_long(name: str) -> str:
         r = times[name]
         return f"{r['ratio']:.2f}× as long (99 % interval {r['low']:.2f} to {r['high']:.2f})"
 
     return (
         "To a full-size mask at 360x480 on one thread, `openvino-ir` with the exact mask in C is the fastest\n"
         "that we measured on that machine, whose latency says nothing about a phone's.\n"
-        f"The same network takes {said('LiteRT int8, exact mask in C')} in our LiteRT file with that mask,\n"
-        f"{said('OpenVINO int8')} in the int8 file of OpenVINO's own tool, and\n"
-        f"{said('LiteRT float, mask in the graph')} in a float file in LiteRT."
+        f"The same network takes {times_as_long('LiteRT int8, exact mask in C')} in our LiteRT file with that mask,\n"
+        f"{times_as_long('OpenVINO int8')} in the int8 file of OpenVINO's own tool, and\n"
+        f"{times_as_long('LiteRT float, mask in the graph')} in a float file in LiteRT."
     )
 
 
 def columns(output: str) -> dict[str, Any]:
     """Of results/coverage.json, by network and size."""
-    found = {}
+    rows = {}
     for key, row in load("coverage.json")["rows"].items():
-        network, size, made = key.split(" ")[:3]
-        if made == output and "alpha" not in key:
-            found[f"{TITLES[network]} {size}"] = row
-    return found
+        network, size, kind = key.split(" ")[:3]
+        if kind == output and "alpha" not in key:
+            rows[f"{TITLES[network]} {size}"] = row
+    return rows
 
 
 def left() -> str:
@@ -200,13 +210,13 @@ def left() -> str:
     reasons: dict[tuple[str, str], str] = {}
     for output in ("logits", "mask"):
         for network, row in columns(output).items():
-            for target, one in row.items():
-                for each in one["left"]:
+            for target, entry in row.items():
+                for each in entry["left"]:
                     networks.setdefault((each["op"], target), {})[network] = None
                     reasons.setdefault((each["op"], target), each["why"])
     alike: dict[tuple[str, str, str], list[str]] = {}
-    for (op, target), found in networks.items():
-        names = "all" if len(found) == len(columns("logits")) else ", ".join(found)
+    for (op, target), affected in networks.items():
+        names = "all" if len(affected) == len(columns("logits")) else ", ".join(affected)
         alike.setdefault((op, names, reasons[op, target]), []).append(f"`{target}`")
     rows = [[f"`{op}`", ", ".join(targets), names, why] for (op, names, why), targets in alike.items()]
     return markdown(("op", "targets", "networks", "why"), rows)
@@ -218,12 +228,12 @@ def cost() -> str:
     images, ranges = data["scoring"]["images"], data["calibration"]["images"]
     best = data["scoring"]["times_largest"]
     by_passes: dict[int, list[float]] = {}
-    for one in data["calibration"]["estimators"].values():
-        by_passes.setdefault(one["forward_passes"], []).append(one["times_forward"])
+    for entry in data["calibration"]["estimators"].values():
+        by_passes.setdefault(entry["forward_passes"], []).append(entry["times_forward"])
     extremes, histograms = (f"{min(x):.2f} to {max(x):.2f} times" for x in (by_passes[1], by_passes[2]))
     of = "of the largest of decoding, inference and metric, each done alone in one thread"
     once, fcn8 = (
-        f"{one['seconds']:.0f} s, {one['peak_memory_gib']:.1f} GiB" for one in (data["fast-scnn"], data["fcn8"])
+        f"{entry['seconds']:.0f} s, {entry['peak_memory_gib']:.1f} GiB" for entry in (data["fast-scnn"], data["fcn8"])
     )
     rows = [
         (

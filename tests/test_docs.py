@@ -59,22 +59,22 @@ def test_a_convolution_is_what_the_page_on_int8_says(tmp_path):
     """Written from the page's formulas; LiteRT's kernel is the oracle, one step apart at most."""
     interpreter = Interpreter(model_content=model(conv("c", kernel=1)))
     interpreter.allocate_tensors()
-    (given,), (wanted,) = interpreter.get_input_details(), interpreter.get_output_details()
+    (source,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
     rng = np.random.default_rng(0)
-    x_q = rng.integers(-128, 128, given["shape"]).astype(np.int8)
-    interpreter.set_tensor(given["index"], x_q)
+    x_q = rng.integers(-128, 128, source["shape"]).astype(np.int8)
+    interpreter.set_tensor(source["index"], x_q)
     interpreter.invoke()
     constants = [
-        each for each in interpreter.get_tensor_details() if each["index"] not in (given["index"], wanted["index"])
+        each for each in interpreter.get_tensor_details() if each["index"] not in (source["index"], result["index"])
     ]
     (kernel,) = (each for each in constants if len(each["shape"]) == 4 and each["dtype"] == np.int8)
     (bias,) = (each for each in constants if each["dtype"] == np.int32 and len(each["shape"]) == 1)
     w_q, b_q = (interpreter.get_tensor(each["index"]).astype(np.int64) for each in (kernel, bias))
-    (scale_x, z_x), (scale_y, z_y) = given["quantization"], wanted["quantization"]
+    (scale_x, z_x), (scale_y, z_y) = source["quantization"], result["quantization"]
     accumulator = (x_q.astype(np.int64) - z_x) @ w_q[:, 0, 0].T + b_q
     factor = kernel["quantization_parameters"]["scales"].astype(np.float64) * scale_x / scale_y
     y_q = np.clip(z_y + np.round(factor * accumulator), -128, 127)
-    assert len(np.unique(y_q)) > 20 and np.abs(interpreter.get_tensor(wanted["index"]) - y_q).max() <= 1
+    assert len(np.unique(y_q)) > 20 and np.abs(interpreter.get_tensor(result["index"]) - y_q).max() <= 1
 
 
 def test_a_range_is_what_the_page_on_int8_says():
@@ -127,11 +127,11 @@ def test_the_examples_of_a_new_network_target_device_and_dataset_run(tmp_path):
         "inspect runs/one-layer-weeds-32x32 --target my-chip",
         "bench --target my-chip --device my-board --runs 3 --seconds 0 --starts 2",
     ]
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", CALLS, json.dumps(commands)], cwd=home, capture_output=True, text=True, check=True
     )
-    results = json.loads(done.stdout.splitlines()[-1])
-    for command, (code, said) in zip(commands, results, strict=True):
-        assert code == 0, f"{command}: {said}"
+    results = json.loads(process.stdout.splitlines()[-1])
+    for command, (code, output) in zip(commands, results, strict=True):
+        assert code == 0, f"{command}: {output}"
     assert all(name in results[0][1] for name in ("one-layer", "my-chip", "my-board", "weeds:DIR"))
     assert "device my-board" in results[4][1] and "ops accelerated" in results[3][1]

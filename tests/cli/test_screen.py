@@ -165,20 +165,20 @@ def test_the_time_left_runs_down_between_items_and_the_caller_may_give_it():
 
 
 def test_lines_come_at_growing_intervals():
-    now, said = Clock(), []
-    show = Lines(lambda text: said.append((now.seconds, text)), "predict", Count(200, "images", now=now))
+    now, lines = Clock(), []
+    show = Lines(lambda text: lines.append((now.seconds, text)), "predict", Count(200, "images", now=now))
     for _ in range(200):
         now.seconds += 0.5
         show(1)
-    assert [at for at, _ in said] == [2, 6, 14, 30, 60, 90]
-    assert said[0][1] == "predict: 4 of 200 images, 2 per second, 1:38 left"
+    assert [at for at, _ in lines] == [2, 6, 14, 30, 60, 90]
+    assert lines[0][1] == "predict: 4 of 200 images, 2 per second, 1:38 left"
 
 
 def test_a_plain_say_and_a_prefixed_one_get_lines():
-    said: list[str] = []
-    with waiting(Prefixed(said.append, "board: "), "opening"), progress(said.append, "x", 3) as advance:
+    lines: list[str] = []
+    with waiting(Prefixed(lines.append, "board: "), "opening"), progress(lines.append, "x", 3) as advance:
         advance(3)
-    assert said == ["board: opening"] and list(track(said.append, "ab", "letters", 2)) == ["a", "b"]
+    assert lines == ["board: opening"] and list(track(lines.append, "ab", "letters", 2)) == ["a", "b"]
 
 
 def test_durations():

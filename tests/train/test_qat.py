@@ -157,11 +157,13 @@ def test_the_start_is_kept_unless_training_gains_on_held_out_images(parent, cli,
     says_so(run, parent[0], cli, not gains, process.stderr)
 
 
-def says_so(run, home, cli, kept, said):
+def says_so(run, home, cli, kept, output):
     """Whether the start was kept: in what qat says, in the file's name and recipe, and in what `inspect` says."""
-    assert ("as post-training quantization makes them" in said) == kept == ("as good as it gets" in said)
-    done = cli("convert", "--run", str(run.path), "--target", "cpu", cwd=home)
-    assert done.returncode == 0 and ("qat, which kept its start, checked" in done.stdout) == kept, done.stderr
+    assert ("as post-training quantization makes them" in output) == kept == ("as good as it gets" in output)
+    converted = cli("convert", "--run", str(run.path), "--target", "cpu", cwd=home)
+    assert converted.returncode == 0 and ("qat, which kept its start, checked" in converted.stdout) == kept, (
+        converted.stderr
+    )
     (file,) = (path for path in run.artifacts("cpu").glob("*.tflite"))
     assert file.name == f"fcn8-qat-{'start-' if kept else ''}logits-uint8.tflite"
     beside = Recipe.from_json(json.loads(file.with_suffix(".json").read_text())["recipe"])
