@@ -21,6 +21,7 @@ from typing import Any
 
 from pipeline.core.errors import RunError
 from pipeline.core.files import write_atomically
+from pipeline.core.from_json import from_json
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.recipe import About
 from pipeline.core.spec import ModelSpec
@@ -155,14 +156,12 @@ def open_run(path: Path) -> Run:
         data = json.loads(file.read_text())
         if data["schema"] != SCHEMA:
             raise RunError(f"{file} has schema {data['schema']}, this version reads {SCHEMA}: make a new run.")
-        config = RunConfig(
-            model=ModelSpec(**data["model"]),
-            data=data["data"],
-            classes=tuple(data["classes"]),
-            colours=tuple(tuple(c) for c in data["colours"]),
-            seed=data["seed"],
-            created=data["created"],
-        )
+        model = dataclasses.asdict(ModelSpec(**data["model"]))
+        config = from_json(RunConfig, {**data, "model": model})
+        if len(config.colours) not in (0, len(config.classes)):
+            raise ValueError(f"{len(config.colours)} colours for {len(config.classes)} classes")
+        if not all(0 <= value <= 255 for colour in config.colours for value in colour):
+            raise ValueError("a colour is not of values from 0 to 255")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{file} is broken ({type(error).__name__}: {error}): restore it or make a new run.") from None
     return Run(path, config)

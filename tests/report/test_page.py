@@ -221,6 +221,10 @@ def test_a_measurement_of_an_earlier_version_and_a_broken_file_stop_nothing(full
     assert f"{data['artifact']['score']['miou_percent']:.2f}" in page.sections["verdict"]
     for section in ("pictures", "confusion"):
         assert any(f"python cli.py bench --run {copy}" in each for each in page.sections[section]), section
+    data["artifact"]["confusion"] = [[1, 2], [3, 4]]
+    (copy / "measurements" / "bench-cpu-2.json").write_text(json.dumps({**data, "when": "2999-01-01T00:00:00+00:00"}))
+    later = Reader(html(page_of([copy], "1.2")))
+    assert any("confusion matrix of 2999" in text and "5 classes" in text for text in later.sections["verdict"])
     problems = [text for text in page.sections["verdict"] if "cannot be read" in text]
     assert len(problems) == 2 and "bench-cpu-1.json" in " ".join(problems)
 

@@ -29,6 +29,8 @@ from pipeline.tflite.artifact import open_artifact
 from pipeline.tflite.read import read
 
 Noun = TypeVar("Noun")
+MOST_PIXELS = 2**53
+"""A count beyond this is none: no set of images has so many."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +115,7 @@ def evidence_of(paths: Sequence[Path]) -> tuple[Evidence, ...]:
 def _evidence(run: Run, label: str) -> Evidence:
     problems: list[str] = []
     artifacts = tuple(_artifacts(run, problems))
-    benches = sorted(_saved(run, BENCH, Measurement, problems), key=lambda bench: bench.when, reverse=True)
+    benches = sorted(_benches(run, problems), key=lambda bench: bench.when, reverse=True)
     heads = sorted(_saved(run, HEADS, HeadsMeasurement, problems), key=lambda each: each.when)
     newest: dict[tuple[str, str], Measurement] = {}
     for bench in benches:
@@ -170,6 +172,19 @@ def _history(training: Training) -> tuple[HistoryEntry, ...]:
 def _result(training: Training) -> dict[str, Any]:
     file = training.folder / "result.json"
     return dict(json.loads(file.read_text())) if file.is_file() else {}
+
+
+def _benches(run: Run, problems: list[str]) -> Iterator[Measurement]:
+    """Those whose confusion matrices are of the run's classes."""
+    classes = len(run.config.classes)
+    for bench in _saved(run, BENCH, Measurement, problems):
+        for counts in (bench.parent.confusion, bench.artifact.confusion):
+            whole = counts is None or (len(counts) == classes and all(len(row) == classes for row in counts))
+            if not whole or any(not 0 <= count < MOST_PIXELS for row in counts or () for count in row):
+                problems.append(f"not shown: a confusion matrix of {bench.when} is not one of {classes} classes.")
+                break
+        else:
+            yield bench
 
 
 def _saved(run: Run, kind: str, noun: type[Noun], problems: list[str]) -> Iterator[Noun]:

@@ -33,6 +33,7 @@ from pipeline.report.pictures import indexed
 
 MOST_BYTES = 4_000_000
 """Of all pictures in a page, before base64 adds a third. Those of single classes are left out first."""
+UNREADABLE = (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, TypeError)
 TYPES = {".jpg": "image/jpeg", ".png": "image/png"}
 DIFFERENCES = (
     ("both right", (232, 232, 232)),
@@ -55,7 +56,7 @@ def pictures(runs: Sequence[Evidence], subjects: Sequence[Subject]) -> Section:
         for name, shown in _by_image(of_run).items():
             try:
                 picture = _picture(run, name, shown)
-            except (OSError, UnidentifiedImageError, ValueError) as error:
+            except UNREADABLE as error:
                 problems.append(f"{name} is not shown: {error}")
                 continue
             size = sum(len(layer.data_url) for layer in picture.layers) * 3 // 4
