@@ -22,11 +22,11 @@ from pipeline.core.progress import FIRST_SECONDS, LONGEST_SECONDS, Advance, Coun
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 TICK_SECONDS = 0.1
-SPINNER_SECONDS = 0.8
+SPINNER_SECONDS = 0.5
 """A terminal shows the time so far after this long without a message; shorter steps would only flicker."""
 ANNOUNCED_SECONDS = 1.0
 """A log gets the name of a step that takes longer than this."""
-STILL = "still working"
+STARTING, STILL = "starting", "still working"
 
 
 @dataclasses.dataclass(eq=False)
@@ -67,6 +67,7 @@ class Screen:
         self._steps: list[Step] = []
         self._began = self._last = time.monotonic()
         self._wait = FIRST_SECONDS
+        self._spoken = False
         self._display: Any = None
         self._stream: TextIO | None = None
 
@@ -83,7 +84,7 @@ class Screen:
         if self.loudness == VERBOSE:
             message = f"[{clock(time.monotonic() - self._began)}] {message}"
         with self._lock:
-            self._last, self._wait = time.monotonic(), FIRST_SECONDS
+            self._last, self._wait, self._spoken = time.monotonic(), FIRST_SECONDS, True
             if self._display is not None:
                 self._display.above(f"{printable(as_called(message))}\n")
             else:
@@ -153,8 +154,13 @@ class Screen:
         now = time.monotonic()
         shown = [step for step in self._steps if step.count is not None or step.elapsed > SPINNER_SECONDS]
         if not self._steps and now - self._last > SPINNER_SECONDS:
-            shown.append(Step(STILL, began=self._last))
+            shown.append(Step(self._unnamed, began=self._last))
         return shown
+
+    @property
+    def _unnamed(self) -> str:
+        """What is under way where nothing says what."""
+        return STILL if self._spoken else STARTING
 
     def _write_lines(self) -> None:
         """To a log: the name of a step that takes long, then how long it takes, at growing intervals."""
@@ -166,7 +172,7 @@ class Screen:
                 self(step.what)
         elif idle > self._wait:
             wait = self._wait if self.loudness == VERBOSE else min(2 * self._wait, LONGEST_SECONDS)
-            self(step.so_far if step is not None else f"{STILL}: {clock(idle)} since the last message")
+            self(step.so_far if step is not None else f"{self._unnamed}: {clock(idle)} so far")
             self._wait = wait
 
     @contextlib.contextmanager

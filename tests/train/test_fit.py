@@ -1,8 +1,13 @@
 """The training loop: its loss against the definition, and that an interrupted training ends as an uninterrupted one."""
 
+import contextlib
 import dataclasses
+import math
+import time
+import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +21,9 @@ from pipeline.core.errors import RunError, TrainingDiverged
 from pipeline.core.ranges import Range
 from pipeline.data.decoded import Decoded
 from pipeline.quantize.network import quantization_aware
+from pipeline.train.events import Events
 from pipeline.train.feed import Augmentation
-from pipeline.train.fit import fit
+from pipeline.train.fit import TrainingLoop, fit
 from pipeline.train.loss import distillation_loss, sample_positions, segmentation_loss
 from pipeline.train.schedule import Decay, Schedule
 from pipeline.train.update import Lesson, training_outputs
@@ -242,3 +248,127 @@ def test_a_schedule_that_cannot_be_is_refused():
     for steps, batch, rate in ((0, 8, 0.1), (5, 0, 0.1), (5, 8, 0.0)):
         with pytest.raises(RunError, match="must be positive"):
             Schedule(steps, batch, rate)
+
+
+def events_of(folder):
+    """{file: [(step, tag, value)]}, in the order in which they were written."""
+    events = {}
+    for file in sorted((folder / "tensorboard").iterdir()):
+        records = (tf.compat.v1.Event.FromString(r.numpy()) for r in tf.data.TFRecordDataset(str(file)))
+        events[file] = [
+            (event.step, value.tag, float(tf.make_ndarray(value.tensor)))
+            for event in records
+            for value in event.summary.value
+        ]
+    return events
+
+
+def test_tensorboard_has_the_loss_the_rate_and_the_scores_and_a_resumed_training_adds_to_them(tmp_path):
+    schedule = Schedule(steps=12, batch=2, learning_rate=0.01, evaluations=3)
+    scores = iter([10.0, KeyboardInterrupt])
+
+    def score():
+        each = next(scores)
+        if each is KeyboardInterrupt:
+            raise each
+        return each
+
+    with pytest.raises(KeyboardInterrupt):
+        do_fit(tmp_path, schedule, score)
+    (before,) = events_of(tmp_path).values()
+    time.sleep(1.1)  # the files are named by the second
+    _, fitted = do_fit(tmp_path, schedule, lambda: 30.0)
+    first, second = events_of(tmp_path).values()
+    assert first == before and (4, "mIoU (percent)", 10.0) in first and (4, "IoU (percent)/road", 50.0) in first
+    assert [step for step, tag, _ in first + second if tag == "loss"] == list(range(1, 13))
+    losses = {step: value for step, tag, value in first + second if tag == "loss"}
+    for entry, since in zip(fitted.history, (0, 4, 8), strict=True):
+        assert entry.loss == pytest.approx(np.mean([losses[i] for i in range(since + 1, entry.step + 1)]), rel=1e-5)
+    rates = [value for _, tag, value in first + second if tag == "learning rate"]
+    assert rates == pytest.approx([0.01 * (1 - i / 12) ** 0.9 for i in range(12)], rel=1e-5)  # no warm-up: one step
+    assert [(s, v) for s, tag, v in second if tag == "mIoU (percent)"] == [(8, 30.0), (12, 30.0)]
+
+
+def test_a_long_training_writes_means_over_several_steps(tmp_path):
+    events = Events(tmp_path, Schedule(3000, 2, 0.01))
+    for step in range(1, 7):
+        events.step(step, float(step))
+    events.close()
+    (only,) = events_of(tmp_path).values()
+    assert [(step, value) for step, tag, value in only if tag == "loss"] == [(3, 2.0), (6, 5.0)]
+
+
+class Simulated:
+    """A training in simulated time: the network, what is saved, the checkpoints, the screen and the clock in one."""
+
+    def __init__(self, graph_seconds, step_seconds, scoring_seconds):
+        self.costs, self.graph_built = (graph_seconds, step_seconds, scoring_seconds), False
+        self.now, self.step, self.best, self.seconds, self.shown = 0.0, 0, -1.0, 0.0, []
+        self.rng = np.random.default_rng(0)
+
+    def __call__(self, *_):
+        """An update of the weights, or a message."""
+        if len(_) == 3:
+            self.now += (0.0 if self.graph_built else self.costs[0]) + self.costs[1] * self.rng.uniform(0.8, 1.2)
+            self.graph_built, self.step = True, self.step + 1
+            return 1.0
+        return None
+
+    @contextlib.contextmanager
+    def progress(self, *_):
+        yield lambda count, left=None, detail="": self.shown.append((self.step, self.now, left))
+
+    @contextlib.contextmanager
+    def waiting(self, what):
+        yield
+
+    @contextlib.contextmanager
+    def averaged(self):
+        yield
+
+    def score(self):
+        self.now += self.costs[2]
+
+    def expected_seconds(self):
+        return 0.85 * self.costs[2]  # as estimated from a few images
+
+    def add_score(self, percent):
+        return None
+
+    def class_iou_percent(self):
+        return {}
+
+    def keep_best(self):
+        raise AssertionError("nothing is scored")
+
+    def keep_last(self):
+        pass
+
+    def save(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("steps", "evaluations", "costs"),
+    [
+        (150, 1, (28.0, 0.2, 12.0)),
+        (4000, 10, (60.0, 0.5, 40.0)),
+        (100, 2, (90.0, 0.05, 3.0)),
+        (40, 1, (20.0, 5.0, 2.0)),
+    ],
+)
+def test_after_a_tenth_of_a_training_the_time_left_is_right_to_a_fifth(
+    monkeypatch, tmp_path, steps, evaluations, costs
+):
+    training: Any = Simulated(*costs)
+    schedule = Schedule(steps, 2, 0.01, evaluations=evaluations)
+    monkeypatch.setattr("pipeline.train.fit.time", types.SimpleNamespace(monotonic=lambda: training.now))
+    loop = TrainingLoop(training, training, schedule, training, Events(tmp_path, schedule), training)
+    loop.run([(None, None)] * steps)
+    ends = training.now
+    told = [(step, left, ends - at) for step, at, left in training.shown if step >= math.ceil(steps / 10)]
+    assert len(told) == steps - math.ceil(steps / 10) + 1
+    for step, left, really in told:
+        assert left == pytest.approx(really, rel=0.2), step
+    first = next(step for step, _, left in training.shown if left is not None)
+    assert first > 2  # not before the graph is built
