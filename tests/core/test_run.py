@@ -180,17 +180,16 @@ def test_without_a_name_it_is_the_target_named_last_else_cpu_and_said(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"colours": [[1, 2, 300]]}, "a colour is not of values from 0 to 255"),
+        ({"colours": [[1, 2, 3], [1, 2, 300]]}, "a colour is not of values from 0 to 255"),
         ({"colours": [[1, 2, "<"]]}, r"RunConfig.colours\[0\]\[2\] is str, not int"),
         ({"colours": [[1, 2]]}, r"RunConfig.colours\[0\] has 2 entries, not 3"),
-        ({"colours": [[1, 2, 3], [4, 5, 6]]}, "2 colours for 1 classes"),
+        ({"colours": [[1, 2, 3]]}, "1 colours for 2 classes"),
         ({"classes": [1]}, r"RunConfig.classes\[0\] is int, not str"),
         ({"seed": None}, "RunConfig.seed is NoneType, not int"),
     ],
 )
 def test_a_run_whose_values_are_of_another_kind_is_refused_with_the_value(tmp_path, change, words):
-    made = create(tmp_path / "run", ModelSpec("unet", 64, 64, 1), "synthetic", ["a"], [(1, 2, 3)], 0)
-    assert open_run(made.path) == made
+    made = make(tmp_path / "run")
     file = made.path / "run.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
     with pytest.raises(RunError, match=words):
