@@ -21,7 +21,8 @@ from pipeline.core.printable import printable
 from pipeline.core.progress import FIRST_SECONDS, LONGEST_SECONDS, Advance, Count, Lines, clock
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
-TICK_SECONDS = 0.1
+TICK_SECONDS, CALM_TICK_SECONDS, CALM_AFTER_SECONDS = 0.1, 0.5, 5.0
+"""How often a terminal is drawn: less often in long steps, because drawing takes time from what is being timed."""
 SPINNER_SECONDS = 0.5
 """A terminal shows the time so far after this long without a message; shorter steps would only flicker."""
 ANNOUNCED_SECONDS = 1.0
@@ -149,6 +150,12 @@ class Screen:
                     self._display.draw(self._steps_to_draw())
                 else:
                     self._write_lines()
+
+    @property
+    def _tick_seconds(self) -> float:
+        with self._lock:
+            began = max([step.began for step in self._steps], default=self._last)
+        return TICK_SECONDS if time.monotonic() - began < CALM_AFTER_SECONDS else CALM_TICK_SECONDS
 
     def _steps_to_draw(self) -> list[Step]:
         now = time.monotonic()

@@ -309,7 +309,7 @@ class Simulated:
     def __call__(self, *_):
         """An update of the weights, or a message."""
         if len(_) == 3:
-            self.now += (0.0 if self.graph_built else self.costs[0]) + self.costs[1] * self.rng.uniform(0.8, 1.2)
+            self.now += (0.0 if self.graph_built else self.costs[0]) + self.costs[1] * self.rng.uniform(0.9, 1.1)
             self.graph_built, self.step = True, self.step + 1
             return 1.0
         return None
