@@ -16,6 +16,7 @@ from docs.tables import MARKED, ROOT, TABLES, unnamed, with_tables
 from pipeline.core.ranges import Range
 from pipeline.devices import devices
 from pipeline.targets import targets
+from tests.support.notebook import code_cells, executed, source_of
 from tests.support.single_ops import conv, model
 
 PAGES = [("targets", name) for name in targets()] + [("devices", name) for name in devices()]
@@ -83,6 +84,33 @@ def test_a_range_is_what_the_page_on_int8_says():
         zero_point = round(-128 - low / scale)
         assert (Range(low, high).scale, Range(low, high).zero_point) == (scale, zero_point)
         assert scale * (127 - zero_point) == pytest.approx(high, abs=scale / 2)
+
+
+def texts(outputs):
+    """What a reader sees of a cell's outputs, without the numbers, which depend on the machine."""
+    found = ["".join(each.get("text") or each["data"]["text/plain"]) for each in outputs]
+    return [re.sub(r"\d+(\.\d+)?", "N", text) for text in found]
+
+
+@pytest.mark.real
+def test_the_tutorial_runs_and_shows_what_it_shows(tmp_path, monkeypatch):
+    """In a fresh folder; `python -m tests.support.notebook docs/tutorial.ipynb` writes what it shows anew."""
+    notebook = json.loads((ROOT / "docs" / "tutorial.ipynb").read_text())
+    monkeypatch.chdir(tmp_path)
+    for cell, outputs in zip(code_cells(notebook), executed(notebook), strict=True):
+        assert texts(outputs) == texts(cell["outputs"]), source_of(cell)
+    pictures = [out for cell in code_cells(notebook) for out in cell["outputs"] if "image/png" in out.get("data", {})]
+    assert len(pictures) == 2 and (tmp_path / "report.html").is_file()
+
+
+def test_a_notebook_s_cell_gives_what_jupyter_would():
+    def cell(text):
+        return {"cell_type": "code", "source": text.splitlines(keepends=True)}
+
+    notebook = {"cells": [cell("a = 2\nprint(a)\na + 1"), {"cell_type": "markdown"}, cell("b = a"), cell("print(b)")]}
+    outputs = list(executed(notebook))
+    assert [texts(each) for each in outputs] == [["N\n", "N"], [], ["N\n"]]
+    assert outputs[0][0]["text"] == ["2\n"] and outputs[0][1]["data"]["text/plain"] == ["3"]
 
 
 PARTS = ("cli.py", "pipeline", "models", "calib", "results")
