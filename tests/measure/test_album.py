@@ -105,6 +105,16 @@ def test_images_without_a_label_are_not_chosen():
     assert album.scores("xy")[0].miou_percent is None and album.scores("xy")[0].agreement_percent == 100
 
 
+def test_of_images_in_which_a_class_is_all_wrong_the_one_with_most_of_it_is_kept():
+    album, mask = Album(), np.zeros((4, 4), np.uint8)
+    for rows in (1, 3, 2):
+        label = np.zeros((4, 4), np.uint8)
+        label[:rows] = 1
+        album.add(mask, mask, confusion(label, mask, 2), confusion(label, mask, 2))
+    (kept,) = (i for i, reasons in album.chosen("ab").items() if "worst b" in reasons)
+    assert kept == 1
+
+
 def test_gates_that_were_asked_for_are_kept_with_what_came(measured):
     latency = dataclasses.replace(measured.artifact.latency, median_ms=10.0)
     at = dataclasses.replace(

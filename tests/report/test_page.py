@@ -229,6 +229,17 @@ def test_a_measurement_of_an_earlier_version_and_a_broken_file_stop_nothing(full
     assert len(problems) == 2 and "bench-cpu-1.json" in " ".join(problems)
 
 
+def test_what_a_compiler_told_counts_before_what_the_rules_said_later(full_run, tmp_path, undrawn):
+    copy = tmp_path / "run"
+    shutil.copytree(full_run.path, copy)
+    (file,) = copy.glob("measurements/inspect-*.json")
+    by_rule = json.loads(file.read_text())
+    told = {**by_rule, "real": by_rule["verdicts"], "real_coverage": {**by_rule["coverage"], "by": "a compiler"}}
+    (copy / "measurements" / "inspect-cpu-1.json").write_text(json.dumps(told))
+    page = Reader(html(page_of([copy], "1.2")))
+    assert "a compiler" in page.sections["coverage"]
+
+
 def test_several_runs_stand_side_by_side(full_run, measured, cli, tmp_path, undrawn):
     asked = ("report", "--run", str(full_run.path), "--run", str(measured[0].path))
     refused = cli(*asked, cwd=tmp_path)
