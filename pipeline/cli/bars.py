@@ -16,6 +16,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.cli.substitute import Substitute
 from pipeline.core.printable import LONGEST_NAME, printable
 from pipeline.core.progress import clock
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pipeline.cli.screen import Step
 
 BAR_COLUMNS = 24
+SUBSTITUTE_CHARACTERS = 60
+"""It must stay in one line."""
 
 
 class Display(contextlib.ExitStack):
@@ -40,6 +43,7 @@ class Display(contextlib.ExitStack):
 
     def __enter__(self) -> Display:
         self._terminal = self.enter_context(_copy_of(sys.stderr))
+        self._substitute = self.enter_context(Substitute(self._terminal))
         self._console = Console(file=self._terminal, highlight=False, force_terminal=True)
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
@@ -66,10 +70,12 @@ class Display(contextlib.ExitStack):
             )
             self._live.start()
         self._live.update(self._table(steps), refresh=True)
+        self._substitute.shows(printable(steps[-1].what, SUBSTITUTE_CHARACTERS), steps[-1].began)
 
     def erase(self) -> None:
         with self._lock:
             if self._live is not None:
+                self._substitute.shows()
                 live, self._live = self._live, None
                 live.stop()
 

@@ -102,6 +102,27 @@ with say.opened():
 """
 
 
+LOCKED = """
+import ctypes
+from pipeline.cli.screen import say
+from pipeline.core.progress import waiting
+
+with say.opened():
+    with waiting(say, "converting"):
+        ctypes.PyDLL(None).sleep(5)  # keeps Python's lock, as TensorFlow's converter does
+    say("converted")
+    with waiting(say, "then"):
+        ctypes.CDLL(None).sleep(1)
+"""
+
+
+def test_the_time_runs_on_while_python_is_locked():
+    script = LOCKED.replace("        ctypes.PyDLL", "        ctypes.CDLL(None).usleep(800000)\n        ctypes.PyDLL")
+    seen = in_terminal([sys.executable, "-c", script], ROOT)
+    assert seen.returncode == 0 and seen.silences[-1] < 2 and "converting 0:04" in seen.written
+    assert seen.screen == ["converted"]
+
+
 def run(script):
     return subprocess.run([sys.executable, "-u", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
 
