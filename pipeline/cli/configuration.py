@@ -192,7 +192,7 @@ def record(run: Run) -> None:
     yaml.default_flow_style = False
     yaml.dump({ctx.command.name: effective(ctx)}, text)
     head = f"# All that `{ctx.command.name}` was called with; {ctx.meta[USED]} and the command line said it.\n"
-    write_atomically(run.path / "configuration" / f"{ctx.command.name}.yaml", (head + text.getvalue()).encode())
+    write_atomically(run.configuration / f"{ctx.command.name}.yaml", (head + text.getvalue()).encode())
 
 
 def effective(ctx: click.Context) -> dict[str, Any]:

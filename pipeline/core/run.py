@@ -84,6 +84,11 @@ class Run:
         return Training(self.control_dir)
 
     @property
+    def configuration(self) -> Path:
+        """What commands with --config were called with."""
+        return self.path / "configuration"
+
+    @property
     def measurements(self) -> Path:
         return self.path / "measurements"
 
@@ -121,7 +126,8 @@ class Run:
 def remove_if_empty(run: Run) -> None:
     """Removes a run in which nothing was trained yet, and the folders that were made for it."""
     files = [file for file in run.path.rglob("*") if not file.is_dir()]
-    if any(file.name not in (FILE, SETTINGS) for file in files):
+    written = (file for file in files if file.parent != run.configuration)
+    if any(file.name not in (FILE, SETTINGS) for file in written):
         return
     for file in files:
         file.unlink()

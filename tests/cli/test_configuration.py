@@ -116,3 +116,13 @@ def test_the_examples_in_docs_name_options_that_there_are(file):
                 values = defaults(configuration, name, command, i)
                 assert isinstance(command.make_context(name, [], parent=ctx, default_map=values), click.Context)
     assert len(EXAMPLES) >= 3 and all(line.isascii() for line in file.read_text().splitlines())
+
+
+@pytest.mark.parametrize("arguments", [("qat", "--parent", "nowhere.h5"), ("train", "--init", "nowhere")])
+@pytest.mark.parametrize("configured", [True, False])
+def test_a_refused_command_leaves_no_empty_run(cli, tmp_path, arguments, configured):
+    (tmp_path / "given.yaml").write_text("model: fast-scnn\n")
+    more = ("--config", "given.yaml") if configured else ()
+    done = cli(*arguments, *more, cwd=tmp_path)
+    assert done.returncode == 2 and "nowhere" in done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["given.yaml"]
