@@ -180,6 +180,10 @@ class Training:
     def finish(self, result: FloatResult | QatResult) -> None:
         _write(self.folder / RESULT, result.to_json())
 
+    def result(self) -> dict[str, Any]:
+        """The result as JSON, of whichever kind; {} where the training is not finished."""
+        return _read(self.folder / RESULT) if self.trained else {}
+
     def float_result(self) -> FloatResult:
         return _result(FloatResult, self.folder / RESULT)
 

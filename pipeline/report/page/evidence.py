@@ -161,17 +161,12 @@ def _trainings(run: Run, problems: list[str]) -> Iterator[Trained]:
         if not training.folder.is_dir():
             continue
         with _named(problems, run, training.folder):
-            yield Trained(title, _history(training), _result(training))
+            yield Trained(title, _history(training), training.result())
 
 
 def _history(training: Training) -> tuple[HistoryEntry, ...]:
-    entries = _result(training).get("history") or ()
+    entries = training.result().get("history") or ()
     return tuple(map(HistoryEntry.from_json, entries)) or tuple(training.history())
-
-
-def _result(training: Training) -> dict[str, Any]:
-    file = training.folder / "result.json"
-    return dict(json.loads(file.read_text())) if file.is_file() else {}
 
 
 def _benches(run: Run, problems: list[str]) -> Iterator[Measurement]:
