@@ -132,7 +132,7 @@ def _say_if_start_kept(run: Run, result: QatResult, options: QatOptions, say: Sa
         else "no training step was better beyond luck, so the file is as good as it gets by this training"
     )
     say(
-        "the start is kept: the file has the float weights with calibrated ranges, as post-training quantization makes"
+        "so the file has the float weights with calibrated ranges, as post-training quantization makes"
         f" them, and `convert` names it {QAT_START}. {figures}: {meaning}"
     )
 
