@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.cli.screen import Step
 
 BAR_COLUMNS = 24
+ERASE_LINE = "\r\x1b[2K"
 SUBSTITUTE_CHARACTERS = 60
 """It must stay in one line."""
 
@@ -40,10 +42,12 @@ class Display(contextlib.ExitStack):
         self._live: Live | None = None
         self._spinner = Spinner("dots", style="cyan")
         self._whole_line = True
+        self._starting = True
 
     def __enter__(self) -> Display:
         self._terminal = self.enter_context(_copy_of(sys.stderr))
         self._substitute = self.enter_context(Substitute(self._terminal))
+        self._substitute.shows("starting", time.monotonic())  # imports keep Python's lock too
         self._console = Console(file=self._terminal, highlight=False, force_terminal=True)
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
@@ -61,6 +65,7 @@ class Display(contextlib.ExitStack):
             self.erase()
             return
         if self._live is None:
+            self.erase()
             self._live = Live(
                 console=self._console,
                 auto_refresh=False,
@@ -74,6 +79,11 @@ class Display(contextlib.ExitStack):
 
     def erase(self) -> None:
         with self._lock:
+            if self._starting:
+                self._starting = False
+                self._substitute.shows()
+                self._terminal.write(ERASE_LINE)
+                self._terminal.flush()
             if self._live is not None:
                 self._substitute.shows()
                 live, self._live = self._live, None
