@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -70,7 +71,7 @@ class Moving:
 def source_for(text: str, split: str, say: Say) -> Stills | Moving:
     """What SOURCE names; raises DataError, and UnknownName for a dataset that there is not."""
     if camera := CAMERA.fullmatch(text):
-        return Moving(text, "camera", camera["device"] or camera["number"] or "0", camera=True)
+        return _camera(text, camera["device"] or camera["number"] or "0")
     path = Path(text).expanduser()
     if path.is_dir():
         return _folder(path, split, say)
@@ -86,6 +87,14 @@ def source_for(text: str, split: str, say: Say) -> Stills | Moving:
     if ":" in text and "/" not in name:
         raise UnknownName("dataset", name, sources())
     raise DataError(f"{text} does not exist: name an image, a folder, a video, camera:0 or a dataset ({_datasets()}).")
+
+
+def _camera(text: str, address: str) -> Moving:
+    """Raises DataError where this machine has no such camera; other systems than Linux say so when it is opened."""
+    device = f"/dev/video{address}" if address.isdecimal() else address
+    if sys.platform == "linux" and not Path(device).exists():
+        raise DataError(f"there is no camera {device}: attach one, or name a video file.")
+    return Moving(text, "camera", address, camera=True)
 
 
 def _datasets() -> str:

@@ -174,8 +174,6 @@ class _Source:
         if self._moving.camera:
             form = CAMERAS.get(sys.platform)
             what = f"/dev/video{what}" if form == "v4l2" and what.isdecimal() else what
-            if form == "v4l2" and not os.path.exists(what):
-                raise DataError(f"there is no camera {what}: attach one, or name a video file.")
         try:
             self._container = av.open(what, format=form)
         except (OSError, ValueError) as error:  # FFmpeg's errors are both
