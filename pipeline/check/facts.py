@@ -60,31 +60,29 @@ def difference_hash(image: np.ndarray) -> np.ndarray:
 
 
 def edge_fits(image: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """float64 [3, 2 REACH + 1, 2 REACH + 1]: ``edge_fit`` of the label as it is, mirrored, and upside down."""
-    return np.stack([edge_fit(image, turned) for turned in (label, label[:, ::-1], label[::-1])])
+    """float64 [3, 2 REACH + 1, 2 REACH + 1]: how much stronger the image's edges are than on average, in standard
+    deviations, where the label's boundaries lie when the label is moved by (row − REACH, column − REACH) steps; first
+    of the label as it is, then mirrored, then upside down.
 
-
-def edge_fit(image: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """float64 [2 REACH + 1, 2 REACH + 1]: how much stronger the image's edges are than on average, in standard
-    deviations, where the label's boundaries lie when the label is moved by (row − REACH, column − REACH) steps.
-
-    A step is as many pixels as bring the longest side to EDGE_SIDE. Zeros where the label has no boundary.
+    A step is as many pixels as bring the longest side to EDGE_SIDE. Zeros where the label has no boundary, or the image
+    is too small to move it.
     """
-    step = -(-max(label.shape) // EDGE_SIDE)
-    grey = Image.fromarray(image).convert("L").reduce(step)
-    values = np.asarray(grey, np.float64)
-    strength = np.hypot(*np.gradient(values))
-    spread = strength.std()
-    boundary = _boundaries(label, step)[: strength.shape[0], : strength.shape[1]]
-    inner = np.zeros_like(boundary)
+    step, size = -(-max(label.shape) // EDGE_SIDE), 2 * REACH + 1
+    if min(label.shape) < size * step:
+        return np.zeros((3, size, size))
+    strength = np.hypot(*np.gradient(np.asarray(Image.fromarray(image).convert("L").reduce(step), np.float64)))
+    strength = (strength - strength.mean()) / (strength.std() or 1.0)
+    spectrum = np.fft.rfft2(strength)
+    turned = (label, label[:, ::-1], label[::-1])
+    return np.stack([_edge_fit(spectrum, strength.shape, _boundaries(each, step)) for each in turned])
+
+
+def _edge_fit(spectrum: np.ndarray, shape: tuple[int, ...], boundary: np.ndarray) -> np.ndarray:
+    inner = np.zeros(shape)
     inner[REACH:-REACH, REACH:-REACH] = boundary[REACH:-REACH, REACH:-REACH]  # each is compared at every move
-    size = 2 * REACH + 1
-    if not inner.any() or not spread:
-        return np.zeros((size, size))
-    strength = (strength - strength.mean()) / spread
-    moved = np.fft.irfft2(np.fft.rfft2(strength) * np.conj(np.fft.rfft2(inner)), s=strength.shape)
-    around = np.roll(moved, (REACH, REACH), (0, 1))[:size, :size]
-    return around / inner.sum()
+    moved = np.fft.irfft2(spectrum * np.conj(np.fft.rfft2(inner)), s=shape)
+    around = np.roll(moved, (REACH, REACH), (0, 1))[: 2 * REACH + 1, : 2 * REACH + 1]
+    return around / max(1.0, inner.sum())
 
 
 def _boundaries(label: np.ndarray, step: int) -> np.ndarray:

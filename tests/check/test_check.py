@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.check.facts import REACH, edge_fit, facts_of
+from pipeline.check.facts import REACH, edge_fits, facts_of
 from pipeline.check.findings import inverted
 
 HEIGHT, WIDTH = 120, 160
@@ -162,7 +162,7 @@ def test_edge_fit_is_its_definition_by_shifts():
     image = np.repeat(rng.integers(0, 256, (60, 70, 1), np.uint8), 3, -1)
     label = np.zeros((60, 70), np.uint8)
     label[25:35, 30:45] = 1
-    fit = edge_fit(image, label)
+    fit = edge_fits(image, label)[0]
     grey = image[..., 0].astype(float)
     edges = np.hypot(*np.gradient(grey))
     edges = (edges - edges.mean()) / edges.std()
@@ -172,6 +172,13 @@ def test_edge_fit_is_its_definition_by_shifts():
     rows, columns = np.nonzero(boundary)
     for dy, dx in ((0, 0), (3, -5), (-REACH, REACH)):
         assert fit[REACH + dy, REACH + dx] == pytest.approx(edges[rows + dy, columns + dx].mean())
+
+
+def test_an_image_of_any_size_has_fits():
+    for shape in ((1, 1), (1, 200), (32, 60), (33, 60)):
+        label = np.zeros(shape, np.uint8)
+        label[:, : shape[1] // 2] = 1
+        assert edge_fits(np.zeros((*shape, 3), np.uint8), label).shape == (3, 2 * REACH + 1, 2 * REACH + 1)
 
 
 def test_the_time_of_a_training_is_estimated_from_real_steps(cli, photos):
