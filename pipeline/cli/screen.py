@@ -144,7 +144,7 @@ class Screen:
                 self._display = None
 
     def _tick(self, finished: threading.Event) -> None:
-        while not finished.wait(TICK_SECONDS):
+        while not finished.wait(self._tick_seconds):
             with self._lock, contextlib.suppress(OSError, ValueError):  # standard error was closed
                 if self._display is not None:
                     self._display.draw(self._steps_to_draw())
