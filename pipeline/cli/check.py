@@ -13,7 +13,7 @@ from pipeline.check.sheet import sheet
 from pipeline.cli.options import BATCH, JSON, STEPS, complete, quiet_tensorflow, say, tell, write_numbers
 from pipeline.core.dataset import Dataset, TrainingDefaults
 from pipeline.core.errors import DataError
-from pipeline.core.files import write_atomically
+from pipeline.core.files import unused, write_atomically
 from pipeline.core.spec import ModelSpec, parse_size
 from pipeline.data import open_dataset, source_of
 from pipeline.predict.looks import encoded
@@ -75,7 +75,7 @@ def check(
     timed = None if no_time or not checked.usable else _timed(dataset, defaults, network, batch)
     write_numbers(json_path, {**checked.to_json(), "training_time": timed})
     if not no_sheet:
-        path = sheet_path or _new_file(source_of(data).name)
+        path = sheet_path or unused(Path(), f"contact-sheet-{source_of(data).name}", ".png")
         if path.exists():
             raise DataError(f"{path} is there already: name another file with --sheet.")
         write_atomically(path, encoded("mask", sheet(dataset)))
@@ -97,11 +97,3 @@ def _timed(dataset: Dataset, defaults: TrainingDefaults, network: str, batch: in
     time = estimate(ModelSpec(network, height, width, len(dataset.classes)), dataset, defaults, batch, say)
     show_training_time(time)
     return time.to_json()
-
-
-def _new_file(name: str) -> Path:
-    path, number = Path(f"contact-sheet-{name}.png"), 1
-    while path.exists():
-        number += 1
-        path = Path(f"contact-sheet-{name}-{number}.png")
-    return path

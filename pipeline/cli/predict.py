@@ -12,6 +12,7 @@ from pipeline.cli.options import ARTIFACT_TARGET, JSON, MOST_SECONDS, RUN, Numbe
 from pipeline.cli.resolve import newest_artifact, run_to_use
 from pipeline.core.artifact import Artifact
 from pipeline.core.errors import BadSpec
+from pipeline.core.files import unused
 from pipeline.predict.looks import KINDS, Looks, kinds_of
 from pipeline.predict.segmenter import Segmenter, segmenter
 from pipeline.predict.source import Moving, Stills, source_for
@@ -93,7 +94,7 @@ def predict(
     if isinstance(pictures, Moving) and images is not None:
         raise BadSpec("--images is for images; --seconds limits a video or a camera.")
     artifact, home = _artifact(file, run_path, target_name)
-    folder = out or _new_folder(home, pictures)
+    folder = out or unused(home, pictures.name)
     with segmenter(artifact, like) as network:
         say(f"{artifact.path.name} ({artifact.recipe.target}) on {pictures.title}")
         if isinstance(pictures, Stills):
@@ -111,16 +112,6 @@ def _artifact(file: Path | None, run_path: Path | None, target_name: str | None)
         return open_artifact(file), Path("predictions")
     run = run_to_use(run_path, say)
     return newest_artifact(run, target_name, say), run.path / "predictions"
-
-
-def _new_folder(home: Path, pictures: Stills | Moving) -> Path:
-    """A folder that does not exist yet, named after the source."""
-    stem = pictures.name
-    folder, number = home / stem, 1
-    while folder.exists():
-        number += 1
-        folder = home / f"{stem}-{number}"
-    return folder
 
 
 def _stills(stills: Stills, network: Segmenter, looks: Looks, folder: Path, force: bool, json_path: str | None) -> None:

@@ -25,7 +25,7 @@ from pipeline.cli.options import (
     tell,
 )
 from pipeline.cli.resolve import Wanted, run_to_train
-from pipeline.cli.train import train_float_parent
+from pipeline.cli.train import check_start, train_float_parent
 from pipeline.core.calibration import Calibration
 from pipeline.core.errors import BadSpec
 from pipeline.data import open_dataset
@@ -123,8 +123,7 @@ def qat(  # long: one line per option
 
     if parent is not None and float_steps is not None:
         raise BadSpec("--float-steps is for training a float parent, and --parent gives one: leave one of them out.")
-    if parent is not None and init is not None:
-        raise BadSpec("--parent takes weights as they are, and --init starts a training from them: leave one out.")
+    check_start(parent, init)
     run = click.get_current_context().with_resource(run_to_train(run_path, Wanted(**wanted), say))
     defaults = defaults_of(run)
     steps = steps or defaults.qat_steps

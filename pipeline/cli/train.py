@@ -45,6 +45,12 @@ def train_float_parent(run: Any, training: Any, force: bool) -> None:
     )
 
 
+def check_start(parent: Path | None, init: str | None) -> None:
+    """Raises BadSpec where both are given."""
+    if parent is not None and init is not None:
+        raise BadSpec("--parent takes weights as they are, and --init starts a training from them: leave one out.")
+
+
 @click.command()
 @RUN
 @new_run_options
@@ -79,8 +85,7 @@ def train(
     from pipeline.train.adopt import adopt
     from pipeline.train.train import FloatTraining, float_schedule
 
-    if parent is not None and init is not None:
-        raise BadSpec("--parent takes weights as they are, and --init starts a training from them: leave one out.")
+    check_start(parent, init)
     run = click.get_current_context().with_resource(run_to_train(run_path, Wanted(**wanted), say))
     if parent is not None:
         adopt(run, parent, say)

@@ -22,6 +22,14 @@ def write_atomically(path: Path, data: bytes, sync: bool = True) -> None:
         part.unlink(missing_ok=True)
 
 
+def unused(folder: Path, stem: str, suffix: str = "") -> Path:
+    """A path in ``folder`` at which nothing is yet: stem, stem-2, stem-3, ..., each with ``suffix``."""
+    path, number = folder / f"{stem}{suffix}", 2
+    while path.exists():
+        path, number = folder / f"{stem}-{number}{suffix}", number + 1
+    return path
+
+
 def write_new(path: Path, text: str) -> None:
     """Writes a file that the user named; keeps a regular file of that name as <name>.1, .2, ...
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import RunError
-from pipeline.core.files import write_atomically
+from pipeline.core.files import unused, write_atomically
 from pipeline.core.from_json import from_json
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.recipe import About
@@ -187,7 +187,4 @@ def latest(root: Path = RUNS) -> Run | None:
 def new_path(model: ModelSpec, data: str, root: Path = RUNS) -> Path:
     """A directory name that does not exist yet, such as runs/fast-scnn-synthetic-192x256-2."""
     stem = f"{model.network}-{data.partition(':')[0]}-{model.size}"
-    number = 1
-    while (root / (stem if number == 1 else f"{stem}-{number}")).exists():
-        number += 1
-    return root / (stem if number == 1 else f"{stem}-{number}")
+    return unused(root, stem)

@@ -79,11 +79,14 @@ def predict_stills(
     return Predicted(folder, kinds, total, seconds, score)
 
 
-def place(path: Path, data: bytes, force: bool) -> None:
+def check_free(path: Path, force: bool) -> None:
+    """Raises RunError where something is at ``path`` that must not be replaced."""
     if path.exists() and not force:
-        raise RunError(
-            f"{path} is there already: name another folder with --out, or replace its pictures with --force."
-        )
+        raise RunError(f"{path} is there already: name another folder with --out, or replace it with --force.")
+
+
+def place(path: Path, data: bytes, force: bool) -> None:
+    check_free(path, force)
     write_atomically(path, data, sync=False)
 
 

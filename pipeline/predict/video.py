@@ -20,14 +20,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pipeline.core.errors import BadSpec, DataError, RunError
+from pipeline.core.errors import BadSpec, DataError
 from pipeline.core.progress import track
 from pipeline.core.say import Say
 from pipeline.measure.threads import over
 from pipeline.predict.looks import SUFFIX, Kind, Looks, draw, encoded
 from pipeline.predict.segmenter import Segmenter
 from pipeline.predict.source import Moving
-from pipeline.predict.stills import LEGEND, legend_png, place
+from pipeline.predict.stills import LEGEND, check_free, legend_png, place
 
 INSTALL = "videos and cameras need PyAV, which is not installed: run `pip install -r requirements-video.txt`."
 FILMED: tuple[Kind, ...] = ("overlay", "side")
@@ -109,7 +109,7 @@ def predict_video(
         name = "camera" if moving.camera else Path(moving.address).stem
         films = {kind: folder / f"{name}-{kind}.mp4" for kind in kinds if kind in FILMED}
         for path in films.values():
-            _check_free(path, force)
+            check_free(path, force)
         place(folder / LEGEND, legend_png(network), force=True)
         watch = Stopwatch()
 
@@ -146,11 +146,6 @@ def predict_video(
 
 def _kinds(looks: Looks) -> tuple[Kind, ...]:
     return looks.of(labelled=False) if looks.kinds is not None else ("overlay",)
-
-
-def _check_free(path: Path, force: bool) -> None:
-    if path.exists() and not force:
-        raise RunError(f"{path} is there already: name another folder with --out, or replace it with --force.")
 
 
 @dataclasses.dataclass(frozen=True)
