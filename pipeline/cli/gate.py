@@ -24,6 +24,7 @@ from pipeline.core.run import FILE, open_run
 from pipeline.gate.checks import Limits
 from pipeline.gate.checks import gate as compare
 from pipeline.gate.standing import Standing, of_file, of_run
+from pipeline.measure.saved import GATE, keep
 from pipeline.report.gated import as_junit, as_markdown, show_gated
 
 POINTS, TIMES = Number(-100, 100), Number(0, 1000, min_open=True)
@@ -84,6 +85,7 @@ def gate(
 
     Takes the newest `bench` of the artifact as it is now, and compares it with limits, with a baseline, or both. A
     limit that was asked for and cannot be checked is not kept. Latencies are compared where the machine is the same.
+    The outcome is kept in the run, where `report` shows it.
 
     \b
       python cli.py gate --run runs/new --baseline runs/released
@@ -105,6 +107,7 @@ def gate(
     baseline = None if baseline_path is None else _baseline(baseline_path, artifact.recipe.target)
     gated = compare(of_run(run, artifact), baseline, limits)
     show_gated(gated)
+    keep(GATE, artifact.path, gated.to_json())
     write_numbers(json_path, gated.to_json())
     write_text(junit, as_junit(gated).decode())
     write_text(markdown, as_markdown(gated))

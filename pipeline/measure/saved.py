@@ -12,7 +12,7 @@ from pipeline.core.files import sha256, unused, write_atomically
 from pipeline.core.measurement import HeadsMeasurement, Measurement
 from pipeline.core.run import FILE, Run
 
-BENCH, HEADS, INSPECT, PROFILE, AGREE = "bench", "heads", "inspect", "profile", "agree"
+BENCH, HEADS, INSPECT, PROFILE, AGREE, GATE = "bench", "heads", "inspect", "profile", "agree", "gate"
 """What a file in measurements/ begins with: the command that wrote it, but for `bench --heads`."""
 
 

@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.cli.resolve import newest_artifact
 from pipeline.core.run import open_run
+from pipeline.gate.checks import Limits, gate
+from pipeline.gate.standing import of_run
+from pipeline.measure.saved import GATE, keep
 from pipeline.report.page import charts
 from pipeline.report.page.images import DIFFERENCES, differences
 from pipeline.report.page.report import html, markdown, page_of
@@ -238,6 +242,23 @@ def test_what_a_compiler_told_counts_before_what_the_rules_said_later(full_run, 
     (copy / "measurements" / "inspect-cpu-1.json").write_text(json.dumps(told))
     page = Reader(html(page_of([copy], "1.2")))
     assert "a compiler" in page.sections["coverage"]
+
+
+def test_the_newest_gate_of_the_file_stands_in_the_verdict(full_run, cli, tmp_path, undrawn):
+    copy = tmp_path / "run"
+    shutil.copytree(full_run.path, copy)
+    artifact = newest_artifact(open_run(copy), "cpu", print)
+    standing = of_run(open_run(copy), artifact)
+    for floor in (99.875, 0.125):
+        gated = gate(
+            standing, None, Limits(max_drop_points=100.0, class_floors={next(iter(standing.iou_percent)): floor})
+        )
+        keep(GATE, artifact.path, gated.to_json())
+    page = Reader(html(page_of([copy], "1.2")))
+    verdict = cells(page.sections["verdict"])
+    name, iou = next(iter(standing.iou_percent.items()))
+    assert {f"IoU of {name}", f"{iou:.2f}", "0.125 % at least", "drop from the float parent"} <= verdict
+    assert "99.875 % at least" not in verdict
 
 
 def test_several_runs_stand_side_by_side(full_run, measured, cli, tmp_path, undrawn):

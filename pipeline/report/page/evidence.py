@@ -23,7 +23,8 @@ from pipeline.core.profile import Profile
 from pipeline.core.run import Run, open_run
 from pipeline.core.target import FLOAT
 from pipeline.core.training import HistoryEntry, Training
-from pipeline.measure.saved import AGREE, BENCH, HEADS, INSPECT, PROFILE
+from pipeline.gate.checks import Gated
+from pipeline.measure.saved import AGREE, BENCH, GATE, HEADS, INSPECT, PROFILE
 from pipeline.targets import targets
 from pipeline.tflite.artifact import open_artifact
 from pipeline.tflite.read import read
@@ -72,6 +73,7 @@ class Evidence:
       older_benches: how many older ones there are.
       heads: of each file on each device the newest comparison of the ways to its mask.
       profiles, agreements: by the sha256 of the file, the newest; inspections: by that and the target.
+      gated: by the sha256 of the file, what `gate` decided last.
       problems: what could not be read, in sentences.
     """
 
@@ -85,6 +87,7 @@ class Evidence:
     profiles: dict[str, Profile]
     inspections: dict[tuple[str, str], Inspection]
     agreements: dict[str, Agreement]
+    gated: dict[str, Gated]
     problems: tuple[str, ...]
 
     def command(self, *words: str) -> str:
@@ -131,6 +134,7 @@ def _evidence(run: Run, label: str) -> Evidence:
         profiles={profile.sha256: profile for profile in _saved(run, PROFILE, Profile, problems)},
         inspections=_inspections(run, problems),
         agreements=dict(_by_sha(run, AGREE, Agreement.from_json, problems)),
+        gated=dict(_by_sha(run, GATE, functools.partial(from_json, Gated), problems)),
         problems=tuple(problems),
     )
 
@@ -183,10 +187,15 @@ def _benches(run: Run, problems: list[str]) -> Iterator[Measurement]:
 
 
 def _saved(run: Run, kind: str, noun: type[Noun], problems: list[str]) -> Iterator[Noun]:
-    """Oldest first, as their names have the time."""
-    for file in sorted(run.measurements.glob(f"{kind}-*.json")):
+    """Oldest first."""
+    for file in _files(run, kind):
         with _named(problems, run, file):
             yield from_json(noun, json.loads(file.read_text()))
+
+
+def _files(run: Run, kind: str) -> list[Path]:
+    """Oldest first, as their names have the time: x.json before x-2.json of the same second."""
+    return sorted(run.measurements.glob(f"{kind}-*.json"), key=lambda file: file.stem)
 
 
 def _inspections(run: Run, problems: list[str]) -> dict[tuple[str, str], Inspection]:
@@ -199,7 +208,7 @@ def _inspections(run: Run, problems: list[str]) -> dict[tuple[str, str], Inspect
 def _by_sha(
     run: Run, kind: str, noun: Callable[[Mapping[str, Any]], Noun], problems: list[str]
 ) -> Iterator[tuple[str, Noun]]:
-    for file in sorted(run.measurements.glob(f"{kind}-*.json")):
+    for file in _files(run, kind):
         with _named(problems, run, file):
             data = json.loads(file.read_text())
             yield str(data["sha256"]), noun(data)

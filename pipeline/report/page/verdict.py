@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.core.measurement import Measurement, Ratio
+from pipeline.core.measurement import Ratio
 from pipeline.report.measurement import faster
 from pipeline.report.page.blocks import (
     Block,
@@ -42,11 +42,13 @@ GATES = (
     Column("result"),
 )
 
+OUTCOMES = {"passed": Cell("passed", mark="good"), "failed": Cell("FAILED", mark="bad"), "skipped": Cell("not checked")}
+
 
 def verdict(runs: Sequence[Evidence], subjects: Sequence[Subject]) -> Section:
     blocks: list[Block] = []
     if subjects:
-        blocks.append(Paragraphs(tuple(f"{subject.label}: {_sentence(subject.bench)}" for subject in subjects), "lead"))
+        blocks.append(Paragraphs(tuple(f"{subject.label}: {_sentence(subject)}" for subject in subjects), "lead"))
         rows = tuple(_row(subject) for subject in subjects)
         blocks.append(Table("Each artifact beside its float parent", COLUMNS, rows, _sources(subjects)))
         if gates := tuple(row for subject in subjects for row in _gates(subject)):
@@ -59,7 +61,8 @@ def verdict(runs: Sequence[Evidence], subjects: Sequence[Subject]) -> Section:
     return Section("verdict", "Verdict", tuple(blocks))
 
 
-def _sentence(bench: Measurement) -> str:
+def _sentence(subject: Subject) -> str:
+    bench = subject.bench
     parent, ours = bench.parent.score, bench.artifact.score
     parts = []
     if parent and ours:
@@ -71,9 +74,12 @@ def _sentence(bench: Measurement) -> str:
         parts.append(_latency(bench.speedup))
     if bench.artifact.size_bytes:
         parts.append(f"{bench.parent.size_bytes / bench.artifact.size_bytes:.2f}× smaller")
-    if bench.gates:
-        failed = sum(not gate.passed for gate in bench.gates)
-        parts.append(f"{failed} of {len(bench.gates)} gates failed" if failed else "all gates passed")
+    outcomes = [gate.passed for gate in bench.gates]
+    if gated := subject.evidence.gated.get(bench.artifact.sha256):
+        outcomes += [check.outcome == "passed" for check in gated.checks if check.outcome != "skipped"]
+    if outcomes:
+        failed = outcomes.count(False)
+        parts.append(f"{failed} of {len(outcomes)} gates failed" if failed else "all gates passed")
     return "; ".join(parts) + "."
 
 
@@ -112,8 +118,12 @@ def _weights(shipped: Shipped) -> str:
 
 def _gates(subject: Subject) -> Iterator[tuple[Cell, ...]]:
     for gate in subject.bench.gates:
-        result = Cell("passed", mark="good") if gate.passed else Cell("FAILED", mark="bad")
+        result = OUTCOMES["passed" if gate.passed else "failed"]
         yield (*words(subject.label, gate.name, fixed(gate.value), f"{gate.limit:g}"), result)
+    gated = subject.evidence.gated.get(subject.bench.artifact.sha256)
+    for check in gated.checks if gated else ():
+        value, limit = (NONE if check.value is None else fixed(check.value)), f"{check.limit:g} {check.unit}"
+        yield (*words(subject.label, check.name, value, limit), OUTCOMES[check.outcome])
 
 
 def _sources(subjects: Sequence[Subject]) -> str:
