@@ -6,7 +6,6 @@ import dataclasses
 import os
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from pipeline.convert.convert import compile_artifact, convert, spec_for
@@ -15,6 +14,7 @@ from pipeline.convert.parent import Parent, choose_parent
 from pipeline.core.artifact import Artifact
 from pipeline.core.errors import SegquantError
 from pipeline.core.inspection import Coverage
+from pipeline.core.memory import free_bytes
 from pipeline.core.progress import track
 from pipeline.core.run import Run
 from pipeline.core.say import Say
@@ -80,12 +80,8 @@ def _convert(run: Run, target: Target, options: ConvertAllOptions, parents: dict
 
 def compilers_at_once() -> int:
     """How many compilers run at the same time: one for each processor, and for each 3 GiB of free memory."""
-    try:
-        memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        free_bytes = int(memory["MemAvailable"].split()[0]) << 10
-    except (OSError, KeyError, ValueError):  # not Linux
-        free_bytes = COMPILER_BYTES
-    return max(1, min(os.cpu_count() or 1, free_bytes // COMPILER_BYTES))
+    free = free_bytes()
+    return max(1, min(os.cpu_count() or 1, (COMPILER_BYTES if free is None else free) // COMPILER_BYTES))
 
 
 def _compile_and_inspect(artifact: Artifact, target: Target, options: ConvertAllOptions, say: Say) -> TargetOutcome:

@@ -27,7 +27,7 @@ from pipeline.core.score import Score
 from pipeline.core.training import FloatResult, Training, plain
 from pipeline.data import dataset_of, source_of
 from pipeline.data.census import check_labels, count_pixels
-from pipeline.data.decoded import Decoded
+from pipeline.data.decoded import Decoded, kept_note
 from pipeline.heads.full_size import mask_of
 from pipeline.measure.score import Infer, masks_of, score_masks
 from pipeline.train.feed import Augmentation, class_weights, frequencies_of
@@ -138,6 +138,8 @@ def pixels_to_learn(dataset: Dataset, training: Decoded, validation: Decoded, sa
     notes = check_labels(train_pixels, val_pixels, dataset.classes, dataset.text)
     for note in (*dataset.notes(), *notes):
         say(f"note: {note}")
+    if (not_kept := kept_note(training, validation)) is not None:
+        say(not_kept)
     return train_pixels
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from pipeline.core.dataset import IGNORE, Sample
 from pipeline.core.errors import DataError
 from pipeline.data.census import count_pixels
-from pipeline.data.decoded import Decoded
+from pipeline.data.decoded import Allowance, Decoded, kept_note
 from pipeline.train.feed import Augmentation, Feed, augment, class_weights, frequencies_of
 
 NO_AUGMENTATION = Augmentation(scale=(1.0, 1.0), flip=False, colour=0.0)
@@ -38,6 +38,36 @@ def test_decoded_reads_once_and_keeps_within_its_bytes():
     for _ in range(3):
         kept[0], kept[1]
     assert len(calls) == 1 + 3
+
+
+def test_all_splits_share_what_is_free(monkeypatch):
+    image_bytes = 12 * 18 * 4
+    for most, free, kept in ((10, 1000, 10), (100, 8, 4), (100, 1000, 16)):  # in images; a half of what is free
+        allowance = Allowance(most * image_bytes, itertools.repeat(free * image_bytes).__next__)
+        monkeypatch.setattr("pipeline.data.decoded.SHARED", allowance)
+        first, second = Decoded(samples(8)), Decoded(samples(8))
+        for split in (first, second):
+            for i in range(8):
+                split[i]
+        assert (first.kept_images, second.kept_images) == (min(8, kept), max(0, kept - 8))
+        assert first.kept_bytes == first.kept_images * image_bytes
+        note = kept_note(first, second)
+        assert note is None if kept == 16 else f"{kept} of 16 decoded images are kept in memory" in note
+        del first, split  # what it held is free again
+        third = Decoded(samples(8))
+        for i in range(8):
+            third[i]
+        assert third.kept_images == min(8, kept - second.kept_images)
+
+
+def test_the_free_memory_is_looked_up_again_as_the_cache_grows(monkeypatch):
+    monkeypatch.setattr("pipeline.data.decoded.LOOK_BYTES", 12 * 18 * 4 * 2)
+    left = iter([1000, 1000, 2])  # something else takes memory
+    monkeypatch.setattr("pipeline.data.decoded.SHARED", Allowance(1 << 30, lambda: next(left) * 12 * 18 * 4))
+    decoded = Decoded(samples(8))
+    for i in range(8):
+        decoded[i]
+    assert decoded.kept_images == 4
 
 
 def test_no_augmentation_is_the_identity():
