@@ -13,6 +13,7 @@ from pipeline.core.artifact import Artifact
 from pipeline.core.calibration import Quantization
 from pipeline.core.device import DeviceOptions
 from pipeline.core.file_spec import FileSpec
+from pipeline.core.lock import writing
 from pipeline.core.measurement import Measurement
 from pipeline.core.run import Run
 from pipeline.core.say import Say, quiet
@@ -62,7 +63,8 @@ def train(
     """
     schedule = schedule or float_schedule(run, None, 8, None, tuning=init is not None)
     augmentation = _augmentation(run)
-    return train_float(run, schedule, augmentation, say, encoder_weights=encoder_weights, init=init, force=force)
+    with writing(run.path, "train"):
+        return train_float(run, schedule, augmentation, say, encoder_weights=encoder_weights, init=init, force=force)
 
 
 def quantize_aware_train(
@@ -78,7 +80,9 @@ def quantize_aware_train(
     Raises RunError where the float network is not trained yet, and as ``train`` does.
     """
     run.float_training.check_trained(run.path)
-    return qat(run, schedule or qat_schedule(run), options or QatOptions(_augmentation(run)), say, force=force)
+    options = options or QatOptions(_augmentation(run))
+    with writing(run.path, "quantize_aware_train"):
+        return qat(run, schedule or qat_schedule(run), options, say, force=force)
 
 
 def qat_schedule(run: Run, steps: int | None = None) -> Schedule:
@@ -103,7 +107,8 @@ def convert(
     ``spec``: None for logits of full size and the target's own input type, see ``Target.file_spec``. ``how``: by
     default the QAT network where there is one, else the float network quantized after training.
     """
-    return convert_network(run, target_of(target), say, spec, source=how, force=force)
+    with writing(run.path, "convert"):
+        return convert_network(run, target_of(target), say, spec, source=how, force=force)
 
 
 def measure(
@@ -120,9 +125,10 @@ def measure(
 
     ``images``: the first so many validation images are scored, None: all. Raises DeviceError.
     """
-    parent = float_reference(run, artifact.recipe.file, say)
-    plan = BenchPlan(run, artifact, parent, protocol=protocol, threads=(threads,), images=images)
-    (measured,) = bench(plan, [device], DeviceOptions(), say)
+    with writing(run.path, "measure"):
+        parent = float_reference(run, artifact.recipe.file, say)
+        plan = BenchPlan(run, artifact, parent, protocol=protocol, threads=(threads,), images=images)
+        (measured,) = bench(plan, [device], DeviceOptions(), say)
     return measured
 
 

@@ -29,7 +29,7 @@ def agree(run_path: Path | None, target_name: str | None, images: int, json_path
 
     if target_name:
         find_target(target_name)
-    run = run_to_use(run_path, say)
+    run = run_to_use(run_path, say, writes=True)
     artifact = newest_artifact(run, target_name, say)
     agreement = agreeing.agree(run, artifact, images, say)
     keep(AGREE, artifact.path, agreement.to_json())

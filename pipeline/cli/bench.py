@@ -121,7 +121,7 @@ def bench(
         find_target(target_name)
     device_names = tuple(dict.fromkeys(device_names or ("best",)))
     say_devices(device_names)
-    run = run_to_use(run_path, say)
+    run = run_to_use(run_path, say, writes=True)
     artifact = newest_artifact(run, target_name, say)
     overrides = {"runs": runs, "seconds": seconds, "starts": starts}
     timing = dataclasses.replace(PROTOCOLS[protocol], **{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]

@@ -50,7 +50,7 @@ def bundle(run_path: Path | None, target_name: str, file: Path | None, out: Path
     The programs are in Python, C++ and for a web page, which also segments what is dropped on it and the camera. Each
     compares its output and its mask with golden ones, made here of the golden image.
     """
-    run = run_to_use(run_path, say)
+    run = run_to_use(run_path, say, writes=True)
     artifact = newest_artifact(run, target_name, say)
     image = read_image(file) if file is not None else first_image(run)
     folder = out or run.path / "bundles" / artifact.recipe.target

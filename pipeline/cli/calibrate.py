@@ -62,7 +62,7 @@ def calibrate(
     from calib.images import SELECTIONS
     from pipeline.measure.sweep import sweep
 
-    run = run_to_use(run_path, say)
+    run = run_to_use(run_path, say, writes=True)
     ways = [way for way in SELECTIONS if not (folder and way == "class-balanced")]
     result = sweep(run, methods or list(ESTIMATORS), selections or ways, counts, per_tensor, folder, say)
     write_numbers(json_path, result.to_json())

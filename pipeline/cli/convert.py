@@ -146,7 +146,7 @@ def convert(  # long: one line per option
 
     if not rewrites:
         target = target.without_rewrites()
-    run = run_to_use(run_path, say)
+    run = run_to_use(run_path, say, writes=True)
     keep_about(run, about)
     if target.advice:
         say(f"note: {target.advice}")
@@ -191,7 +191,7 @@ def convert_every_target(
     quiet_tensorflow()
     from pipeline.convert.convert_all import convert_all
 
-    run = run_to_use(run_path, say)
+    run = run_to_use(run_path, say, writes=True)
     keep_about(run, about)
     outcomes = convert_all(run, targets().values(), options, say)
     write_numbers(json_path, {"targets": [outcome.to_json() for outcome in outcomes]})

@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
+
 from pipeline.cli.configuration import record
 from pipeline.core.artifact import Artifact
 from pipeline.core.compared import ComparedFile
 from pipeline.core.errors import ArtifactError, BadSpec, RunError
 from pipeline.core.files import sha256
-from pipeline.core.run import FILE, Run, create, latest, new_path, open_run, remove_if_empty
+from pipeline.core.lock import writing
+from pipeline.core.run import FILE, Run, check_free, create, latest, new_path, open_run, remove_if_empty
 from pipeline.core.say import Say
 from pipeline.core.spec import ModelSpec, parse_size
 from pipeline.data import open_dataset, source_of
@@ -48,9 +51,15 @@ class Wanted:
         return [f"{k} {actual[k]}, not {v}" for k, v in wanted.items() if v is not None and actual[k] != v]
 
 
+def lock(path: Path) -> None:
+    """Locks the run at ``path`` until the command ends; `run` until its last command does. Raises RunError."""
+    ctx = click.get_current_context()
+    ctx.find_root().with_resource(writing(path, str(ctx.info_name)))
+
+
 @contextlib.contextmanager
 def run_to_train(path: Path | None, wanted: Wanted, say: Say) -> Iterator[Run]:
-    """The run at ``path``, or the latest one, when it is the wanted one; else a new one.
+    """The run at ``path``, or the latest one, when it is the wanted one; else a new one. It is locked.
 
     A new one is removed again if nothing was trained in it. Raises RunError when ``path`` is another run, and the
     errors of the spec and the dataset.
@@ -74,10 +83,12 @@ def _open_or_create(path: Path | None, wanted: Wanted, say: Say) -> tuple[Run, b
         run = open_run(path)
         if differences := wanted.differences(run):
             raise RunError(f"{path} is a run of {'; '.join(differences)}: leave those options out or name a new --run.")
+        lock(path)
         say(f"run {run.path}")
         return run, False
     newest = latest() if path is None else None
     if newest is not None and not wanted.differences(newest):
+        lock(newest.path)
         say(f"run {newest.path} (the latest)")
         return newest, False
     run = _create(path, wanted)
@@ -99,15 +110,23 @@ def _create(path: Path | None, wanted: Wanted) -> Run:
 
     spec = ModelSpec(height=height, width=width, num_classes=len(dataset.classes), **values)
     models.check_size(spec)
-    return create(path or new_path(spec, data), spec, data, dataset.classes, dataset.colours, seed)
+    path = path or new_path(spec, data)
+    check_free(path)
+    lock(path)
+    return create(path, spec, data, dataset.classes, dataset.colours, seed)
 
 
-def run_to_use(path: Path | None, say: Say) -> Run:
-    """The run at ``path``, or the latest one; raises RunError when there is none."""
+def run_to_use(path: Path | None, say: Say, *, writes: bool = False) -> Run:
+    """The run at ``path``, or the latest one; raises RunError when there is none.
+
+    ``writes``: it is locked, for a command that changes it. One that only adds a file of its own need not.
+    """
     run = open_run(path) if path is not None else latest()
     if run is None:
         raise RunError("there is no run yet: run `python cli.py qat` first.")
     say(f"run {run.path}" + ("" if path else " (the latest)"))
+    if writes:
+        lock(run.path)
     record(run)
     return run
 

@@ -8,6 +8,7 @@ artifacts/<target>/          <name>.tflite, <name>.json beside it, compiled twin
 artifacts/named.json         the target that `convert` was last given by name
 artifacts/about.json         author, licence and version that `convert` was last given
 measurements/                what bench and evaluate wrote
+.lock                        held by the process that writes here, see core/lock
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 from pipeline.core.errors import RunError
 from pipeline.core.files import unused, write_atomically
 from pipeline.core.from_json import from_json
+from pipeline.core.lock import FILE as LOCK
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.recipe import About
 from pipeline.core.spec import ModelSpec
@@ -127,7 +129,7 @@ def remove_if_empty(run: Run) -> None:
     """Removes a run in which nothing was trained yet, and the folders that were made for it."""
     files = [file for file in run.path.rglob("*") if not file.is_dir()]
     written = (file for file in files if file.parent != run.configuration)
-    if any(file.name not in (FILE, SETTINGS) for file in written):
+    if any(file.name not in (FILE, SETTINGS, LOCK) for file in written):
         return
     for file in files:
         file.unlink()
@@ -139,10 +141,15 @@ def remove_if_empty(run: Run) -> None:
             run.path.parent.rmdir()
 
 
+def check_free(path: Path) -> None:
+    """Raises RunError where no run can be made at ``path``: it exists and is not an empty directory."""
+    if path.exists() and (not path.is_dir() or any(file.name != LOCK for file in path.iterdir())):
+        raise RunError(f"{path} exists and is not a run: name an empty or new directory.")
+
+
 def create(path: Path, model: ModelSpec, data: str, classes: Any, colours: Any, seed: int) -> Run:
     """Makes a new run directory; raises RunError when the path exists and is not an empty directory."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(f"{path} exists and is not a run: name an empty or new directory.")
+    check_free(path)
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
     config = RunConfig(model, data, tuple(classes), tuple(tuple(c) for c in colours), seed, created)
     try:
