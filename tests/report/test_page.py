@@ -261,6 +261,20 @@ def test_the_newest_gate_of_the_file_stands_in_the_verdict(full_run, cli, tmp_pa
     assert "99.875 % at least" not in verdict
 
 
+def test_the_pictures_lead_to_the_live_page(full_run, tmp_path, undrawn):
+    copy = tmp_path / "run"
+    shutil.copytree(full_run.path, copy)
+
+    def said():
+        return next(text for text in Reader(html(page_of([copy], "1.2"))).sections["pictures"] if "camera" in text)
+
+    assert f"bundle --run {copy} --target cpu" in said()
+    page = copy / "bundles" / "gpu" / "browser" / "serve.py"
+    page.parent.mkdir(parents=True)
+    page.touch()
+    assert "bundle --run" not in said() and f"python {page} serves it" in said()
+
+
 def test_several_runs_stand_side_by_side(full_run, measured, cli, tmp_path, undrawn):
     asked = ("report", "--run", str(full_run.path), "--run", str(measured[0].path))
     refused = cli(*asked, cwd=tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -75,7 +76,22 @@ def pictures(runs: Sequence[Evidence], subjects: Sequence[Subject]) -> Section:
             blocks.append(Paragraphs(tuple(f"{run.label}: {problem}" for problem in problems), "notes"))
         if not kept:
             blocks.append(Missing(f"{run.label} has no pictures yet", run.command("bench")))
+        if run.artifacts:
+            blocks.append(Paragraphs((_live(run),), "plain"))
     return Section("pictures", "Pictures", tuple(blocks))
+
+
+def _live(run: Evidence) -> str:
+    """How to try the file on other pictures."""
+    pages = sorted(run.run.path.glob("bundles/*/browser/serve.py"))
+    target = run.artifacts[0].target
+    page = pages[0] if pages else run.run.path / "bundles" / target / "browser" / "serve.py"
+    bundle = "" if pages else f"{run.command('bundle', '--target', target)} writes that page, and "
+    serve = shlex.join(["python", str(page)])
+    return (
+        "A page beside this report runs the file on your own picture or the camera:"
+        f" {bundle}{serve} serves it to your browser."
+    )
 
 
 def _by_image(subjects: Sequence[Subject]) -> dict[str, list[tuple[Subject, ShownImage]]]:
