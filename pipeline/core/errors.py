@@ -21,6 +21,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
+from pipeline.core.printable import well_formed
+
 
 class SegquantError(Exception):
     """What went wrong, in a sentence; ``details`` are shown below it, a line each."""
@@ -28,7 +30,7 @@ class SegquantError(Exception):
     exit_code = 2
 
     def __init__(self, message: str, details: Iterable[str] = ()) -> None:
-        self.details = tuple(details)
+        message, self.details = well_formed(message), tuple(map(well_formed, details))
         super().__init__("\n  ".join((message, *self.details)))
         self.message = message
 

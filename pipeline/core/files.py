@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.core.printable import well_formed
 
 
 def write_atomically(path: Path, data: bytes, sync: bool = True) -> None:
@@ -38,14 +43,14 @@ def write_new(path: Path, text: str) -> None:
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         with open(path, "wb") as file:
-            file.write(text.encode())
+            file.write(well_formed(text).encode())
         return
     if path.exists():
         number = 1
         while os.path.lexists(path.with_name(f"{path.name}.{number}")):
             number += 1
         path.rename(path.with_name(f"{path.name}.{number}"))
-    write_atomically(path, text.encode())
+    write_atomically(path, well_formed(text).encode())
 
 
 def sha256(data: bytes | Path) -> str:
@@ -54,6 +59,30 @@ def sha256(data: bytes | Path) -> str:
         with open(data, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     return hashlib.sha256(data).hexdigest()
+
+
+def open_regular(path: Path, most_bytes: int) -> BinaryIO:
+    """Opens a regular file of at most ``most_bytes`` to be read; raises OSError, for anything else as well.
+
+    Never blocks: a fifo, a socket or a device is refused, even one that takes the file's place meanwhile.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):  # before it is opened, which a tape or a terminal would notice
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
+    file = open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)), "rb")
+    now = os.fstat(file.fileno())
+    if stat.S_ISREG(now.st_mode) and now.st_size <= most_bytes:
+        return file
+    file.close()
+    if stat.S_ISREG(now.st_mode):
+        what = f"it has {now.st_size / (1 << 20):.0f} MiB; allowed are {most_bytes / (1 << 20):.0f} MiB"
+        raise OSError(errno.EFBIG, what, str(path))
+    raise OSError(errno.EINVAL, "it is not a file", str(path))
+
+
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """The content of a regular file of at most ``most_bytes``; raises OSError, as ``open_regular`` does."""
+    with open_regular(path, most_bytes) as file:
+        return file.read(most_bytes)
 
 
 def unreadable(path: Path) -> str | None:

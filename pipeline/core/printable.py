@@ -31,6 +31,11 @@ def printable(text: str, longest: int = LONGEST) -> str:
     return shown if len(shown) <= longest or shown == text else printable(shown, longest)
 
 
+def well_formed(text: str) -> str:
+    r"""``text`` with the bytes of a file name that are no UTF-8 as ``\udcff``, so that it can be written anywhere."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _hidden(c: str) -> bool:
     return unicodedata.category(c) in HIDDEN or c in BLANK or "\ufe00" <= c <= "\ufe0f" or c >= "\U000e0000"
 

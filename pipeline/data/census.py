@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.core.errors import DataError
 from pipeline.core.progress import progress
 from pipeline.core.say import Say
+from pipeline.data.decode import count_values
 from pipeline.data.decoded import Decoded
 
 THREADS = 2
@@ -31,7 +32,7 @@ def count_pixels(decoded: Decoded, num_classes: int, what: str, say: Say) -> np.
 
 
 def _count(decoded: Decoded, index: int, num_classes: int) -> np.ndarray:
-    return np.bincount(decoded.label(index).ravel(), minlength=256)[:num_classes]
+    return count_values(decoded.label(index))[:num_classes]
 
 
 def check_labels(train: np.ndarray, val: np.ndarray, classes: Sequence[str], data: str) -> list[str]:

@@ -55,11 +55,17 @@ FORMS = (
 )
 """labelmap.txt, class_dict.csv, 'name R G B', and a name alone."""
 LONGEST_NAME = 200
+LONGEST_LINE = 2000
+"""Longer ones are no classes, and the patterns above take too long on them."""
 
 
 def read_classes(path: Path) -> tuple[tuple[str, ...], tuple[Colour | None, ...]]:
     """(names, colours), None for a class without a colour; raises DataError naming a line that is not a class."""
     lines = [line for line in read_list(path, "class list", LAYOUT) if not line.startswith("#")]
+    if (longest := max(map(len, lines), default=0)) > LONGEST_LINE:
+        raise DataError(
+            f"class list {path} has a line of {longest} characters, which is not a class: expected {LAYOUT}."
+        )
     if lines and _is_header(lines[0]):
         lines = lines[1:]
     names, colours = [], list[Colour | None]()

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import stat
+import os
+import re
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from pipeline.core.errors import DataError
+from pipeline.core.files import open_regular
 
 Colour = tuple[int, int, int]
 
@@ -21,6 +26,10 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 MOST_PIXELS = 89_478_485
 """A quarter of a GiB as RGB: Pillow's own limit against decompression bombs (Image.MAX_IMAGE_PIXELS)."""
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # we refuse these files ourselves
+MOST_BYTES = 1 << 29
+"""Of a file: more than an uncompressed picture of that many pixels takes."""
+COUNTED_AT_ONCE = 1 << 20
+PNG_SIGNATURE_BYTES, BMP_OFFSET_AT = 8, 10
 LOSSY = ("JPEG", "MPO")
 ORIENTATION = 0x0112
 TURNS = {
@@ -45,23 +54,29 @@ ONE_CHANNEL = ("L", "P", "1", "I", *SIXTEEN_BITS)
 def open_image(path: Path, what: str) -> Iterator[Image.Image]:
     """The file's image, its pixels not decoded yet; Pillow's errors while it is open become DataErrors.
 
-    ``what``: 'image' or 'label', for messages.
+    Opens regular files only, so that nothing blocks or never ends. ``what``: 'image' or 'label', for messages.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise DataError(f"{what} {path} is not a file: replace or remove it.")
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise DataError(
-                    f"{what} {path} has {image.width * image.height / 1e6:.0f} million pixels; allowed are"
-                    f" {MOST_PIXELS / 1e6:.0f} million: scale it down or cut it into tiles."
-                )
+        with open_regular(path, MOST_BYTES) as file, Image.open(file, formats=FORMATS) as image:
+            _check_pixels(image.width * image.height, path, what)
             yield image
     except FileNotFoundError:
         raise DataError(f"{what} {path} does not exist: every image needs its label; add it or remove both.") from None
-    # TypeError: Pillow's TIFF reader on damaged tags.
-    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        _check_pixels(max(map(int, re.findall(r"\d+", str(error))), default=0), path, what)
         raise DataError(f"{what} {path} cannot be decoded ({error}): replace or remove it.") from None
+    # TypeError: Pillow's TIFF reader on damaged tags. MemoryError: sizes inside the file that its header does not show.
+    except (OSError, SyntaxError, ValueError, TypeError, MemoryError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "not enough memory"
+        raise DataError(f"{what} {path} cannot be decoded ({reason}): replace or remove it.") from None
+
+
+def _check_pixels(pixels: int, path: Path, what: str) -> None:
+    if pixels > MOST_PIXELS:
+        raise DataError(
+            f"{what} {path} has {pixels / 1e6:.0f} million pixels; allowed are {MOST_PIXELS / 1e6:.0f} million: scale"
+            " it down or cut it into tiles."
+        )
 
 
 def orientation(image: Image.Image) -> int:
@@ -91,12 +106,37 @@ def upright(image: Image.Image) -> Image.Image:
 
 @contextlib.contextmanager
 def open_verified(path: Path, what: str) -> Iterator[Image.Image]:
-    """As ``open_image``, after a check of a PNG's checksums, which decoding ignores."""
+    """As ``open_image``, after a check of what Pillow passes over: a PNG's checksums, and the end of PNG and BMP."""
     with open_image(path, what) as image:
-        if image.format == "PNG":
-            with Image.open(path, formats=FORMATS) as other:
-                other.verify()
+        file: BinaryIO | None = getattr(image, "fp", None)
+        if file is not None and image.format in ("PNG", "BMP"):
+            at = file.tell()
+            whole = _whole_png(file) if image.format == "PNG" else _whole_bmp(file, image)
+            file.seek(at)
+            if not whole:
+                raise OSError("it is truncated or damaged")
         yield image
+
+
+def _whole_png(file: BinaryIO) -> bool:
+    """Whether each chunk is whole and has the checksum that it states, up to IEND (PNG, third edition, section 5.3)."""
+    file.seek(PNG_SIGNATURE_BYTES)
+    while len(head := file.read(8)) == 8:
+        body, stated = file.read(int.from_bytes(head[:4], "big")), file.read(4)
+        if len(stated) < 4 or zlib.crc32(body, zlib.crc32(head[4:])) != int.from_bytes(stated, "big"):
+            return False
+        if head[4:] == b"IEND":
+            return True
+    return False
+
+
+def _whole_bmp(file: BinaryIO, image: Image.Image) -> bool:
+    """Whether all rows are there, each filled up to 4 bytes; Pillow checks compressed ones."""
+    file.seek(BMP_OFFSET_AT)
+    offset, _, width, height, _, bits, compression = struct.unpack("<IIiiHHI", file.read(24))
+    if compression != 0 or (width, abs(height)) != image.size:  # other headers: OS/2's
+        return True
+    return file.seek(0, os.SEEK_END) >= offset + abs(height) * (-(-width * bits // 32) * 4)
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -158,11 +198,9 @@ def read_mask(path: Path) -> Mask:
         if raw.endswith("I") and image.mode in ("L", "1"):
             raise DataError(f"label {path} is stored with white as 0: save it as a PNG of the ids.")
         if image.mode == "RGB":
-            pixels = np.asarray(upright(image)).astype(np.int32)
-            return Mask(pixels @ np.array([1 << 16, 1 << 8, 1], np.int32), {}, coded=True)
+            return Mask(_codes(np.asarray(upright(image))), {}, coded=True)
         if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
-            pixels = np.asarray(upright(image))[..., :3].astype(np.int32)
-            return Mask(pixels @ np.array([1 << 16, 1 << 8, 1], np.int32), {}, coded=True)
+            return Mask(_codes(np.asarray(upright(image))), {}, coded=True)
         if image.mode not in ONE_CHANNEL:
             raise DataError(
                 f"label {path} has mode {image.mode}: a label image has one channel (or a palette) whose value is the"
@@ -181,6 +219,23 @@ def read_mask(path: Path) -> Mask:
     return Mask(values, _used_colours(values, entries) if entries else {})
 
 
+def _codes(pixels: np.ndarray) -> np.ndarray:
+    """uint8 [h, w, 3 or more] → int32 [h, w], 65536 · red + 256 · green + blue; in place: pictures are large."""
+    codes = pixels[..., 0].astype(np.int32)
+    for channel in (1, 2):
+        codes <<= 8
+        codes |= pixels[..., channel]
+    return codes
+
+
+def count_values(ids: np.ndarray) -> np.ndarray:
+    """int64 [256]: how often each value of a uint8 array occurs; NumPy's bincount alone copies it as int64."""
+    counts, flat = np.zeros(256, np.int64), ids.ravel()
+    for start in range(0, flat.size, COUNTED_AT_ONCE):
+        counts += np.bincount(flat[start : start + COUNTED_AT_ONCE], minlength=256)
+    return counts
+
+
 def _raw_mode(image: Image.Image) -> str:
     """How the file stores its pixels, such as 'L;4'; '' if Pillow does not say."""
     tile = next(iter(getattr(image, "tile", ())), None)
@@ -190,6 +245,6 @@ def _raw_mode(image: Image.Image) -> str:
 
 def _used_colours(ids: np.ndarray, entries: list[int]) -> dict[int, Colour]:
     """The colours of the ids that occur, from the palette's ``entries``: red, green and blue of each id in turn."""
-    used = np.flatnonzero(np.bincount(ids.ravel(), minlength=256)).tolist()
+    used = np.flatnonzero(count_values(ids)).tolist()
     colours = {i: entries[3 * i : 3 * i + 3] for i in used}
     return {i: (rgb[0], rgb[1], rgb[2]) for i, rgb in colours.items() if len(rgb) == 3}

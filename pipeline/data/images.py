@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.core.dataset import IGNORE, Sample
 from pipeline.core.errors import DataError
+from pipeline.core.files import read_regular
+from pipeline.core.printable import well_formed
 from pipeline.data.decode import read_image
 from pipeline.data.labels import Labels
 
+MOST_LIST_BYTES = 16 << 20
+"""Of a list of classes or images: a million names of 16 characters."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
@@ -26,7 +31,7 @@ def identity_table(classes: int, *ignored: int) -> tuple[int, ...]:
 def sample(name: str, image: Path, label: Path, labels: Labels) -> Sample:
     """A sample that reads its two files when asked."""
     return Sample(
-        name=name,
+        name=well_formed(name),
         image=functools.partial(read_image, image),
         label=functools.partial(labels.read, label, image),
     )
@@ -65,14 +70,15 @@ def read_list(path: Path, what: str, layout: str) -> list[str]:
     ``what``: what the file is, for messages.
     """
     try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+        lines = [line.strip() for line in read_regular(path, MOST_LIST_BYTES).decode("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{what} {path} cannot be read ({error}): expected {layout}.") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DataError(f"{what} {path} cannot be read ({reason}): expected {layout}.") from None
     lines = [line for line in lines if line]
     if not lines:
         raise DataError(f"{what} {path} is empty: expected {layout}.")
     if len(set(lines)) < len(lines):
-        duplicate = next(line for line in lines if lines.count(line) > 1)
+        duplicate = Counter(lines).most_common(1)[0][0]
         raise DataError(f"{what} {path} lists {duplicate!r} twice: remove one of them.")
     return lines
 

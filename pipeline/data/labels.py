@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.core.dataset import IGNORE
 from pipeline.core.errors import DataError
-from pipeline.data.decode import Colour, Mask, read_mask, size_mismatch
+from pipeline.data.decode import Colour, Mask, count_values, read_mask, size_mismatch
 
 FOREGROUND = 255
 """The value with which many tools paint the object of a binary mask."""
@@ -190,7 +190,7 @@ def _no_ones(paths: Sequence[Path]) -> bool:
             continue  # reported when it is read as a label
         if mask.coded:
             continue
-        values = np.bincount(mask.values.ravel(), minlength=256)
+        values = count_values(mask.values)
         if values[1]:
             return False
         marked += bool(values[FOREGROUND])
