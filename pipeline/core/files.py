@@ -2,29 +2,65 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.core.printable import well_formed
 
 
-def write_atomically(path: Path, data: bytes, sync: bool = True) -> None:
-    """Writes beside ``path``, syncs (what can be made again need not be), then renames over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_atomically(path: Path, data: bytes | Iterable[bytes | memoryview], sync: bool = True) -> None:
+    """Writes beside ``path``, syncs (what can be made again need not be), then renames over it.
+
+    ``data``: the content, whole or in pieces. The folder is synced as well: a rename lasts only with it. Raises
+    OSError, which names ``path``; what was there before then stays.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        _make_folder(path.parent, sync)
         with open(part, "wb") as file:
-            file.write(data)
+            for piece in (data,) if isinstance(data, bytes) else data:
+                file.write(piece)
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(part, path)
+        if sync:
+            sync_folder(path.parent)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes what was created, renamed or removed in the folder last, where its file system can."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # it may be written in, and not read
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def _make_folder(folder: Path, sync: bool) -> None:
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in missing if sync else ():
+        sync_folder(each.parent)
 
 
 def unused(folder: Path, stem: str, suffix: str = "") -> Path:

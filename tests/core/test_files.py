@@ -1,0 +1,73 @@
+"""A file is there whole and lasts, or what was there before still is."""
+
+import errno
+import os
+
+import pytest
+
+from pipeline.core.files import write_atomically
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """[what was synced or renamed, in order]; folders end with a slash."""
+    seen = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(handle):
+        path = os.readlink(f"/proc/self/fd/{handle}")
+        seen.append(os.path.basename(path) + "/" * os.path.isdir(path))
+        fsync(handle)
+
+    def renamed(before, after):
+        seen.append("rename")
+        replace(before, after)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    return seen
+
+
+def test_content_then_name_then_folder_reach_the_disk(tmp_path, calls):
+    part = f".x.{os.getpid()}.part"
+    write_atomically(tmp_path / "a" / "b" / "x", [b"one ", memoryview(b"two")])
+    assert calls == ["a/", f"{tmp_path.name}/", part, "rename", "b/"]
+    assert (tmp_path / "a" / "b" / "x").read_bytes() == b"one two"
+    calls.clear()
+    write_atomically(tmp_path / "x", b"three", sync=False)
+    assert calls == ["rename"]
+
+
+@pytest.mark.parametrize("failing", ["write", "fsync", "rename"])
+def test_a_write_that_fails_leaves_what_was_there_and_names_the_file(tmp_path, monkeypatch, failing):
+    path = tmp_path / "x"
+    path.write_bytes(b"before")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def pieces():
+        yield b"some"
+        if failing == "write":
+            full()
+
+    if failing != "write":
+        monkeypatch.setattr(os, {"fsync": "fsync", "rename": "replace"}[failing], full)
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        write_atomically(path, pieces())
+    assert raised.value.errno == errno.ENOSPC and raised.value.filename == str(path)
+    assert path.read_bytes() == b"before" and os.listdir(tmp_path) == ["x"]
+
+
+def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.EINVAL, "Invalid argument")))
+    with pytest.raises(OSError, match="Invalid"):
+        write_atomically(tmp_path / "x", b"y")  # the file itself must reach the disk
+
+    def fsync(handle):
+        if os.path.isdir(f"/proc/self/fd/{handle}"):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(tmp_path / "x", b"y")
+    assert (tmp_path / "x").read_bytes() == b"y"
