@@ -11,6 +11,7 @@ from pathlib import Path
 
 from click.shell_completion import CompletionItem
 
+from pipeline.core.files import newest_first
 from pipeline.core.run import FILE, RUNS
 
 Items = list[CompletionItem]
@@ -24,7 +25,7 @@ def _items(named: Iterable[tuple[str, str]], incomplete: str) -> Items:
 
 def runs(incomplete: str) -> Items:
     """The newest first; folders of the file system where none fits."""
-    files = sorted(RUNS.glob(f"*/{FILE}"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    files = newest_first(RUNS.glob(f"*/{FILE}"))
     return [CompletionItem(incomplete, type="dir"), *_items(((str(file.parent), "") for file in files), incomplete)]
 
 

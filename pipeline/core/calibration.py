@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from pipeline.core.from_json import from_json
+
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
@@ -60,16 +62,10 @@ class CalibrationRecord:
 
     @staticmethod
     def from_json(data: Any) -> CalibrationRecord:
-        """Raises TypeError and ValueError for data that ``to_json`` did not write."""
-        if not isinstance(data, dict):
-            raise TypeError(f"calibration is {type(data).__name__}, not dict")
-        names = [field.name for field in dataclasses.fields(CalibrationRecord)]
-        if unknown := sorted(set(data) - set(names)):
-            raise ValueError(f"calibration has the unknown key {', '.join(map(str, unknown))}")
-        images, texts = data.get("images"), [data.get(name) for name in names if name != "images"]
-        if not isinstance(images, list) or not all(isinstance(name, str) for name in images):
-            raise TypeError("calibration.images is not a list of names")
-        if not all(value is None or isinstance(value, str) for value in texts) or texts[-1] is None:
-            raise TypeError("calibration has a value that is not text")
-        method, selection, split, digest = texts
-        return CalibrationRecord(method, selection, split, tuple(images), str(digest))
+        """Raises TypeError, ValueError and KeyError for data that ``to_json`` did not write."""
+        values = {**UNRECORDED, **data} if isinstance(data, dict) else data
+        return from_json(CalibrationRecord, values, True, "calibration")
+
+
+UNRECORDED = {"method": None, "selection": None, "split": None}
+"""Keys that files of earlier versions have not."""

@@ -121,6 +121,15 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
         return file.read(most_bytes)
 
 
+def newest_first(paths: Iterable[Path]) -> list[Path]:
+    """By the time of their last change; what is not there any more, as behind a broken link, is left out."""
+    times = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            times.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(times, reverse=True)]
+
+
 def unreadable(path: Path) -> str | None:
     """Why the file at ``path`` cannot be read, as the rest of a sentence; None where it can."""
     try:

@@ -12,6 +12,7 @@ import dataclasses
 import datetime
 import errno
 import fcntl
+import functools
 import json
 import os
 import stat
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from pipeline.core.errors import RunError
 from pipeline.core.from_json import from_json
+from pipeline.core.json_file import BadJson, made, parse
 from pipeline.core.printable import printable
 
 FILE = ".lock"
@@ -186,8 +188,8 @@ def _is_at(path: Path, file: int) -> bool:
 
 def _holder(file: int) -> Process | None:
     try:
-        return from_json(Process, json.loads(os.pread(file, MOST_BYTES, 0)))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return made(parse(os.pread(file, MOST_BYTES, 0)), functools.partial(from_json, Process))
+    except (OSError, BadJson):
         return None
 
 

@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.core.errors import RunError
+from pipeline.core.from_json import from_json
+
+LARGEST = 3.4e38
+"""Beyond it a float32, in which a .tflite file stores scales, is infinite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,10 +21,10 @@ class Range:
     high: float
 
     def __post_init__(self) -> None:
-        if not self.low <= 0 <= self.high or not self.high - self.low > 1e-9:
+        if not self.low <= 0 <= self.high or not 1e-9 < self.high - self.low < LARGEST:
             raise RunError(
-                f"range [{self.low}, {self.high}] cannot be quantized: it must include 0 and not be empty. A layer with"
-                " a constant output, or weights that are not finite, cause this."
+                f"range [{self.low}, {self.high}] cannot be quantized: it must include 0, not be empty, and fit into"
+                " float32. A layer with a constant output, or weights that are not finite, cause this."
             )
 
     @property
@@ -44,5 +48,14 @@ def ranges_to_json(ranges: Ranges) -> dict[str, Any]:
     return {name: [r.low, r.high] for name, r in ranges.items()}
 
 
-def ranges_from_json(data: dict[str, Any]) -> dict[str, Range]:
-    return {name: Range(low, high) for name, (low, high) in data.items()}
+def ranges_from_json(data: object) -> dict[str, Range]:
+    """Raises TypeError, ValueError and RunError for what ``ranges_to_json`` did not write."""
+    if not isinstance(data, dict):
+        raise TypeError(f"ranges is {type(data).__name__}, not an object")
+    return {name: _range(name, pair) for name, pair in data.items()}
+
+
+def _range(name: str, pair: object) -> Range:
+    if not isinstance(pair, list) or len(pair) != 2:
+        raise TypeError(f"the range of {name} is not two numbers")
+    return from_json(Range, {"low": pair[0], "high": pair[1]}, name=f"the range of {name}")

@@ -10,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 from pipeline.core.calibration import CalibrationRecord
-from pipeline.core.errors import ArtifactError, SegquantError
+from pipeline.core.errors import ArtifactError
 from pipeline.core.file_spec import FileSpec
+from pipeline.core.from_json import from_json
+from pipeline.core.json_file import BadJson, as_object, made, parse
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.ranges import Ranges, ranges_from_json, ranges_to_json
 from pipeline.core.rewrite import AppliedRewrite
@@ -169,21 +171,22 @@ class Recipe:
     def from_json(data: object) -> Recipe:
         """Raises ArtifactError for data that neither this version nor an earlier one wrote."""
         try:
-            return _recipe(_typed(data, dict, "the recipe"))
-        except KeyError as error:
-            raise _unreadable(f"it has no {error}") from None
-        except (TypeError, ValueError, SegquantError) as error:
-            raise _unreadable(str(error)) from None
+            return made(data, lambda data: _recipe(_typed(data, dict, "the recipe")))
+        except BadJson as error:
+            raise ArtifactError(
+                f"the recipe of the .tflite file cannot be read: {error}. Another program or a later version wrote it:"
+                " run `convert --force` to write the file again."
+            ) from None
 
     @staticmethod
     def loads(text: bytes | str) -> Recipe:
         """Raises ArtifactError for text that is not a JSON object, and as ``from_json`` does."""
         try:
-            data = json.loads(text)
-        except (ValueError, RecursionError):
-            data = None
-        if not isinstance(data, dict):
-            raise ArtifactError("the recipe inside the .tflite file is not a JSON object: convert the network again.")
+            data = as_object(parse(text))
+        except BadJson as error:
+            raise ArtifactError(
+                f"the recipe inside the .tflite file is not a JSON object ({error}): convert the network again."
+            ) from None
         return Recipe.from_json(data)
 
 
@@ -220,13 +223,6 @@ MAKING = (
 Kind = TypeVar("Kind")
 
 
-def _unreadable(why: str) -> ArtifactError:
-    return ArtifactError(
-        f"the recipe of the .tflite file cannot be read: {why.rstrip('.')}. Another program or a later version"
-        " wrote it: run `convert --force` to write the file again."
-    )
-
-
 def _typed(value: object, kind: type[Kind], name: str) -> Kind:
     """``value`` where it has that type, else TypeError; an int is a float here, True is no number."""
     int_as_float = kind is float and isinstance(value, int)
@@ -239,20 +235,11 @@ def _texts(value: object, name: str) -> tuple[str, ...]:
     return tuple(_typed(text, str, f"an entry of {name}") for text in _typed(value, list, name))
 
 
-def _fields(noun: type[Kind], data: object, kinds: Sequence[type], name: str) -> Kind:
-    """A flat dataclass from its JSON; fields with a default may be missing. Raises TypeError, KeyError and BadSpec."""
-    values = _typed(data, dict, name)
-    known = dict(zip((f.name for f in dataclasses.fields(noun)), kinds, strict=True))  # type: ignore[arg-type]
-    if unknown := sorted(set(values) - set(known)):
-        raise TypeError(f"{name} has the unknown key {', '.join(map(str, unknown))}")
-    return noun(**{key: _typed(value, known[key], f"{name}.{key}") for key, value in values.items()})
-
-
 def _recipe(data: dict[str, Any]) -> Recipe:
     if (schema := data.get("schema")) != SCHEMA:
         raise ValueError(f"its schema is {schema!r}, and this version reads {SCHEMA}")
     if unknown := sorted(set(data) - {*ORIGIN, *MAKING}):
-        raise ValueError(f"it has the unknown key {', '.join(unknown)}")
+        raise ValueError(f"it has the unknown key {', '.join(map(str, unknown))}")
     spec = FileSpec(
         data["output"],
         data.get("output_stride", 1),
@@ -264,17 +251,16 @@ def _recipe(data: dict[str, Any]) -> Recipe:
     level, ranges, effect = data.get("level"), data.get("ranges"), data.get("approximated")
     versions = _typed(data.get("versions", {}), dict, "versions")
     rewrites = _typed(data.get("rewritten", []), list, "rewritten")
-    kinds = (str, str, int, float, float, float, float)
     return Recipe(
         _target_name(data["target"]),
         spec,
         level=None if level is None else _typed(level, int, "level"),
         rewrites=_texts(data.get("rewrites", []), "rewrites"),
-        ranges=None if ranges is None else ranges_from_json(_typed(ranges, dict, "ranges")),
+        ranges=None if ranges is None else ranges_from_json(ranges),
         versions={key: _typed(value, str, f"versions.{key}") for key, value in versions.items()},
         origin=_origin(data) if set(ORIGIN) & set(data) else None,
-        applied_rewrites=tuple(_fields(AppliedRewrite, each, (str,) * 4, "rewritten") for each in rewrites),
-        approximation=None if effect is None else _fields(Approximation, effect, kinds, "approximated"),
+        applied_rewrites=tuple(from_json(AppliedRewrite, each, True, "rewritten") for each in rewrites),
+        approximation=None if effect is None else from_json(Approximation, effect, True, "approximated"),
     )
 
 
@@ -293,17 +279,16 @@ def _origin(data: dict[str, Any]) -> Origin:
     colours = [[_typed(v, int, "a colour") for v in _typed(c, list, "a colour")] for c in data.get("colours", [])]
     if any(len(colour) != 3 for colour in colours):
         raise ValueError("a colour does not have three values")
-    kinds = (str, int, int, int, float, str, bool, float, float)
     calibration = data.get("calibration")
     return Origin(
-        _fields(ModelSpec, data["model"], kinds, "model"),
+        from_json(ModelSpec, data["model"], True, "model"),
         _texts(data["classes"], "classes"),
         tuple((r, g, b) for r, g, b in colours),
         _typed(data["data"], str, "data"),
         method,
-        _fields(Checkpoint, data["parent"], (str, str), "parent"),
+        from_json(Checkpoint, data["parent"], True, "parent"),
         None if calibration is None else CalibrationRecord.from_json(calibration),
-        _fields(About, data.get("about", {}), (str, str, str), "about"),
+        from_json(About, data.get("about", {}), True, "about"),
         _typed(data.get("kept_start", False), bool, "kept_start"),
     )
 

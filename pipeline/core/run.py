@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 from pipeline.core.errors import RunError
 from pipeline.core.files import unused, write_atomically
 from pipeline.core.from_json import from_json
+from pipeline.core.json_file import BadJson, load_as
 from pipeline.core.lock import FILE as LOCK
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.recipe import About
@@ -34,6 +36,8 @@ FILE = "run.json"
 NAMED = "artifacts/named.json"
 ABOUT = "artifacts/about.json"
 SCHEMA = 1
+MOST_SEED = 2**31 - 2
+"""Augmentation draws from an int32, and QAT takes the next seed after the run's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,8 +108,8 @@ class Run:
     def named_target(self) -> str | None:
         """The target that ``name_target`` stored; None where there is none or it cannot be read."""
         try:
-            return str(json.loads((self.path / NAMED).read_text())["target"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return load_as(self.path / NAMED, lambda data: str(data["target"]))
+        except BadJson:
             return None
 
     def set_about(self, **texts: str | None) -> None:
@@ -119,10 +123,9 @@ class Run:
         if not file.is_file():
             return About()
         try:
-            known = json.loads(file.read_text())
-            return About(**{field.name: str(known[field.name]) for field in dataclasses.fields(About)})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{file} is broken ({type(error).__name__}): delete it and tell `convert` again.") from None
+            return load_as(file, functools.partial(from_json, About))
+        except BadJson as error:
+            raise RunError(f"{file} is broken ({error}): delete it and tell `convert` again.") from None
 
 
 def remove_if_empty(run: Run) -> None:
@@ -166,18 +169,27 @@ def open_run(path: Path) -> Run:
         what = "is not a run directory (it has no run.json)" if path.exists() else "does not exist"
         raise RunError(f"{path} {what}: make a run with `python cli.py qat --run {path}` on a new directory.")
     try:
-        data = json.loads(file.read_text())
-        if data["schema"] != SCHEMA:
-            raise RunError(f"{file} has schema {data['schema']}, this version reads {SCHEMA}: make a new run.")
-        model = dataclasses.asdict(ModelSpec(**data["model"]))
-        config = from_json(RunConfig, {**data, "model": model})
-        if len(config.colours) not in (0, len(config.classes)):
-            raise ValueError(f"{len(config.colours)} colours for {len(config.classes)} classes")
-        if not all(0 <= value <= 255 for colour in config.colours for value in colour):
-            raise ValueError("a colour is not of values from 0 to 255")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{file} is broken ({type(error).__name__}: {error}): restore it or make a new run.") from None
-    return Run(path, config)
+        return Run(path, load_as(file, _config))
+    except BadJson as error:
+        raise RunError(f"{file} is broken ({error}): restore it or make a new run.") from None
+
+
+def _config(data: Any) -> RunConfig:
+    """Raises the errors of unfit data, as ``from_json`` does."""
+    if type(data["schema"]) is not int or data["schema"] != SCHEMA:
+        raise ValueError(f"it has schema {data['schema']}, and this version reads {SCHEMA}")
+    config = from_json(
+        RunConfig, {**data, "model": dataclasses.asdict(from_json(ModelSpec, data["model"], True, "model"))}
+    )
+    if len(config.classes) != config.model.num_classes:
+        raise ValueError(f"{len(config.classes)} classes, and the network has {config.model.num_classes}")
+    if len(config.colours) not in (0, len(config.classes)):
+        raise ValueError(f"{len(config.colours)} colours for {len(config.classes)} classes")
+    if not all(0 <= value <= 255 for colour in config.colours for value in colour):
+        raise ValueError("a colour is not of values from 0 to 255")
+    if not 0 <= config.seed <= MOST_SEED:
+        raise ValueError(f"the seed is {config.seed}, not from 0 to {MOST_SEED}")
+    return config
 
 
 def latest(root: Path = RUNS) -> Run | None:
@@ -186,7 +198,7 @@ def latest(root: Path = RUNS) -> Run | None:
     for file in root.glob(f"*/{FILE}"):
         try:
             runs.append(open_run(file.parent))
-        except RunError:
+        except (RunError, OSError):
             continue
     return max(runs, key=lambda run: (run.config.created, run.path.name), default=None)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
-import math
+import functools
 from pathlib import Path
-from typing import Any
 
 from pipeline.core.errors import RunError
+from pipeline.core.files import newest_first
+from pipeline.core.from_json import from_json
+from pipeline.core.json_file import BadJson, load_as
+from pipeline.core.measurement import Measurement
 from pipeline.core.run import FILE, RUNS, Run, open_run
 from pipeline.core.training import Training
 
@@ -41,8 +44,8 @@ def summaries(root: Path = RUNS) -> list[RunSummary]:
     for file in sorted(root.glob(f"*/{FILE}")):
         try:
             good.append(open_run(file.parent))
-        except RunError as error:
-            broken.append(RunSummary(file.parent, None, f"broken: {error.message}"))
+        except (RunError, OSError) as error:
+            broken.append(RunSummary(file.parent, None, f"broken: {error}"))
     good.sort(key=lambda run: (run.config.created, run.path.name), reverse=True)
     return [*map(summary, good), *broken]
 
@@ -75,19 +78,16 @@ def _training(name: str, training: Training) -> str:
 
 def _newest_measurement(run: Run) -> str:
     """In words the newest `bench` that can be read; "" where there is none."""
-    files = [(file.stat().st_mtime_ns, file) for file in run.measurements.glob("bench-*.json")]
-    for _, file in sorted(files, reverse=True):
-        try:
-            return _measured(json.loads(file.read_text("utf-8")))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            continue
+    for file in newest_first(run.measurements.glob("bench-*.json")):
+        with contextlib.suppress(BadJson):
+            return _measured(load_as(file, functools.partial(from_json, Measurement)))
     return ""
 
 
-def _measured(data: dict[str, Any]) -> str:
+def _measured(measurement: Measurement) -> str:
     """'cpu: 71.56 %, 2.51 ms on host'."""
-    target, score, latency = data["target"], data["artifact"]["score"], data["artifact"]["latency"]
-    figures = [f"{float(score['miou_percent']):.2f} %"] if score else []
-    if latency and math.isfinite(latency["median_ms"]):
-        figures.append(f"{latency['median_ms']:.2f} ms on {data['machine'].get('device') or 'its device'}")
-    return f"{target}: {', '.join(figures)}"
+    score, latency = measurement.artifact.score, measurement.artifact.latency
+    figures = [f"{score.miou_percent:.2f} %"] if score else []
+    if latency:
+        figures.append(f"{latency.median_ms:.2f} ms on {measurement.machine.get('device') or 'its device'}")
+    return f"{measurement.target}: {', '.join(figures)}"

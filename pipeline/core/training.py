@@ -13,13 +13,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.core.calibration import CalibrationRecord
 from pipeline.core.errors import RunError
-from pipeline.core.files import write_atomically
+from pipeline.core.files import read_regular, write_atomically
+from pipeline.core.from_json import from_json
+from pipeline.core.json_file import MOST_BYTES, BadJson, as_object, load_as, made, parse
 from pipeline.core.ranges import Ranges, ranges_from_json, ranges_to_json
 
 SETTINGS, RESULT, RANGES, HISTORY = "settings.json", "result.json", "ranges.json", "history.jsonl"
@@ -45,8 +47,9 @@ class HistoryEntry:
     @staticmethod
     def from_json(data: Any) -> HistoryEntry:
         """Raises KeyError, TypeError and ValueError for data of another form."""
-        percent = data["val_miou_percent" if "val_miou_percent" in data else "miou_percent"]  # first version: val_
-        return HistoryEntry(int(data["step"]), data["loss"], percent, float(data["seconds"]))
+        if isinstance(data, dict) and "val_miou_percent" in data:  # the first version's name
+            data = {**data, "miou_percent": data["val_miou_percent"]}
+        return from_json(HistoryEntry, data)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +153,8 @@ class Training:
 
     def settings(self) -> dict[str, Any] | None:
         """The settings that it began with, as JSON; None where no training began."""
-        return _read(self.folder / SETTINGS) if (self.folder / SETTINGS).is_file() else None
+        file = self.folder / SETTINGS
+        return _read(file, as_object) if file.is_file() else None
 
     def is_finished(self, settings: dict[str, Any], force: bool = False) -> bool:
         """Whether the training with these settings is finished; raises RunError where one with others began here.
@@ -180,26 +184,16 @@ class Training:
     def finish(self, result: FloatResult | QatResult) -> None:
         _write(self.folder / RESULT, result.to_json())
 
-    def result(self) -> dict[str, Any]:
-        """The result as JSON, of whichever kind; {} where the training is not finished."""
-        return _read(self.folder / RESULT) if self.trained else {}
-
     def float_result(self) -> FloatResult:
-        return _result(FloatResult, self.folder / RESULT)
+        return _read(self.folder / RESULT, lambda data: _result(FloatResult, data))
 
     def qat_result(self) -> QatResult:
-        return _result(QatResult, self.folder / RESULT)
+        return _read(self.folder / RESULT, lambda data: _result(QatResult, data))
 
     def start(self) -> StartingRanges | None:
         """The starting ranges; None where no ranges were calibrated yet."""
         file = self.folder / RANGES
-        if not file.is_file():
-            return None
-        data = _read(file)
-        try:
-            return StartingRanges(ranges_from_json(data["ranges"]), CalibrationRecord.from_json(data["calibration"]))
-        except (LookupError, ValueError, TypeError, AttributeError) as error:
-            raise _broken(file, error) from None
+        return _read(file, _starting_ranges) if file.is_file() else None
 
     def write_start(self, start: StartingRanges) -> None:
         data = {"ranges": ranges_to_json(start.ranges), "calibration": start.calibration.to_json()}
@@ -208,9 +202,9 @@ class Training:
     def history(self) -> list[HistoryEntry]:
         """The scorings so far; [] where the file cannot be read, which does not stop the training."""
         try:
-            lines = (self.folder / HISTORY).read_text().splitlines()
-            return [HistoryEntry.from_json(json.loads(line)) for line in lines]
-        except (OSError, ValueError, TypeError, KeyError):
+            lines = read_regular(self.folder / HISTORY, MOST_BYTES).splitlines()
+            return [made(parse(line), HistoryEntry.from_json) for line in lines]
+        except (OSError, ValueError):
             return []
 
     def write_history(self, history: list[HistoryEntry]) -> None:
@@ -235,31 +229,24 @@ def changes(before: dict[str, Any], now: dict[str, Any], above: str = "") -> lis
     return lines
 
 
-def _broken(file: Path, error: Exception) -> RunError:
-    return RunError(f"{file} is broken ({error}): restore it, or force a new training (--force, or force=True).")
-
-
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path, make: Callable[[Any], Noun]) -> Noun:
     try:
-        return dict(json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise _broken(file, error) from None
+        return load_as(file, make)
+    except BadJson as error:
+        raise RunError(
+            f"{file} is broken ({error}): restore it, or force a new training (--force, or force=True)."
+        ) from None
 
 
 def _write(file: Path, data: dict[str, Any]) -> None:
     write_atomically(file, (json.dumps(data, indent=2) + "\n").encode())
 
 
-def _result(noun: type[Noun], file: Path) -> Noun:
+def _result(noun: type[Noun], data: Any) -> Noun:
     """Fields that an earlier version did not write are None; unknown keys are ignored."""
-    data = _read(file)
-    known = {field.name for field in dataclasses.fields(noun)}  # type: ignore[arg-type]
-    try:
-        history = tuple(HistoryEntry.from_json(entry) for entry in data.get("history", ()))
-        result = noun(**{**{k: v for k, v in data.items() if k in known}, "history": history})
-        for name in {"best_val_miou_percent", "val_miou_percent"} & known:
-            if isinstance(getattr(result, name), bool) or not isinstance(getattr(result, name), int | float):
-                raise TypeError(f"{name} is not a number")
-    except (TypeError, ValueError, KeyError) as error:
-        raise _broken(file, error) from None
-    return result
+    history = [dataclasses.asdict(HistoryEntry.from_json(entry)) for entry in data.get("history") or ()]
+    return from_json(noun, {**data, "history": history})
+
+
+def _starting_ranges(data: Any) -> StartingRanges:
+    return StartingRanges(ranges_from_json(data["ranges"]), CalibrationRecord.from_json(data["calibration"]))

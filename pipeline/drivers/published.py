@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pipeline.core.errors import DeviceError
 from pipeline.core.files import sha256, write_atomically
+from pipeline.core.json_file import BadJson, load_as
 
 PLACE = "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/latest"
 TRIES = 3
@@ -84,8 +85,8 @@ def fetch(url: str, file: Path) -> Path:
 
 def _recorded(record: Path) -> str | None:
     try:
-        return str(json.loads(record.read_text())["sha256"])
-    except (ValueError, KeyError, TypeError):
+        return load_as(record, lambda data: str(data["sha256"]))
+    except BadJson:
         return None
 
 

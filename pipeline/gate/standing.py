@@ -6,14 +6,15 @@ It is read from a run, from the JSON that `bench` writes, or from a baseline tha
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.artifact import Artifact
 from pipeline.core.errors import RunError
+from pipeline.core.files import newest_first
+from pipeline.core.from_json import from_json
+from pipeline.core.json_file import BadJson, load_as
 from pipeline.core.measurement import Measurement
 from pipeline.core.run import Run
 from pipeline.measure.inspect import inspect
@@ -22,7 +23,6 @@ from pipeline.targets import targets
 SCHEMA = 1
 MACHINE = ("device", "cpu", "cores", "runtime", "threads")
 """What must be equal before two latencies are compared."""
-MOST_BYTES = 256 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +53,17 @@ class Standing:
     against: tuple[str, float] | None = None
     coverage_percent: float | None = None
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no measurement is and no ratio can be taken of."""
+        positive = {"size_bytes": self.size_bytes, "images": self.images, "median_ms": self.median_ms}
+        positive["against's ratio"] = None if self.against is None else self.against[1]
+        for name, value in positive.items():
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} is {value}, not above 0")
+        for percent in (self.miou_percent, *self.iou_percent.values()):
+            if not 0 <= percent <= 100:
+                raise ValueError(f"an IoU is {percent} %")
+
     def to_json(self) -> dict[str, Any]:
         return {"schema": SCHEMA, "kind": "baseline", **dataclasses.asdict(self)}
 
@@ -60,8 +71,7 @@ class Standing:
 def of_run(run: Run, artifact: Artifact) -> Standing:
     """From the newest measurement of the artifact as it is now; raises RunError where there is none."""
     target = artifact.recipe.target
-    paths = run.measurements.glob(f"bench-{target}-*.json")
-    for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+    for path in newest_first(run.measurements.glob(f"bench-{target}-*.json")):
         standing = of_file(path)
         if standing.sha256 == artifact.sha256:
             return dataclasses.replace(standing, coverage_percent=_coverage(artifact))
@@ -76,81 +86,47 @@ def _coverage(artifact: Artifact) -> float | None:
     return inspect(artifact.path, target, compiler=False).coverage.macs_accelerated_percent if target.rules else None
 
 
-def of_measurement(measurement: Measurement) -> Standing:
-    """Of what ``measure`` returned."""
-    return _measured(Path(measurement.artifact.file), measurement.to_json())
+def of_measurement(measurement: Measurement, where: str = "") -> Standing:
+    """``where``: the file that it was read from; '' for one that `bench` has just made."""
+    artifact, latency = measurement.artifact, measurement.artifact.latency
+    if artifact.score is None:
+        raise ValueError("it has no score of the artifact")
+    against = None
+    if measurement.against is not None and measurement.against_ratio is not None:
+        against = measurement.against.sha256, measurement.against_ratio.ratio
+    return Standing(
+        where or artifact.file,
+        measurement.target,
+        artifact.sha256,
+        artifact.size_bytes,
+        measurement.data,
+        measurement.split,
+        measurement.images,
+        artifact.score.miou_percent,
+        artifact.score.iou_percent,
+        measurement.drop_points,
+        None if latency is None else latency.median_ms,
+        {key: measurement.machine.get(key) for key in MACHINE},
+        against,
+    )
 
 
 def of_file(path: Path) -> Standing:
     """From the JSON of `bench` or `gate --save`; raises RunError for any other file."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError("it is too large")
-        data = json.loads(path.read_text("utf-8"))
-        if not isinstance(data, dict):
-            raise TypeError("it is no JSON object")
-        return _baseline(path, data) if data.get("kind") == "baseline" else _measured(path, data)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        words = f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        return load_as(path, lambda data: _of_json(data, path))
+    except BadJson as error:
         raise RunError(
-            f"{path} is no measurement that can be compared ({words}): name a run, the JSON of one `bench`, or what"
+            f"{path} is no measurement that can be compared ({error}): name a run, the JSON of one `bench`, or what"
             " `gate --save` wrote."
         ) from None
 
 
-def _baseline(path: Path, data: dict[str, Any]) -> Standing:
+def _of_json(data: Any, path: Path) -> Standing:
+    if not isinstance(data, dict):
+        raise TypeError("it is no JSON object")
+    if data.get("kind") != "baseline":
+        return of_measurement(from_json(Measurement, data), str(path))
     if data["schema"] != SCHEMA:
         raise ValueError(f"it has schema {data['schema']}, and this version reads {SCHEMA}")
-    against = data["against"]
-    return Standing(
-        str(path),
-        _text(data["target"]),
-        _text(data["sha256"]),
-        int(_number(data["size_bytes"])),
-        _text(data["data"]),
-        _text(data["split"]),
-        int(_number(data["images"])),
-        _number(data["miou_percent"]),
-        {_text(name): _number(iou) for name, iou in data["iou_percent"].items()},
-        _number(data["drop_points"]),
-        _number_or_none(data["median_ms"]),
-        {key: data["machine"].get(key) for key in MACHINE},
-        None if against is None else (_text(against[0]), _number(against[1])),
-        _number_or_none(data["coverage_percent"]),
-    )
-
-
-def _measured(path: Path, data: dict[str, Any]) -> Standing:
-    artifact, latency = data["artifact"], data["artifact"]["latency"]
-    score, other = artifact["score"], data.get("against")
-    return Standing(
-        str(path),
-        _text(data["target"]),
-        _text(artifact["sha256"]),
-        int(_number(artifact["size_bytes"])),
-        _text(data["data"]),
-        _text(data["split"]),
-        int(_number(data["images"])),
-        _number(score["miou_percent"]),
-        {_text(name): _number(iou) for name, iou in score["iou_percent"].items()},
-        _number(data["drop_points"]),
-        None if latency is None else _number(latency["median_ms"]),
-        {key: data["machine"].get(key) for key in MACHINE},
-        None if other is None else (_text(other["sha256"]), _number(data["against_ratio"]["ratio"])),
-    )
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{str(value)[:40]!r} stands where text must")
-    return value
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise TypeError(f"{str(value)[:40]!r} stands where a number must")
-    return value
-
-
-def _number_or_none(value: object) -> float | None:
-    return None if value is None else _number(value)
+    return from_json(Standing, {**data, "where": str(path)})

@@ -17,6 +17,8 @@ from pipeline.convert.parent import load_float
 from pipeline.core.calibration import Calibration
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.files import sha256, write_atomically
+from pipeline.core.from_json import from_json
+from pipeline.core.json_file import BadJson, load_as
 from pipeline.core.progress import progress
 from pipeline.core.run import Run
 from pipeline.core.say import Say, quiet
@@ -149,8 +151,24 @@ def _name(images: int, how: str, method: str) -> str:
     return f"{method} {how} {images}"
 
 
+@dataclasses.dataclass(frozen=True)
+class _Scores:
+    """What an interrupted sweep of the same parent left: percent of its float file; (percent, seconds) by name."""
+
+    float_percent: tuple[float, ...]
+    combinations: dict[str, tuple[float, float]]
+
+
 def _known(file: Path) -> dict[str, Any]:
+    """{'float': percent, name of a combination: (percent, seconds)}; {} where there is no file or a broken one."""
+
+    def scores(data: Any) -> dict[str, Any]:
+        combinations = dict(data)
+        percents = [combinations.pop("float")] if "float" in combinations else []
+        known = from_json(_Scores, {"float_percent": percents, "combinations": combinations})
+        return {**dict(zip(("float",), known.float_percent, strict=False)), **known.combinations}
+
     try:
-        return dict(json.loads(file.read_text()))
-    except (OSError, ValueError):
+        return load_as(file, scores)
+    except BadJson:
         return {}

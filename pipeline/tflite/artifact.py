@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,31 @@ from typing import Any
 from pipeline.core.artifact import Artifact
 from pipeline.core.errors import ArtifactError
 from pipeline.core.files import sha256, write_atomically
+from pipeline.core.from_json import from_json
+from pipeline.core.json_file import BadJson, load_as
 from pipeline.core.recipe import Recipe
 from pipeline.tflite.metadata import KEY, refusal, with_metadata
 from pipeline.tflite.read import read, with_recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Twin:
+    """What the JSON beside an artifact says of its compiled twin; ``file`` lies in the same folder."""
+
+    file: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if Path(self.file).name != self.file or self.file in ("", ".", "..") or "\0" in self.file:
+            raise ValueError("the compiled file must lie beside it")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sidecar:
+    """What is read of the JSON beside an artifact; the recipe is read from the artifact itself."""
+
+    sha256: str
+    compiled: Twin | None
 
 
 def beside(path: Path) -> Path:
@@ -73,22 +96,19 @@ def _compiled_beside(path: Path, data: bytes) -> Path | None:
     """
     sidecar = beside(path)
     try:
-        content = json.loads(sidecar.read_text())
-        recorded, twin = content["sha256"], content["compiled"]
-        name, twin_sha256 = (twin["file"], twin["sha256"]) if twin else (None, None)
-        if name is not None and (not isinstance(name, str) or Path(name).name != name or name in ("", ".", "..")):
-            raise ValueError("the compiled file must lie beside it")
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        raise ArtifactError(f"{sidecar} is broken: run `convert --force` to write both again.") from None
-    if recorded != sha256(data):
+        content = load_as(sidecar, functools.partial(from_json, Sidecar))
+    except BadJson as error:
+        raise ArtifactError(f"{sidecar} is broken: run `convert --force` to write both again ({error}).") from None
+    if content.sha256 != sha256(data):
         raise ArtifactError(
             f"{path} is not the file that was converted (its sha256 differs from {sidecar.name}): run"
             " `convert --force` to write it again."
         )
-    if name is None or not (path.parent / name).is_file():
+    twin = content.compiled
+    if twin is None or not (path.parent / twin.file).is_file():
         return None
-    compiled = path.parent / name
-    if compiled.is_symlink() or sha256(compiled) != twin_sha256:
+    compiled = path.parent / twin.file
+    if compiled.is_symlink() or sha256(compiled) != twin.sha256:
         raise ArtifactError(
             f"{compiled} is not the file that the compiler made (its sha256 differs from {sidecar.name}): run"
             " `convert --force` to compile it again."

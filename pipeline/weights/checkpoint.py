@@ -6,8 +6,8 @@ probabilities are biased towards rare classes.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,14 +16,24 @@ import h5py
 import numpy as np
 
 from pipeline.core.errors import RunError, WeightsError
+from pipeline.core.from_json import from_json
+from pipeline.core.json_file import BadJson, made, parse
 from pipeline.core.ranges import Range, Ranges, ranges_from_json, ranges_to_json
 from pipeline.weights import layers as weights
+from pipeline.weights.hdf5 import open_hdf5
 
 if TYPE_CHECKING:
     import tf_keras
 
 RANGES = "segquant_ranges"
 CLASS_WEIGHTS = "segquant_class_weights"
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassWeights:
+    """The attribute CLASS_WEIGHTS."""
+
+    weights: tuple[float, ...]
 
 
 def write(
@@ -62,15 +72,25 @@ def set_weights(model: tf_keras.Model, arrays: dict[str, list[np.ndarray]]) -> N
             layer.set_weights(arrays[layer.name])
 
 
+def _attribute(path: Path, name: str) -> str | None:
+    """The text of an attribute; None where the file has none. Raises WeightsError."""
+    with open_hdf5(str(path), "it") as file:
+        value = file.attrs.get(name)
+        if value is not None and not isinstance(value, str):
+            raise WeightsError(f"its {name} is not text")
+        return value
+
+
 def ranges_in(path: Path) -> dict[str, Range]:
     """The ranges that were written with the weights; raises RunError if there are none."""
     try:
-        with h5py.File(path) as file:
-            return ranges_from_json(json.loads(file.attrs[RANGES]))
-    except (OSError, KeyError, ValueError, TypeError) as error:
+        text = _attribute(path, RANGES)
+        if text is None:
+            raise BadJson("it has no ranges")
+        return made(parse(text), ranges_from_json)
+    except (WeightsError, BadJson) as error:
         raise RunError(
-            f"checkpoint {path} is broken or holds no ranges ({type(error).__name__}): restore it, or repeat"
-            " `qat --force`."
+            f"checkpoint {path} is broken or holds no ranges ({error}): restore it, or repeat `qat --force`."
         ) from None
 
 
@@ -80,15 +100,13 @@ def class_weights_in(path: Path, num_classes: int | None = None) -> tuple[float,
     Raises RunError if they are not positive and finite, or not ``num_classes`` in number.
     """
     try:
-        with h5py.File(path) as file:
-            class_weights = tuple(map(float, json.loads(file.attrs[CLASS_WEIGHTS])))
-    except KeyError:
-        return None
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        raise RunError(
-            f"checkpoint {path} is broken ({type(error).__name__}): restore it, or train again in a new run."
-        ) from None
-    if not all(math.isfinite(weight) and weight > 0 for weight in class_weights):
+        text = _attribute(path, CLASS_WEIGHTS)
+        if text is None:
+            return None
+        class_weights = made(parse(text), lambda data: from_json(ClassWeights, {"weights": data})).weights
+    except (WeightsError, BadJson) as error:
+        raise RunError(f"checkpoint {path} is broken ({error}): restore it, or train again in a new run.") from None
+    if not all(weight > 0 for weight in class_weights):
         raise RunError(
             f"checkpoint {path} holds class weights that are not positive numbers ({list(class_weights)}): restore"
             " it, or train again in a new run."

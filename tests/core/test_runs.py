@@ -5,10 +5,11 @@ import json
 import pytest
 
 from pipeline.core.files import write_atomically
-from pipeline.core.run import create
+from pipeline.core.run import create, latest
 from pipeline.core.runs import summaries, summary
 from pipeline.core.spec import ModelSpec
 from pipeline.core.training import FloatResult, QatResult
+from tests.support.measurements import measured
 
 SPEC = ModelSpec("fast-scnn", 192, 256, 2)
 
@@ -18,13 +19,7 @@ def make(path):
 
 
 def bench(run, name, percent, median_ms):
-    latency = None if median_ms is None else {"median_ms": median_ms}
-    data = {
-        "target": "cpu",
-        "artifact": {"score": {"miou_percent": percent}, "latency": latency},
-        "machine": {"device": "host"},
-    }
-    write_atomically(run.measurements / name, json.dumps(data).encode())
+    write_atomically(run.measurements / name, json.dumps(measured(percent, median_ms).to_json()).encode())
 
 
 def test_a_run_tells_its_trainings_files_and_newest_measurement(tmp_path):
@@ -47,16 +42,32 @@ def test_a_run_tells_its_trainings_files_and_newest_measurement(tmp_path):
     assert summary(run).measured == "cpu: 71.00 %"
 
 
-@pytest.mark.parametrize("broken", ["{", '{"schema": 99}', "[]"])
+HUGE = """{"schema": 1, "model": {"network": "fast-scnn", "height": 1000000000, "width": 192, "num_classes": 2}}"""
+
+
+@pytest.mark.parametrize(
+    "broken", ["{", '{"schema": 99}', "[]", "null", "[" * 100_000, '{"schema": 1}', HUGE, "\udcff"]
+)
 def test_a_broken_run_is_listed_and_hides_no_other(broken, tmp_path):
     make(tmp_path / "b")
     make(tmp_path / "a")
     (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "run.json").write_text(broken)
+    (tmp_path / "c" / "run.json").write_text(broken, errors="surrogateescape")
     (tmp_path / "no run").mkdir()
+    newest = latest(tmp_path)
+    assert newest is not None and newest.path.name == "a"
     overviews = summaries(tmp_path)
     assert [each.path.name for each in overviews] == ["a", "b", "c"]
     assert overviews[2].run is None and overviews[2].state.startswith("broken: ") and "run.json" in overviews[2].state
+
+
+def test_a_measurement_that_is_gone_or_nonsense_hides_no_other(tmp_path):
+    run = make(tmp_path / "a")
+    bench(run, "bench-cpu-1.json", 70, 2.5)
+    (run.measurements / "bench-cpu-2.json").symlink_to(tmp_path / "gone")
+    (run.measurements / "bench-cpu-3.json").mkdir()
+    write_atomically(run.measurements / "bench-cpu-4.json", b"[" * 100_000)
+    assert summary(run).measured == "cpu: 70.00 %, 2.50 ms on host"
 
 
 def test_a_broken_result_is_told_of_the_run_that_holds_it(tmp_path):

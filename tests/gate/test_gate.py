@@ -11,9 +11,10 @@ from pipeline.core.errors import BadSpec, RunError, UnknownName
 from pipeline.gate.checks import Limits, gate
 from pipeline.gate.standing import Standing, of_file
 from pipeline.report.gated import as_junit, as_markdown
+from tests.support.measurements import MACHINE
+from tests.support.measurements import measured as a_measurement
 from tests.support.shipped import shipped
 
-MACHINE = {"device": "host", "cpu": "a cpu", "cores": 2, "runtime": "LiteRT", "threads": 1}
 BEFORE = Standing(
     "before.json", "cpu", "b" * 64, 1000, "camvid:a", "val", 101, 66.0, {"road": 90.0, "car": 60.0}, 0.2, 10.0, MACHINE,
     coverage_percent=99.0,
@@ -116,24 +117,8 @@ def test_junit_and_markdown_say_the_same_and_no_name_breaks_them():
 def measured(tmp_path_factory, request):
     """A run with a measurement as `bench` writes it, made by hand: timing it would take half a minute."""
     run, artifact = shipped(tmp_path_factory.mktemp("gated"))
-    score = {"miou_percent": 66.0, "iou_percent": {name: 66.0 for name in "abcde"}}
-    measurement = {
-        "schema": 5,
-        "target": "cpu",
-        "data": run.config.data,
-        "split": "val",
-        "images": 5,
-        "drop_points": 0.5,
-        "machine": {**MACHINE, "load_average_1min": 3},
-        "artifact": {
-            "sha256": artifact.sha256,
-            "size_bytes": artifact.path.stat().st_size,
-            "score": score,
-            "latency": {"median_ms": 3.0},
-        },
-        "against": None,
-        "against_ratio": None,
-    }
+    measurement = a_measurement(sha256=artifact.sha256, data=run.config.data).to_json()
+    measurement["artifact"]["size_bytes"] = artifact.path.stat().st_size
     run.measurements.mkdir()
     (run.measurements / "bench-cpu-1.json").write_text(json.dumps(measurement))
     return run, measurement
@@ -187,6 +172,10 @@ def change(data, path, value):
         (("images",), None),
         (("target",), 5),
         (("drop_points",), {}),
+        (("artifact", "size_bytes"), 0),
+        (("artifact", "latency", "median_ms"), 0.0),
+        (("artifact", "score", "miou_percent"), 101),
+        (("artifact", "score", "iou_percent", "a"), -1),
     ],
 )
 def test_a_baseline_of_nonsense_is_refused_in_a_sentence(measured, tmp_path, path, value):

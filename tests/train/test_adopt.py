@@ -114,7 +114,7 @@ def test_class_weights_come_with_a_checkpoint_of_ours_and_must_make_sense(tmp_pa
         ([1, 2], "2 class weights and the network has 3"),
         ([1, -1, 1], "not positive"),
         ([1, 0, 1], "not positive"),
-        ([1, float("nan"), 1], "not positive"),
+        ([1, float("nan"), 1], "the number NaN"),
         ("x", "broken"),
         (None, "broken"),
     ):

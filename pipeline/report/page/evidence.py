@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,11 +17,12 @@ from pipeline.core.errors import SegquantError
 from pipeline.core.from_json import from_json
 from pipeline.core.graph import Graph
 from pipeline.core.inspection import Inspection
+from pipeline.core.json_file import BadJson, load, load_as, made
 from pipeline.core.measurement import HeadsMeasurement, Measurement
 from pipeline.core.profile import Profile
 from pipeline.core.run import Run, open_run
 from pipeline.core.target import FLOAT
-from pipeline.core.training import HistoryEntry, Training
+from pipeline.core.training import FloatResult, HistoryEntry, QatResult, Training
 from pipeline.gate.checks import Gated
 from pipeline.measure.saved import AGREE, BENCH, GATE, HEADS, INSPECT, PROFILE
 from pipeline.targets import targets
@@ -30,6 +30,8 @@ from pipeline.tflite.artifact import open_artifact
 from pipeline.tflite.read import read
 
 Noun = TypeVar("Noun")
+QAT = "quantization-aware training"
+"""The title of that training."""
 MOST_PIXELS = 2**53
 """A count beyond this is none: no set of images has so many."""
 
@@ -54,12 +56,12 @@ class Trained:
 
     Attributes:
       title: which network.
-      result: as its file has it; {} while it goes on.
+      result: None while it goes on.
     """
 
     title: str
     history: tuple[HistoryEntry, ...]
-    result: dict[str, Any]
+    result: FloatResult | QatResult | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -157,20 +159,17 @@ def _artifacts(run: Run, problems: list[str]) -> Iterator[Shipped]:
 
 
 def _trainings(run: Run, problems: list[str]) -> Iterator[Trained]:
-    for title, training in (
-        ("float network", run.float_training),
-        ("quantization-aware training", run.qat_training),
-        ("control: trained on in float", run.control_training),
+    for title, training, read_result in (
+        ("float network", run.float_training, Training.float_result),
+        (QAT, run.qat_training, Training.qat_result),
+        ("control: trained on in float", run.control_training, Training.qat_result),
     ):
         if not training.folder.is_dir():
             continue
         with _named(problems, run, training.folder):
-            yield Trained(title, _history(training), training.result())
-
-
-def _history(training: Training) -> tuple[HistoryEntry, ...]:
-    entries = training.result().get("history") or ()
-    return tuple(map(HistoryEntry.from_json, entries)) or tuple(training.history())
+            result: FloatResult | QatResult | None = read_result(training) if training.trained else None
+            history = result.history if result is not None else ()
+            yield Trained(title, history or tuple(training.history()), result)
 
 
 def _benches(run: Run, problems: list[str]) -> Iterator[Measurement]:
@@ -190,7 +189,7 @@ def _saved(run: Run, kind: str, noun: type[Noun], problems: list[str]) -> Iterat
     """Oldest first."""
     for file in _files(run, kind):
         with _named(problems, run, file):
-            yield from_json(noun, json.loads(file.read_text()))
+            yield load_as(file, functools.partial(from_json, noun))
 
 
 def _files(run: Run, kind: str) -> list[Path]:
@@ -210,8 +209,8 @@ def _by_sha(
 ) -> Iterator[tuple[str, Noun]]:
     for file in _files(run, kind):
         with _named(problems, run, file):
-            data = json.loads(file.read_text())
-            yield str(data["sha256"]), noun(data)
+            data = load(file)
+            yield made(data, lambda data: (str(data["sha256"]), noun(data)))
 
 
 @contextlib.contextmanager
@@ -221,5 +220,5 @@ def _named(problems: list[str], run: Run, file: Path) -> Iterator[None]:
         yield
     except SegquantError as error:
         problems.append(f"not shown: {error.message}")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        problems.append(f"not shown: {file.relative_to(run.path)} cannot be read ({type(error).__name__}: {error}).")
+    except (BadJson, OSError) as error:
+        problems.append(f"not shown: {file.relative_to(run.path)} cannot be read ({error}).")

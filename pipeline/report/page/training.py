@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 
+from pipeline.core.training import FloatResult
 from pipeline.report.page.blocks import Block, Chart, Missing, Paragraphs, Section, Table, columns, words
 from pipeline.report.page.charts import Curve, curves
-from pipeline.report.page.evidence import Evidence, Trained
+from pipeline.report.page.evidence import QAT, Evidence, Trained
 from pipeline.report.page.numbers import fixed, integer
 
 
@@ -23,40 +24,32 @@ def _of_run(run: Evidence) -> Iterator[Block]:
             yield Paragraphs(sentences)
         if trained.history:
             yield from _charts(run, trained)
-    if not any(trained.title.startswith("quantization") for trained in run.trainings) and run.trainings:
+    if not any(trained.title == QAT for trained in run.trainings) and run.trainings:
         yield Missing(f"{run.label} has no quantization-aware training", run.command("qat"))
 
 
 def _sentences(run: Evidence, trained: Trained) -> Iterator[str]:
     result, what = trained.result, f"{run.label}, {trained.title}"
-    if not result:
+    if result is None:
         yield f"{what}: it is not finished."
         return
-    if parent := result.get("parent"):
-        yield (
-            f"{what}: the weights were taken over from {parent} (sha256 {result.get('parent_sha256')}), so there are no"
-            f" curves; {_percent(result.get('best_val_miou_percent'))} mIoU on the validation images."
-        )
-    elif "best_val_miou_percent" in result:
-        yield f"{what}: best {_percent(result['best_val_miou_percent'])} mIoU on the validation images{_took(result)}."
-    elif "val_miou_percent" in result:
-        yield (
-            f"{what}: {_percent(result['val_miou_percent'])} mIoU of its file on the validation images{_took(result)}."
-        )
-    if result.get("kept_step") == 0:
-        why = result.get("gain_not_judged") or "no checkpoint is better than the start beyond luck"
+    took = "" if result.seconds is None else f", in {result.seconds:.0f} s"
+    if isinstance(result, FloatResult):
+        percent = fixed(result.best_val_miou_percent)
+        if result.parent:
+            yield (
+                f"{what}: the weights were taken over from {result.parent} (sha256 {result.parent_sha256}), so there"
+                f" are no curves; {percent} % mIoU on the validation images."
+            )
+        else:
+            yield f"{what}: best {percent} % mIoU on the validation images{took}."
+        return
+    yield f"{what}: {fixed(result.val_miou_percent)} % mIoU of its file on the validation images{took}."
+    if result.kept_step == 0:
+        why = result.gain_not_judged or "no checkpoint is better than the start beyond luck"
         yield f"{what}: the start was kept ({why})."
-    elif isinstance(result.get("kept_step"), int):
-        yield f"{what}: step {result['kept_step']} was kept."
-
-
-def _percent(value: object) -> str:
-    return f"{fixed(float(value))} %" if isinstance(value, int | float) else "an unknown"
-
-
-def _took(result: dict[str, object]) -> str:
-    seconds = result.get("seconds")
-    return f", in {seconds:.0f} s" if isinstance(seconds, int | float) else ""
+    elif result.kept_step is not None:
+        yield f"{what}: step {result.kept_step} was kept."
 
 
 def _charts(run: Evidence, trained: Trained) -> Iterator[Block]:

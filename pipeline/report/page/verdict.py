@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pipeline.core.measurement import Ratio
+from pipeline.core.training import QatResult
 from pipeline.report.measurement import faster
 from pipeline.report.page.blocks import (
     Block,
@@ -17,7 +18,7 @@ from pipeline.report.page.blocks import (
     joined,
     words,
 )
-from pipeline.report.page.evidence import Evidence, Shipped
+from pipeline.report.page.evidence import QAT, Evidence, Shipped
 from pipeline.report.page.numbers import NONE, fixed, interval, mib, points
 from pipeline.report.page.subjects import Subject, source_of
 
@@ -157,8 +158,8 @@ def _start_kept(subject: Subject) -> str | None:
     shipped = subject.evidence.artifact_of(subject.bench)
     if shipped is None or shipped.artifact.recipe.origin is None or shipped.artifact.recipe.origin.method != "qat":
         return None
-    result = next((t.result for t in subject.evidence.trainings if t.title == "quantization-aware training"), {})
-    if result.get("kept_step") != 0:
+    result = next((t.result for t in subject.evidence.trainings if t.title == QAT), None)
+    if not isinstance(result, QatResult) or result.kept_step != 0:
         return None
     return (
         f"{subject.label}: quantization-aware training gained nothing beyond luck, so the file has the float weights"
