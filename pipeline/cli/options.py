@@ -21,7 +21,7 @@ from pipeline.cli.screen import tell as tell
 from pipeline.core.errors import BadSpec, SegquantError
 from pipeline.core.files import write_new
 from pipeline.core.printable import printable
-from pipeline.core.run import MOST_SEED
+from pipeline.core.spec import MOST_SEED
 
 
 class Main(click.Group):

@@ -28,7 +28,7 @@ from pipeline.core.json_file import BadJson, load_as
 from pipeline.core.lock import FILE as LOCK
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.recipe import About
-from pipeline.core.spec import ModelSpec
+from pipeline.core.spec import MOST_SEED, ModelSpec
 from pipeline.core.training import SETTINGS, Training
 
 RUNS = Path("runs")
@@ -36,8 +36,6 @@ FILE = "run.json"
 NAMED = "artifacts/named.json"
 ABOUT = "artifacts/about.json"
 SCHEMA = 1
-MOST_SEED = 2**31 - 2
-"""Augmentation draws from an int32, and QAT takes the next seed after the run's."""
 
 
 @dataclasses.dataclass(frozen=True)

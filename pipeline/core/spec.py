@@ -12,6 +12,8 @@ from pipeline.core.errors import BadSpec
 
 LONGEST_SIDE = 8192
 """More than an 8K camera has."""
+MOST_SEED = 2**31 - 2
+"""Augmentation draws from an int32, and QAT takes the next seed after the run's."""
 Resize = Literal["align_corners", "half_pixel"]
 
 
