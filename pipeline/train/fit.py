@@ -84,7 +84,7 @@ def fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     update, progress, feed = prepare(model, lesson, schedule, folder)
-    if progress.restore():
+    if progress.restore(say):
         say(f"resuming from step {progress.step} of {schedule.steps}")
     events = Events(folder, schedule)
     loop = TrainingLoop(update, progress, schedule, checkpoints, events, say)

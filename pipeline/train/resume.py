@@ -1,9 +1,14 @@
-"""What a training needs to resume after an interruption and end with the same bits as without one."""
+"""What a training needs to resume after an interruption and end with the same bits as without one.
+
+It is in ``folder``/resume, in files named after their step, checkpoint-000000120.safetensors. Each is written whole
+and holds all of it; the one before stays until the next is complete.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +18,24 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from pipeline.core.errors import RunError, TrainingDiverged
+from pipeline.core.errors import RunError, TrainingDiverged, WeightsError
+from pipeline.core.files import write_atomically
+from pipeline.core.say import Say, quiet
 from pipeline.core.training import HistoryEntry, Training
+from pipeline.weights import tensors
+
+KIND = "segquant training 1"
+"""Of the files; another number once the names in them mean something else."""
+FILE = re.compile(r"checkpoint-(\d{9,12})\.safetensors")
+EARLIER = ("checkpoint", "ckpt-")
+"""How the files of earlier versions begin, which TensorFlow wrote."""
 
 
 class Progress:
     """The state of a training, saved in ``folder``/resume, and its history, saved in history.jsonl.
+
+    What random draws there are depend on the seed and the step alone (``draw_by_step``, ``Feed``), so the step is the
+    state of all of them.
 
     Attributes:
       variables: those of the scored network; ``averages``: their running means, in the same order.
@@ -36,18 +53,13 @@ class Progress:
         self._seconds_before = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._started = time.monotonic()
         self._live: list[np.ndarray] | None = None
-        self._checkpoint = tf.train.Checkpoint(
-            trainer=trainer,
-            variables=variables,
-            optimizer=optimizer,
+        self._state = _named(
+            network=_unique(*variables, *trainer.weights),
             averages=self.averages,
-            best=self.best,
-            loss_sum=self.loss_sum,
-            loss_steps=self.loss_steps,
-            seconds=self._seconds_before,
+            optimizer=list(optimizer.variables),
+            training=[self.best, self.loss_sum, self.loss_steps, self._seconds_before],
         )
-        _check_places(folder / "resume")
-        self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder / "resume"), max_to_keep=1)
+        self._files = CheckpointFiles(folder / "resume")
         self._training = Training(folder)
         self.history: list[HistoryEntry] = []
 
@@ -66,48 +78,35 @@ class Progress:
         """Whether the last step is in the history."""
         return any(entry.step == self.step for entry in self.history)
 
-    def restore(self) -> bool:
+    def restore(self, say: Say = quiet) -> bool:
         """Restores what was saved last; False if nothing was saved. Raises RunError if it cannot be read."""
-        last = self._manager.latest_checkpoint
-        if not last:
+        expected = {name: tensors.Expected(tuple(v.shape), v.dtype.name) for name, v in self._state.items()}
+        arrays = self._files.read(expected, say)
+        if arrays is None:
             return False
-        try:
-            self._checkpoint.restore(last).assert_existing_objects_matched()
-        except AssertionError:
-            raise RunError(
-                f"checkpoint {last} is of another network or of another version of segquant: delete"
-                f" {Path(last).parent} to start this training again."
-            ) from None
-        except (tf.errors.OpError, ValueError, LookupError, RuntimeError) as error:
-            raise RunError(
-                f"checkpoint {last} cannot be read ({str(error).splitlines()[0]}): delete"
-                f" {Path(last).parent} to start this training again."
-            ) from None
+        for name, variable in self._state.items():
+            variable.assign(arrays[name])
         self.history = [entry for entry in self._training.history() if entry.step <= self.step]
         if self.scored:  # it was saved before the sums were reset
             self._reset_losses()
         return True
 
     def save(self) -> None:
+        """Raises TrainingDiverged, and keeps what was saved before, if a weight is not finite; OSError."""
         self.put_back()
-        seconds_before = self._seconds_before.numpy()
-        self._seconds_before.assign(self.seconds)
-        try:
-            self._manager.save()
-        finally:
-            self._seconds_before.assign(seconds_before)
+        self._check_finite(self.variables)
+        arrays = {name: np.asarray(variable.value()) for name, variable in self._state.items()}
+        seconds = next(name for name, variable in self._state.items() if variable is self._seconds_before)
+        arrays[seconds] = np.asarray(self.seconds)
+        self._files.write(self.step, arrays)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
         """Within it, the network has its averaged weights. Raises TrainingDiverged if they are not finite."""
+        self._check_finite(self.averages)
         self._live = [v.numpy() for v in self.variables]
         try:
             for variable, average in zip(self.variables, self.averages, strict=True):
-                if average.dtype.is_floating and not np.isfinite(average.numpy()).all():
-                    raise TrainingDiverged(
-                        f"the weights {variable.name.partition(':')[0]} are not finite after step {self.step}: lower"
-                        " the learning rate in a new run."
-                    )
                 variable.assign(average)
             yield
         finally:
@@ -134,18 +133,83 @@ class Progress:
         self.loss_sum.assign(0.0)
         self.loss_steps.assign(0)
 
-
-def _check_places(folder: Path) -> None:
-    """Raises RunError where the folder's list of checkpoints names files elsewhere: by it old ones are deleted."""
-    try:
-        state = tf.train.get_checkpoint_state(str(folder))
-    except (tf.errors.OpError, ValueError, UnicodeDecodeError):
-        return  # TensorFlow will not read it either
-    if state is None:
-        return
-    for path in (state.model_checkpoint_path, *state.all_model_checkpoint_paths):
-        if Path(os.path.abspath(path)).parent != Path(os.path.abspath(folder)):
-            raise RunError(
-                f"{folder / 'checkpoint'} names {path}, which is not in that folder, so it was not written here: delete"
-                f" {folder} to start this training again."
+    def _check_finite(self, values: list[tf.Variable]) -> None:
+        """Raises TrainingDiverged, which names the first layers; ``values``: those of ``variables``, in their order."""
+        pairs = zip(self.variables, values, strict=True)
+        wrong = [_name(v) for v, value in pairs if value.dtype.is_floating and not np.isfinite(value.numpy()).all()]
+        if wrong:
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            raise TrainingDiverged(
+                f"the weights {wrong[0]}{more} are not finite after step {self.step}: lower the learning rate in a new"
+                " run."
             )
+
+
+class CheckpointFiles:
+    """The files of the last two checkpoints in ``folder``: each complete, or not there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._last: Path | None = None
+        """The last one that was written or read."""
+
+    def write(self, step: int, arrays: dict[str, np.ndarray]) -> None:
+        """Writes a checkpoint; of those before it, the last good one stays. Raises OSError."""
+        path = self.folder / f"checkpoint-{step:09d}.safetensors"
+        write_atomically(path, tensors.to_pieces(arrays, KIND))
+        for other in self._all():
+            if other not in (path, self._last):
+                other.unlink(missing_ok=True)
+        self._last = path
+
+    def read(self, expected: dict[str, tensors.Expected], say: Say) -> dict[str, np.ndarray] | None:
+        """The newest checkpoint that is complete; None where none was written. Raises RunError."""
+        again = f"delete {self.folder} to start this training again."
+        broken = ""
+        for path in self._all():
+            try:
+                arrays = tensors.read(path, expected, KIND)
+            except tensors.AnotherKind as error:
+                raise RunError(
+                    f"checkpoint {path} is of another network or of another version of segquant ({error}): {again}"
+                ) from None
+            except (WeightsError, OSError) as error:
+                broken = broken or f"checkpoint {path} cannot be read ({error})"
+            else:
+                if broken:
+                    say(f"note: {broken}: going on from the one before it, {path.name}")
+                self._last = path
+                return arrays
+        if broken:
+            raise RunError(f"{broken}, and there is none before it: {again}")
+        if any(name.startswith(EARLIER) for name in self._names()):
+            raise RunError(
+                f"{self.folder} holds a checkpoint of an earlier version of segquant, which this version cannot read:"
+                f" {again}"
+            )
+        return None
+
+    def _names(self) -> list[str]:
+        try:
+            return os.listdir(self.folder)
+        except FileNotFoundError:
+            return []
+
+    def _all(self) -> list[Path]:
+        """Newest first."""
+        steps = {int(match[1]): name for name in self._names() if (match := FILE.fullmatch(name))}
+        return [self.folder / steps[step] for step in sorted(steps, reverse=True)]
+
+
+def _unique(*variables: tf.Variable) -> list[tf.Variable]:
+    return list({id(v): v for v in variables}.values())
+
+
+def _named(**groups: list[tf.Variable]) -> dict[str, tf.Variable]:
+    """{'network/0003/stem/kernel': variable}: by its place and by its name."""
+    return {f"{group}/{i:04d}/{_name(v)}": v for group, each in groups.items() for i, v in enumerate(each)}
+
+
+def _name(variable: tf.Variable) -> str:
+    """Without the numbers by which Keras keeps the names of one process apart."""
+    return re.sub(r"_\d+(?=/|$)", "", variable.name.partition(":")[0])

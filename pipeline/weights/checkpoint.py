@@ -7,6 +7,7 @@ probabilities are biased towards rare classes.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import h5py
 import numpy as np
 
 from pipeline.core.errors import RunError, WeightsError
+from pipeline.core.files import write_atomically
 from pipeline.core.from_json import from_json
 from pipeline.core.json_file import BadJson, made, parse
 from pipeline.core.ranges import Range, Ranges, ranges_from_json, ranges_to_json
@@ -39,15 +41,18 @@ class ClassWeights:
 def write(
     model: tf_keras.Model, path: Path, ranges: Ranges | None = None, class_weights: Sequence[float] | None = None
 ) -> None:
-    """Writes a checkpoint atomically."""
-    part = path.with_name(f".part.{path.name}")  # Keras chooses the format by the ending .weights.h5
-    model.save_weights(str(part))
-    with h5py.File(part, "r+") as file:
+    """Writes a checkpoint whole or not at all, in the layout of Keras' .weights.h5. Raises OSError.
+
+    HDF5 writes into memory: where a disk is full, its library ends the process.
+    """
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        weights.write_layers(model, file)
         if ranges is not None:
             file.attrs[RANGES] = json.dumps(ranges_to_json(ranges))
         if class_weights is not None:
             file.attrs[CLASS_WEIGHTS] = json.dumps([round(float(weight), 6) for weight in class_weights])
-    part.replace(path)
+    write_atomically(path, image.getvalue())
 
 
 def load(model: tf_keras.Model, path: Path) -> None:

@@ -72,6 +72,23 @@ def snake_case(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
+def write_layers(model: tf_keras.Model, file: h5py.File) -> None:
+    """Writes the weights as Keras does in a .weights.h5: layers/conv2d_3/vars/0, by class and count."""
+    file.create_group("vars")  # of the network itself, which has none besides those of its layers
+    counts: dict[str, int] = collections.Counter()
+    for layer in model.layers:
+        kind = snake_case(type(layer).__name__)
+        group = file.create_group(f"{CONTAINERS[0]}/{_numbered(kind, counts)}/vars")
+        for i, variable in enumerate(layer.weights):
+            group[str(i)] = variable.numpy()
+
+
+def _numbered(kind: str, counts: dict[str, int]) -> str:
+    """conv2d for the first layer of its class, then conv2d_1, conv2d_2, ..."""
+    counts[kind] += 1
+    return kind if counts[kind] == 1 else f"{kind}_{counts[kind] - 1}"
+
+
 @contextlib.contextmanager
 def hdf5_source(file: str | BinaryIO, name: str) -> Iterator[Source]:
     """The weights in an HDF5 file that Keras wrote; the message of its WeightsError has no full stop."""
@@ -166,9 +183,8 @@ def _source_by_container(container: h5py.Group) -> Source:
         counts: dict[str, int] = collections.Counter()
         result, used = [], set()
         for layer in layers:
-            kind = snake_case(layer.kind)
-            key = layer.name if by_name else kind if not counts[kind] else f"{kind}_{counts[kind]}"
-            counts[kind] += 1
+            numbered = _numbered(snake_case(layer.kind), counts)
+            key = layer.name if by_name else numbered
             used.add(key)
             result.append([entry for _, entry in sorted(entries.get(key, {}).items())])
         # A Keras 3 dropout keeps the state of its generator here, which is not a weight.

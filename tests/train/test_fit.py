@@ -189,15 +189,6 @@ def test_a_loss_that_is_no_number_ends_the_training(tmp_path):
         do_fit(tmp_path, Schedule(3, 2, 0.01), model=model)
 
 
-def test_a_broken_checkpoint_is_named(tmp_path):
-    schedule = Schedule(4, 2, 0.01, evaluations=1)
-    do_fit(tmp_path, schedule)
-    (data,) = (tmp_path / "resume").glob("*.data-*")
-    data.write_bytes(data.read_bytes()[:50])
-    with pytest.raises(RunError, match="cannot be read.*delete"):
-        do_fit(tmp_path, schedule)
-
-
 def test_the_distillation_loss_is_its_definition():
     rng = np.random.default_rng(1)
     student, teacher = rng.normal(size=(2, 2, 3, 4, 5)).astype(np.float32) * 3

@@ -1,0 +1,69 @@
+"""Weights are written as Keras writes them, and never straight to the disk."""
+
+import errno
+import os
+
+import h5py
+import numpy as np
+import pytest
+import tf_keras
+
+from models.blocks import BilinearResize
+from pipeline.core.ranges import Range
+from pipeline.weights import checkpoint
+
+
+def content(path):
+    """{path in the file: array, or None for a group}"""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, x: found.update({name: x[()] if isinstance(x, h5py.Dataset) else None}))
+    return found
+
+
+def network():
+    """Every kind of layer with weights that networks here have, some of them twice."""
+    tf_keras.utils.set_random_seed(3)
+    layers = tf_keras.layers
+    image = layers.Input((8, 8, 3))
+    x = layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same", use_bias=False)(image))
+    x = layers.ReLU()(layers.BatchNormalization()(layers.DepthwiseConv2D(3, padding="same")(x)))
+    x = layers.Add()([x, layers.Dropout(0.5)(layers.Conv2D(4, 1)(x))])
+    x = layers.Conv2DTranspose(2, 4, 2, "same")(layers.Conv2D(2, 1, 2)(x))
+    return tf_keras.Model(image, BilinearResize(16, 16)(x))
+
+
+def test_the_file_is_the_one_that_keras_writes(tmp_path):
+    checkpoint.write(network(), tmp_path / "ours.weights.h5")
+    network().save_weights(str(tmp_path / "keras.weights.h5"))
+    ours, keras = content(tmp_path / "ours.weights.h5"), content(tmp_path / "keras.weights.h5")
+    assert ours.keys() == keras.keys() and sum(array is not None for array in keras.values()) > 15
+    for path, array in keras.items():
+        assert array is None if ours[path] is None else np.array_equal(ours[path], array)
+
+
+def test_keras_and_we_read_it_again(tmp_path):
+    written, path = network(), tmp_path / "x.weights.h5"
+    checkpoint.write(written, path, {"a": Range(0.0, 1.0)}, [0.5, 1.5])
+    other = network()
+    for load in (lambda: other.load_weights(str(path)), lambda: checkpoint.load(other, path)):
+        for variable in other.weights:
+            variable.assign(variable * 0)
+        load()
+        assert all(np.array_equal(a, b) for a, b in zip(written.get_weights(), other.get_weights(), strict=True))
+    assert checkpoint.ranges_in(path) == {"a": Range(0.0, 1.0)} and checkpoint.class_weights_in(path) == (0.5, 1.5)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    model, path = network(), tmp_path / "x.weights.h5"
+    checkpoint.write(model, path)
+    before = path.read_bytes()
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        checkpoint.write(model, path, class_weights=[1.0])
+    assert raised.value.filename == str(path)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == [path.name]
