@@ -12,6 +12,7 @@ from pipeline.core import run as runs
 from pipeline.core.artifact import Artifact
 from pipeline.core.calibration import Quantization
 from pipeline.core.device import DeviceOptions
+from pipeline.core.division import UNDIVIDED, Division
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.lock import writing
 from pipeline.core.measurement import Measurement
@@ -21,6 +22,7 @@ from pipeline.core.spec import ModelSpec
 from pipeline.core.target import Target
 from pipeline.core.training import FloatResult, QatResult
 from pipeline.data import open_dataset
+from pipeline.data.divide import divide
 from pipeline.gate.checks import Gated, Limits
 from pipeline.gate.checks import gate as check_limits
 from pipeline.gate.standing import of_measurement
@@ -39,11 +41,16 @@ DISTIL = 10.0
 """Default weight of the float parent's predictions in the loss of quantization-aware training."""
 
 
-def create_run(path: Path | str, spec: ModelSpec, data: str, *, seed: int = 0) -> Run:
-    """A new run directory for a network on a dataset, such as 'synthetic'; raises RunError where the path exists."""
+def create_run(path: Path | str, spec: ModelSpec, data: str, *, seed: int = 0, division: Division = UNDIVIDED) -> Run:
+    """A new run directory for a network on a dataset, such as 'synthetic'.
+
+    ``division``: which labelled images it learns from. Raises RunError where the path exists, and DataError where the
+    division leaves none.
+    """
     models.check_size(spec)
     dataset = open_dataset(data)
-    return runs.create(Path(path), spec, data, dataset.classes, dataset.colours, seed)
+    divide(dataset, division)
+    return runs.create(Path(path), spec, data, dataset.classes, dataset.colours, seed, division)
 
 
 def train(
@@ -118,16 +125,17 @@ def measure(
     *,
     protocol: Protocol = DEFAULT,
     threads: int = 1,
+    split: str = "val",
     images: int | None = None,
     say: Say = quiet,
 ) -> Measurement:
     """Accuracy and latency of an artifact beside its float parent, on one device: 'host', 'android:SERIAL', ...
 
-    ``images``: the first so many validation images are scored, None: all. Raises DeviceError.
+    ``images``: the first so many of the split, 'val' or 'test', are scored, None: all. Raises DeviceError.
     """
     with writing(run.path, "measure"):
         parent = float_reference(run, artifact.recipe.file, say)
-        plan = BenchPlan(run, artifact, parent, protocol=protocol, threads=(threads,), images=images)
+        plan = BenchPlan(run, artifact, parent, protocol=protocol, threads=(threads,), split=split, images=images)
         (measured,) = bench(plan, [device], DeviceOptions(), say)
     return measured
 

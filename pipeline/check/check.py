@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from pipeline.core.errors import DataError
 from pipeline.core.progress import track
 from pipeline.core.say import Say
 from pipeline.data.decoded import same_size
+from pipeline.data.divide import shared_sequences
 from pipeline.measure.threads import over
 
 EDGES_OF = 48
@@ -91,7 +93,7 @@ def check(dataset: Dataset, say: Say) -> Checked:
             if fit is not None:
                 fits, compared = fits + fit, compared + 1
     known = [Finding("note", text) for text in dataset.notes()]
-    seen = findings(splits, dataset.classes, fits / max(1, compared), dataset.text)
+    seen = [*findings(splits, dataset.classes, fits / max(1, compared), dataset.text), *_same_sequences(dataset)]
     return Checked(
         dataset.text,
         dataset.classes,
@@ -99,6 +101,16 @@ def check(dataset: Dataset, say: Say) -> Checked:
         {split: _summary(facts, len(dataset.classes)) for split, facts in splits.items()},
         tuple(sorted([*faults, *seen, *known], key=lambda f: ("error", "warning", "note").index(f.level))),
     )
+
+
+def _same_sequences(dataset: Dataset) -> Iterator[Finding]:
+    if shared := shared_sequences(dataset):
+        yield Finding(
+            "warning",
+            f"val has frames of {len(shared)} sequence(s) that train has, too, by their names, so the score flatters:"
+            f" --hold-out {shared[0]} makes a whole sequence the validation",
+            shared,
+        )
 
 
 def _summary(facts: list[Facts], num_classes: int) -> SplitFacts:

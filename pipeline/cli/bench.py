@@ -28,6 +28,7 @@ from pipeline.cli.resolve import float_parent, newest_artifact, run_to_use, to_c
 from pipeline.core.device import DeviceOptions
 from pipeline.core.errors import BadSpec
 from pipeline.core.measurement import Measurement
+from pipeline.data import TEST, split_to_score
 from pipeline.devices import device
 from pipeline.measure import bench as benching
 from pipeline.measure.gates import check_gates, with_gates
@@ -84,6 +85,13 @@ from pipeline.targets import target as find_target
     help="Another file or run, to tell whether the artifact is faster.",
     shell_complete=complete("files_or_runs"),
 )
+@click.option(
+    "--split",
+    type=click.Choice(["val", TEST]),
+    default="val",
+    show_default=True,
+    help="Which images to score on; nothing is trained, calibrated or chosen on those of test.",
+)
 @click.option("--heads", is_flag=True, help="Compare all ways to make a full-size mask instead.")
 @IMAGES
 @device_options
@@ -105,6 +113,7 @@ def bench(
     starts: int | None,
     threads: str,
     other: Path | None,
+    split: str,
     heads: bool,
     images: int | None,
     json_path: str | None,
@@ -114,8 +123,8 @@ def bench(
 ) -> None:
     """Measure an artifact beside its float parent: accuracy drop and latency, on one device or several.
 
-    Both are scored on the validation images and timed in turns, on the device itself. The file that is measured is the
-    one that ships. The numbers go to a table, to the run's measurements/, and to --json FILE.
+    Both are scored on the validation images (or those of --split) and timed in turns, on the device itself. The file
+    that is measured is the one that ships. The numbers go to a table, to the run's measurements/, and to --json FILE.
     """
     if target_name:
         find_target(target_name)
@@ -129,6 +138,8 @@ def bench(
     if heads:
         if len(device_names) > 1 or "," in threads or other or max_drop is not None or max_latency_ms is not None:
             raise BadSpec("--heads goes with one --device and one number of --threads; without --vs and the gates.")
+        if split == TEST:
+            raise BadSpec("--heads chooses among ways to a mask, and nothing is chosen on test: leave --split out.")
         heads_plan = HeadsPlan(run, artifact, timing, threads_of(threads)[0], images)
         compare_heads(heads_plan, device_names[0], options, json_path)
         return
@@ -139,7 +150,8 @@ def bench(
 
         parent = float_reference(run, artifact.recipe.file, say)
     against = to_compare(other, target_name, say) if other else None
-    plan = BenchPlan(run, artifact, parent, against, timing, threads_of(threads), images=images)
+    split = split_to_score(run, split, say)
+    plan = BenchPlan(run, artifact, parent, against, timing, threads_of(threads), split, images)
     limits = max_drop, max_latency_ms
     for measurement in measure_on_all(plan, device_names, options, json_path, limits):
         check_gates(measurement, *limits)

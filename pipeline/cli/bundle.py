@@ -13,7 +13,7 @@ from pipeline.cli.options import RUN, complete, say, tell
 from pipeline.cli.resolve import newest_artifact, run_to_use
 from pipeline.core.errors import DataError
 from pipeline.core.run import Run
-from pipeline.data import open_dataset
+from pipeline.data import dataset_of
 from pipeline.data.decode import read_image
 from pipeline.targets import target as find_target
 
@@ -64,7 +64,7 @@ def bundle(run_path: Path | None, target_name: str, file: Path | None, out: Path
 def first_image(run: Run) -> np.ndarray:
     """The first validation image of the run's dataset, enlarged where it has the network's size; raises DataError."""
     try:
-        image = open_dataset(run.config.data).splits["val"][0].image()
+        image = dataset_of(run).splits["val"][0].image()
     except DataError as error:
         raise DataError(f"{error} Give a golden image with --image FILE.") from None
     height, width = image.shape[:2]

@@ -8,7 +8,7 @@ import click
 
 from pipeline.cli.options import ARTIFACT_TARGET, IMAGES, JSON, RUN, quiet_tensorflow, say, write_numbers
 from pipeline.cli.resolve import newest_artifact, run_to_use
-from pipeline.data import dataset_of
+from pipeline.data import TEST, dataset_of, samples_to_score, split_to_score
 from pipeline.data.decoded import Decoded
 from pipeline.measure.score import on_this_machine, score_masks
 from pipeline.report.score import show_score
@@ -26,7 +26,11 @@ from pipeline.targets import target as find_target
 )
 @ARTIFACT_TARGET
 @click.option(
-    "--split", type=click.Choice(["val", "train"]), default="val", show_default=True, help="Which images to score on."
+    "--split",
+    type=click.Choice(["val", "train", TEST]),
+    default="val",
+    show_default=True,
+    help="Which images to score on; nothing is trained, calibrated or chosen on those of test.",
 )
 @IMAGES
 @JSON
@@ -41,8 +45,8 @@ def evaluate(
     if target_name:
         find_target(target_name)
     run = run_to_use(run_path, say)
-    dataset = dataset_of(run)
-    decoded = Decoded(dataset.splits[split])
+    dataset, split = dataset_of(run), split_to_score(run, split, say)
+    decoded = Decoded(samples_to_score(run, split))
     if weights == "float":
         what = run.float_training.best
         score = score_masks(decoded, keras_infer(parent.load_float(run, what)), dataset.classes, images, say)

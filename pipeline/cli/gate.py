@@ -21,6 +21,7 @@ from pipeline.cli.options import (
 from pipeline.cli.resolve import newest_artifact, run_to_use
 from pipeline.core.errors import BadSpec, GateFailed
 from pipeline.core.run import FILE, open_run
+from pipeline.data import TEST
 from pipeline.gate.checks import Limits
 from pipeline.gate.checks import gate as compare
 from pipeline.gate.standing import Standing, of_file, of_run
@@ -40,6 +41,13 @@ POINTS, TIMES = Number(-100, 100), Number(0, 1000, min_open=True)
     metavar="FILE|RUN",
     help="What to compare with: a run, the JSON of a `bench`, or what --save wrote.",
     shell_complete=complete("files_or_runs"),
+)
+@click.option(
+    "--split",
+    type=click.Choice(["val", TEST]),
+    default="val",
+    show_default=True,
+    help="Which images the measurement is of.",
 )
 @click.option("--max-loss", "max_loss", type=POINTS, metavar="POINTS", help="mIoU, from the baseline.  [default: 0.5]")
 @click.option(
@@ -67,6 +75,7 @@ def gate(
     run_path: Path | None,
     target_name: str | None,
     baseline_path: Path | None,
+    split: str,
     max_loss: float | None,
     max_class_loss: float | None,
     max_latency_ratio: float | None,
@@ -104,8 +113,8 @@ def gate(
     )
     run = run_to_use(run_path, say)
     artifact = newest_artifact(run, target_name, say)
-    baseline = None if baseline_path is None else _baseline(baseline_path, artifact.recipe.target)
-    gated = compare(of_run(run, artifact), baseline, limits)
+    baseline = None if baseline_path is None else _baseline(baseline_path, artifact.recipe.target, split)
+    gated = compare(of_run(run, artifact, split), baseline, limits)
     show_gated(gated)
     keep(GATE, artifact.path, gated.to_json())
     write_numbers(json_path, gated.to_json())
@@ -118,10 +127,10 @@ def gate(
     tell("gate passed")
 
 
-def _baseline(path: Path, target: str) -> Standing:
+def _baseline(path: Path, target: str, split: str) -> Standing:
     if (path / FILE).is_file():
         run = open_run(path)
-        return of_run(run, newest_artifact(run, target, say))
+        return of_run(run, newest_artifact(run, target, say), split)
     return of_file(path)
 
 

@@ -222,6 +222,19 @@ NEW_RUN = [
         help="Dataset, see `list`, such as camvid:DIR.  [default: synthetic]",
         shell_complete=complete("datasets"),
     ),
+    click.option(
+        "--train-on",
+        type=click.Choice(["train", "train+val"]),
+        help="The splits to train, calibrate and choose on. With train+val the last checkpoint is kept, as nothing is"
+        " left to choose by.  [default: train]",
+    ),
+    click.option(
+        "--hold-out",
+        multiple=True,
+        metavar="PREFIX",
+        help="Keep the images whose names begin so out of training: they become the validation images. May be repeated;"
+        " for whole drives, sites or cameras.",
+    ),
     click.option("--size", metavar="HEIGHTxWIDTH", help="Input size, such as 360x480.  [default: the dataset's]"),
     click.option(
         "--seed", type=click.IntRange(0, MOST_SEED), help="Seed of weights, order and augmentation.  [default: 0]"

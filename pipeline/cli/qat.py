@@ -28,7 +28,7 @@ from pipeline.cli.resolve import Wanted, run_to_train
 from pipeline.cli.train import check_start, train_float_parent
 from pipeline.core.calibration import Calibration
 from pipeline.core.errors import BadSpec
-from pipeline.data import open_dataset
+from pipeline.data import dataset_of
 
 
 @click.command()
@@ -147,7 +147,7 @@ def qat(  # long: one line per option
     if parent is not None:
         adopt(run, parent, say)
     elif (missing := float_training(run, float_steps, batch, encoder_weights, init)) is not None:
-        count = len(open_dataset(run.config.data).splits["train"])
+        count = len(dataset_of(run).splits["train"])
         say(
             "there is no float parent in this run: training it first. Plan:"
             f" {missing.schedule.steps} float steps (--float-steps), then {steps} {'control' if control else 'QAT'}"

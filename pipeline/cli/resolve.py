@@ -13,6 +13,7 @@ import click
 from pipeline.cli.configuration import record
 from pipeline.core.artifact import Artifact
 from pipeline.core.compared import ComparedFile
+from pipeline.core.division import Division, TrainOn
 from pipeline.core.errors import ArtifactError, BadSpec, RunError
 from pipeline.core.files import sha256
 from pipeline.core.lock import writing
@@ -20,6 +21,7 @@ from pipeline.core.run import FILE, Run, check_free, create, latest, new_path, o
 from pipeline.core.say import Say
 from pipeline.core.spec import ModelSpec, parse_size
 from pipeline.data import open_dataset, source_of
+from pipeline.data.divide import divide
 from pipeline.targets import target as find_target
 from pipeline.targets import targets
 from pipeline.tflite.artifact import open_artifact
@@ -41,13 +43,16 @@ class Wanted:
     batch_norm: bool | None = None
     l2: float | None = None
     dropout: float | None = None
+    train_on: TrainOn | None = None
+    hold_out: tuple[str, ...] = ()
 
     def differences(self, run: Run) -> list[str]:
         """In words, each option that does not describe the run."""
         spec = dataclasses.asdict(run.config.model)
         actual = {**spec, "data": run.config.data, "size": run.config.model.size, "seed": run.config.seed}
+        actual |= dataclasses.asdict(run.config.division)
         size = "x".join(map(str, parse_size(self.size))) if self.size else None
-        wanted = {**dataclasses.asdict(self), "size": size}
+        wanted = {**dataclasses.asdict(self), "size": size, "hold_out": self.hold_out or None}
         return [f"{k} {actual[k]}, not {v}" for k, v in wanted.items() if v is not None and actual[k] != v]
 
 
@@ -99,9 +104,11 @@ def _open_or_create(path: Path | None, wanted: Wanted, say: Say) -> tuple[Run, b
 def _create(path: Path | None, wanted: Wanted) -> Run:
     values: dict[str, Any] = {**DEFAULTS, **{k: v for k, v in dataclasses.asdict(wanted).items() if v is not None}}
     data, seed, size = values.pop("data"), values.pop("seed"), values.pop("size", None)
+    division = Division(values.pop("train_on", "train"), values.pop("hold_out"))
     if size is not None:
         parse_size(size)
     dataset = open_dataset(data)  # first: a missing folder is reported before a missing size
+    divide(dataset, division)
     size = size or source_of(data).training.size
     if size is None:
         raise BadSpec(f"dataset {data!r} has images of various sizes: give the input size with --size HEIGHTxWIDTH.")
@@ -113,7 +120,7 @@ def _create(path: Path | None, wanted: Wanted) -> Run:
     path = path or new_path(spec, data)
     check_free(path)
     lock(path)
-    return create(path, spec, data, dataset.classes, dataset.colours, seed)
+    return create(path, spec, data, dataset.classes, dataset.colours, seed, division)
 
 
 def run_to_use(path: Path | None, say: Say, *, writes: bool = False) -> Run:

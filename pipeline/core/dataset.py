@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pipeline.core.errors import DataError
+
 IGNORE = 255
 """The label value that counts neither in the loss nor in a score. Loaders map their own ignored values to it."""
 
@@ -27,9 +29,15 @@ class Sample:
     label: Callable[[], np.ndarray]
 
 
+def no_test_split() -> tuple[Sample, ...]:
+    raise DataError("this dataset has no test split: score on val.")
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """A dataset on disk, or a generated one, with its splits 'train' and 'val'.
+
+    The test split is not among ``splits``, so that nothing that trains, calibrates or chooses can meet it.
 
     Attributes:
       text: what the user wrote, e.g. 'camvid:/data/camvid'.
@@ -37,6 +45,8 @@ class Dataset:
       colours: RGB of each class, for overlays.
       notes: () → what a user should know about the labels read so far.
       how_split: who decided which images are for validation, in words.
+      open_test: () → the test split, for the final score alone; raises DataError where there is none.
+      val_is_test: why val stands for the test split; empty where it does not.
     """
 
     text: str
@@ -45,6 +55,8 @@ class Dataset:
     splits: dict[str, tuple[Sample, ...]]
     notes: Callable[[], tuple[str, ...]] = tuple
     how_split: str = "as the dataset's folders or lists say"
+    open_test: Callable[[], tuple[Sample, ...]] = no_test_split
+    val_is_test: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

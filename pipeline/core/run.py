@@ -21,6 +21,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.division import UNDIVIDED, Division
 from pipeline.core.errors import RunError
 from pipeline.core.files import unused, write_atomically
 from pipeline.core.from_json import from_json
@@ -48,6 +49,7 @@ class RunConfig:
     colours: tuple[tuple[int, int, int], ...]
     seed: int
     created: str
+    division: Division = UNDIVIDED
 
     def to_json(self) -> dict[str, Any]:
         preprocessing = Preprocessing(self.model.height, self.model.width).to_json()
@@ -148,11 +150,19 @@ def check_free(path: Path) -> None:
         raise RunError(f"{path} exists and is not a run: name an empty or new directory.")
 
 
-def create(path: Path, model: ModelSpec, data: str, classes: Any, colours: Any, seed: int) -> Run:
+def create(
+    path: Path,
+    model: ModelSpec,
+    data: str,
+    classes: Any,
+    colours: Any,
+    seed: int,
+    division: Division = UNDIVIDED,
+) -> Run:
     """Makes a new run directory; raises RunError when the path exists and is not an empty directory."""
     check_free(path)
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
-    config = RunConfig(model, data, tuple(classes), tuple(tuple(c) for c in colours), seed, created)
+    config = RunConfig(model, data, tuple(classes), tuple(tuple(c) for c in colours), seed, created, division)
     try:
         write_atomically(path / FILE, (json.dumps(config.to_json(), indent=2) + "\n").encode())
     except OSError as error:

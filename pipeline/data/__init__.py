@@ -5,10 +5,15 @@ from __future__ import annotations
 import contextlib
 import sys
 
-from pipeline.core.dataset import Dataset, DatasetSource
+from pipeline.core.dataset import Dataset, DatasetSource, Sample
 from pipeline.core.errors import DataError, RunError
 from pipeline.core.registry import discover, find
 from pipeline.core.run import Run
+from pipeline.core.say import Say
+from pipeline.data.divide import divide
+
+TEST = "test"
+"""The split that is not among ``Dataset.splits``."""
 
 
 def sources() -> dict[str, DatasetSource]:
@@ -39,11 +44,31 @@ def dataset_in(folder: str) -> Dataset | None:
 
 
 def dataset_of(run: Run) -> Dataset:
-    """The run's dataset; raises RunError if its classes are no longer those of the run, and DataError."""
+    """The run's dataset, divided as the run says.
+
+    Raises RunError if its classes are no longer those of the run, and DataError.
+    """
     dataset = open_dataset(run.config.data)
     if dataset.classes != run.config.classes:
         raise RunError(
             f"{run.config.data} has the classes {', '.join(dataset.classes)}, and {run.path} was made with"
             f" {', '.join(run.config.classes)}: restore the dataset's class list or make a new run."
         )
-    return dataset
+    return divide(dataset, run.config.division)
+
+
+def split_to_score(run: Run, split: str, say: Say) -> str:
+    """``split``, or 'val' where that stands for the test split; ``say`` then gets the reason."""
+    if split == TEST and (why := dataset_of(run).val_is_test):
+        say(f"note: {why}: val stands for it, on which the float checkpoint was chosen")
+        return "val"
+    return split
+
+
+def samples_to_score(run: Run, split: str) -> tuple[Sample, ...]:
+    """The images of a split of the run's dataset: 'train', 'val', or 'test', which nothing but a score may see.
+
+    Raises DataError, also where there is no test split.
+    """
+    dataset = dataset_of(run)
+    return dataset.open_test() if split == TEST else dataset.splits[split]

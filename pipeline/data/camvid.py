@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from pipeline.core.dataset import Dataset, DatasetSource, Sample, TrainingDefaults
@@ -35,6 +36,7 @@ COLOURS = (
     (0, 128, 192),
 )
 LAYOUT = "train/, trainannot/, val/ and valannot/, images and labels of the same names"
+TEST_LAYOUT = "test/ and testannot/ beside train/ and val/"
 UNLABELLED = 11
 
 
@@ -43,13 +45,14 @@ def open_camvid(folder: str) -> Dataset:
     allowed = f"0 to {len(CLASSES) - 1}, and {UNLABELLED} or 255 for unlabelled"
     labels = Labels(CLASSES, identity_table(len(CLASSES), UNLABELLED, 255), allowed)
     splits = {split: _split(root, split, labels) for split in ("train", "val")}
-    return Dataset(f"camvid:{folder}", CLASSES, COLOURS, splits, labels.notes)
+    test = functools.partial(_split, root, "test", labels, TEST_LAYOUT)
+    return Dataset(f"camvid:{folder}", CLASSES, COLOURS, splits, labels.notes, open_test=test)
 
 
-def _split(root: Path, split: str, labels: Labels) -> tuple[Sample, ...]:
-    images = list_images(root / split, f"{root} with {LAYOUT}")
+def _split(root: Path, split: str, labels: Labels, layout: str = LAYOUT) -> tuple[Sample, ...]:
+    images = list_images(root / split, f"{root} with {layout}")
     pairs = [(image, root / f"{split}annot" / f"{image.stem}.png") for image in images]
-    check_pairs(pairs, LAYOUT)
+    check_pairs(pairs, layout)
     return tuple(sample(image.stem, image, label, labels) for image, label in pairs)
 
 

@@ -44,7 +44,14 @@ def open_cityscapes(folder: str) -> Dataset:
     """Reads an image's trainIds if it has them, else its labelIds, mapped to train ids."""
     root = dataset_root(folder, LAYOUT)
     _, names, colours = zip(*TRAIN_CLASSES, strict=True)
-    return Dataset(f"cityscapes:{folder}", names, colours, {split: _split(root, split) for split in ("train", "val")})
+    splits = {split: _split(root, split) for split in ("train", "val")}
+    return Dataset(f"cityscapes:{folder}", names, colours, splits, open_test=_no_labels)
+
+
+def _no_labels() -> tuple[Sample, ...]:
+    raise DataError(
+        "the labels of Cityscapes' test split are not public: its server scores masks that are sent in; score on val."
+    )
 
 
 def label_id_table() -> tuple[int, ...]:

@@ -4,6 +4,7 @@
     DIR/train/images/*         any of the common image formats
     DIR/train/masks/*.png      one channel (or a palette): ids 0 to n−1, and 255 for ignored
     DIR/val/images/*, DIR/val/masks/*.png
+    DIR/test/images/*, DIR/test/masks/*.png   if there is a test split, which nothing learns from
 
 If classes.txt gives every class a colour, a mask may be a picture in those colours; a palette must agree with them.
 In a dataset of two classes whose masks hold 0 and 255 but no 1, 255 is the second class.
@@ -42,7 +43,15 @@ def open_folder(folder: str) -> Dataset:
     labels = _labels(classes, listed, pairs)
     samples = {split: _samples(of_split, labels) for split, of_split in pairs.items()}
     how = "by the folders train/ and val/" if has_splits else "every fifth image, in the order of the names, is val"
-    return Dataset(f"folder:{folder}", classes, colours, samples, labels.notes, how)
+
+    def open_test() -> tuple[Sample, ...]:
+        if not (root / "test").is_dir():
+            raise DataError(
+                f"dataset folder {root} has no test split: make test/images/ and test/masks/ in it, or score on val."
+            )
+        return _samples(_pairs(root / "test"), labels)
+
+    return Dataset(f"folder:{folder}", classes, colours, samples, labels.notes, how, open_test)
 
 
 def _labels(

@@ -55,7 +55,7 @@ TRAINING = TrainingDefaults(
     scale=(0.9, 1.2),
     colour=0.1,
 )
-SPLIT_SIZES = {"train": 400, "val": 64}
+SPLIT_SIZES = {"train": 400, "val": 64, "test": 64}
 SEED = 0
 CACHED_SCENES = sum(SPLIT_SIZES.values())
 """All of them, 90 MB: a command reads a scene several times, and painting one takes long beside a training step."""
@@ -302,8 +302,12 @@ def _sample(split: str, index: int) -> Sample:
 def open_synthetic(argument: str) -> Dataset:
     if argument:
         raise DataError(f"dataset synthetic:{argument} names a folder, but synthetic needs none: write synthetic.")
-    splits = {split: tuple(_sample(split, i) for i in range(size)) for split, size in SPLIT_SIZES.items()}
-    return Dataset("synthetic", CLASSES, COLOURS, splits)
+    splits = {split: _split(split) for split in ("train", "val")}
+    return Dataset("synthetic", CLASSES, COLOURS, splits, open_test=lambda: _split("test"))
+
+
+def _split(split: str) -> tuple[Sample, ...]:
+    return tuple(_sample(split, i) for i in range(SPLIT_SIZES[split]))
 
 
 SYNTHETIC = DatasetSource("synthetic", "procedural road scenes, 9 classes", "", open_synthetic, TRAINING)

@@ -47,7 +47,8 @@ def open_voc(folder: str) -> Dataset:
     allowed = f"0 to {len(CLASSES) - 1}, and {IGNORE} for ignored"
     labels = Labels(CLASSES, identity_table(len(CLASSES), IGNORE), allowed, colours)
     splits = {split: _split(root, split, labels) for split in ("train", "val")}
-    return Dataset(f"voc:{folder}", CLASSES, colours, splits, labels.notes)
+    why = "the labels of VOC 2012's test split are not public"
+    return Dataset(f"voc:{folder}", CLASSES, colours, splits, labels.notes, val_is_test=why)
 
 
 def _split(root: Path, split: str, labels: Labels) -> tuple[Sample, ...]:

@@ -68,16 +68,17 @@ class Standing:
         return {"schema": SCHEMA, "kind": "baseline", **dataclasses.asdict(self)}
 
 
-def of_run(run: Run, artifact: Artifact) -> Standing:
-    """From the newest measurement of the artifact as it is now; raises RunError where there is none."""
+def of_run(run: Run, artifact: Artifact, split: str = "val") -> Standing:
+    """From the newest measurement of the artifact as it is now on that split; raises RunError where there is none."""
     target = artifact.recipe.target
     for path in newest_first(run.measurements.glob(f"bench-{target}-*.json")):
         standing = of_file(path)
-        if standing.sha256 == artifact.sha256:
+        if (standing.sha256, standing.split) == (artifact.sha256, split):
             return dataclasses.replace(standing, coverage_percent=_coverage(artifact))
+    on_split, option = ("", "") if split == "val" else (f" on {split}", f" --split {split}")
     raise RunError(
-        f"{artifact.path} has not been measured as it is now: run `python cli.py bench --run {run.path} --target"
-        f" {target}` first."
+        f"{artifact.path} has not been measured as it is now{on_split}: run `python cli.py bench --run {run.path}"
+        f" --target {target}{option}` first."
     )
 
 

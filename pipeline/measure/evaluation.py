@@ -19,7 +19,7 @@ from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.progress import progress
 from pipeline.core.run import Run
 from pipeline.core.say import Say, quiet
-from pipeline.data import dataset_of
+from pipeline.data import dataset_of, samples_to_score
 from pipeline.data.decoded import Decoded
 from pipeline.heads.full_size import mask_of
 
@@ -51,7 +51,7 @@ class EvaluationSet:
     def of(cls, run: Run, split: str, images: int | None) -> EvaluationSet:
         """The first ``images`` of the split; None: all. Raises DataError."""
         dataset = dataset_of(run)
-        decoded = Decoded(dataset.splits[split])
+        decoded = Decoded(samples_to_score(run, split))
         count = len(decoded) if images is None else min(images, len(decoded))
         grid = Grid(run.preprocessing.height, run.preprocessing.width, run.config.model.resize)
         return cls(decoded, count, dataset.classes, run.preprocessing, grid)

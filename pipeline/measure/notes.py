@@ -26,6 +26,11 @@ def notes_of(
 ) -> Iterator[str]:
     """``loaded``: the parent, the artifact, then others; ``count``: images that were scored."""
     artifact, target = plan.artifact, plan.artifact.recipe.target
+    division = plan.run.config.division
+    if plan.split == "val" and division.trains_on_val:
+        yield "the val images were trained on: their score says nothing about other images"
+    elif plan.split == "val" and division.hold_out:
+        yield f"the val images are those held out ({', '.join(f'{prefix}*' for prefix in division.hold_out)})"
     delegate = targets()[target].delegate if target in targets() else ""
     if loaded[1].runner.facts.runs_on == "XNNPACK" and delegate != XNNPACK:
         yield f"latency is of this device's CPU, not of {target}"

@@ -35,7 +35,12 @@ SAVE_SECONDS = 120
 
 
 class Checkpoints(Protocol):
-    """Scores and saves checkpoints. While a method runs, the network has its averaged weights."""
+    """Scores and saves checkpoints. While a method runs, the network has its averaged weights.
+
+    ``chooses``: whether a score may choose the best; otherwise the last checkpoint counts as the best.
+    """
+
+    chooses: bool
 
     def score(self) -> float | None:
         """Percent; None if there are no images to score on: then no checkpoint is the best."""
@@ -220,7 +225,7 @@ class TrainingLoop:
         with progress.averaged():
             percent = self._checkpoints.score()
             with waiting(self._say, "saving the checkpoint"):
-                if percent is not None and percent > float(progress.best):
+                if percent is not None and (percent > float(progress.best) or not self._checkpoints.chooses):
                     self._checkpoints.keep_best()
                     progress.best.assign(percent)  # after the file: an interruption between the two writes it again
                 self._checkpoints.keep_last()

@@ -258,6 +258,8 @@ def _scorer(run: Run, images: QatImages, parent: tf_keras.Model | None, say: Say
 class QatCheckpoints:
     """Scores each checkpoint as the file that it converts to; saves the best as the training's candidate."""
 
+    chooses = True
+
     def __init__(
         self, student: Student, scorer: HeldOutScorer | None, training: Training, classes: tuple[str, ...], say: Say
     ) -> None:

@@ -159,6 +159,7 @@ class FloatCheckpoints:
     class_weights: np.ndarray
     training: Training
     say: Say
+    chooses: bool = True
     latest: Score | None = None
     expected: float | None = None
 
@@ -243,7 +244,10 @@ def train(
         head = initialize(model, spec, start)
         say(f"all layers but {', '.join(sorted(head))} start from {start}")
     say(f"training {family.title} {spec.size} on {run.config.data}: {len(images)} images, {schedule.steps} steps")
-    checkpoints = FloatCheckpoints(model, validation, dataset.classes, weights, training, say)
+    chooses = not run.config.division.trains_on_val
+    if not chooses:
+        say("note: val is trained on, so its score says nothing about other images, and the last checkpoint is kept")
+    checkpoints = FloatCheckpoints(model, validation, dataset.classes, weights, training, say, chooses)
     lesson = Lesson(images, weights, augmentation, seed, spec.resize, family.auxiliary)
     fitted = fit(model, lesson, schedule, checkpoints, training.folder, say)
     assert fitted.best_percent is not None  # every checkpoint is scored

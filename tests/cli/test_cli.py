@@ -293,6 +293,7 @@ def test_the_whole_path_on_a_folder_of_ones_own(cli, images, tmp_path):
     )
     title = next(line for line in scored.stdout.splitlines() if "images of folder:" in line)
     assert str(run.relative_to(tmp_path)) in title and str(images) in title  # on one line, to be copied
+    assert "has no test split: make test/images/" in cli("evaluate", "--split", "test", cwd=tmp_path).stderr
     out = tmp_path / "numbers.json"
     measured = cli(
         "bench", "--device", "--target", "edgetpu", *SOON, "--json", str(out), "--max-drop", "100", cwd=tmp_path

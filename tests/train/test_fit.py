@@ -58,6 +58,7 @@ class Checkpoints:
     model: tf_keras.Model
     folder: Path
     score: Callable[[], float]
+    chooses: bool = True
 
     def class_iou_percent(self):
         return {"road": 50.0}
@@ -72,10 +73,10 @@ class Checkpoints:
         checkpoint.write(self.model, self.folder / "last.weights.h5")
 
 
-def do_fit(folder, schedule, score=lambda: 1.0, model=None, how=Augmentation(), teacher=None):
+def do_fit(folder, schedule, score=lambda: 1.0, model=None, how=Augmentation(), teacher=None, chooses=True):
     model = model or network()
     lesson = Lesson(decoded(), WEIGHTS, how, 0, "align_corners", teacher=teacher)
-    return model, fit(model, lesson, schedule, Checkpoints(model, folder, score), folder, lambda _: None)
+    return model, fit(model, lesson, schedule, Checkpoints(model, folder, score, chooses), folder, lambda _: None)
 
 
 def test_the_loss_is_its_definition():
@@ -174,6 +175,13 @@ def test_best_and_last_are_kept_apart(tmp_path):
     best.load_weights(str(tmp_path / "best.weights.h5"))
     last.load_weights(str(tmp_path / "last.weights.h5"))
     assert not np.array_equal(best.get_weights()[0], last.get_weights()[0])
+
+
+def test_where_nothing_may_choose_the_last_checkpoint_is_the_best(tmp_path):
+    scores = iter([10.0, 30.0, 20.0])
+    _, fitted = do_fit(tmp_path, Schedule(9, 2, 0.05, evaluations=3), lambda: next(scores), chooses=False)
+    assert (fitted.best_percent, fitted.last_percent) == (20.0, 20.0)
+    assert (tmp_path / "best.weights.h5").read_bytes() == (tmp_path / "last.weights.h5").read_bytes()
 
 
 def test_training_lowers_the_loss(tmp_path):
@@ -328,6 +336,8 @@ class Simulated:
 
     def class_iou_percent(self):
         return {}
+
+    chooses = True
 
     def keep_best(self):
         raise AssertionError("nothing is scored")

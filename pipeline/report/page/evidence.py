@@ -71,7 +71,7 @@ class Evidence:
     Attributes:
       label: its name, unlike those of the other runs.
       artifacts: one for each file, the newest of a target first.
-      benches: of each file on each device the newest.
+      benches: of each file on each device and split the newest.
       older_benches: how many older ones there are.
       heads: of each file on each device the newest comparison of the ways to its mask.
       profiles, agreements: by the sha256 of the file, the newest; inspections: by that and the target.
@@ -122,9 +122,9 @@ def _evidence(run: Run, label: str) -> Evidence:
     artifacts = tuple(_artifacts(run, problems))
     benches = sorted(_benches(run, problems), key=lambda bench: bench.when, reverse=True)
     heads = sorted(_saved(run, HEADS, HeadsMeasurement, problems), key=lambda each: each.when)
-    newest: dict[tuple[str, str], Measurement] = {}
+    newest: dict[tuple[str, str, str], Measurement] = {}
     for bench in benches:
-        newest.setdefault((bench.artifact.file, str(bench.machine.get("device"))), bench)
+        newest.setdefault((bench.artifact.file, str(bench.machine.get("device")), bench.split), bench)
     return Evidence(
         label=label,
         run=run,

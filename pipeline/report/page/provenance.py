@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
+from pipeline.core.division import UNDIVIDED
 from pipeline.core.files import sha256
 from pipeline.report.page.blocks import Block, Cell, Column, Section, Table, words
 from pipeline.report.page.evidence import Evidence, Shipped
@@ -45,6 +46,8 @@ def _run_rows(run: Evidence) -> Iterator[tuple[Cell, ...]]:
     yield words("made", config.created)
     yield words("network", network)
     yield words("dataset", config.data)
+    if config.division != UNDIVIDED:
+        yield words("trained on", str(config.division))
     yield words("classes", ", ".join(config.classes))
     yield words("seed", str(config.seed))
     for name, digest in _weights(run).items():

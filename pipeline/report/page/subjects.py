@@ -16,8 +16,8 @@ class Subject:
     """A measurement, and what it is called in charts and tables.
 
     Attributes:
-      label: 'cpu', with the run's name before it where there are several, and the file and device where a target
-        has several.
+      label: 'cpu', with the run's name before it where there are several, the split behind it where it is not val, and
+        the file and device where a target has several.
     """
 
     label: str
@@ -52,6 +52,8 @@ def subjects_of(runs: Sequence[Evidence]) -> tuple[Subject, ...]:
 def _label_parts(run: Evidence, bench: Measurement, several: bool) -> list[str]:
     """From what always distinguishes to what may be needed."""
     first = f"{run.label} · {bench.target}" if several else bench.target
+    if bench.split != "val":
+        first = f"{first} · {bench.split}"
     return [first, PurePosixPath(bench.artifact.file).stem, str(bench.machine.get("device"))]
 
 
