@@ -118,7 +118,7 @@ def convert(
         return convert_network(run, target_of(target), say, spec, source=how, force=force)
 
 
-def measure(
+def measure(  # long: each choice has its default
     run: Run,
     artifact: Artifact,
     device: str = "host",
