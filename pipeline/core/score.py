@@ -23,6 +23,23 @@ def mean_iou_percent(confusion: np.ndarray) -> np.ndarray:
     return iou_percent(confusion).sum(-1) / np.maximum(1, occurs.sum(-1))
 
 
+def only_class(confusion: np.ndarray) -> int | None:
+    """The class of all labelled pixels of the masks, where their labels hold others too; None where masks hold several.
+
+    ``confusion``: int [classes, classes], row = label, column = predicted.
+    """
+    predicted = np.flatnonzero(confusion.any(0))
+    return int(predicted[0]) if len(predicted) == 1 and confusion.any(1).sum() > 1 else None
+
+
+def says_nothing(class_name: str) -> str:
+    """What to tell of masks of one class only."""
+    return (
+        f"every pixel is of one class, {class_name!r}: the network tells nothing apart, so its scores say nothing about"
+        " it. Train it again, or give other weights"
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Score:
     """Accuracy over a set of images, pooled over all their labelled pixels.
@@ -33,6 +50,7 @@ class Score:
       iou_percent: by class name; a class absent from both labels and masks has none.
       absent: the classes left out of the mean.
       images: how many images were scored.
+      one_class: the class of every pixel of the masks, where the labels hold others too: then the score says nothing.
     """
 
     miou_percent: float
@@ -40,6 +58,7 @@ class Score:
     iou_percent: dict[str, float]
     absent: tuple[str, ...]
     images: int
+    one_class: str | None = None
 
     @classmethod
     def from_confusion(cls, confusion: np.ndarray, classes: tuple[str, ...], images: int) -> Score:
@@ -62,7 +81,9 @@ class Score:
             iou_percent={name: float(value) for name, value in iou.items()},
             absent=tuple(name for i, name in enumerate(classes) if not present[i]),
             images=images,
+            one_class=None if (only := only_class(confusion)) is None else classes[only],
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {**dataclasses.asdict(self), "absent": list(self.absent)}
+        data = {**dataclasses.asdict(self), "absent": list(self.absent)}
+        return {key: value for key, value in data.items() if key != "one_class" or value is not None}

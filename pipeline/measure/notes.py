@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.core.device import XNNPACK
 from pipeline.core.measurement import HostComparison
+from pipeline.core.score import only_class, says_nothing
 from pipeline.measure.loaded import Loaded
 from pipeline.measure.plan import BenchPlan
 from pipeline.targets import targets
@@ -31,6 +32,9 @@ def notes_of(
         yield "the val images were trained on: their score says nothing about other images"
     elif plan.split == "val" and division.hold_out:
         yield f"the val images are those held out ({', '.join(f'{prefix}*' for prefix in division.hold_out)})"
+    for each in loaded:
+        if each.total is not None and (only := only_class(each.total)) is not None:
+            yield f"{each.name}: {says_nothing(plan.run.config.classes[only])}"
     delegate = targets()[target].delegate if target in targets() else ""
     if loaded[1].runner.facts.runs_on == "XNNPACK" and delegate != XNNPACK:
         yield f"latency is of this device's CPU, not of {target}"

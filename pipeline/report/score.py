@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from pipeline.core.score import Score
+from pipeline.core.score import Score, says_nothing
 from pipeline.report.console import absent, console
 
 
@@ -21,3 +21,5 @@ def show_score(score: Score, what: str) -> None:
     out.print(what, soft_wrap=True)  # a path that is broken over lines cannot be copied
     out.print(table)
     out.print(f"{score.images} images" + absent(score))
+    if score.one_class is not None:
+        out.print(f"note: {says_nothing(score.one_class)}")

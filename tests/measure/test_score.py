@@ -7,6 +7,7 @@ from pipeline.core.dataset import IGNORE
 from pipeline.heads.full_size import mask_of
 from pipeline.measure.confusion import PixelAgreement, believed, confusion, confusions, expected_confusion, gain
 from pipeline.measure.score import score
+from pipeline.report.score import show_score
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -31,6 +32,19 @@ def random_pairs(seed, classes):
         mask[mask == IGNORE] = classes[0]
         pairs.append((label, mask))
     return pairs
+
+
+def test_masks_of_one_class_are_named(capsys):
+    for masks, labels, name in (
+        ([2, 2, 2, 0], [0, 1, 2, IGNORE], "c"),  # the ignored pixel does not count
+        ([2, 2, 1, 2], [0, 1, 2, IGNORE], None),
+        ([0, 0, 0, 0], [0, 0, 0, IGNORE], None),  # all that there is to find
+        ([1, 1, 1, 1], [0, 0, 0, IGNORE], None),
+    ):
+        scored = score([(np.array([labels], np.uint8), np.array([masks], np.uint8))], CLASSES)
+        assert scored.one_class == name and ("one_class" in scored.to_json()) == (name is not None)
+        show_score(scored, "x")
+        assert ("one class, 'c'" in " ".join(capsys.readouterr().out.split())) == (name is not None)
 
 
 @pytest.mark.parametrize("seed", range(5))
