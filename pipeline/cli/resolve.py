@@ -56,10 +56,11 @@ class Wanted:
         return [f"{k} {actual[k]}, not {v}" for k, v in wanted.items() if v is not None and actual[k] != v]
 
 
-def lock(path: Path) -> None:
+def lock(path: Path, say: Say) -> None:
     """Locks the run at ``path`` until the command ends; `run` until its last command does. Raises RunError."""
     ctx = click.get_current_context()
-    ctx.find_root().with_resource(writing(path, str(ctx.info_name)))
+    for note in ctx.find_root().with_resource(writing(path, str(ctx.info_name))):
+        say(note)
 
 
 @contextlib.contextmanager
@@ -88,20 +89,20 @@ def _open_or_create(path: Path | None, wanted: Wanted, say: Say) -> tuple[Run, b
         run = open_run(path)
         if differences := wanted.differences(run):
             raise RunError(f"{path} is a run of {'; '.join(differences)}: leave those options out or name a new --run.")
-        lock(path)
+        lock(path, say)
         say(f"run {run.path}")
         return run, False
     newest = latest() if path is None else None
     if newest is not None and not wanted.differences(newest):
-        lock(newest.path)
+        lock(newest.path, say)
         say(f"run {newest.path} (the latest)")
         return newest, False
-    run = _create(path, wanted)
+    run = _create(path, wanted, say)
     say(f"run {run.path} (new)")
     return run, True
 
 
-def _create(path: Path | None, wanted: Wanted) -> Run:
+def _create(path: Path | None, wanted: Wanted, say: Say) -> Run:
     values: dict[str, Any] = {**DEFAULTS, **{k: v for k, v in dataclasses.asdict(wanted).items() if v is not None}}
     data, seed, size = values.pop("data"), values.pop("seed"), values.pop("size", None)
     division = Division(values.pop("train_on", "train"), values.pop("hold_out"))
@@ -119,7 +120,7 @@ def _create(path: Path | None, wanted: Wanted) -> Run:
     models.check_size(spec)
     path = path or new_path(spec, data)
     check_free(path)
-    lock(path)
+    lock(path, say)
     return create(path, spec, data, dataset.classes, dataset.colours, seed, division)
 
 
@@ -133,7 +134,7 @@ def run_to_use(path: Path | None, say: Say, *, writes: bool = False) -> Run:
         raise RunError("there is no run yet: run `python cli.py qat` first.")
     say(f"run {run.path}" + ("" if path else " (the latest)"))
     if writes:
-        lock(run.path)
+        lock(run.path, say)
     record(run)
     return run
 
@@ -155,7 +156,7 @@ def newest_artifact(run: Run, target: str | None, say: Say) -> Artifact:
         if path.parent.name != "float32" and not path.name.endswith(suffixes)
     ]
     if wanted and wanted.level is not None:
-        paths = [path for path in paths if _level_of(open_artifact(path)) == wanted.level]
+        paths = [path for path in paths if _level_of(path) == wanted.level]
     if not paths:
         what = f"no artifact for target {target}" if target else "no artifact"
         raise RunError(f"{run.path} has {what} yet: run `python cli.py convert --target {target or 'cpu'}` first.")
@@ -168,8 +169,12 @@ def newest_artifact(run: Run, target: str | None, say: Say) -> Artifact:
     return open_artifact(path)
 
 
-def _level_of(artifact: Artifact) -> int | None:
-    recipe = artifact.recipe
+def _level_of(file: Path) -> int | None:
+    """None for a file that cannot be used."""
+    try:
+        recipe = open_artifact(file).recipe
+    except ArtifactError:
+        return None
     return targets()[recipe.target].default_level if recipe.level is None else recipe.level
 
 
@@ -184,10 +189,16 @@ def _default_target(run: Run, converted: set[str]) -> str:
 
 
 def float_parent(run: Run, artifact: Artifact) -> Artifact | None:
-    """The float parent as a file with the same output as ``artifact``; None where it has not been converted yet."""
+    """The float parent as a file with the same output as ``artifact``.
+
+    None where it has not been converted yet, and where the file is broken: converting writes it again.
+    """
     checkpoint, wanted = sha256(run.float_training.best), artifact.recipe.file
     for path in (run.path / "artifacts" / "float32").glob("*.tflite"):
-        candidate = open_artifact(path)
+        try:
+            candidate = open_artifact(path)
+        except ArtifactError:
+            continue
         spec, origin = candidate.recipe.file, candidate.recipe.origin
         same_weights = origin is not None and origin.parent.sha256 == checkpoint
         if same_weights and (spec.output, spec.stride) == (wanted.output, wanted.stride):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import models
 from pipeline.convert.parent import Parent, choose_parent
 from pipeline.core.artifact import Artifact
 from pipeline.core.calibration import Quantization
-from pipeline.core.errors import BadSpec, CompilerError, RunError
+from pipeline.core.errors import ArtifactError, BadSpec, CompilerError, RunError
 from pipeline.core.file_spec import FileSpec, Output, Stride
+from pipeline.core.files import unused
 from pipeline.core.graph import Graph
 from pipeline.core.preprocessing import InputType
 from pipeline.core.progress import waiting
@@ -18,7 +20,8 @@ from pipeline.core.rewrite import AppliedRewrite
 from pipeline.core.run import Run
 from pipeline.core.say import Say
 from pipeline.core.target import FLOAT, CompileResult, Target
-from pipeline.heads.shipping import ship
+from pipeline.core.together import COMPILING, together
+from pipeline.heads.shipping import ship, shipped
 from pipeline.measure.approximate import effect
 from pipeline.quantize.quantize import Quantized, finish, recipe_of
 from pipeline.tflite import artifact as artifacts
@@ -72,8 +75,8 @@ def convert(
     origin = parent.origin(run)
     path = run.artifacts(target.name) / spec.file_name(run.config.model.network, origin.way)
     wanted = recipe_of(target, spec, parent.ranges, origin)
-    if path.exists() and not force:
-        existing = artifacts.open_artifact(path)
+    existing = None if force else _existing(path, say)
+    if existing is not None:
         changed = existing.recipe.differences(wanted)
         if not changed:
             return _reuse(existing, say)
@@ -82,10 +85,24 @@ def convert(
                 f"{path} exists with another {', '.join(changed)}: to replace it, force it (--force, or force=True)."
             )
     quantized = _quantize(run, target, parent, wanted, say)
-    artifact = artifacts.write(path, quantized.data, quantized.recipe)
-    for file in ship(artifact):
-        say(f"makes the mask of its output: {file}")
+    beside = shipped(path, quantized.data, quantized.recipe)
+    artifact = artifacts.write(path, quantized.data, quantized.recipe, beside)
+    for name in beside:
+        say(f"makes the mask of its output: {path.with_name(name)}")
     return artifact
+
+
+def _existing(path: Path, say: Say) -> Artifact | None:
+    """The artifact that is there; None where there is none, or none that can be used: that is set aside."""
+    if not path.exists():
+        return None
+    try:
+        return artifacts.open_artifact(path)
+    except ArtifactError as error:
+        aside = unused(path.parent, path.name, ".replaced")
+        path.rename(aside)
+        say(f"{error.message.partition(': run `convert')[0]}: it is made again, and the old file is now {aside.name}")
+        return None
 
 
 def _reuse(existing: Artifact, say: Say) -> Artifact:
@@ -94,6 +111,9 @@ def _reuse(existing: Artifact, say: Say) -> Artifact:
     if artifacts.lacks_metadata(existing):
         say(f"{path} exists and was made the same way: reused, with TFLite metadata added")
         existing = artifacts.write(path, path.read_bytes(), existing.recipe)
+    elif not artifacts.beside(path).is_file():
+        say(f"{path} exists and was made the same way: reused, and its recipe written beside it again")
+        artifacts.write_record(existing)
     else:
         say(f"{path} exists and was made the same way: reused")
     ship(existing)
@@ -147,13 +167,21 @@ def compile_artifact(
         if required:
             raise CompilerError(f"target {target.name} has no compiler: do not require a compiled file.")
         return artifact, None
-    with waiting(say, f"compiling for {target.title}"):
-        compiled = target.compile(artifact.path)
-    if compiled.path is None:
-        if required:
-            raise CompilerError(f"{artifact.path} is {compiled.note}")
-        return artifact, compiled
-    return artifacts.with_compiled(artifact, compiled.path, compiled.note), compiled
+    folder = artifact.path.parent
+    with waiting(say, f"compiling for {target.title}"), together(folder, COMPILING) as stage:
+        file = stage / artifact.path.name
+        file.write_bytes(artifact.path.read_bytes())
+        try:
+            compiled = target.compile(file)
+        except CompilerError as error:  # it names the files where it saw them
+            raise CompilerError(error.message.replace(str(stage), str(folder)), error.details) from None
+        file.unlink()
+        compiled = dataclasses.replace(compiled, note=compiled.note.replace(str(stage), str(folder)))
+        if compiled.path is not None:
+            artifact = artifacts.with_compiled(artifact, compiled.path, compiled.note)
+    if compiled.path is None and required:
+        raise CompilerError(f"{artifact.path} is {compiled.note}")
+    return artifact, dataclasses.replace(compiled, path=artifact.compiled if compiled.path else None)
 
 
 def float_reference(run: Run, spec: FileSpec, say: Say) -> Artifact:

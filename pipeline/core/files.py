@@ -4,54 +4,113 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
+import itertools
 import os
 import stat
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.core.printable import well_formed
 
+PART = ".part"
+LONGEST_PART = 150
+"""Bytes of a file's name in that of its part, which must not be longer than a name may be."""
+SWAP_SECONDS = 10
+NO_FLOCK = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
+"""What flock raises where the file system has no locks."""
+NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES)
+Content = bytes | Iterable[bytes | memoryview]
+"""Of a file: whole, or in pieces."""
+_numbers = itertools.count(1)
 
-def write_atomically(path: Path, data: bytes | Iterable[bytes | memoryview], sync: bool = True) -> None:
+
+def write_atomically(path: Path, data: Content, sync: bool = True) -> None:
     """Writes beside ``path``, syncs (what can be made again need not be), then renames over it.
 
-    ``data``: the content, whole or in pieces. The folder is synced as well: a rename lasts only with it. Raises
-    OSError, which names ``path``; what was there before then stays.
+    The folder is synced as well: a rename lasts only with it. Raises OSError, which names ``path``; what was there
+    before then stays.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        _make_folder(path.parent, sync)
-        with open(part, "wb") as file:
-            for piece in (data,) if isinstance(data, bytes) else data:
-                file.write(piece)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
+    with _part(path, data, sync) as part:
         os.replace(part, path)
         if sync:
             sync_folder(path.parent)
+
+
+def write_unused(folder: Path, stem: str, suffix: str, data: bytes) -> Path:
+    """Writes stem, stem-2, stem-3, ..., each with ``suffix``: the first at which nothing is yet; returns its path."""
+    with _part(folder / f"{stem}{suffix}", data, sync=True) as part:
+        while True:
+            path = unused(folder, stem, suffix)
+            if _linked(part, path):
+                break
+        sync_folder(folder)
+    return path
+
+
+@contextlib.contextmanager
+def _part(path: Path, data: Content, sync: bool) -> Iterator[Path]:
+    """A file with the data beside ``path``; if it is still there at the end, it is removed."""
+    part = None
+    try:
+        _make_folder(path.parent, sync)
+        part, file = new_part(path)
+        with file:  # it stays locked, and so alive, until it has been renamed
+            for piece in (data,) if isinstance(data, bytes) else data:
+                file.write(piece)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+            yield part
     except OSError as error:
         if error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+        if part is not None:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def new_part(path: Path) -> tuple[Path, BinaryIO]:
+    """A new file in which ``path`` is made ready. While it is open, nothing takes it for the rest of a dead process."""
+    name = os.fsdecode(os.fsencode(path.name)[:LONGEST_PART])
+    while True:
+        part = path.with_name(f".{name}.{os.getpid()}-{next(_numbers)}{PART}")
+        file = open(part, "xb")
+        claim(file.fileno())
+        if os.fstat(file.fileno()).st_nlink:  # else it was removed before it was locked
+            return part, file
+        file.close()
+
+
+def claim(file: int) -> bool:
+    """Locks an open file or folder for this process; False where another has it. True without locks as well."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_FLOCK:
+            raise
+    return True
 
 
 def sync_folder(folder: Path) -> None:
     """Makes what was created, renamed or removed in the folder last, where its file system can."""
     try:
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:  # it may be written in, and not read
         return
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
-            raise
+        if error.errno not in NO_FOLDER_SYNC:
+            raise OSError(error.errno, error.strerror, str(folder)) from None
     finally:
         os.close(handle)
 
@@ -66,9 +125,24 @@ def _make_folder(folder: Path, sync: bool) -> None:
 def unused(folder: Path, stem: str, suffix: str = "") -> Path:
     """A path in ``folder`` at which nothing is yet: stem, stem-2, stem-3, ..., each with ``suffix``."""
     path, number = folder / f"{stem}{suffix}", 2
-    while path.exists():
+    while os.path.lexists(path):
         path, number = folder / f"{stem}-{number}{suffix}", number + 1
     return path
+
+
+def _linked(file: Path, path: Path) -> bool:
+    """Gives ``file`` the name ``path`` as well, or instead where there are no links; False where something is there."""
+    try:
+        os.link(file, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if os.path.lexists(path):
+            return False
+        os.rename(file, path)
+    return True
 
 
 def write_new(path: Path, text: str) -> None:
@@ -78,15 +152,35 @@ def write_new(path: Path, text: str) -> None:
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
-        with open(path, "wb") as file:
-            file.write(well_formed(text).encode())
+        try:
+            with open(path, "wb") as file:
+                file.write(well_formed(text).encode())
+        except OSError as error:  # one of writing names no file
+            raise OSError(error.errno, error.strerror, str(path)) from None
         return
-    if path.exists():
+    with _part(path, well_formed(text).encode(), sync=True) as part, _swapping(path.parent):
         number = 1
-        while os.path.lexists(path.with_name(f"{path.name}.{number}")):
+        while path.exists() and not _linked(path, path.with_name(f"{path.name}.{number}")):
             number += 1
-        path.rename(path.with_name(f"{path.name}.{number}"))
-    write_atomically(path, well_formed(text).encode())
+        os.replace(part, path)
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _swapping(folder: Path) -> Iterator[None]:
+    """Within it, no other process of this program replaces a file of the folder; waits for one that does."""
+    try:
+        file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:  # a folder that may be written and not be listed
+        yield
+        return
+    try:
+        until = time.monotonic() + SWAP_SECONDS
+        while not claim(file) and time.monotonic() < until:  # a process that was stopped does not stop this one
+            time.sleep(0.005)
+        yield
+    finally:
+        os.close(file)
 
 
 def sha256(data: bytes | Path) -> str:

@@ -22,13 +22,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.core.errors import RunError
+from pipeline.core.files import NO_FLOCK
 from pipeline.core.from_json import from_json
 from pipeline.core.json_file import BadJson, made, parse
+from pipeline.core.leftovers import clear
 from pipeline.core.printable import printable
 
 FILE = ".lock"
 MOST_BYTES = 4096
-NO_FLOCK = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
 SETTLING_SECONDS = 0.2
 """Without flock: two processes that wrote their names at the same time both read the later one after this."""
 
@@ -97,19 +98,29 @@ os.register_at_fork(after_in_child=_HELD.forget)
 
 
 @contextlib.contextmanager
-def writing(run: Path, command: str) -> Iterator[None]:
+def writing(run: Path, command: str) -> Iterator[list[str]]:
     """Within it, no other process writes into the folder ``run``, which is made where it is missing.
 
-    ``command``: the word that another process shows for this one. May be nested. Raises RunError where another process
-    holds the lock, and where the folder cannot be written.
+    ``command``: the word that another process shows for this one. May be nested. Yields in words what it finished or
+    removed of processes that have ended. Raises RunError where another process holds the lock, and where the folder
+    cannot be written.
     """
-    key = os.path.realpath(run)
+    key, notes = os.path.realpath(run), []
     with _HELD.guard:
         if key not in _HELD.files:
-            _HELD.files[key] = _take(run, Process.this(command))
+            file = _take(run, Process.this(command))
+            try:
+                notes = clear(run)
+            except OSError as error:
+                _release(run, file)
+                raise RunError(
+                    f"{run} cannot be written: what an interrupted command left in it can neither be finished nor"
+                    f" removed ({error.strerror}: {error.filename}). Make it writable and free some space, and repeat."
+                ) from None
+            _HELD.files[key] = file
         _HELD.times[key] = _HELD.times.get(key, 0) + 1
     try:
-        yield
+        yield notes
     finally:
         with _HELD.guard:
             if key in _HELD.times:  # not in a forked process

@@ -26,6 +26,7 @@ from pipeline.core.errors import RunError
 from pipeline.core.files import unused, write_atomically
 from pipeline.core.from_json import from_json
 from pipeline.core.json_file import BadJson, load_as
+from pipeline.core.leftovers import is_part
 from pipeline.core.lock import FILE as LOCK
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.recipe import About
@@ -146,7 +147,9 @@ def remove_if_empty(run: Run) -> None:
 
 def check_free(path: Path) -> None:
     """Raises RunError where no run can be made at ``path``: it exists and is not an empty directory."""
-    if path.exists() and (not path.is_dir() or any(file.name != LOCK for file in path.iterdir())):
+    if not path.exists():
+        return
+    if not path.is_dir() or not all(file.name == LOCK or is_part(file.name) for file in path.iterdir()):
         raise RunError(f"{path} exists and is not a run: name an empty or new directory.")
 
 

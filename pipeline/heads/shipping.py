@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.core.artifact import Artifact
 from pipeline.core.file_spec import EXACT, NEAREST
 from pipeline.core.files import write_atomically
+from pipeline.core.recipe import Recipe
 from pipeline.tflite.read import read
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("segquant_mask.c", "segquant_mask.h"))
@@ -49,17 +50,20 @@ CALLS = {
 }
 
 
-def ship(artifact: Artifact) -> list[Path]:
-    """Writes the C code and a header with the sizes beside an artifact whose recipe asks for it; returns the files."""
-    postprocess = artifact.recipe.file.postprocess
+def shipped(path: Path, data: bytes, recipe: Recipe) -> dict[str, bytes]:
+    """Name → content of the C code and the header with the sizes, for an artifact whose recipe asks for it; else {}.
+
+    ``path``, ``data``: of the artifact.
+    """
+    postprocess = recipe.file.postprocess
     if postprocess is None:
-        return []
-    graph = read(artifact.path.read_bytes(), str(artifact.path))
+        return {}
+    graph = read(data, str(path))
     rows, columns = graph.tensors[graph.outputs[0]].shape[1:3]
-    origin = artifact.recipe.known_origin
+    origin = recipe.known_origin
     model = origin.model
     header = HEADER.format(
-        file=artifact.path.name,
+        file=path.name,
         call=CALLS[postprocess],
         rows=rows,
         columns=columns,
@@ -68,15 +72,15 @@ def ship(artifact: Artifact) -> list[Path]:
         width=model.width,
         resize=f"SEGQUANT_{model.resize.upper()}",
     ) + class_macros(origin.classes, origin.colours)
-    contents = {source.name: source.read_bytes() for source in SOURCES}
-    contents[artifact.path.with_suffix(".h").name] = header.encode()
-    files = []
-    for name, content in contents.items():
+    return {**{source.name: source.read_bytes() for source in SOURCES}, path.with_suffix(".h").name: header.encode()}
+
+
+def ship(artifact: Artifact) -> None:
+    """Writes beside an existing artifact what ships with it, where that is missing or of an earlier version."""
+    for name, content in shipped(artifact.path, artifact.path.read_bytes(), artifact.recipe).items():
         file = artifact.path.with_name(name)
         if not file.is_file() or file.read_bytes() != content:
             write_atomically(file, content)
-        files.append(file)
-    return files
 
 
 def class_macros(classes: Sequence[str], colours: Sequence[tuple[int, int, int]]) -> str:

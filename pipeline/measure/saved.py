@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.files import sha256, unused, write_atomically
+from pipeline.core.files import sha256, write_unused
 from pipeline.core.measurement import HeadsMeasurement, Measurement
 from pipeline.core.run import FILE, Run
 
@@ -43,6 +43,4 @@ def keep(kind: str, file: Path, answer: dict[str, Any], target: str | None = Non
 
 
 def _write(folder: Path, stem: str, data: dict[str, Any]) -> Path:
-    path = unused(folder, stem, ".json")
-    write_atomically(path, (json.dumps(data, indent=1) + "\n").encode())
-    return path
+    return write_unused(folder, stem, ".json", (json.dumps(data, indent=1) + "\n").encode())

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pipeline.core.errors import BadSpec, DataError
+from pipeline.core.files import new_part
 from pipeline.core.progress import track
 from pipeline.core.say import Say
 from pipeline.measure.threads import over
@@ -226,7 +227,6 @@ class _Film:
 
     def __init__(self, path: Path, rate: Fraction) -> None:
         self._path, self._rate = path, rate
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._stream: Any = None
         self._last = -1
 
@@ -234,7 +234,8 @@ class _Film:
         import av
 
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = av.open(str(self._part), "w", format="mp4")
+        self._part, self._file = new_part(self._path)
+        self._container = av.open(self._file, "w", format="mp4")
         return self
 
     def add(self, image: np.ndarray, seconds: float | None) -> None:
@@ -266,9 +267,11 @@ class _Film:
             if complete:
                 self._container.mux(self._stream.encode(None))
             self._container.close()
+            self._file.flush()
             if complete:
                 os.replace(self._part, self._path)
         finally:
+            self._file.close()
             self._part.unlink(missing_ok=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline.core.files import sha256, write_atomically
 from pipeline.core.from_json import from_json
 from pipeline.core.json_file import BadJson, load_as
 from pipeline.core.recipe import Recipe
+from pipeline.core.together import READY, together
 from pipeline.tflite.metadata import KEY, refusal, with_metadata
 from pipeline.tflite.read import read, with_recipe
 
@@ -43,14 +45,19 @@ def beside(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def write(path: Path, data: bytes, recipe: Recipe) -> Artifact:
-    """Writes the file with its recipe inside, and TFLite metadata where MediaPipe reads it; then the JSON beside it."""
+def write(path: Path, data: bytes, recipe: Recipe, shipped: Mapping[str, bytes] = {}) -> Artifact:
+    """Writes the file with its recipe inside, and TFLite metadata where MediaPipe reads it, and the JSON beside it.
+
+    ``shipped``: name → content of more files beside it. All appear together.
+    """
     data = with_recipe(data, recipe)
     if refusal(read(data), recipe) is None:
         data = with_metadata(data, recipe)
-    write_atomically(path, data)
     artifact = Artifact(path, recipe, sha256(data))
-    _write_json(artifact)
+    with together(path.parent) as stage:
+        for name, content in {**shipped, path.name: data}.items():
+            write_atomically(stage / name, content, sync=False)
+        write_record(artifact, stage)
     return artifact
 
 
@@ -61,15 +68,18 @@ def lacks_metadata(artifact: Artifact) -> bool:
 
 
 def with_compiled(artifact: Artifact, compiled: Path, note: str) -> Artifact:
-    """Records the compiled twin in the JSON beside the artifact."""
-    _write_json(artifact, {"file": compiled.name, "sha256": sha256(compiled), "note": note})
-    return dataclasses.replace(artifact, compiled=compiled)
+    """Records the compiled twin in JSON, in the folder in which the twin lies now."""
+    twin = {"file": compiled.name, "sha256": sha256(compiled), "note": note}
+    write_record(artifact, compiled.parent, twin)
+    return dataclasses.replace(artifact, compiled=artifact.path.with_name(compiled.name))
 
 
-def _write_json(artifact: Artifact, compiled: dict[str, Any] | None = None) -> None:
+def write_record(artifact: Artifact, folder: Path | None = None, compiled: dict[str, Any] | None = None) -> None:
+    """The JSON of the artifact; ``folder``: None for that of the artifact."""
     recipe = artifact.recipe.to_json()
     data = {"file": artifact.path.name, "sha256": artifact.sha256, "recipe": recipe, "compiled": compiled}
-    write_atomically(beside(artifact.path), (json.dumps(data, indent=2, sort_keys=True) + "\n").encode())
+    path = (folder or artifact.path.parent) / beside(artifact.path).name
+    write_atomically(path, (json.dumps(data, indent=2, sort_keys=True) + "\n").encode())
 
 
 def open_artifact(path: Path) -> Artifact:
@@ -102,7 +112,7 @@ def _compiled_beside(path: Path, data: bytes) -> Path | None:
     if content.sha256 != sha256(data):
         raise ArtifactError(
             f"{path} is not the file that was converted (its sha256 differs from {sidecar.name}): run"
-            " `convert --force` to write it again."
+            f" `convert` to write it again{_cut_off(path.parent)}."
         )
     twin = content.compiled
     if twin is None or not (path.parent / twin.file).is_file():
@@ -114,3 +124,8 @@ def _compiled_beside(path: Path, data: bytes) -> Path | None:
             " `convert --force` to compile it again."
         )
     return compiled
+
+
+def _cut_off(folder: Path) -> str:
+    """The state of a folder whose files are being replaced, as the rest of a sentence."""
+    return ", or wait for the command that is writing it now" if any(folder.glob(f"{READY}*")) else ""

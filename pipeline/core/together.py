@@ -1,0 +1,87 @@
+"""Several files that appear together or not at all.
+
+They are made ready in a folder beside their places. Renaming that folder is the moment from which they count: then each
+is moved to its place. A process that ends before leaves the old files, and one that ends after leaves a folder whose
+files ``finish`` moves. Both are done for the next command by ``core/leftovers``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.core.files import claim, sync_folder
+
+STAGED, COMPILING, READY = ".staged-", ".compiling-", ".ready-"
+"""What the names of such folders begin with: while files are made, while a compiler makes them, once they count."""
+
+
+@contextlib.contextmanager
+def together(folder: Path, prefix: str = STAGED) -> Iterator[Path]:
+    """A new folder in ``folder``. Its files replace those of ``folder`` at the end of the block, unless that raises.
+
+    Raises OSError: before the files count, the old ones are as they were.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stage, lock = _claimed(folder, prefix)
+    try:
+        try:
+            yield stage
+            ready = _made_ready(stage)
+        except BaseException:
+            shutil.rmtree(stage, ignore_errors=True)
+            raise
+        if ready is not None:
+            finish(ready)
+    finally:
+        os.close(lock)
+
+
+def _claimed(folder: Path, prefix: str) -> tuple[Path, int]:
+    while True:
+        stage = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=folder))
+        try:
+            lock = os.open(stage, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # it was taken for one of a dead process before it was locked
+            continue
+        claim(lock)
+        if os.fstat(lock).st_nlink:
+            return stage, lock
+        os.close(lock)
+
+
+def _made_ready(stage: Path) -> Path | None:
+    """The folder under the name by which its files count; None where it holds none."""
+    files = _files(stage)
+    if not files:
+        shutil.rmtree(stage)
+        return None
+    for file in files:
+        with open(file, "rb") as opened:
+            try:
+                os.fsync(opened.fileno())
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(stage.parent / file.name)) from None
+    sync_folder(stage)
+    ready = stage.with_name(f"{READY}{stage.name.lstrip('.')}")
+    os.rename(stage, ready)
+    sync_folder(stage.parent)
+    return ready
+
+
+def finish(ready: Path) -> None:
+    """Moves the files of a folder that counts to their places; may be repeated."""
+    for file in _files(ready):
+        os.replace(file, ready.parent / file.name)
+    sync_folder(ready.parent)
+    shutil.rmtree(ready)
+
+
+def _files(stage: Path) -> list[Path]:
+    """The regular files, those last that say what the others are."""
+    files = (path for path in stage.iterdir() if path.is_file() and not path.is_symlink())
+    return sorted(files, key=lambda path: (path.suffix == ".json", path.name))
