@@ -5,6 +5,7 @@ ranges.json                  QAT only: the calibrated ranges that it started fro
 history.jsonl                one line per scoring
 best.weights.h5, last.weights.h5
 candidate.weights.h5         QAT only, while it trains: the best checkpoint so far
+resume/                      while it trains: what it resumes from after an interruption
 result.json                  the result; written last, so a training is finished where this file exists
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import Any, TypeVar
 
 from pipeline.core.calibration import CalibrationRecord
 from pipeline.core.errors import RunError
-from pipeline.core.files import read_regular, write_atomically
+from pipeline.core.files import read_regular, unused, write_atomically
 from pipeline.core.from_json import from_json
 from pipeline.core.json_file import MOST_BYTES, BadJson, as_object, load_as, made, parse
 from pipeline.core.ranges import Ranges, ranges_from_json, ranges_to_json
@@ -142,6 +144,11 @@ class Training:
         return self.folder / "candidate.weights.h5"
 
     @property
+    def resume(self) -> Path:
+        """The folder of what an interrupted training resumes from."""
+        return self.folder / "resume"
+
+    @property
     def trained(self) -> bool:
         """Whether the training is finished, so that ``best`` is its result."""
         return (self.folder / RESULT).is_file()
@@ -177,12 +184,20 @@ class Training:
         if (self.folder / SETTINGS).is_file() and not force:
             return
         if self.folder.is_dir():
-            retired = self.folder.with_name(f"{self.folder.name}.replaced-{time.strftime('%Y%m%d-%H%M%S')}")
+            retired = unused(self.folder.parent, f"{self.folder.name}.replaced-{time.strftime('%Y%m%d-%H%M%S')}")
             self.folder.rename(retired)
         _write(self.folder / SETTINGS, settings)
 
     def finish(self, result: FloatResult | QatResult) -> None:
+        """Writes the result, then removes what only an unfinished training needs."""
         _write(self.folder / RESULT, result.to_json())
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Removes what only an unfinished training needs; also where a process ended between its result and that."""
+        if self.trained:
+            self.candidate.unlink(missing_ok=True)
+            shutil.rmtree(self.resume, ignore_errors=True)
 
     def float_result(self) -> FloatResult:
         return _read(self.folder / RESULT, lambda data: _result(FloatResult, data))

@@ -76,6 +76,7 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
     settings = {"schedule": plain(schedule), **plain(options), "parent_sha256": sha256(parent)}
     name = "control (float)" if options.control else "QAT network"
     if training.is_finished(settings, force):
+        training.tidy()
         result = training.qat_result()
         say(f"{name}: trained already, val mIoU of its file {result.val_miou_percent:.2f} %: reused")
         _say_if_start_kept(run, result, options, say)
@@ -115,7 +116,6 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
         validation = score_masks(images.validation, infer, run.config.classes, say=say)
     result = _result(validation.miou_percent, start_confusions, fitted, verdict, images, schedule)
     training.finish(result)
-    training.candidate.unlink(missing_ok=True)
     _say_if_start_kept(run, result, options, say)
     return result
 

@@ -59,8 +59,8 @@ class Progress:
             optimizer=list(optimizer.variables),
             training=[self.best, self.loss_sum, self.loss_steps, self._seconds_before],
         )
-        self._files = CheckpointFiles(folder / "resume")
         self._training = Training(folder)
+        self._files = CheckpointFiles(self._training.resume)
         self.history: list[HistoryEntry] = []
 
     @property

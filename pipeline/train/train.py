@@ -111,6 +111,7 @@ def float_training(
     settings = run.float_training.settings() or {}
     schedule = settings.get("schedule")
     if run.float_training.trained:
+        run.float_training.tidy()
         trained_steps = schedule["steps"] if isinstance(schedule, dict) and "steps" in schedule else None
         if steps is not None and steps != trained_steps:
             history = "was given with --parent" if trained_steps is None else f"was trained for {trained_steps} steps"
@@ -223,6 +224,7 @@ def train(
         "init": None if start is None else as_setting(start),
     }
     if training.is_finished(settings, force):
+        training.tidy()
         result = training.float_result()
         say(
             f"float network: trained already, val mIoU {result.best_val_miou_percent:.2f} % ({training.folder}): reused"

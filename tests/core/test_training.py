@@ -104,6 +104,29 @@ def test_a_broken_file_is_one_sentence(training, text):
         training.start()
 
 
+def test_what_only_an_unfinished_training_needs_goes_with_its_result(training):
+    training.begin(SETTINGS)
+    training.resume.mkdir()
+    for file in (training.candidate, training.resume / "checkpoint", training.best):
+        file.write_bytes(b"x")
+    training.tidy()  # not finished
+    assert training.candidate.exists() and (training.resume / "checkpoint").exists()
+    training.finish(FloatResult(50.0))
+    assert not training.candidate.exists() and not training.resume.exists() and training.best.exists()
+    training.resume.mkdir()  # a process ended between the two
+    training.tidy()
+    assert not training.resume.exists() and training.trained
+
+
+def test_two_trainings_of_one_second_are_set_aside_apart(training, monkeypatch):
+    monkeypatch.setattr("time.strftime", lambda _: "now")
+    for _ in range(3):
+        training.begin(SETTINGS, force=True)
+    aside = sorted(path.name for path in training.folder.parent.iterdir())
+    name = training.folder.name
+    assert aside == [name, f"{name}.replaced-now", f"{name}.replaced-now-2"]
+
+
 def test_one_module_alone_knows_the_files_of_a_training():
     names = ("result.json", "settings.json", "ranges.json", "history.jsonl", "best.weights.h5", "last.weights.h5")
     knowing = {
