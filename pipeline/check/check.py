@@ -42,13 +42,18 @@ class SplitFacts:
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """What a dataset holds, and what is to be said of it."""
+    """What a dataset holds, and what is to be said of it.
+
+    Attributes:
+      unusable: split → image → why it cannot be used.
+    """
 
     data: str
     classes: tuple[str, ...]
     how_split: str
     splits: dict[str, SplitFacts]
     findings: tuple[Finding, ...]
+    unusable: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
 
     @property
     def usable(self) -> bool:
@@ -61,13 +66,14 @@ class Checked:
         return data
 
 
-def check(dataset: Dataset, say: Say) -> Checked:
+def check(dataset: Dataset, say: Say, *, skip_bad_images: bool = False) -> Checked:
     """Decodes each image and label once, several at a time; keeps none of them. What cannot be used becomes a finding.
 
-    Raises nothing for the files' sake.
+    ``skip_bad_images``: of images that cannot be used it only warns. Raises nothing for the files' sake.
     """
     splits: dict[str, list[Facts]] = {}
     faults: list[Finding] = []
+    unusable: dict[str, dict[str, str]] = {split: {} for split in dataset.splits}
     fits = np.zeros((3, 2 * REACH + 1, 2 * REACH + 1))
     compared = 0
     for split, samples in dataset.splits.items():
@@ -85,9 +91,11 @@ def check(dataset: Dataset, say: Say) -> Checked:
             return facts_of(sample.name, image, label), edge_fits(image, label) if index in chosen else None, ""
 
         splits[split] = []
-        for facts, fit, fault in track(say, over(look, enumerate(samples)), f"opened {split}", len(samples)):
+        looks = track(say, over(look, enumerate(samples)), f"opened {split}", len(samples))
+        for sample, (facts, fit, fault) in zip(samples, looks, strict=True):
             if facts is None:
-                faults.append(Finding("error", fault))
+                unusable[split][sample.name] = fault
+                faults.append(Finding("warning" if skip_bad_images else "error", fault))
                 continue
             splits[split].append(facts)
             if fit is not None:
@@ -100,6 +108,7 @@ def check(dataset: Dataset, say: Say) -> Checked:
         dataset.how_split,
         {split: _summary(facts, len(dataset.classes)) for split, facts in splits.items()},
         tuple(sorted([*faults, *seen, *known], key=lambda f: ("error", "warning", "note").index(f.level))),
+        unusable,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.bad_images import ON_BAD_IMAGE, settle_bad_images
 from pipeline.cli.options import (
     ARTIFACT_TARGET,
     IMAGES,
@@ -95,6 +96,7 @@ from pipeline.targets import target as find_target
 @click.option("--heads", is_flag=True, help="Compare all ways to make a full-size mask instead.")
 @IMAGES
 @device_options
+@ON_BAD_IMAGE
 @JSON
 @click.option("--max-drop", type=Number(-100, 100), metavar="POINTS", help="Gate: exit 1 when mIoU drops by more.")
 @click.option(
@@ -116,6 +118,7 @@ def bench(
     split: str,
     heads: bool,
     images: int | None,
+    on_bad_image: Any,
     json_path: str | None,
     max_drop: float | None,
     max_latency_ms: float | None,
@@ -140,6 +143,7 @@ def bench(
             raise BadSpec("--heads goes with one --device and one number of --threads; without --vs and the gates.")
         if split == TEST:
             raise BadSpec("--heads chooses among ways to a mask, and nothing is chosen on test: leave --split out.")
+        settle_bad_images(run, on_bad_image, ("val",))
         heads_plan = HeadsPlan(run, artifact, timing, threads_of(threads)[0], images)
         compare_heads(heads_plan, device_names[0], options, json_path)
         return
@@ -151,6 +155,7 @@ def bench(
         parent = float_reference(run, artifact.recipe.file, say)
     against = to_compare(other, target_name, say) if other else None
     split = split_to_score(run, split, say)
+    settle_bad_images(run, on_bad_image, (split,))
     plan = BenchPlan(run, artifact, parent, against, timing, threads_of(threads), split, images)
     limits = max_drop, max_latency_ms
     for measurement in measure_on_all(plan, device_names, options, json_path, limits):

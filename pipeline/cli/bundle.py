@@ -64,7 +64,7 @@ def bundle(run_path: Path | None, target_name: str, file: Path | None, out: Path
 def first_image(run: Run) -> np.ndarray:
     """The first validation image of the run's dataset, enlarged where it has the network's size; raises DataError."""
     try:
-        image = dataset_of(run).splits["val"][0].image()
+        image = dataset_of(run, "val").splits["val"][0].image()
     except DataError as error:
         raise DataError(f"{error} Give a golden image with --image FILE.") from None
     height, width = image.shape[:2]

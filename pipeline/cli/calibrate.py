@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from calib.estimators import ESTIMATORS
+from pipeline.cli.bad_images import ON_BAD_IMAGE, settle_bad_images, skipped_in
 from pipeline.cli.options import JSON, PER_TENSOR, RUN, quiet_tensorflow, say, write_numbers
 from pipeline.cli.resolve import run_to_use
 from pipeline.report.sweep import show_sweep
@@ -42,6 +44,7 @@ from pipeline.report.sweep import show_sweep
     "--images-from", "folder", metavar="DIR", help="Images without labels to use in place of the training images."
 )
 @PER_TENSOR
+@ON_BAD_IMAGE
 @JSON
 def calibrate(
     run_path: Path | None,
@@ -50,6 +53,7 @@ def calibrate(
     counts: tuple[int, ...],
     folder: str | None,
     per_tensor: bool,
+    on_bad_image: Any,
     json_path: str | None,
 ) -> None:
     """Compare ways to calibrate: the estimator, the choice of images and their number.
@@ -63,7 +67,8 @@ def calibrate(
     from pipeline.measure.sweep import sweep
 
     run = run_to_use(run_path, say, writes=True)
+    settle_bad_images(run, on_bad_image, ("train", "val"), folder)
     ways = [way for way in SELECTIONS if not (folder and way == "class-balanced")]
     result = sweep(run, methods or list(ESTIMATORS), selections or ways, counts, per_tensor, folder, say)
-    write_numbers(json_path, result.to_json())
+    write_numbers(json_path, {**result.to_json(), "skipped": skipped_in(run, "train", "val")})
     show_sweep(result)

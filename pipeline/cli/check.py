@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from pipeline.check.check import Checked
 from pipeline.check.check import check as look_at
 from pipeline.check.sheet import sheet
 from pipeline.cli.options import BATCH, JSON, STEPS, complete, quiet_tensorflow, say, tell, write_numbers
@@ -43,6 +44,13 @@ from pipeline.report.checked import show_checked, show_training_time
 @click.option("--batch", type=BATCH, default=8, show_default=True, help="Images per step, to time.")
 @click.option("--steps", type=STEPS, help="Weight updates to estimate the time of.  [default: the dataset's]")
 @click.option("--no-time", is_flag=True, help="Take no training steps to estimate their time.")
+@click.option(
+    "--on-bad-image",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="Whether an image that cannot be used is an error, or is left out, as by `train --on-bad-image skip`.",
+)
 @JSON
 def check(
     data: str,
@@ -53,6 +61,7 @@ def check(
     batch: int,
     steps: int | None,
     no_time: bool,
+    on_bad_image: str,
     json_path: str | None,
 ) -> None:
     """Check a dataset before it is trained on.
@@ -68,11 +77,11 @@ def check(
     if size is not None:
         parse_size(size)
     dataset = open_dataset(data)
-    checked = look_at(dataset, say)
+    checked = look_at(dataset, say, skip_bad_images=on_bad_image == "skip")
     show_checked(checked)
     defaults = source_of(data).training
     defaults = dataclasses.replace(defaults, size=size or defaults.size, steps=steps or defaults.steps)
-    timed = None if no_time or not checked.usable else _timed(dataset, defaults, network, batch)
+    timed = None if no_time or not checked.usable else _timed(_usable(dataset, checked), defaults, network, batch)
     write_numbers(json_path, {**checked.to_json(), "training_time": timed})
     if not no_sheet:
         path = sheet_path or unused(Path(), f"contact-sheet-{source_of(data).name}", ".png")
@@ -84,6 +93,12 @@ def check(
         count = sum(finding.level == "error" for finding in checked.findings)
         errors = f"{count} errors" if count > 1 else "an error"
         raise DataError(f"{data} has {errors}, listed above: mend that before training.")
+
+
+def _usable(dataset: Dataset, checked: Checked) -> Dataset:
+    """Without the images that cannot be used."""
+    splits = {s: tuple(x for x in each if x.name not in checked.unusable[s]) for s, each in dataset.splits.items()}
+    return dataclasses.replace(dataset, splits=splits)
 
 
 def _timed(dataset: Dataset, defaults: TrainingDefaults, network: str, batch: int) -> dict[str, Any] | None:

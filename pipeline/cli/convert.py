@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.bad_images import ON_BAD_IMAGE, settle_bad_images, skipped_in
 from pipeline.cli.options import (
     COMPILER,
     FORCE,
@@ -85,6 +86,7 @@ from pipeline.tflite.read import read
     help="Version in the file's metadata; the run keeps it.  [default: the first digits of the weights' sha256]",
 )
 @click.option("--require-compiled", is_flag=True, help="Fail when the target's own compiler is missing.")
+@ON_BAD_IMAGE
 @JSON
 @FORCE
 def convert(  # long: one line per option
@@ -105,6 +107,7 @@ def convert(  # long: one line per option
     license: str | None,
     model_version: str | None,
     require_compiled: bool,
+    on_bad_image: Any,
     force: bool,
     json_path: str | None,
     **calibration: Any,
@@ -133,7 +136,7 @@ def convert(  # long: one line per option
             io,
         )
         options = ConvertAllOptions(output, stride, asked, rewrites, force, require_compiled)
-        convert_every_target(run_path, options, about, json_path)
+        convert_every_target(run_path, options, about, on_bad_image, json_path)
         return
     target = find_target(target_name, level=level, soc=soc).with_weights(weights)
     target = target.with_compiler(compiler_command).with_approximations(approximations)
@@ -147,6 +150,8 @@ def convert(  # long: one line per option
     if not rewrites:
         target = target.without_rewrites()
     run = run_to_use(run_path, say, writes=True)
+    folder = calibration["folder"]
+    settle_bad_images(run, on_bad_image, () if folder else ("train",), folder)
     keep_about(run, about)
     if target.advice:
         say(f"note: {target.advice}")
@@ -185,16 +190,24 @@ def check_options_for_all(for_one_target: dict[str, Any], io: Any) -> None:
 
 
 def convert_every_target(
-    run_path: Path | None, options: ConvertAllOptions, about: dict[str, str | None], json_path: str | None
+    run_path: Path | None,
+    options: ConvertAllOptions,
+    about: dict[str, str | None],
+    on_bad_image: Any,
+    json_path: str | None,
 ) -> None:
     """Converts for one target after the other; the error at the end names those that failed."""
     quiet_tensorflow()
     from pipeline.convert.convert_all import convert_all
 
     run = run_to_use(run_path, say, writes=True)
+    calibration = options.quantization.calibration
+    folder = calibration.folder if calibration else None
+    settle_bad_images(run, on_bad_image, () if folder else ("train",), folder)
     keep_about(run, about)
     outcomes = convert_all(run, targets().values(), options, say)
-    write_numbers(json_path, {"targets": [outcome.to_json() for outcome in outcomes]})
+    numbers = {"targets": [outcome.to_json() for outcome in outcomes], "skipped": skipped_in(run, "train")}
+    write_numbers(json_path, numbers)
     show_outcomes(outcomes)
     without = [each.target for each in outcomes if each.file is not None and metadata_refusal(Path(each.file))]
     if without:

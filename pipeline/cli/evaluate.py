@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from pipeline.cli.bad_images import ON_BAD_IMAGE, settle_bad_images, skipped_in
 from pipeline.cli.options import ARTIFACT_TARGET, IMAGES, JSON, RUN, quiet_tensorflow, say, write_numbers
 from pipeline.cli.resolve import newest_artifact, run_to_use
-from pipeline.data import TEST, dataset_of, samples_to_score, split_to_score
+from pipeline.data import TEST, dataset_to_score, split_to_score
 from pipeline.data.decoded import Decoded
 from pipeline.measure.score import on_this_machine, score_masks
 from pipeline.report.score import show_score
@@ -33,9 +35,16 @@ from pipeline.targets import target as find_target
     help="Which images to score on; nothing is trained, calibrated or chosen on those of test.",
 )
 @IMAGES
+@ON_BAD_IMAGE
 @JSON
 def evaluate(
-    run_path: Path | None, weights: str, target_name: str | None, split: str, images: int | None, json_path: str | None
+    run_path: Path | None,
+    weights: str,
+    target_name: str | None,
+    split: str,
+    images: int | None,
+    on_bad_image: Any,
+    json_path: str | None,
 ) -> None:
     """Score the float network in Keras, or an artifact in LiteRT, on labelled images."""
     quiet_tensorflow()
@@ -45,8 +54,10 @@ def evaluate(
     if target_name:
         find_target(target_name)
     run = run_to_use(run_path, say)
-    dataset, split = dataset_of(run), split_to_score(run, split, say)
-    decoded = Decoded(samples_to_score(run, split))
+    split = split_to_score(run, split, say)
+    settle_bad_images(run, on_bad_image, (split,))
+    dataset = dataset_to_score(run, split)
+    decoded = Decoded(dataset.splits[split])
     if weights == "float":
         what = run.float_training.best
         score = score_masks(decoded, keras_infer(parent.load_float(run, what)), dataset.classes, images, say)
@@ -55,5 +66,5 @@ def evaluate(
         what = artifact.path
         with on_this_machine(artifact.path, run.preprocessing, run.config.model.resize) as infer:
             score = score_masks(decoded, infer, dataset.classes, images, say)
-    show_score(score, f"{what} on {score.images} {split} images of {run.config.data}")
-    write_numbers(json_path, {"what": str(what), "split": split, **score.to_json()})
+    show_score(score, f"{what} on {dataset.counted(split, score.images)} {split} images of {run.config.data}")
+    write_numbers(json_path, {"what": str(what), "split": split, **score.to_json(), "skipped": skipped_in(run, split)})

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.bad_images import ON_BAD_IMAGE, settle_bad_images
 from pipeline.cli.options import (
     BATCH,
     FORCE,
@@ -81,6 +82,7 @@ from pipeline.data import dataset_of
     is_flag=True,
     help="Train in float for the same steps instead: shows what the steps gain without quantization.",
 )
+@ON_BAD_IMAGE
 @FORCE
 def qat(  # long: one line per option
     run_path: Path | None,
@@ -102,6 +104,7 @@ def qat(  # long: one line per option
     folder: str | None,
     control: bool,
     encoder_weights: str | None,
+    on_bad_image: Any,
     force: bool,
     **wanted: Any,
 ) -> None:
@@ -144,10 +147,11 @@ def qat(  # long: one line per option
         ranges == "learned",
         control,
     )
+    settle_bad_images(run, on_bad_image, ("train", "val"), folder, renew=force)
     if parent is not None:
         adopt(run, parent, say)
     elif (missing := float_training(run, float_steps, batch, encoder_weights, init)) is not None:
-        count = len(dataset_of(run).splits["train"])
+        count = len(dataset_of(run, "train", renew=force).splits["train"])
         say(
             "there is no float parent in this run: training it first. Plan:"
             f" {missing.schedule.steps} float steps (--float-steps), then {steps} {'control' if control else 'QAT'}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.bad_images import ON_BAD_IMAGE, settle_bad_images
 from pipeline.cli.options import (
     BATCH,
     FORCE,
@@ -63,6 +64,7 @@ def check_start(parent: Path | None, init: str | None) -> None:
 )
 @PARENT
 @INIT
+@ON_BAD_IMAGE
 @FORCE
 def train(
     run_path: Path | None,
@@ -72,6 +74,7 @@ def train(
     batch: int,
     learning_rate: float | None,
     encoder_weights: str | None,
+    on_bad_image: Any,
     force: bool,
     **wanted: Any,
 ) -> None:
@@ -87,6 +90,7 @@ def train(
 
     check_start(parent, init)
     run = click.get_current_context().with_resource(run_to_train(run_path, Wanted(**wanted), say))
+    settle_bad_images(run, on_bad_image, ("train", "val"), renew=force)
     if parent is not None:
         adopt(run, parent, say)
     else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -21,12 +22,14 @@ class Sample:
       name: unique in its split.
       image: () → uint8 [h, w, 3] RGB.
       label: () → uint8 [h, w] of train ids, IGNORE where there is none.
+      files: what they read: the image and, where there is one, the label; none of a generated sample.
     Both raise DataError.
     """
 
     name: str
     image: Callable[[], np.ndarray]
     label: Callable[[], np.ndarray]
+    files: tuple[Path, ...] = ()
 
 
 def no_test_split() -> tuple[Sample, ...]:
@@ -47,6 +50,7 @@ class Dataset:
       how_split: who decided which images are for validation, in words.
       open_test: () → the test split, for the final score alone; raises DataError where there is none.
       val_is_test: why val stands for the test split; empty where it does not.
+      skipped: split → image → why it is left out of ``splits``; empty where all are used.
     """
 
     text: str
@@ -57,6 +61,14 @@ class Dataset:
     how_split: str = "as the dataset's folders or lists say"
     open_test: Callable[[], tuple[Sample, ...]] = no_test_split
     val_is_test: str = ""
+    skipped: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+
+    def counted(self, split: str, used: int) -> str:
+        """'98 of 100 (2 skipped)' for 98 used images of a split, of which two are skipped; '100' if all are used."""
+        skipped = len(self.skipped.get(split, ()))
+        total = len(self.splits[split]) + skipped
+        more = f" ({skipped} skipped)" if skipped else ""
+        return f"{used} of {total}{more}" if used < total else str(used)
 
 
 @dataclasses.dataclass(frozen=True)

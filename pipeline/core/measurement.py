@@ -233,6 +233,7 @@ class Measurement(MeasurementContext):
       per_image: in the order of the split.
       shown: a few of them.
       gates: the limits that were asked for.
+      skipped: images of the split that the run leaves out because they cannot be used.
     """
 
     parent: FileMeasurement
@@ -249,6 +250,7 @@ class Measurement(MeasurementContext):
     per_image: tuple[ImageScore, ...] = ()
     shown: tuple[ShownImage, ...] = ()
     gates: tuple[Gate, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return dict(json.loads(json.dumps({"schema": SCHEMA, **dataclasses.asdict(self)})))

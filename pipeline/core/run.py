@@ -1,6 +1,8 @@
 """The run directory: everything that was made from one network on one dataset.
 
 run.json                     its network, dataset, classes, preprocessing, seed
+data.json                    the files of the dataset that it used, and the images that it skips
+labels.json                  labelled pixels of each class, counted once
 float/                       the float parent; its files: see core/training
 qat/                         the network after quantization-aware training
 control/                     the parent trained on in float for as long as QAT
@@ -37,6 +39,7 @@ RUNS = Path("runs")
 FILE = "run.json"
 NAMED = "artifacts/named.json"
 ABOUT = "artifacts/about.json"
+DATA, LABELS = "data.json", "labels.json"
 SCHEMA = 1
 
 
@@ -133,7 +136,7 @@ def remove_if_empty(run: Run) -> None:
     """Removes a run in which nothing was trained yet, and the folders that were made for it."""
     files = [file for file in run.path.rglob("*") if not file.is_dir()]
     written = (file for file in files if file.parent != run.configuration)
-    if any(file.name not in (FILE, SETTINGS, LOCK) for file in written):
+    if any(file.name not in (FILE, SETTINGS, LOCK, DATA, LABELS) for file in written):
         return
     for file in files:
         file.unlink()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 
-from pipeline.core.dataset import Dataset, DatasetSource, Sample
+from pipeline.core.dataset import Dataset, DatasetSource
 from pipeline.core.errors import DataError, RunError
 from pipeline.core.registry import discover, find
 from pipeline.core.run import Run
 from pipeline.core.say import Say
 from pipeline.data.divide import divide
+from pipeline.data.record import as_recorded
 
 TEST = "test"
 """The split that is not among ``Dataset.splits``."""
@@ -43,8 +45,19 @@ def dataset_in(folder: str) -> Dataset | None:
     return None
 
 
-def dataset_of(run: Run) -> Dataset:
-    """The run's dataset, divided as the run says.
+def dataset_of(run: Run, *splits: str, renew: bool = False) -> Dataset:
+    """The run's dataset, divided as the run says, without the images that the run skips.
+
+    ``splits``: those that are used; none named: all. Raises RunError if its classes or the files of these splits are no
+    longer those that the run first used, and DataError. ``renew``: take the files as they are now, for a training that
+    starts anew.
+    """
+    dataset = _divided(run)
+    return as_recorded(run, dataset, splits or tuple(dataset.splits), renew)
+
+
+def _divided(run: Run) -> Dataset:
+    """The run's dataset as it is now.
 
     Raises RunError if its classes are no longer those of the run, and DataError.
     """
@@ -59,16 +72,17 @@ def dataset_of(run: Run) -> Dataset:
 
 def split_to_score(run: Run, split: str, say: Say) -> str:
     """``split``, or 'val' where that stands for the test split; ``say`` then gets the reason."""
-    if split == TEST and (why := dataset_of(run).val_is_test):
+    if split == TEST and (why := _divided(run).val_is_test):
         say(f"note: {why}: val stands for it, on which the float checkpoint was chosen")
         return "val"
     return split
 
 
-def samples_to_score(run: Run, split: str) -> tuple[Sample, ...]:
-    """The images of a split of the run's dataset: 'train', 'val', or 'test', which nothing but a score may see.
+def dataset_to_score(run: Run, split: str) -> Dataset:
+    """As ``dataset_of``, with one split: 'train', 'val', or 'test', which nothing but a score may see.
 
     Raises DataError, also where there is no test split.
     """
-    dataset = dataset_of(run)
-    return dataset.open_test() if split == TEST else dataset.splits[split]
+    dataset = _divided(run)
+    samples = dataset.open_test() if split == TEST else dataset.splits[split]
+    return as_recorded(run, dataclasses.replace(dataset, splits={split: samples}), [split])

@@ -2,26 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
 from pipeline.core.errors import DataError
-from pipeline.core.progress import progress
+from pipeline.core.files import sha256, write_atomically
+from pipeline.core.from_json import from_json
+from pipeline.core.json_file import BadJson, load_as
+from pipeline.core.progress import progress, track
+from pipeline.core.run import LABELS, Run
 from pipeline.core.say import Say
-from pipeline.data.decode import count_values
+from pipeline.data.decode import check_headers, count_values
 from pipeline.data.decoded import Decoded
+from pipeline.data.record import read_record
 
 THREADS = 2
+WHOLE_PIXELS = 1 << 28
+"""Of a split: up to so many, 128 images of 1024x2048, each image and label is decoded before training."""
+LABEL_PIXELS, MOST_LABELS = 1 << 29, 4000
+"""Of a larger split so many are counted, of labels drawn with SEED; of the other files the headers are read."""
+SEED = 0
+MOST_KEPT = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Census:
+    """Labelled pixels of each class, of all labels of a split or of some.
+
+    Attributes:
+      counted, of: how many labels were counted, of how many.
+      pixels: of each class.
+    """
+
+    split: str
+    counted: int
+    of: int
+    pixels: tuple[int, ...]
+
+    @property
+    def sampled(self) -> bool:
+        return self.counted < self.of
+
+    @property
+    def classes_seen(self) -> int:
+        return sum(count > 0 for count in self.pixels)
+
+    def table(self) -> np.ndarray:
+        """int64 [1, classes], for ``check_labels``."""
+        return np.array([self.pixels], np.int64)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """The content of labels.json."""
+
+    known: dict[str, Census] = dataclasses.field(default_factory=dict)
+
+
+def take_census(run: Run, split: str, decoded: Decoded, fewest: int, say: Say) -> Census:
+    """The labelled pixels of images of a split; the run keeps them, so that each set of files is counted once.
+
+    A split that is too large to be decoded before training begins is counted by a sample, unless that shows fewer than
+    ``fewest`` classes. Raises DataError for a file that cannot be used, as far as it was opened.
+    """
+    file, num_classes = run.path / LABELS, run.config.model.num_classes
+    marks = read_record(run).splits.get(split, {})
+    listing = "\n".join(f"{sample.name} {marks.get(sample.name, '')}" for sample in decoded.samples)
+    key = sha256(f"{num_classes} {run.config.data}\n{listing}".encode())
+    known = _known(file)
+    if marks and key in known:
+        return known[key]
+    census = _count_some(decoded, num_classes, split, fewest, say)
+    if marks:
+        kept = dict([*known.items(), (key, census)][-MOST_KEPT:])
+        write_atomically(file, json.dumps(dataclasses.asdict(_Kept(kept))).encode())
+    return census
+
+
+def _known(file: Path) -> dict[str, Census]:
+    """What was counted before; nothing where it cannot be read: it is counted again."""
+    try:
+        return load_as(file, functools.partial(from_json, _Kept)).known
+    except BadJson:
+        return {}
+
+
+def _count_some(decoded: Decoded, num_classes: int, split: str, fewest: int, say: Say) -> Census:
+    samples, count = decoded.samples, len(decoded)
+    what = "training" if split == "train" else split
+    if all(len(sample.files) == 2 for sample in samples):
+        checking = track(say, samples, f"checking {what} files", count)
+        pixels = np.array([check_headers(*sample.files) for sample in checking])
+        if pixels.sum() > WHOLE_PIXELS or count > MOST_LABELS:
+            some = max(1, min(count, MOST_LABELS, int(LABEL_PIXELS // pixels.mean())))
+            chosen = np.sort(np.random.default_rng(SEED).permutation(count)[:some])
+            counts = _count_all(lambda i: samples[chosen[i]].label(), some, num_classes, what, say)
+            census = Census(split, some, count, tuple(counts.sum(0).tolist()))
+            if not census.sampled or census.classes_seen >= fewest:
+                return census
+    return Census(split, count, count, tuple(count_pixels(decoded, num_classes, what, say).sum(0).tolist()))
 
 
 def count_pixels(decoded: Decoded, num_classes: int, what: str, say: Say) -> np.ndarray:
     """int64 [images, classes]: labelled pixels of each class in each label. Opens every label; raises DataError."""
-    counts = np.zeros((len(decoded), num_classes), np.int64)
-    opening = progress(say, f"opening {what} labels", len(decoded), "labels")
+    return _count_all(decoded.label, len(decoded), num_classes, what, say)
+
+
+def _count_all(label: Callable[[int], np.ndarray], count: int, num_classes: int, what: str, say: Say) -> np.ndarray:
+    counts = np.zeros((count, num_classes), np.int64)
+    opening = progress(say, f"opening {what} labels", count, "labels")
     with opening as advance, ThreadPoolExecutor(THREADS) as pool:
-        futures = [pool.submit(_count, decoded, i, num_classes) for i in range(len(decoded))]
+        futures = [pool.submit(lambda i: count_values(label(i))[:num_classes], i) for i in range(count)]
         try:
             for i, future in enumerate(futures):
                 counts[i] = future.result()
@@ -29,10 +126,6 @@ def count_pixels(decoded: Decoded, num_classes: int, what: str, say: Say) -> np.
         finally:
             pool.shutdown(cancel_futures=True)
     return counts
-
-
-def _count(decoded: Decoded, index: int, num_classes: int) -> np.ndarray:
-    return count_values(decoded.label(index))[:num_classes]
 
 
 def check_labels(train: np.ndarray, val: np.ndarray, classes: Sequence[str], data: str) -> list[str]:

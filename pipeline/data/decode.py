@@ -29,6 +29,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # we
 MOST_BYTES = 1 << 29
 """Of a file: more than an uncompressed picture of that many pixels takes."""
 COUNTED_AT_ONCE = 1 << 20
+CUT_OFF = "it is truncated or damaged"
 PNG_SIGNATURE_BYTES, BMP_OFFSET_AT = 8, 10
 LOSSY = ("JPEG", "MPO")
 ORIENTATION = 0x0112
@@ -114,7 +115,7 @@ def open_verified(path: Path, what: str) -> Iterator[Image.Image]:
             whole = _whole_png(file) if image.format == "PNG" else _whole_bmp(file, image)
             file.seek(at)
             if not whole:
-                raise OSError("it is truncated or damaged")
+                raise OSError(CUT_OFF)
         yield image
 
 
@@ -172,6 +173,49 @@ def size_mismatch(path: Path, size: tuple[int, int]) -> str | None:
     if displayed != stored:
         sentence += f", turned upright by its EXIF orientation (stored as {stored[0]}x{stored[1]})"
     return sentence
+
+
+def check_headers(image_path: Path, label_path: Path) -> int:
+    """Pixels of an image and its label, without decoding one; raises DataError for what their headers tell.
+
+    Of a PNG or JPEG that does not end as one should, every pixel is decoded.
+    """
+    with open_image(image_path, "image") as image:
+        size, mode = (image.height, image.width), image.mode
+        _check_end(image)
+    if mode not in AS_RGB:
+        read_image(image_path)
+    with open_image(label_path, "label") as label:
+        label_size, lossy = (label.height, label.width), label.format in LOSSY
+        _check_end(label)
+    if lossy:
+        read_mask(label_path)
+    if sorted(size) != sorted(label_size):  # turned upright later
+        (rows, columns), (height, width) = label_size, size
+        raise DataError(
+            f"label {label_path} is {rows}x{columns} but its image is {height}x{width} (HEIGHTxWIDTH): they must have"
+            " one size."
+        )
+    return size[0] * size[1]
+
+
+ENDS = {"PNG": b"\0\0\0\0IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}
+
+
+def _check_end(image: Image.Image) -> None:
+    """Decodes an image that may be cut off; raises OSError where it is."""
+    file: BinaryIO | None = getattr(image, "fp", None)
+    if file is None or (end := ENDS.get(image.format or "")) is None:
+        return
+    at = file.tell()
+    file.seek(-len(end), os.SEEK_END)
+    ends = file.read() == end
+    whole = ends or image.format != "PNG" or _whole_png(file)
+    file.seek(at)
+    if not whole:
+        raise OSError(CUT_OFF)
+    if not ends:
+        image.load()
 
 
 @dataclasses.dataclass(frozen=True)

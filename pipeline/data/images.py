@@ -34,6 +34,7 @@ def sample(name: str, image: Path, label: Path, labels: Labels) -> Sample:
         name=well_formed(name),
         image=functools.partial(read_image, image),
         label=functools.partial(labels.read, label, image),
+        files=(image, label),
     )
 
 

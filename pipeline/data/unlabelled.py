@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+import os
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.core.dataset import IGNORE, Sample
 from pipeline.core.errors import DataError
-from pipeline.core.say import Say
+from pipeline.core.printable import well_formed
+from pipeline.core.say import Say, quiet
 from pipeline.data import dataset_in, source_of
 from pipeline.data.decode import ONE_CHANNEL, displayed_size, open_image, read_image
 from pipeline.data.images import IMAGE_SUFFIXES, dataset_root
@@ -37,16 +39,16 @@ FEWEST_COLOURS = 16
 """A picture with 2 to this many colours was drawn, not photographed."""
 
 
-def unlabelled(folder: str, say: Say) -> tuple[Sample, ...]:
+def unlabelled(folder: str, say: Say, skipped: Container[str] = ()) -> tuple[Sample, ...]:
     """The images of a folder and its subfolders, as samples in which every pixel is IGNORE.
 
     If the folder is a dataset of a known layout, its training images. Label files are left out, with a note.
-    Raises DataError.
+    ``skipped``: names of images that are left out because they cannot be used. Raises DataError.
     """
     root = dataset_root(folder, "images")
     if (samples := _of_dataset(folder, say)) is not None:
-        return samples
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+        return tuple(sample for sample in samples if sample.name not in skipped)
+    files = [path for path in _image_files(root) if _name(path, root) not in skipped]
     labels = _labels_among(root, files)
     photos = [path for path in files if path not in labels]
     if not photos:
@@ -58,9 +60,33 @@ def unlabelled(folder: str, say: Say) -> tuple[Sample, ...]:
     if labels:
         say(f"note: {len(labels)} files below {root} look like labels and are left out, such as {min(labels)}")
     return tuple(
-        Sample(str(path.relative_to(root)), functools.partial(_photo, path), functools.partial(_ignored_label, path))
+        Sample(_name(path, root), functools.partial(_photo, path), functools.partial(_ignored_label, path), (path,))
         for path in photos
     )
+
+
+def folder_key(folder: str) -> str:
+    """What the folder is called among the splits of a run's record."""
+    return f"images of {well_formed(os.path.abspath(os.path.expanduser(folder)))}"
+
+
+def photos_below(folder: str) -> tuple[Sample, ...]:
+    """Every image file that ``unlabelled`` looks at, labels included, not opened yet."""
+    root = dataset_root(folder, "images")
+    if (samples := _of_dataset(folder, quiet)) is not None:
+        return samples
+    return tuple(
+        Sample(_name(path, root), functools.partial(read_image, path), functools.partial(_ignored_label, path), (path,))
+        for path in _image_files(root)
+    )
+
+
+def _image_files(root: Path) -> list[Path]:
+    return sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+
+
+def _name(path: Path, root: Path) -> str:
+    return well_formed(str(path.relative_to(root)))
 
 
 def _of_dataset(folder: str, say: Say) -> tuple[Sample, ...] | None:
@@ -69,7 +95,7 @@ def _of_dataset(folder: str, say: Say) -> tuple[Sample, ...] | None:
     samples = dataset.splits["train"]
     title = source_of(dataset.text).title
     say(f"note: {folder} is a whole dataset ({title}): its {len(samples)} training images are used")
-    return tuple(Sample(s.name, s.image, functools.partial(_ignored_label_of, s)) for s in samples)
+    return tuple(Sample(s.name, s.image, functools.partial(_ignored_label_of, s), s.files[:1]) for s in samples)
 
 
 def _labels_among(root: Path, paths: Iterable[Path]) -> set[Path]:

@@ -137,7 +137,7 @@ def _layer_in(tensor: str, names: dict[str, str]) -> str | None:
 def agree(run: Run, artifact: Artifact, images: int, say: Say) -> Agreement:
     """Compares the artifact, on LiteRT's reference kernels, with its network on the first validation images."""
     model, ranges = network_of(run, artifact)
-    samples = dataset_of(run).splits["val"][:images]
+    samples = dataset_of(run, "val").splits["val"][:images]
     say(f"comparing every layer on {len(samples)} validation images, with reference kernels (slow)")
 
     name = str(artifact.path.relative_to(run.path))

@@ -17,7 +17,7 @@ from pipeline.measure.score import deployed
 
 def effect(run: Run, exact: bytes, approximate: bytes, say: Say) -> Approximation:
     """The effect for the recipe: both .tflite files run on the run's validation images, on this machine."""
-    dataset = dataset_of(run)
+    dataset = dataset_of(run, "val")
     decoded = Decoded(dataset.splits["val"])
     say(f"measuring what the approximate rewrite does to the masks, on {len(decoded)} val images of {run.config.data}")
     totals = [np.zeros((len(dataset.classes),) * 2, np.int64) for _ in range(2)]

@@ -19,7 +19,7 @@ from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.progress import progress
 from pipeline.core.run import Run
 from pipeline.core.say import Say, quiet
-from pipeline.data import dataset_of, samples_to_score
+from pipeline.data import dataset_to_score
 from pipeline.data.decoded import Decoded
 from pipeline.heads.full_size import mask_of
 
@@ -39,6 +39,7 @@ class EvaluationSet:
     Attributes:
       count: the first so many of ``decoded`` are scored.
       grid: the pixels that an output stands for, whatever its size.
+      skipped: images of the split that the run leaves out because they cannot be used.
     """
 
     decoded: Decoded
@@ -46,15 +47,23 @@ class EvaluationSet:
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     grid: Grid
+    skipped: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, run: Run, split: str, images: int | None) -> EvaluationSet:
         """The first ``images`` of the split; None: all. Raises DataError."""
-        dataset = dataset_of(run)
-        decoded = Decoded(samples_to_score(run, split))
+        dataset = dataset_to_score(run, split)
+        decoded = Decoded(dataset.splits[split])
         count = len(decoded) if images is None else min(images, len(decoded))
         grid = Grid(run.preprocessing.height, run.preprocessing.width, run.config.model.resize)
-        return cls(decoded, count, dataset.classes, run.preprocessing, grid)
+        skipped = tuple(dataset.skipped.get(split, ()))
+        return cls(decoded, count, dataset.classes, run.preprocessing, grid, skipped)
+
+    @property
+    def counted(self) -> str:
+        """'98 of 100' images of the split; '100' if all are scored."""
+        total = len(self.decoded) + len(self.skipped)
+        return str(self.count) if self.count == total else f"{self.count} of {total}"
 
     @property
     def names(self) -> list[str]:

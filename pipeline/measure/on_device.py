@@ -41,7 +41,7 @@ def bench_on(plan: BenchPlan, kind: Device, name: str, connection: Connection, s
             reference = _open_on_host(plan, stack)
             cache = run.measurements / "unfinished" / slug(f"{name}-{artifact.sha256[:12]}")
 
-        say(f"scoring {evaluation.count} {plan.split} images of {run.config.data}")
+        say(f"scoring {evaluation.counted} {plan.split} images of {run.config.data}")
         agreement = score_pair(pair, reference, evaluation, cache, say)
         output = _infer_first_image(pair, evaluation)
         on_mask = mask_note(artifact, output, evaluation.grid, connection.identity == "host")
@@ -74,6 +74,7 @@ def bench_on(plan: BenchPlan, kind: Device, name: str, connection: Connection, s
             unfinished=times.unfinished,
             per_image=agreement.album.scores(evaluation.names),
             shown=agreement.album.keep(evaluation, run),
+            skipped=evaluation.skipped,
         )
 
 

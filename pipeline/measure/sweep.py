@@ -85,7 +85,7 @@ def sweep(
         estimator(name)
     for name in selections:
         selection(name)
-    checkpoint, dataset = run.float_training.best, dataset_of(run)
+    checkpoint, dataset = run.float_training.best, dataset_of(run, "val")
     model = load_float(run, checkpoint)
     validation = Decoded(dataset.splits["val"])
     cpu, spec = target("cpu"), FileSpec(per_tensor=per_tensor)

@@ -20,13 +20,16 @@ from pipeline.core.ranges import Range
 from pipeline.core.run import Run
 from pipeline.core.say import Say, quiet
 from pipeline.data import dataset_of
-from pipeline.data.unlabelled import unlabelled
+from pipeline.data.record import read_record
+from pipeline.data.unlabelled import folder_key, unlabelled
 from pipeline.quantize import plan as planning
 
 
 def samples_for(run: Run, folder: str | None, say: Say) -> tuple[Sample, ...]:
     """The samples to calibrate on: the images of ``folder``, or the run's training split. Raises DataError."""
-    return unlabelled(folder, say) if folder else dataset_of(run).splits["train"]
+    if not folder:
+        return dataset_of(run, "train").splits["train"]
+    return unlabelled(folder, say, read_record(run).skipped.get(folder_key(folder), ()))
 
 
 def class_shares(samples: Sequence[Sample], num_classes: int, say: Say = quiet) -> np.ndarray:
@@ -73,7 +76,10 @@ def calibrate(
     method = estimator(calibration.method)
     chosen = choose(candidates, calibration.images, selection(calibration.selection), run.config.seed)
     source = f"images of {calibration.folder}" if calibration.folder else "training images"
-    say(f"calibrating ({calibration.method}) on {len(chosen)} {source} ({calibration.selection})")
+    say(
+        f"calibrating ({calibration.method}) on {len(chosen)} of {len(candidates.samples)} {source}"
+        f" ({calibration.selection})"
+    )
     plan = planning.plan(model)
 
     def images() -> Iterator[np.ndarray]:

@@ -50,7 +50,7 @@ def adopt(run: Run, path: Path, say: Say) -> FloatResult:
         result = training.float_result()
     else:
         training.begin(settings)
-        dataset = dataset_of(run)
+        dataset = dataset_of(run, "val")
         percent = score_masks(Decoded(dataset.splits["val"]), keras_infer(model), dataset.classes, say=say).miou_percent
         checkpoint.write(model, training.best, class_weights=class_weights)
         result = FloatResult(percent, parent=path.name, parent_sha256=digest)

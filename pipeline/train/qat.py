@@ -26,7 +26,7 @@ from pipeline.core.score import iou_percent
 from pipeline.core.target import FLOAT, Target
 from pipeline.core.training import QatResult, StartingRanges, Training, plain
 from pipeline.data import dataset_of
-from pipeline.data.census import check_labelled, count_pixels
+from pipeline.data.census import check_labelled, count_pixels, take_census
 from pipeline.data.decoded import Decoded
 from pipeline.devices import connect
 from pipeline.measure.score import deployed, score_masks
@@ -81,7 +81,7 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
         say(f"{name}: trained already, val mIoU of its file {result.val_miou_percent:.2f} %: reused")
         _say_if_start_kept(run, result, options, say)
         return result
-    images = _images(run, schedule, options, say)
+    images = _images(run, schedule, options, force, say)
     training.begin(settings, force)
     tf_keras.utils.set_random_seed(run.config.seed)
     with waiting(say, "building the quantization-aware network"):
@@ -168,19 +168,19 @@ class QatImages:
         return len(self.training) + self.held_out_count
 
 
-def _images(run: Run, schedule: Schedule, options: QatOptions, say: Say) -> QatImages:
+def _images(run: Run, schedule: Schedule, options: QatOptions, force: bool, say: Say) -> QatImages:
     """The images; their labels are checked if they are needed. Raises DataError."""
-    dataset, num_classes = dataset_of(run), run.config.model.num_classes
+    dataset, num_classes = dataset_of(run, renew=force), run.config.model.num_classes
     kept, out = hold_out(samples_for(run, options.calibration.folder if not schedule.labels else None, say))
     training, validation = Decoded(kept), Decoded(dataset.splits["val"])
     held_out = Decoded(out) if out else None
     if schedule.labels:
-        weights = class_weights(frequencies_of(pixels_to_learn(dataset, training, validation, say)))
+        weights = class_weights(frequencies_of(pixels_to_learn(run, dataset, training, validation, say)))
         if held_out is not None:
             count_pixels(held_out, num_classes, "held-out", say)
     else:
         weights = np.ones(num_classes, np.float32)
-        check_labelled(count_pixels(validation, num_classes, "val", say), "val", dataset.text)
+        check_labelled(take_census(run, "val", validation, 1, say).table(), "val", dataset.text)
     return QatImages(training, held_out, validation, weights)
 
 

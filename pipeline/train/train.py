@@ -26,7 +26,7 @@ from pipeline.core.say import Say
 from pipeline.core.score import Score
 from pipeline.core.training import FloatResult, Training, plain
 from pipeline.data import dataset_of, source_of
-from pipeline.data.census import check_labels, count_pixels
+from pipeline.data.census import SEED, check_labels, take_census
 from pipeline.data.decoded import Decoded, kept_note
 from pipeline.heads.full_size import mask_of
 from pipeline.measure.score import Infer, masks_of, score_masks
@@ -127,21 +127,26 @@ def float_training(
     return FloatTraining(float_schedule(run, steps, batch, None, tuning=init is not None), encoder_weights, init)
 
 
-def pixels_to_learn(dataset: Dataset, training: Decoded, validation: Decoded, say: Say) -> np.ndarray:
-    """int64 [training images, classes]: labelled pixels. Opens every label, so that no broken one turns up later.
+def pixels_to_learn(run: Run, dataset: Dataset, training: Decoded, validation: Decoded, say: Say) -> np.ndarray:
+    """int64 [1, classes]: labelled training pixels, of all labels or, in a large dataset, of a sample of them.
 
     Notes which classes the labels lack. Raises DataError for a label that cannot be used, and if nothing can be learnt
     or scored.
     """
-    count = len(dataset.classes)
-    train_pixels = count_pixels(training, count, "training", say)
-    val_pixels = count_pixels(validation, count, "val", say)
-    notes = check_labels(train_pixels, val_pixels, dataset.classes, dataset.text)
-    for note in (*dataset.notes(), *notes):
+    train, val = take_census(run, "train", training, 2, say), take_census(run, "val", validation, 1, say)
+    notes = check_labels(train.table(), val.table(), dataset.classes, dataset.text)
+    where = ""
+    if train.sampled or val.sampled:
+        where = f"in {train.counted} of {train.of} training and {val.counted} of {val.of} val labels: "
+        say(
+            f"class frequencies are those of {train.counted} of {train.of} training labels, drawn with seed {SEED}; of"
+            " the other files the headers were checked"
+        )
+    for note in (*dataset.notes(), *(f"{where}{note}" for note in notes)):
         say(f"note: {note}")
     if (not_kept := kept_note(training, validation)) is not None:
         say(not_kept)
-    return train_pixels
+    return train.table()
 
 
 WRITINGS = 4
@@ -230,9 +235,9 @@ def train(
             f"float network: trained already, val mIoU {result.best_val_miou_percent:.2f} % ({training.folder}): reused"
         )
         return result
-    dataset, spec, seed = dataset_of(run), run.config.model, run.config.seed
+    dataset, spec, seed = dataset_of(run, renew=force), run.config.model, run.config.seed
     images, validation = Decoded(dataset.splits["train"]), Decoded(dataset.splits["val"])
-    weights = class_weights(frequencies_of(pixels_to_learn(dataset, images, validation, say)))
+    weights = class_weights(frequencies_of(pixels_to_learn(run, dataset, images, validation, say)))
     training.begin(settings, force)
     family = models.network(spec.network)
     tf_keras.utils.set_random_seed(seed)

@@ -12,7 +12,7 @@ from pipeline.core.division import UNDIVIDED, Division
 from pipeline.core.errors import BadSpec, DataError
 from pipeline.core.run import create, open_run
 from pipeline.core.spec import ModelSpec
-from pipeline.data import TEST, dataset_of, samples_to_score, split_to_score
+from pipeline.data import TEST, dataset_of, dataset_to_score, split_to_score
 from pipeline.data.divide import divide, sequence_of, shared_sequences
 from tests.support.small_datasets import MAKERS, opened, write_image, write_label
 
@@ -125,7 +125,11 @@ def test_the_test_split_is_opened_for_a_score_alone():
         "data/__init__.py",
         "data/folder.py",
     }
-    assert users("samples_to_score") == {"measure/evaluation.py", "cli/evaluate.py"}
+    assert users("dataset_to_score") == {
+        "measure/evaluation.py",
+        "cli/evaluate.py",
+        "data/bad_images.py",  # looks for files that cannot be decoded
+    }
 
 
 @pytest.mark.parametrize("kind", sorted(MAKERS))
@@ -154,9 +158,9 @@ def test_the_built_in_test_scenes_are_others(tmp_path):
     run = create(
         tmp_path / "run", SPEC, "synthetic", opened_classes := dataset_classes(), ((0, 0, 0),) * len(opened_classes), 0
     )
-    test = samples_to_score(run, TEST)
-    assert len(test) == 64 and not set(names(test)) & set(names(samples_to_score(run, "val")))
-    assert not np.array_equal(test[0].image(), samples_to_score(run, "val")[0].image())
+    test, val = (dataset_to_score(run, split).splits[split] for split in (TEST, "val"))
+    assert len(test) == 64 and not set(names(test)) & set(names(val))
+    assert not np.array_equal(test[0].image(), val[0].image())
     assert split_to_score(run, TEST, print) == TEST
 
 
