@@ -204,9 +204,16 @@ print([n for n in {HEAVY} if n in sys.modules], [n for n in sys.modules if n.sta
         command = main.get_command(None, name)
         assert command.name == name and inspect.cleandoc(command.help or "").partition("\n")[0] == line
     files = {f.stem.removesuffix("_") for f in (ROOT / "pipeline" / "cli").glob("*.py") if f.stem != "__init__"}
-    assert files - {"options", "resolve", "configuration", "completion", "screen", "bars", "substitute"} == set(
-        COMMANDS
-    )
+    assert files - {
+        "options",
+        "resolve",
+        "configuration",
+        "completion",
+        "screen",
+        "bars",
+        "substitute",
+        "bad_images",
+    } == set(COMMANDS)
 
 
 REGISTRIES = ((models, Network), (pipeline.targets, Target), (pipeline.devices, Device), (pipeline.data, DatasetSource))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli.options import say
 from pipeline.core.run import Run
-from pipeline.data.bad_images import OnBadImage, settle, skipped_lines
-from pipeline.data.record import read_record
-from pipeline.data.unlabelled import folder_key
+
+if TYPE_CHECKING:
+    from pipeline.data.bad_images import OnBadImage
 
 ON_BAD_IMAGE = click.option(
     "--on-bad-image",
@@ -24,6 +25,10 @@ def settle_bad_images(
     run: Run, on_bad_image: OnBadImage | None, splits: Sequence[str], folder: str | None = None, *, renew: bool = False
 ) -> None:
     """As ``settle``; the command ends with a list of the images of these splits that the run skips."""
+    from pipeline.data.bad_images import settle, skipped_lines
+    from pipeline.data.record import read_record
+    from pipeline.data.unlabelled import folder_key
+
     settle(run, on_bad_image, splits, folder, say, renew=renew)
     shown = [*splits, *([folder_key(folder)] if folder else [])]
 
@@ -37,5 +42,7 @@ def settle_bad_images(
 
 def skipped_in(run: Run, *splits: str) -> dict[str, dict[str, str]]:
     """For --json: split → image → why it is skipped."""
+    from pipeline.data.record import read_record
+
     skipped = read_record(run).skipped
     return {split: skipped.get(split, {}) for split in splits}
