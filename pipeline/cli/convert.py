@@ -150,8 +150,7 @@ def convert(  # long: one line per option
     if not rewrites:
         target = target.without_rewrites()
     run = run_to_use(run_path, say, writes=True)
-    folder = calibration["folder"]
-    settle_bad_images(run, on_bad_image, () if folder else ("train",), folder)
+    settle_for(run, on_bad_image, asked)
     keep_about(run, about)
     if target.advice:
         say(f"note: {target.advice}")
@@ -166,6 +165,12 @@ def convert(  # long: one line per option
     artifact, compiled = converting.compile_artifact(artifact, target, require_compiled, say)
     if compiled is not None:
         tell(compiled.note)
+
+
+def settle_for(run: Run, on_bad_image: Any, asked: Quantization) -> None:
+    """Decides about bad images of the folder to calibrate on, or of the training split."""
+    folder = asked.calibration.folder if asked.calibration else None
+    settle_bad_images(run, on_bad_image, () if folder else ("train",), folder)
 
 
 def keep_about(run: Run, about: dict[str, str | None]) -> None:
@@ -201,9 +206,7 @@ def convert_every_target(
     from pipeline.convert.convert_all import convert_all
 
     run = run_to_use(run_path, say, writes=True)
-    calibration = options.quantization.calibration
-    folder = calibration.folder if calibration else None
-    settle_bad_images(run, on_bad_image, () if folder else ("train",), folder)
+    settle_for(run, on_bad_image, options.quantization)
     keep_about(run, about)
     outcomes = convert_all(run, targets().values(), options, say)
     numbers = {"targets": [outcome.to_json() for outcome in outcomes], "skipped": skipped_in(run, "train")}
