@@ -142,7 +142,7 @@ def measure(  # long: each choice has its default
 
 def _augmentation(run: Run) -> Augmentation:
     defaults = defaults_of(run)
-    return Augmentation(defaults.scale, True, defaults.colour)
+    return Augmentation.of(defaults)
 
 
 def gate(measurement: Measurement, limits: Limits = Limits(), baseline: Measurement | None = None) -> Gated:

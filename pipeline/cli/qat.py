@@ -141,7 +141,7 @@ def qat(  # long: one line per option
     )
     chosen = {"method": method, "selection": selection, "images": images, "folder": folder}
     qat_options = QatOptions(
-        Augmentation(defaults.scale, True, defaults.colour),
+        Augmentation.of(defaults),
         calibration_of(chosen) or Calibration(),
         per_tensor,
         ranges == "learned",

@@ -34,7 +34,7 @@ def train_float_parent(run: Any, training: Any, force: bool) -> None:
     result = train_float(
         run,
         training.schedule,
-        Augmentation(defaults.scale, True, defaults.colour),
+        Augmentation.of(defaults),
         say,
         encoder_weights=training.encoder_weights,
         init=training.init,

@@ -80,7 +80,7 @@ class TrainingDefaults:
       steps, qat_steps: weight updates of the float training and of quantization-aware training.
       tuning_steps, tuning_learning_rate: of a float training that starts from trained weights.
       evaluations: how often the validation images are scored during the float training.
-      scale, colour: see pipeline.train.feed.Augmentation.
+      scale, colour, exposure, gamma: see pipeline.train.feed.Augmentation.
     """
 
     size: str | None = None
@@ -93,6 +93,8 @@ class TrainingDefaults:
     evaluations: int = 10
     scale: tuple[float, float] = (0.6, 1.8)
     colour: float = 0.25
+    exposure: float = 0.0
+    gamma: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,7 +63,7 @@ def estimate(spec: ModelSpec, dataset: Dataset, defaults: TrainingDefaults, batc
     lesson = Lesson(
         decoded,
         np.ones(spec.num_classes, np.float32),
-        Augmentation(defaults.scale, True, defaults.colour),
+        Augmentation.of(defaults),
         0,
         spec.resize,
         family.auxiliary,

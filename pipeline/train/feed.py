@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from pipeline.core.dataset import IGNORE
+from pipeline.core.dataset import IGNORE, TrainingDefaults
 from pipeline.core.errors import DataError
 from pipeline.core.preprocessing import SCALE
+from pipeline.core.training import plain
 from pipeline.data.decoded import Decoded
+
+LIGHT = 1
+"""Folded into the seed for the draws of the light, so that the others stay as they were before there were these."""
 
 
 def frequencies_of(pixels: np.ndarray) -> np.ndarray:
@@ -34,11 +39,24 @@ class Augmentation:
       scale: zoom drawn log-uniformly from this interval; below 1 the rest is padded and ignored.
       flip: mirror left and right, half of the time.
       colour: relative strength of brightness, contrast, saturation and white balance; 0 turns them off.
+      exposure: other light than that of the training images, such as dusk: the pixels are multiplied by a factor drawn
+        log-uniformly from e^−exposure to e^(exposure / 3). 0 turns it off.
+      gamma: the exponent of the pixels is drawn log-uniformly from e^−gamma to e^gamma. 0 turns it off.
     """
 
     scale: tuple[float, float] = (0.6, 1.8)
     flip: bool = True
     colour: float = 0.25
+    exposure: float = 0.0
+    gamma: float = 0.0
+
+    @classmethod
+    def of(cls, defaults: TrainingDefaults) -> Augmentation:
+        return cls(defaults.scale, True, defaults.colour, defaults.exposure, defaults.gamma)
+
+    def as_setting(self) -> dict[str, Any]:
+        """What a training keeps. Exposure and gamma are left out while they are off: earlier versions had neither."""
+        return {key: value for key, value in plain(self).items() if value or key not in ("exposure", "gamma")}
 
 
 def augment(
@@ -49,6 +67,7 @@ def augment(
     ``seed`` is int32 [2]: the same seed gives the same result.
     """
     draws = tf.random.stateless_uniform([12], seed)
+    light = tf.random.stateless_uniform([2], tf.random.experimental.stateless_fold_in(seed, LIGHT))
     zoom = tf.exp(_between(draws[0], np.log(settings.scale[0]), np.log(settings.scale[1])))
     aspect = 1.0 if settings.scale[0] == settings.scale[1] else tf.exp(_between(draws[1], -0.1, 0.1))
     boxes = []
@@ -65,6 +84,10 @@ def augment(
 
     pixels = crop(tf.cast(image, tf.float32), "bilinear", 114.0) * SCALE
     ids = crop(tf.cast(label, tf.float32)[..., None], "nearest", float(IGNORE))[..., 0]
+    if settings.exposure:
+        pixels *= tf.exp(_between(light[0], -settings.exposure, settings.exposure / 3))
+    if settings.gamma:
+        pixels = tf.clip_by_value(pixels, 0.0, 1.0) ** tf.exp(_between(light[1], -settings.gamma, settings.gamma))
     if settings.colour:
         gains = 1 + settings.colour * (2 * draws[5:9] - 1)
         pixels *= gains[0] * (1 + 0.3 * settings.colour * (2 * draws[9:12] - 1))

@@ -224,7 +224,7 @@ def train(
     start = None if init is None else weights_file(init, run.config.model.network)
     settings = {
         "schedule": plain(schedule),
-        "augmentation": plain(augmentation),
+        "augmentation": augmentation.as_setting(),
         "encoder_weights": encoder_weights,
         "init": None if start is None else as_setting(start),
     }

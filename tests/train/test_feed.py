@@ -104,6 +104,29 @@ def test_colour_changes_pixels_but_stays_in_range():
     assert (ids.numpy() == sample.label()).all()
 
 
+@pytest.mark.parametrize(
+    ("how", "darkest", "lightest"),
+    [
+        (Augmentation((1, 1), False, 0.0, exposure=1.2), 0.3012, 1.4918),
+        (Augmentation((1, 1), False, 0.0, gamma=0.5), 0.6065, 1.6487),
+    ],
+)
+def test_light_is_drawn_from_its_interval_and_leaves_the_labels(how, darkest, lightest):
+    image, label = np.full((4, 4, 3), 100, np.uint8), np.ones((4, 4), np.uint8)
+    found = []
+    for seed in range(200):
+        pixels, ids = augment(image, label, tf.constant([seed, 7]), 4, 4, how)
+        assert (ids.numpy() == 1).all() and np.ptp(pixels.numpy()) == 0
+        value = float(pixels.numpy()[0, 0, 0])
+        found.append(value / (100 / 255) if how.exposure else np.log(value) / np.log(100 / 255))
+    assert darkest <= min(found) < 1.1 * darkest and lightest / 1.1 < max(found) <= lightest
+    assert how.as_setting() != Augmentation((1, 1), False, 0.0).as_setting()
+
+
+def test_what_earlier_versions_did_not_have_is_no_other_setting_while_it_is_off():
+    assert Augmentation().as_setting() == {"scale": [0.6, 1.8], "flip": True, "colour": 0.25}
+
+
 def first_red(batches):
     return [np.rint(images.numpy()[:, 0, 0, 0] * 255).astype(int).tolist() for images, _ in batches]
 

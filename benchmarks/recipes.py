@@ -1,0 +1,112 @@
+"""Compares recipes of the float training on drives that it has not seen: each is trained with one drive left out.
+
+    python -m benchmarks.recipes camvid:DIR RECIPE DRIVE [--steps 2000] [--size 240x320] [--seed 0]
+
+DRIVE is the beginning of the images' names, such as 0016E5. The runs go to runs/recipes/, and can be interrupted; each
+result is added to results/recipes.json. RECIPES has what can be compared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import click
+
+import models
+from pipeline.api.runs import create_run
+from pipeline.cli.options import quiet_tensorflow, say
+from pipeline.core.division import Division
+from pipeline.core.files import write_atomically
+from pipeline.core.run import FILE, Run, open_run
+from pipeline.core.spec import ModelSpec, parse_size
+from pipeline.data import dataset_of, source_of
+from pipeline.train.feed import Augmentation
+from pipeline.train.schedule import Schedule
+from pipeline.train.train import train
+
+RESULTS = Path("results/recipes.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What differs from the dataset's defaults.
+
+    Attributes:
+      augmentation, schedule: fields of ``Augmentation`` and ``Schedule``.
+      init: weights to start all but the head from.
+    """
+
+    augmentation: dict[str, Any] = dataclasses.field(default_factory=dict)
+    schedule: dict[str, Any] = dataclasses.field(default_factory=dict)
+    init: str | None = None
+
+
+RECIPES = {
+    "defaults": Recipe(),
+    "light": Recipe({"colour": 0.4, "exposure": 1.2, "gamma": 0.5}),
+    "light-wide": Recipe({"colour": 0.4, "exposure": 1.2, "gamma": 0.5, "scale": (0.5, 2.5)}),
+}
+
+
+@click.command()
+@click.argument("data")
+@click.argument("name", type=click.Choice(sorted(RECIPES)), metavar="RECIPE")
+@click.argument("drive")
+@click.option("--steps", type=click.IntRange(1), default=2000, show_default=True)
+@click.option("--size", default="240x320", show_default=True, metavar="HEIGHTxWIDTH")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+def main(data: str, name: str, drive: str, steps: int, size: str, seed: int) -> None:
+    """Trains Fast-SCNN by a recipe on all drives of DATA but DRIVE, and scores it on that one."""
+    quiet_tensorflow()
+    run = run_of(data, Path("runs/recipes") / f"{name}-{drive}-{size}-{steps}-{seed}", drive, size, seed)
+    defaults, recipe = source_of(data).training, RECIPES[name]
+    augmentation = dataclasses.replace(Augmentation.of(defaults), **recipe.augmentation)
+    schedule = Schedule(
+        steps, **{"batch": 8, "learning_rate": defaults.learning_rate, "evaluations": 4, **recipe.schedule}
+    )
+    with say.opened():
+        result = train(run, schedule, augmentation, say, init=recipe.init)
+    add(
+        {
+            "recipe": name,
+            "drive": drive,
+            "steps": steps,
+            "size": size,
+            "seed": seed,
+            "images": {split: len(samples) for split, samples in dataset_of(run).splits.items()},
+            "augmentation": augmentation.as_setting(),
+            "schedule": dataclasses.asdict(schedule),
+            "init": recipe.init,
+            "last_miou_percent": result.last_val_miou_percent,
+            "best_miou_percent": result.best_val_miou_percent,
+            "step_seconds": result.step_seconds,
+            "machine": platform.machine(),
+        }
+    )
+
+
+def run_of(data: str, path: Path, drive: str, size: str, seed: int) -> Run:
+    if (path / FILE).exists():
+        return open_run(path)
+    height, width = parse_size(size)
+    classes = len(source_of(data).open(data.partition(":")[2]).classes)
+    spec = ModelSpec("fast-scnn", height, width, classes)
+    models.check_size(spec)
+    return create_run(path, spec, data, seed=seed, division=Division("train+val", (drive,)))
+
+
+def add(result: dict[str, Any]) -> None:
+    """Adds a result to those before, or takes the place of the same training's."""
+    key = ("recipe", "drive", "steps", "size", "seed")
+    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    kept = [each for each in before if any(each[name] != result[name] for name in key)]
+    results = sorted([*kept, result], key=lambda each: [str(each[name]) for name in key])
+    write_atomically(RESULTS, (json.dumps(results, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
