@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tf_keras
@@ -61,6 +62,10 @@ class QatOptions:
     learned_ranges: bool = True
     control: bool = False
 
+    def as_settings(self) -> dict[str, Any]:
+        """What a training keeps."""
+        return {**plain(self), "augmentation": self.augmentation.as_setting()}
+
 
 def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: bool = False) -> QatResult:
     """Trains the run's quantized network, or resumes its training, or reuses its result; returns the result.
@@ -73,12 +78,7 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
     """
     training = run.control_training if options.control else run.qat_training
     parent = run.float_training.best
-    settings = {
-        "schedule": plain(schedule),
-        **plain(options),
-        "augmentation": options.augmentation.as_setting(),
-        "parent_sha256": sha256(parent),
-    }
+    settings = {"schedule": plain(schedule), **options.as_settings(), "parent_sha256": sha256(parent)}
     name = "control (float)" if options.control else "QAT network"
     if training.is_finished(settings, force):
         training.tidy()
