@@ -20,6 +20,7 @@ from pipeline.core.dataset import Dataset
 from pipeline.core.errors import BadSpec
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.inspection import Inspection
+from pipeline.core.number import whole
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.ranges import Range, Ranges
 from pipeline.core.say import Say, quiet
@@ -105,6 +106,8 @@ def score(
     ``data``: a dataset, or its name such as 'synthetic' or 'camvid:DIR'. ``images``: the first so many, None: all.
     ``resize``: the convention of the network's resizes, for a file whose output is smaller than the image.
     """
+    if images is not None:
+        whole("images", images, 1)
     dataset = open_dataset(data) if isinstance(data, str) else data
     if split not in dataset.splits:
         raise BadSpec(f"{dataset.text} has no split {split!r}: choose one of {', '.join(dataset.splits)}.")

@@ -14,7 +14,6 @@ from pipeline.cli.options import (
     ARTIFACT_TARGET,
     IMAGES,
     JSON,
-    MOST_SECONDS,
     RUN,
     STEPS,
     Number,
@@ -29,6 +28,7 @@ from pipeline.cli.resolve import float_parent, newest_artifact, run_to_use, to_c
 from pipeline.core.device import DeviceOptions
 from pipeline.core.errors import BadSpec
 from pipeline.core.measurement import Measurement
+from pipeline.core.number import MOST_SECONDS
 from pipeline.data import TEST, split_to_score
 from pipeline.devices import device
 from pipeline.measure import bench as benching

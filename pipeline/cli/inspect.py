@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import COMPILER, JSON, LEVEL, MOST_SECONDS, SOC, Number, complete, say, write_numbers
+from pipeline.cli.options import COMPILER, JSON, LEVEL, SOC, Number, complete, say, write_numbers
 from pipeline.cli.resolve import newest_artifact
 from pipeline.core.errors import ArtifactError, BadSpec
+from pipeline.core.number import MOST_SECONDS
 from pipeline.core.run import FILE, RUNS, open_run
 from pipeline.core.target import Target
 from pipeline.measure.inspect import inspect as ask

@@ -20,6 +20,7 @@ from pipeline.cli.screen import say as say
 from pipeline.cli.screen import tell as tell
 from pipeline.core.errors import BadSpec, SegquantError
 from pipeline.core.files import write_new
+from pipeline.core.number import MOST_IMAGES, MOST_STEPS
 from pipeline.core.printable import printable
 from pipeline.core.spec import MOST_SEED
 
@@ -192,8 +193,6 @@ class Number(click.FloatRange):
 
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 STDOUT = "segquant.stdout"
-MOST_STEPS, MOST_IMAGES, MOST_SECONDS = 10_000_000, 4096, 7 * 86_400
-"""The largest values of --steps, of --batch, and of --wait and --seconds."""
 STEPS, BATCH = click.IntRange(1, MOST_STEPS), click.IntRange(1, MOST_IMAGES)
 PROFILED = click.IntRange(4, 1_000_000)
 LEARNING_RATE = Number(0, 100, min_open=True)

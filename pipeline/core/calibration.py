@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from pipeline.core.from_json import from_json
+from pipeline.core.number import whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,9 @@ class Calibration:
     selection: str = "random"
     images: int = 100
     folder: str | None = None
+
+    def __post_init__(self) -> None:
+        whole("the number of images to calibrate on", self.images, 1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,6 +30,7 @@ from pipeline.core.from_json import from_json
 from pipeline.core.json_file import BadJson, load_as
 from pipeline.core.leftovers import is_part
 from pipeline.core.lock import FILE as LOCK
+from pipeline.core.number import whole
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.recipe import About
 from pipeline.core.spec import MOST_SEED, ModelSpec
@@ -166,6 +167,7 @@ def create(
     division: Division = UNDIVIDED,
 ) -> Run:
     """Makes a new run directory; raises RunError when the path exists and is not an empty directory."""
+    whole("seed", seed, 0, MOST_SEED)
     check_free(path)
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
     config = RunConfig(model, data, tuple(classes), tuple(tuple(c) for c in colours), seed, created, division)

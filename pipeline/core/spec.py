@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 from pipeline.core.errors import BadSpec
+from pipeline.core.number import real, whole
 
 LONGEST_SIDE = 8192
 """More than an 8K camera has."""
@@ -54,6 +54,8 @@ class ModelSpec:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        for name in ("height", "width", "num_classes"):
+            whole(name, getattr(self, name), 0)
         if self.height < 1 or self.width < 1:
             raise BadSpec(f"size {self.height}x{self.width} is not positive: give HEIGHTxWIDTH like 360x480.")
         if max(self.height, self.width) > LONGEST_SIDE:
@@ -62,12 +64,11 @@ class ModelSpec:
             )
         if not 2 <= self.num_classes <= 255:
             raise BadSpec(f"num_classes is {self.num_classes}: a label image holds 2 to 255 classes.")
-        if not 0 < self.alpha <= 4:
-            raise BadSpec(f"alpha is {self.alpha}: the width multiplier is above 0 and at most 4.")
+        real("alpha", self.alpha, 0, 4, above=True)
         if self.resize not in get_args(Resize):
             raise BadSpec(f"resize is {self.resize!r}: choose one of {', '.join(get_args(Resize))}.")
-        if not 0 <= self.l2 < math.inf or not 0 <= self.dropout < 1:
-            raise BadSpec(f"l2 is {self.l2} and dropout {self.dropout}: l2 ≥ 0 and 0 ≤ dropout < 1.")
+        if not 0 <= self.l2 <= 1000 or not 0 <= self.dropout < 1:
+            raise BadSpec(f"l2 is {self.l2} and dropout {self.dropout}: give 0 ≤ l2 ≤ 1000 and 0 ≤ dropout < 1.")
 
     @property
     def size(self) -> str:

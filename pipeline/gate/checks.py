@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pipeline.core.errors import BadSpec, RunError, UnknownName
+from pipeline.core.number import real, reals
 from pipeline.gate.standing import MACHINE, Standing
 
 Outcome = Literal["passed", "failed", "skipped"]
@@ -36,6 +37,16 @@ class Limits:
     max_latency_ms: float | None = None
     min_coverage_percent: float | None = None
     class_floors: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises BadSpec for what is no limit, such as NaN, which nothing exceeds."""
+        points = ("max_loss_points", "max_class_loss_points", "max_coverage_loss_points", "max_drop_points")
+        reals(((name, getattr(self, name)) for name in points), -100, 100)
+        for name in ("max_latency_ratio", "max_size_ratio", "max_latency_ms"):
+            if (limit := getattr(self, name)) is not None:
+                real(name, limit, 0, 1e9, above=True)
+        percents = [(f"the floor of {name}", floor) for name, floor in self.class_floors.items()]
+        reals([("min_coverage_percent", self.min_coverage_percent), *percents], 0, 100)
 
 
 WITH_BASELINE = Limits(

@@ -60,6 +60,8 @@ class Standing:
         for name, value in positive.items():
             if value is not None and not value > 0:
                 raise ValueError(f"{name} is {value}, not above 0")
+        if not self.iou_percent:
+            raise ValueError("no class was scored, so no accuracy is known: its images have no labels")
         for percent in (self.miou_percent, *self.iou_percent.values()):
             if not 0 <= percent <= 100:
                 raise ValueError(f"an IoU is {percent} %")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from pipeline.core.artifact import Artifact
 from pipeline.core.compared import ComparedFile
+from pipeline.core.errors import BadSpec
+from pipeline.core.number import MOST_THREADS, whole
 from pipeline.core.run import Run
 from pipeline.measure.timing import DEFAULT, Protocol
 
@@ -29,6 +32,9 @@ class BenchPlan:
     split: str = "val"
     images: int | None = None
 
+    def __post_init__(self) -> None:
+        check_counts(self.threads, self.images)
+
 
 @dataclasses.dataclass(frozen=True)
 class HeadsPlan:
@@ -43,3 +49,16 @@ class HeadsPlan:
     protocol: Protocol = DEFAULT
     threads: int = 1
     images: int | None = None
+
+    def __post_init__(self) -> None:
+        check_counts((self.threads,), self.images)
+
+
+def check_counts(threads: Sequence[int], images: int | None) -> None:
+    """Raises BadSpec for numbers of threads and images that cannot be."""
+    if not threads:
+        raise BadSpec("threads is empty: give at least one number, such as (1,).")
+    for count in threads:
+        whole("threads", count, 1, MOST_THREADS)
+    if images is not None:
+        whole("images", images, 1)

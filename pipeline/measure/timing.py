@@ -15,8 +15,8 @@ import numpy as np
 from scipy.stats.mstats import trimmed_mean, trimmed_mean_ci
 
 from pipeline.core.device import Block, Runner
-from pipeline.core.errors import BadSpec
 from pipeline.core.measurement import Latency, Ratio
+from pipeline.core.number import MOST_SECONDS, MOST_STEPS, real, whole
 from pipeline.core.progress import progress
 from pipeline.core.say import Say, quiet
 
@@ -56,10 +56,11 @@ class Protocol:
     settle_seconds: float = 5.0
 
     def __post_init__(self) -> None:
-        if self.runs < 1:
-            raise BadSpec(f"{self.runs} runs: measure at least one inference.")
-        if self.starts < 2:
-            raise ValueError(f"{self.starts} start: at least 2 are needed to see how starts differ")
+        whole("runs", self.runs, 1, MOST_STEPS)
+        whole("starts", self.starts, 2, 1000)
+        whole("warmup_runs", self.warmup_runs, 0, MOST_STEPS)
+        for name in ("seconds", "warmup_seconds", "settle_seconds"):
+            real(name, getattr(self, name), 0, MOST_SECONDS)
 
 
 DEFAULT = Protocol()

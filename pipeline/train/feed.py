@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.core.dataset import IGNORE, TrainingDefaults
-from pipeline.core.errors import DataError
+from pipeline.core.errors import BadSpec, DataError
+from pipeline.core.number import real
 from pipeline.core.preprocessing import SCALE
 from pipeline.core.training import plain
 from pipeline.data.decoded import Decoded
@@ -49,6 +50,14 @@ class Augmentation:
     colour: float = 0.25
     exposure: float = 0.0
     gamma: float = 0.0
+
+    def __post_init__(self) -> None:
+        for end in self.scale:
+            real("an end of scale", end, 0, 100, above=True)
+        if self.scale[0] > self.scale[1]:
+            raise BadSpec(f"scale is {self.scale}: give its smaller end first.")
+        for name in ("colour", "exposure", "gamma"):
+            real(name, getattr(self, name), 0, 4)
 
     @classmethod
     def of(cls, defaults: TrainingDefaults) -> Augmentation:

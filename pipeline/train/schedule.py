@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from pipeline.core.errors import RunError
+from pipeline.core.number import MOST_IMAGES, MOST_STEPS, real, whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,11 +44,16 @@ class Schedule:
     statistics_until: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1 or not 0 < self.learning_rate < math.inf or not 0 <= self.distil < math.inf:
-            raise RunError(
-                f"steps {self.steps}, batch {self.batch}, learning rate {self.learning_rate}, weight of the teacher"
-                f" {self.distil}: all must be positive and finite."
-            )
+        whole("steps", self.steps, 1, MOST_STEPS)
+        whole("batch", self.batch, 1, MOST_IMAGES)
+        real("the learning rate", self.learning_rate, 0, 100, above=True)
+        real("the weight decay", self.weight_decay, 0, 1)
+        whole("average", self.average, 0)
+        whole("evaluations", self.evaluations, 1, MOST_STEPS)
+        real("the weight of the Jaccard loss", self.jaccard, 0, 1e6)
+        real("the weight of the teacher", self.distil, 0, 1e6)
+        real("the temperature", self.temperature, 0, 1e6, above=True)
+        real("statistics_until, a share of the steps,", self.statistics_until, 0, 1)
         if self.steps * self.batch >= 1 << 31:
             raise RunError(
                 f"{self.steps} steps of {self.batch} images are {self.steps * self.batch} images: fewer than {1 << 31}"

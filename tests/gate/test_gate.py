@@ -190,3 +190,9 @@ def test_a_file_that_is_none_is_refused_in_a_sentence(tmp_path, text):
     for path in (tmp_path / "b.json", tmp_path, tmp_path / "none.json"):
         with pytest.raises(RunError, match="no measurement that can be compared"):
             of_file(path)
+
+
+def test_where_nothing_is_labelled_there_is_nothing_to_pass():
+    """0.00 against 0.00 would keep every limit."""
+    with pytest.raises(ValueError, match="no class was scored"):
+        now(miou_percent=0.0, iou_percent={}, drop_points=0.0)

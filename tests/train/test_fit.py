@@ -17,7 +17,7 @@ import tf_keras
 import models
 from models.blocks import BilinearResize
 from pipeline.core.dataset import IGNORE, Sample
-from pipeline.core.errors import RunError, TrainingDiverged
+from pipeline.core.errors import BadSpec, RunError, TrainingDiverged
 from pipeline.core.ranges import Range
 from pipeline.data.decoded import Decoded
 from pipeline.quantize.network import quantization_aware
@@ -244,9 +244,21 @@ def test_nothing_to_learn_from_is_refused():
 
 
 def test_a_schedule_that_cannot_be_is_refused():
-    for steps, batch, rate in ((0, 8, 0.1), (5, 0, 0.1), (5, 8, 0.0)):
-        with pytest.raises(RunError, match="must be positive"):
-            Schedule(steps, batch, rate)
+    for wrong in (
+        {"steps": 0},
+        {"steps": True},
+        {"batch": 0},
+        {"batch": 10**25},
+        {"learning_rate": 0.0},
+        {"learning_rate": math.nan},
+        {"distil": math.inf},
+        {"evaluations": 0},
+        {"temperature": 0.0},
+        {"statistics_until": 1.5},
+    ):
+        values: dict[str, Any] = {"steps": 5, "batch": 8, "learning_rate": 0.1, **wrong}
+        with pytest.raises(BadSpec, match="is .*: give a"):
+            Schedule(**values)
 
 
 def events_of(folder):
