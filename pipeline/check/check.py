@@ -15,6 +15,7 @@ from pipeline.core.dataset import IGNORE, Dataset, Sample
 from pipeline.core.errors import DataError
 from pipeline.core.progress import track
 from pipeline.core.say import Say
+from pipeline.data.decode import is_turned
 from pipeline.data.decoded import same_size
 from pipeline.data.divide import shared_sequences
 from pipeline.measure.threads import over
@@ -86,9 +87,10 @@ def check(dataset: Dataset, say: Say, *, skip_bad_images: bool = False) -> Check
             try:
                 image, label = sample.image(), sample.label()
                 same_size(sample.name, image, label)
+                turned = bool(sample.files) and is_turned(sample.files[0])
             except DataError as error:
                 return None, None, error.message
-            return facts_of(sample.name, image, label), edge_fits(image, label) if index in chosen else None, ""
+            return facts_of(sample.name, image, label, turned), edge_fits(image, label) if index in chosen else None, ""
 
         splits[split] = []
         looks = track(say, over(look, enumerate(samples)), f"opened {split}", len(samples))

@@ -27,6 +27,7 @@ class Facts:
       border: the same of the outermost pixels.
       digest: of the decoded pixels; equal for equal pictures, whatever their files.
       hash256: uint64 [4], a difference hash; few bits differ between pictures that look alike.
+      turned: whether the camera's EXIF orientation turned the image.
     """
 
     name: str
@@ -36,9 +37,10 @@ class Facts:
     border: np.ndarray
     digest: bytes
     hash256: np.ndarray
+    turned: bool = False
 
 
-def facts_of(name: str, image: np.ndarray, label: np.ndarray) -> Facts:
+def facts_of(name: str, image: np.ndarray, label: np.ndarray, turned: bool = False) -> Facts:
     """``image``: uint8 [h, w, 3]; ``label``: uint8 [h, w]."""
     rim = np.concatenate([label[0], label[-1], label[1:-1, 0], label[1:-1, -1]])
     return Facts(
@@ -49,6 +51,7 @@ def facts_of(name: str, image: np.ndarray, label: np.ndarray) -> Facts:
         np.bincount(rim, minlength=256),
         hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest(),
         difference_hash(image),
+        turned,
     )
 
 

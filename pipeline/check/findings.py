@@ -60,6 +60,7 @@ def findings(
         *labels(splits, classes, data),
         *amounts(splits, classes),
         *sizes(splits),
+        *turned(splits),
         *duplicates(splits),
         *shifted(fits),
         *inverted(splits, classes),
@@ -103,6 +104,17 @@ def sizes(splits: Mapping[str, Sequence[Facts]]) -> Iterator[Finding]:
         few = upright if len(upright) <= len(lying) / 2 else tuple(n for n, wide in lying.items() if wide)
         form = "upright" if few == upright else "lying"
         yield Finding("note", f"{len(few)} of {len(lying)} images are {form}, the others not: all become one size", few)
+
+
+def turned(splits: Mapping[str, Sequence[Facts]]) -> Iterator[Finding]:
+    images = [f for facts in splits.values() for f in facts]
+    if names := tuple(f.name for f in images if f.turned):
+        yield Finding(
+            "note",
+            f"{len(names)} of {len(images)} images are turned upright by the camera's EXIF orientation, as everywhere"
+            " here; an app must turn them, too",
+            names,
+        )
 
 
 def duplicates(splits: Mapping[str, Sequence[Facts]]) -> Iterator[Finding]:

@@ -99,6 +99,12 @@ def displayed_size(image: Image.Image) -> tuple[int, int]:
     return (image.width, image.height) if orientation(image) >= 5 else (image.height, image.width)
 
 
+def is_turned(path: Path) -> bool:
+    """Whether the camera's EXIF orientation turns or mirrors the image at ``path``; raises DataError."""
+    with open_image(path, "image") as image:
+        return orientation(image) != 1
+
+
 def upright(image: Image.Image) -> Image.Image:
     """The image as displayed."""
     turn = TURNS.get(orientation(image))

@@ -75,6 +75,27 @@ def test_a_good_dataset_is_counted_as_it_is_and_nothing_is_objected_to(cli, phot
     assert again.stdout.split()[-1] == "contact-sheet-folder-2.png"
 
 
+def test_images_that_the_camera_says_to_turn_are_listed(cli, photos):
+    paths = [photos / "train" / "images" / "train03.png", photos / "val" / "images" / "val01.png"]
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down: the size stays
+    for path in paths:
+        Image.open(path).save(path, exif=exif)
+    _, report = run(cli, photos)
+    (found,) = (f for f in report["findings"] if "EXIF" in f["text"])
+    assert found["names"] == ["train03", "val01"] and found["text"].startswith("2 of 38 images")
+
+
+def test_frames_of_a_sequence_on_both_sides_are_warned_of(cli, photos):
+    for split, drive, other in (("train", "a", 12), ("val", "a", 4)):
+        for number, kind in ((n, k) for n in range(30 if split == "train" else 8) for k in ("images", "masks")):
+            name = f"{drive if number < other else split}_{number:03d}.png"
+            (photos / split / kind / f"{split}{number:02d}.png").rename(photos / split / kind / name)
+    _, report = run(cli, photos)
+    (found,) = (f for f in report["findings"] if "--hold-out a" in f["text"])
+    assert found["level"] == "warning" and found["names"] == ["a"]
+
+
 MOVES = [((5, -3), "by -5 rows and +3 columns"), ((0, 8), "+0 rows and -8 columns")]
 
 
