@@ -37,7 +37,8 @@ test: install compiler
 
 test-real: install compiler
 	$(PY) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-ethos.txt \
-		-r requirements-qualcomm.txt -r requirements-openvino.txt -r requirements-web.txt -r requirements-video.txt
+		-r requirements-qualcomm.txt -r requirements-openvino.txt -r requirements-web.txt -r requirements-video.txt \
+		-r requirements-cluster.txt
 	test -x /usr/sbin/sshd || { $(AS_ROOT) apt-get -qq update && $(AS_ROOT) apt-get -qq -y install openssh-server openssh-client; } \
 		|| echo "make: no ssh server, so its tests are skipped"
 	command -v adb >/dev/null || { $(AS_ROOT) apt-get -qq update && $(AS_ROOT) apt-get -qq -y install adb; } \
@@ -64,7 +65,7 @@ check: install
 
 lock:
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements.in -o requirements.txt
-	for name in dev ethos qualcomm openvino web video; do \
+	for name in dev cluster ethos qualcomm openvino web video; do \
 		uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate \
 			-c requirements.txt requirements-$$name.in -o requirements-$$name.txt || exit; done
 	for name in mediapipe peers; do \

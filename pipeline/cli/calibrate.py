@@ -9,8 +9,9 @@ import click
 
 from calib.estimators import ESTIMATORS
 from pipeline.cli.bad_images import ON_BAD_IMAGE, settle_bad_images, skipped_in
-from pipeline.cli.options import JSON, PER_TENSOR, RUN, quiet_tensorflow, say, write_numbers
+from pipeline.cli.options import JSON, PER_TENSOR, RUN, pool_options, quiet_tensorflow, say, write_numbers
 from pipeline.cli.resolve import run_to_use
+from pipeline.core.pool import Pool
 from pipeline.report.sweep import show_sweep
 
 
@@ -45,6 +46,7 @@ from pipeline.report.sweep import show_sweep
 )
 @PER_TENSOR
 @ON_BAD_IMAGE
+@pool_options
 @JSON
 def calibrate(
     run_path: Path | None,
@@ -54,6 +56,8 @@ def calibrate(
     folder: str | None,
     per_tensor: bool,
     on_bad_image: Any,
+    jobs: int,
+    cluster: str | None,
     json_path: str | None,
 ) -> None:
     """Compare ways to calibrate: the estimator, the choice of images and their number.
@@ -62,6 +66,7 @@ def calibrate(
     images. A repeated command goes on where it was interrupted. Use the best combination with
     `convert --method ptq --calibration NAME ...`.
     """
+    pool = Pool(jobs, cluster)
     quiet_tensorflow()
     from calib.images import SELECTIONS
     from pipeline.measure.sweep import sweep
@@ -69,6 +74,6 @@ def calibrate(
     run = run_to_use(run_path, say, writes=True)
     settle_bad_images(run, on_bad_image, ("train", "val"), folder)
     ways = [way for way in SELECTIONS if not (folder and way == "class-balanced")]
-    result = sweep(run, methods or list(ESTIMATORS), selections or ways, counts, per_tensor, folder, say)
+    result = sweep(run, methods or list(ESTIMATORS), selections or ways, counts, per_tensor, folder, say, pool)
     write_numbers(json_path, {**result.to_json(), "skipped": skipped_in(run, "train", "val")})
     show_sweep(result)

@@ -21,6 +21,7 @@ from pipeline.cli.options import (
     calibration_of,
     calibration_options,
     complete,
+    pool_options,
     quiet_tensorflow,
     say,
     tell,
@@ -30,6 +31,7 @@ from pipeline.cli.resolve import run_to_use
 from pipeline.convert.options import ConvertAllOptions
 from pipeline.core.calibration import Quantization
 from pipeline.core.errors import BadSpec, CompilerError
+from pipeline.core.pool import Pool
 from pipeline.core.run import Run
 from pipeline.report.inspection import show_outcomes
 from pipeline.targets import target as find_target
@@ -63,6 +65,7 @@ from pipeline.tflite.read import read
     help="Convert the QAT network, or quantize the float network after training.  [default: qat where there is one]",
 )
 @calibration_options
+@pool_options
 @PER_TENSOR
 @click.option(
     "--weights", type=click.Choice(["int8", "float16", "float32"]), help="Type of the weights.  [default: the target's]"
@@ -97,6 +100,8 @@ def convert(  # long: one line per option
     stride: Any,
     io: Any,
     parent_method: str | None,
+    jobs: int,
+    cluster: str | None,
     per_tensor: bool,
     weights: Any,
     level: int | None,
@@ -123,7 +128,7 @@ def convert(  # long: one line per option
     if target_name.startswith("all:"):
         raise BadSpec(f"--target {target_name!r}: all takes nothing after its name; write all.")
     about = {"author": author, "license": license, "version": model_version}
-    asked = Quantization(parent_method, calibration_of(calibration), per_tensor)
+    asked = Quantization(parent_method, calibration_of(calibration), per_tensor, Pool(jobs, cluster))
     if target_name == "all":
         check_options_for_all(
             {

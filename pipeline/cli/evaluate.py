@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from pipeline.cli.bad_images import ON_BAD_IMAGE, settle_bad_images, skipped_in
-from pipeline.cli.options import ARTIFACT_TARGET, IMAGES, JSON, RUN, quiet_tensorflow, say, write_numbers
+from pipeline.cli.options import ARTIFACT_TARGET, IMAGES, JSON, RUN, pool_options, quiet_tensorflow, say, write_numbers
 from pipeline.cli.resolve import newest_artifact, run_to_use
+from pipeline.core.pool import Pool
 from pipeline.data import TEST, dataset_to_score, split_to_score
 from pipeline.data.decoded import Decoded
 from pipeline.measure.score import on_this_machine, score_masks
@@ -36,6 +37,7 @@ from pipeline.targets import target as find_target
 )
 @IMAGES
 @ON_BAD_IMAGE
+@pool_options
 @JSON
 def evaluate(
     run_path: Path | None,
@@ -44,27 +46,31 @@ def evaluate(
     split: str,
     images: int | None,
     on_bad_image: Any,
+    jobs: int,
+    cluster: str | None,
     json_path: str | None,
 ) -> None:
     """Score the float network in Keras, or an artifact in LiteRT, on labelled images."""
+    pool = Pool(jobs, cluster)
     quiet_tensorflow()
     from pipeline.convert import parent
+    from pipeline.measure.score_shards import score_spread
     from pipeline.train.train import keras_infer
 
     if target_name:
         find_target(target_name)
     run = run_to_use(run_path, say)
+    what = run.float_training.best if weights == "float" else newest_artifact(run, target_name, say).path
     split = split_to_score(run, split, say)
     settle_bad_images(run, on_bad_image, (split,))
     dataset = dataset_to_score(run, split)
     decoded = Decoded(dataset.splits[split])
-    if weights == "float":
-        what = run.float_training.best
+    if not pool.here:
+        score = score_spread(run, split, what, images, pool, say)
+    elif weights == "float":
         score = score_masks(decoded, keras_infer(parent.load_float(run, what)), dataset.classes, images, say)
     else:
-        artifact = newest_artifact(run, target_name, say)
-        what = artifact.path
-        with on_this_machine(artifact.path, run.preprocessing, run.config.model.resize) as infer:
+        with on_this_machine(what, run.preprocessing, run.config.model.resize) as infer:
             score = score_masks(decoded, infer, dataset.classes, images, say)
     show_score(score, f"{what} on {dataset.counted(split, score.images)} {split} images of {run.config.data}")
     write_numbers(json_path, {"what": str(what), "split": split, **score.to_json(), "skipped": skipped_in(run, split)})

@@ -21,6 +21,7 @@ from pipeline.cli.screen import tell as tell
 from pipeline.core.errors import BadSpec, SegquantError
 from pipeline.core.files import write_new
 from pipeline.core.number import MOST_IMAGES, MOST_STEPS
+from pipeline.core.pool import MOST_JOBS
 from pipeline.core.printable import printable
 from pipeline.core.spec import MOST_SEED
 
@@ -347,6 +348,29 @@ def threads_of(text: str) -> tuple[int, ...]:
 
 def calibration_options(command: Any) -> Any:
     for option in reversed(CALIBRATION):
+        command = option(command)
+    return command
+
+
+POOL = [
+    click.option(
+        "--jobs",
+        type=click.IntRange(1, MOST_JOBS),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Processes of this machine to spread the images over; the numbers stay the same.",
+    ),
+    click.option(
+        "--cluster",
+        metavar="tcp://HOST:PORT",
+        help="Dask scheduler whose workers do it instead, see docs/machines.md; the numbers stay the same.",
+    ),
+]
+
+
+def pool_options(command: Any) -> Any:
+    for option in reversed(POOL):
         command = option(command)
     return command
 

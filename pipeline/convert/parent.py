@@ -19,7 +19,8 @@ from pipeline.core.recipe import Checkpoint, Method, Origin
 from pipeline.core.run import Run
 from pipeline.core.say import Say
 from pipeline.core.target import Target
-from pipeline.quantize.calibrate import calibrate, candidates_of, samples_for
+from pipeline.quantize.calibrate import away, calibrate, candidates_of
+from pipeline.quantize.observe import samples_for
 from pipeline.quantize.to_tflite import to_tflite
 from pipeline.weights import checkpoint as checkpoints
 
@@ -99,8 +100,9 @@ def choose_parent(run: Run, target: Target, asked: Quantization, say: Say) -> Pa
     with waiting(say, "loading the float network"):
         model = load_float(run, best)
     asked_calibration = asked.calibration or Calibration()
-    candidates = candidates_of(model, run, samples_for(run, asked_calibration.folder, say), say)
-    ranges, calibration = calibrate(model, run, candidates, asked_calibration, say)
+    elsewhere = away(run, best, asked_calibration.folder, asked.pool)
+    candidates = candidates_of(model, run, samples_for(run, asked_calibration.folder, say), say, elsewhere)
+    ranges, calibration = calibrate(model, run, candidates, asked_calibration, say, elsewhere)
     return Parent("ptq", best, ranges, calibration, asked.per_tensor)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.core.from_json import from_json
 from pipeline.core.number import whole
+from pipeline.core.pool import HERE, Pool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +38,13 @@ class Quantization:
       method: 'qat', 'ptq', or None for the run's QAT network where there is one.
       calibration: for post-training quantization; None for the default.
       per_tensor: one scale for each kernel instead of one per output channel.
+      pool: where the images are calibrated on; the ranges are the same anywhere.
     """
 
     method: str | None = None
     calibration: Calibration | None = None
     per_tensor: bool = False
+    pool: Pool = HERE
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from pipeline.core.printable import well_formed
 
@@ -33,6 +34,16 @@ class SegquantError(Exception):
         message, self.details = well_formed(message), tuple(map(well_formed, details))
         super().__init__("\n  ".join((message, *self.details)))
         self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For errors of other processes, whose constructors may take other arguments."""
+        return _restored, (type(self), self.message, self.details)
+
+
+def _restored(kind: type[SegquantError], message: str, details: tuple[str, ...]) -> SegquantError:
+    error = kind.__new__(kind)
+    SegquantError.__init__(error, message, details)
+    return error
 
 
 class UnknownName(SegquantError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import sys
 
 from pipeline.core.dataset import Dataset, DatasetSource
@@ -43,6 +44,19 @@ def dataset_in(folder: str) -> Dataset | None:
             with contextlib.suppress(DataError):
                 return source.open(folder)
     return None
+
+
+def absolute(folder: str | None) -> str | None:
+    """A user's folder as an absolute path, ~ expanded."""
+    return folder and os.path.abspath(os.path.expanduser(folder))
+
+
+def anywhere(run: Run) -> Run:
+    """The run with absolute paths, for a process with another working directory."""
+    data, argument = run.config.data, run.config.data.partition(":")[2]
+    if source_of(data).layout and argument:
+        data = f"{data.removesuffix(argument)}{absolute(argument)}"
+    return Run(run.path.absolute(), dataclasses.replace(run.config, data=data))
 
 
 def dataset_of(run: Run, *splits: str, renew: bool = False) -> Dataset:

@@ -12,24 +12,31 @@ from statistics import fmean
 from typing import Any
 
 from calib.estimators import estimator
-from calib.images import selection
+from calib.images import Candidates, choose, selection
 from pipeline.convert.parent import load_float
 from pipeline.core.calibration import Calibration
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.files import sha256, write_atomically
 from pipeline.core.from_json import from_json
 from pipeline.core.json_file import BadJson, load_as
+from pipeline.core.pool import HERE, Pool
 from pipeline.core.progress import progress
 from pipeline.core.run import Run
 from pipeline.core.say import Say, quiet
 from pipeline.core.target import FLOAT
-from pipeline.data import dataset_of
+from pipeline.data import absolute, dataset_of
 from pipeline.data.decoded import Decoded
+from pipeline.data.record import by_name
 from pipeline.devices import connect
 from pipeline.measure.score import deployed, score_masks
-from pipeline.quantize.calibrate import calibrate, candidates_of, samples_for
+from pipeline.measure.sweep_shards import sweep_spread
+from pipeline.quantize.calibrate import away, calibrate, candidates_of
+from pipeline.quantize.observe import samples_for
 from pipeline.quantize.quantize import quantize
 from pipeline.targets import target
+
+Way = tuple[int, str, str]
+"""Number of images, how they are chosen, and the estimator."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +83,11 @@ def sweep(
     per_tensor: bool,
     folder: str | None,
     say: Say,
-) -> Sweep:
+    pool: Pool = HERE,
+) -> Sweep:  # long: one parameter for each axis of the sweep
     """Scores every combination; reuses the scores of an earlier, interrupted sweep of the same parent.
 
-    Raises UnknownName before anything is computed.
+    ``pool``: does the combinations side by side, with the same scores. Raises UnknownName before anything is computed.
     """
     for name in methods:
         estimator(name)
@@ -99,18 +107,29 @@ def sweep(
     known = _known(file)
     if "float" not in known:
         known["float"] = miou(quantize(model, None, FLOAT).data)
-    candidates = candidates_of(model, run, samples_for(run, folder, say), say)
+    candidates = candidates_of(model, run, samples_for(run, folder, say), say, away(run, checkpoint, folder, pool))
+
+    def calibrate_and_score(way: Way) -> tuple[float, float]:
+        began, calibration = time.monotonic(), Calibration(way[2], way[1], way[0], folder)
+        ranges, _ = calibrate(model, run, candidates, calibration, quiet)
+        seconds = time.monotonic() - began
+        return miou(quantize(model, ranges, cpu, spec).data), seconds
+
     # Each number of images comes early, so that the time left is soon known.
     in_turn = [(count, how, method) for how in selections for method in methods for count in counts]
-    rows: dict[tuple[int, str, str], Row] = {}
+    todo = [way for way in in_turn if _name(*way) not in known]
+    results = (
+        map(calibrate_and_score, todo)
+        if pool.here
+        else sweep_spread(run, checkpoint, absolute(folder), per_tensor, chosen_of(run, candidates, todo), pool)
+    )
+    rows: dict[Way, Row] = {}
     times = CombinationTimes()
     with progress(say, "comparing calibrations", len(in_turn), "combinations", False) as advance:
         for images, how, method in in_turn:
             name, began = _name(images, how, method), time.monotonic()
             if name not in known:
-                ranges, _ = calibrate(model, run, candidates, Calibration(method, how, images, folder), quiet)
-                seconds = time.monotonic() - began
-                known[name] = [miou(quantize(model, ranges, cpu, spec).data), seconds]
+                known[name] = list(next(results))
                 write_atomically(file, json.dumps(known).encode())
                 times.took(method, images, time.monotonic() - began)
             percent, seconds = known[name]
@@ -126,6 +145,15 @@ def sweep(
         connect("host").describe(),
         tuple(rows[each] for each in itertools.product(counts, selections, methods)),
     )
+
+
+def chosen_of(run: Run, candidates: Candidates, ways: Iterable[Way]) -> list[tuple[str, tuple[str, ...]]]:
+    """(estimator, names of the images to calibrate on, as ``by_name`` has them) of each way."""
+    names = {id(sample): name for name, sample in by_name(candidates.samples).items()}
+    return [
+        (method, tuple(names[id(sample)] for sample in choose(candidates, images, selection(how), run.config.seed)))
+        for images, how, method in ways
+    ]
 
 
 class CombinationTimes:

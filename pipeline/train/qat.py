@@ -32,8 +32,9 @@ from pipeline.data.decoded import Decoded
 from pipeline.devices import connect
 from pipeline.measure.score import deployed, score_masks
 from pipeline.quantize import plan as planning
-from pipeline.quantize.calibrate import calibrate, candidates_of, samples_for
+from pipeline.quantize.calibrate import calibrate, candidates_of
 from pipeline.quantize.network import LearnedRanges, copy_weights, quantization_aware
+from pipeline.quantize.observe import samples_for
 from pipeline.quantize.quantize import quantize
 from pipeline.targets import target
 from pipeline.train.feed import Augmentation, class_weights, frequencies_of

@@ -19,7 +19,7 @@ from pipeline.data import census, dataset_of
 from pipeline.data.bad_images import settle, skipped_lines
 from pipeline.data.decoded import Decoded
 from pipeline.data.unlabelled import unlabelled
-from pipeline.quantize.calibrate import samples_for
+from pipeline.quantize.observe import samples_for
 
 
 def picture(path: Path, seed: int) -> None:
