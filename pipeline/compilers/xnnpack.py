@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.core.graph import Graph
+from pipeline.core.graph import Graph, Op
 from pipeline.core.rules import Verdict
 from pipeline.core.target import Answer
 from pipeline.drivers.last_words import how_it_ended, why_it_failed
@@ -49,16 +49,20 @@ def ask(file: Path, graph: Graph) -> Answer:
 def in_pieces(graph: Graph, pieces: list[dict[str, list[int]]]) -> set[int]:
     """Ops between the inputs and the outputs of the delegate's pieces, and those that write variables inside them."""
     made_by = {i: op for op in graph.ops for i in op.outputs}
-    writing = [op for op in graph.ops if op.name == "ASSIGN_VARIABLE" and op.inputs]
+    writing: dict[int, list[Op]] = {}
+    for op in graph.ops:
+        if op.name == "ASSIGN_VARIABLE" and op.inputs:
+            writing.setdefault(op.inputs[0], []).append(op)
     delegated: set[int] = set()
     for piece in pieces:
         borders, open_ends = set(piece["inputs"]), list(piece["outputs"])
         while open_ends:
-            op = made_by.get(open_ends.pop())
-            if op is not None and op.index not in delegated:
-                delegated.add(op.index)
-                open_ends += [i for i in op.inputs if i >= 0 and i not in borders]
-                writers = [writer for writer in writing if op.name == "VAR_HANDLE" and writer.inputs[0] in op.outputs]
+            producer = made_by.get(open_ends.pop())
+            if producer is not None and producer.index not in delegated:
+                delegated.add(producer.index)
+                open_ends += [i for i in producer.inputs if i >= 0 and i not in borders]
+                handles = producer.outputs if producer.name == "VAR_HANDLE" else ()
+                writers = [writer for i in handles for writer in writing.get(i, ())]
                 delegated.update(writer.index for writer in writers)
                 open_ends += [i for writer in writers for i in writer.inputs if i not in borders]
     return delegated

@@ -240,11 +240,7 @@ def int32_axes(op: Op, graph: Graph) -> str | None:
 
 def typed_variable(op: Op, graph: Graph) -> str | None:
     """A variable stays with LiteRT unless an op reads or writes it in a type that XNNPACK takes."""
-    held = {
-        graph.tensors[(user.outputs if user.name == "READ_VARIABLE" else user.inputs[1:])[0]].dtype
-        for user in graph.readers.get(op.outputs[0], ())
-        if user.name in ("READ_VARIABLE", "ASSIGN_VARIABLE")
-    }
+    held = graph.variable_types.get(op.outputs[0], frozenset())
     return (
         None
         if held & {*FLOATS, *BYTES}

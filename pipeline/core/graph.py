@@ -206,6 +206,21 @@ class Graph:
         return frozenset(tensors)
 
     @functools.cached_property
+    def first_computed_size(self) -> int | None:
+        """The first of ``computed_sizes``."""
+        return min(self.computed_sizes, default=None)
+
+    @functools.cached_property
+    def variable_types(self) -> dict[int, frozenset[str]]:
+        """Tensor that names a variable → the types in which ops read and write it."""
+        types: dict[int, set[str]] = {}
+        for op in self.ops:
+            values = {"READ_VARIABLE": op.outputs, "ASSIGN_VARIABLE": op.inputs[1:]}.get(op.name)
+            if values and op.inputs:
+                types.setdefault(op.inputs[0], set()).add(self.tensors[values[0]].dtype)
+        return {i: frozenset(held) for i, held in types.items()}
+
+    @functools.cached_property
     def open_beyond_batch(self) -> bool:
         """Whether an input leaves an axis open besides its first: then no size in the graph is known."""
         return any(axis != 0 for i in self.inputs for axis in self.tensors[i].open_axes)
@@ -222,14 +237,17 @@ class Graph:
         """Whether an op that changes types converts the graph's input or output, directly or with floats between."""
         if op.index in self._border:
             return True
-        floats = [i for i in (*op.inputs, *op.outputs) if i >= 0 and "float" in self.tensors[i].dtype]
-        near = {
-            other.index
-            for i in floats
-            for other in (*self.writers.get(i, ()), *self.readers.get(i, ()))
-            if other.name in BORDER and (i in other.outputs) != (i in op.outputs)
-        }
-        return not self._border.isdisjoint(near)
+        written, only_read = self._ends_of_border_ops
+        writes = {*op.outputs}
+        near = (writes & only_read) | ({*op.inputs} - writes) & written
+        return any(i >= 0 and "float" in self.tensors[i].dtype for i in near)
+
+    @functools.cached_property
+    def _ends_of_border_ops(self) -> tuple[frozenset[int], frozenset[int]]:
+        """The tensors that ops that change types write at the graph's border, and those that they only read."""
+        ops = [op for op in self.ops if op.name in BORDER and op.index in self._border]
+        written = frozenset(i for op in ops for i in op.outputs)
+        return written, frozenset(i for op in ops for i in {*op.inputs} - {*op.outputs})
 
     def recipe(self) -> Recipe | None:
         """The recipe that `convert` wrote into the file; None for a file of another program.

@@ -50,8 +50,8 @@ def fixed_sizes(op: Op, graph: Graph) -> str | None:
         for tensor in (*graph.reads(op), *graph.writes(op)):
             if tensor.dynamic:
                 return f"tensor {tensor.name} has a size that is not fixed {tensor.shape}"
-    if graph.computed_sizes:
-        first = graph.tensors[min(graph.computed_sizes)]
+    if graph.first_computed_size is not None:
+        first = graph.tensors[graph.first_computed_size]
         return f"tensor {first.name} gets its size only when the graph runs; the target takes graphs of fixed sizes"
     return None
 

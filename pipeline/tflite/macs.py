@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from pipeline.core.graph import Graph, Op, Tensor
 
-MALFORMED = (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError)
+MALFORMED = (IndexError, KeyError, TypeError, ValueError, AttributeError, OverflowError, ZeroDivisionError)
 """Exceptions that a formula or check raises for an op whose inputs or options do not fit its kind."""
 Formula = Callable[[Op, Graph], int]
 

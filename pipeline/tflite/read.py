@@ -5,7 +5,10 @@ No runtime sees the bytes: a broken file can end a runtime's process.
 
 from __future__ import annotations
 
+import contextlib
 import struct
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import flatbuffers
@@ -13,6 +16,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from pipeline.core.errors import ArtifactError
+from pipeline.core.files import read_regular, sha256
 from pipeline.core.graph import BORDER as BORDER
 from pipeline.core.graph import RECIPE_KEY as RECIPE_KEY
 from pipeline.core.graph import TYPE_BITS as TYPE_BITS
@@ -20,6 +24,7 @@ from pipeline.core.graph import Graph as Graph
 from pipeline.core.graph import Op as Op
 from pipeline.core.graph import Tensor as Tensor
 from pipeline.core.recipe import Recipe
+from pipeline.tflite.bounds import TooMuch, check_decoded_size
 
 IDENTIFIER = b"TFL3"
 WEIGHTED = {"CONV_2D": (0, 1, 2, 0), "DEPTHWISE_CONV_2D": (0, 1, 2, 3), "TRANSPOSE_CONV": (2, 1, 3, 0)}
@@ -46,12 +51,21 @@ BROKEN = (
     OverflowError,
 )
 """Exceptions that reading a damaged flatbuffer raises."""
-SHARED = 4
-"""Entries read per byte of the file, at most: a flatbuffer may refer to one vector or name from many places, and a
-malicious file does so to fill the memory. A file with at most FEW_ENTRIES is always read."""
-FEW_ENTRIES = 1 << 20
+MOST_BYTES = 1 << 30
+"""Of one file; larger ones do not fit into the memory of a small machine beside what is read of them."""
+MOST_OPS, MOST_TENSORS, MOST_LINKS = 20_000, 100_000, 400_000
+"""Of the first subgraph; links are inputs and outputs of ops. Networks have hundreds to a few thousands of ops, and all
+that is worked out for each op takes 20 s for so many."""
+MOST_DIMENSIONS = 254
+"""TensorFlow's limit (TensorShape::MaxDimensions)."""
 MOST_ELEMENTS = 1 << 62
 """LiteRT counts a tensor's bytes in 64 bits."""
+LONGEST_NAME = 4096
+"""Of names in characters; the rest of a longer one is cut off, as reasons repeat it for each op."""
+
+
+_LAST: dict[str, Graph] = {}
+"""The graph that was read last, by the sha256 of its file: a command reads one file for each target, and more often."""
 
 
 def read(data: bytes, name: str = "the file") -> Graph:
@@ -61,25 +75,56 @@ def read(data: bytes, name: str = "the file") -> Graph:
             f"{name} is not a .tflite file ({len(data)} bytes, no {IDENTIFIER.decode()} mark): give a file that"
             " `convert` wrote."
         )
+    digest = sha256(data)
+    if (graph := _LAST.get(digest)) is None:
+        with _refusing(name, len(data)):
+            check_decoded_size(data)
+            graph = _Reader(data).graph()
+        _LAST.clear()
+        _LAST[digest] = graph
+    return graph
+
+
+def read_file(file: Path) -> tuple[bytes, Graph]:
+    """The bytes and the graph of a .tflite file; raises ArtifactError."""
     try:
-        return _Reader(data).graph()
+        data = read_regular(file, MOST_BYTES)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ArtifactError(f"{file} cannot be read ({why}): name a .tflite file.") from None
+    return data, read(data, str(file))
+
+
+@contextlib.contextmanager
+def _refusing(name: str, size_bytes: int) -> Iterator[None]:
+    """Errors of a damaged flatbuffer become an ArtifactError."""
+    try:
+        yield
+    except TooMuch as error:
+        raise ArtifactError(
+            f"{name} is broken or beyond what is read ({size_bytes} bytes): {error}. Convert the network again."
+        ) from None
     except BROKEN:
-        raise ArtifactError(f"{name} is broken or truncated ({len(data)} bytes): convert the network again.") from None
+        raise ArtifactError(f"{name} is broken or truncated ({size_bytes} bytes): convert the network again.") from None
 
 
 class _Reader:
-    """Reads the first subgraph; each buffer and op code once."""
+    """Reads the first subgraph of a file whose decoded size was checked; each buffer and op code once."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._model = schema.Model.GetRootAs(data, 0)
-        self._left = max(FEW_ENTRIES, SHARED * len(data))
         self._codes: dict[int, tuple[str, int, bool]] = {}
         self._contents: dict[int, tuple[np.ndarray | None, int]] = {}
 
     def graph(self) -> Graph:
         stored = self._model.Subgraphs(0)
-        ops = (self._op(i, stored.Operators(i)) for i in range(stored.OperatorsLength()))
+        _at_most(MOST_OPS, stored.OperatorsLength(), "ops")
+        _at_most(MOST_TENSORS, stored.TensorsLength(), "tensors")
+        operators = [stored.Operators(i) for i in range(stored.OperatorsLength())]
+        links = sum(op.InputsLength() + op.OutputsLength() for op in operators)
+        _at_most(MOST_LINKS, links, "inputs and outputs of ops")
+        ops = (self._op(i, op) for i, op in enumerate(operators))
         tensors = (self._tensor(stored.Tensors(i)) for i in range(stored.TensorsLength()))
         parsed = Graph(
             ops=tuple(ops),
@@ -92,21 +137,11 @@ class _Reader:
         _check_indices(parsed)
         return parsed
 
-    def _spend(self, entries: int) -> None:
-        self._left -= entries
-        if self._left < 0:
-            raise MemoryError
-
     def _indices(self, vector: Any) -> tuple[int, ...]:
         """A vector of the file; flatbuffers returns 0 for an absent one."""
         if isinstance(vector, int):
             return ()
-        self._spend(len(vector))
         return tuple(vector.tolist())
-
-    def _text(self, value: bytes | None) -> str:
-        self._spend(len(value or b""))
-        return _text(value)
 
     def _metadata(self) -> dict[str, bytes]:
         buffers: dict[int, bytes] = {}
@@ -116,7 +151,7 @@ class _Reader:
             if entry.Buffer() not in buffers:
                 content, _ = self._content(entry.Buffer())
                 buffers[entry.Buffer()] = b"" if content is None else content.tobytes()
-            metadata[self._text(entry.Name())] = buffers[entry.Buffer()]
+            metadata[_text(entry.Name())] = buffers[entry.Buffer()]
         return metadata
 
     def _content(self, index: int) -> tuple[np.ndarray | None, int]:
@@ -140,7 +175,6 @@ class _Reader:
                 raise IndexError
             code = schema.OperatorCodeT.InitFromObj(self._model.OperatorCodes(index))
             name = name_of(code)
-            self._spend(len(name))
             self._codes[index] = name, code.version, _builtin(code) == schema.BuiltinOperator.CUSTOM
         return self._codes[index]
 
@@ -152,7 +186,7 @@ class _Reader:
 
     def _tensor(self, stored: Any) -> Tensor:
         shape, signature = self._indices(stored.ShapeAsNumpy()), self._indices(stored.ShapeSignatureAsNumpy())
-        name, dtype = self._text(stored.Name()), TYPE_NAMES[stored.Type()]
+        name, dtype = _text(stored.Name()), TYPE_NAMES[stored.Type()]
         # Buffer 0 means no buffer, whatever it holds.
         content, stored_bytes = self._content(stored.Buffer()) if stored.Buffer() else (None, 0)
         if stored.ExternalBuffer():
@@ -186,15 +220,25 @@ class _Reader:
         raise IndexError
 
 
+def _at_most(most: int, count: int, what: str) -> None:
+    if count > most:
+        raise TooMuch(f"its first graph has {count:,} {what}, and {most:,} are the most")
+
+
 def _lowest(content: np.ndarray | None) -> int | None:
     return None if content is None or not len(content) else int(content.view(np.int8).min())
 
 
 def _check_elements(name: str, shape: tuple[int, ...]) -> None:
-    """Raises ArtifactError for a tensor that is too large for any memory."""
-    elements = 0 if 0 in shape else 1
-    for size in shape if elements else ():
-        elements *= abs(size)
+    """Raises ArtifactError for a tensor that is too large for any memory, dimensions of 0 left aside."""
+    if len(shape) > MOST_DIMENSIONS:
+        raise ArtifactError(
+            f"tensor {name!r} has {len(shape)} dimensions, and {MOST_DIMENSIONS} are the most: the file is broken;"
+            " convert the network again."
+        )
+    elements = 1
+    for size in shape:
+        elements *= max(1, abs(size))
         if elements > MOST_ELEMENTS:
             raise ArtifactError(
                 f"tensor {name!r} of {len(shape)} dimensions has more elements than fit in any memory: the file is"
@@ -213,7 +257,7 @@ def _check_indices(graph: Graph) -> None:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return (value[:LONGEST_NAME].decode("utf-8", "replace") if isinstance(value, bytes) else str(value))[:LONGEST_NAME]
 
 
 def _builtin(code: Any) -> int:
@@ -242,8 +286,13 @@ def _values(dtype: str, data: Any) -> tuple[float, ...] | None:
 
 
 def unpacked_model(data: bytes) -> Any:
-    """The file as the schema's own objects; constants stored behind the flatbuffer are moved into them."""
-    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    """The file as the schema's own objects; constants stored behind the flatbuffer are moved into them.
+
+    Raises ArtifactError for a file that ``read`` refuses as broken.
+    """
+    with _refusing("the file", len(data)):
+        check_decoded_size(data)
+        model = schema.ModelT.InitFromPackedBuf(data, 0)
     for buffer in model.buffers or ():
         if buffer.data is None and 1 < buffer.offset <= len(data) - buffer.size:
             buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)

@@ -13,8 +13,9 @@ from pipeline.measure.inspect import inspect
 from pipeline.measure.profile import stages_of
 from pipeline.report.inspection import show_inspection
 from pipeline.targets import target
+from pipeline.tflite import read as reading
 from pipeline.tflite.partitions import partitions, unpacks
-from pipeline.tflite.read import packed, read
+from pipeline.tflite.read import packed, read, unpacked_model
 from tests.support.single_ops import Case, Data, model
 
 MANY = 5000
@@ -196,7 +197,7 @@ def shared(what, entries=20_000, inner=20_000):
     schema.OperatorStart(b)
     schema.OperatorAddInputs(b, numbers)
     op = schema.OperatorEnd(b)
-    ops_count = entries if what == "ops" else 0
+    ops_count = entries if what in ("ops", "graphs") else 0
     schema.SubGraphStartOperatorsVector(b, ops_count)
     for _ in range(ops_count):
         b.PrependUOffsetTRelative(op)
@@ -231,23 +232,73 @@ def shared(what, entries=20_000, inner=20_000):
 
 @pytest.mark.parametrize("what", ["ops", "tensors", "names", "graphs"])
 def test_one_vector_in_thousands_of_places_fills_no_memory(what):
+    """Nor where other graphs than the first hold them: whoever edits the file decodes all of it."""
     began = time.process_time()
-    data = shared(what)
-    if what == "graphs":  # of which the first is looked at
-        assert read(data).subgraphs == 20_000
-    else:
+    data = shared(what, 3000) if what == "graphs" else shared(what)
+    for decode in (read, unpacked_model):
+        with pytest.raises(ArtifactError, match="holds (more than 1,000,000 tables|far more values)"):
+            decode(data)
+    assert time.process_time() - began < SECONDS
+
+
+def test_a_second_graph_that_is_damaged_is_no_network():
+    network = schema.ModelT.InitFromPackedBuf(chain(["RELU"]), 0)
+    network.subgraphs = [network.subgraphs[0], schema.SubGraphT()]
+    network.subgraphs[1].inputs = [123456789] * 5
+    data = bytearray(packed(network, 1000))
+    assert read(bytes(data)).subgraphs == 2
+    at = data.index((123456789).to_bytes(4, "little") * 5) - 4
+    data[at : at + 4] = (2**31 - 1).to_bytes(4, "little")  # how many inputs there are
+    for decode in (read, unpacked_model):
         with pytest.raises(ArtifactError, match="broken"):
-            read(data)
-    assert time.process_time() - began < 2
+            decode(bytes(data))
 
 
-@pytest.mark.parametrize("shape", [[2**31 - 1] * 40, [2**31 - 1] * 100_000, [2**31 - 1] * 3])
+def test_more_ops_than_can_be_worked_on_are_refused(monkeypatch):
+    data = chain(["RELU"] * 50)
+    assert len(read(data).ops) == 50
+    for limit, words in (
+        ("MOST_OPS", "50 ops"),
+        ("MOST_TENSORS", "51 tensors"),
+        ("MOST_LINKS", "100 inputs and outputs"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(reading, limit, 49)
+            patch.setattr(reading, "_LAST", {})
+            with pytest.raises(ArtifactError, match=f"its first graph has {words}.*49 are the most"):
+                read(data)
+
+
+def test_a_long_name_is_cut_as_reasons_repeat_it():
+    network = schema.ModelT.InitFromPackedBuf(chain(["RELU"]), 0)
+    network.subgraphs[0].tensors[0].name = "é" * 1_000_000
+    assert 2000 < len(read(packed(network, 3_000_000)).tensors[0].name) <= reading.LONGEST_NAME
+
+
+def test_thousands_of_ops_that_read_one_tensor_take_seconds():
+    """Each looks at the others' types, and at the graph's border."""
+    network = schema.ModelT.InitFromPackedBuf(chain(["QUANTIZE"] * MANY, dtype=0), 0)
+    graph = network.subgraphs[0]
+    for op in graph.operators[1:]:
+        op.inputs = [1]
+    began, parsed = time.process_time(), read(packed(network, 1 << 20))
+    near = [parsed.at_border(op) for op in parsed.ops]
+    assert near == [True] * MANY and time.process_time() - began < SECONDS
+
+
+@pytest.mark.parametrize("shape", [[2**31 - 1] * 40, [2**31 - 1] * 254, [2**31 - 1] * 3])
 def test_a_tensor_that_no_memory_holds_is_named(shape):
     network = schema.ModelT.InitFromPackedBuf(
         model(Case("r", "RELU", 1, (Data((1,), "float32"),), Data((1,), "float32"))), 0
     )
     network.subgraphs[0].tensors[0].shape = shape
     with pytest.raises(ArtifactError, match="'t0' of .* dimensions has more elements"):
+        read(packed(network, 1000))
+    network.subgraphs[0].tensors[0].shape = [*shape[:3], 0]  # empty, but a kernel's formula multiplies the others
+    with pytest.raises(ArtifactError, match="more elements"):
+        read(packed(network, 1000))
+    network.subgraphs[0].tensors[0].shape = [1] * 255
+    with pytest.raises(ArtifactError, match="has 255 dimensions, and 254 are the most"):
         read(packed(network, 1000))
     network.subgraphs[0].tensors[0].shape = [*shape[:2], 0]
     assert read(packed(network, 1000)).tensors[0].activation_bytes == 0
