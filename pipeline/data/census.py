@@ -23,10 +23,9 @@ from pipeline.data.decoded import Decoded
 from pipeline.data.record import read_record
 
 THREADS = 2
-WHOLE_PIXELS = 1 << 28
-"""Of a split: up to so many, 128 images of 1024x2048, each image and label is decoded before training."""
-LABEL_PIXELS, MOST_LABELS = 1 << 29, 4000
-"""Of a larger split so many are counted, of labels drawn with SEED; of the other files the headers are read."""
+MOST_PIXELS, MOST_LABELS = 1 << 28, 4000
+"""A split of up to so many pixels, 128 images of 1024x2048, and labels is decoded before training. Of a larger one so
+many are counted, of labels drawn with SEED, and of all files the headers are read."""
 SEED = 0
 MOST_KEPT = 16
 
@@ -99,8 +98,8 @@ def _count_some(decoded: Decoded, num_classes: int, split: str, fewest: int, say
     if all(len(sample.files) == 2 for sample in samples):
         checking = track(say, samples, f"checking {what} files", count)
         pixels = np.array([check_headers(*sample.files) for sample in checking])
-        if pixels.sum() > WHOLE_PIXELS or count > MOST_LABELS:
-            some = max(1, min(count, MOST_LABELS, int(LABEL_PIXELS // pixels.mean())))
+        if pixels.sum() > MOST_PIXELS or count > MOST_LABELS:
+            some = max(1, min(count, MOST_LABELS, int(MOST_PIXELS // pixels.mean())))
             chosen = np.sort(np.random.default_rng(SEED).permutation(count)[:some])
             counts = _count_all(lambda i: samples[chosen[i]].label(), some, num_classes, what, say)
             census = Census(split, some, count, tuple(counts.sum(0).tolist()))

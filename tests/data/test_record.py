@@ -175,8 +175,7 @@ def test_a_large_split_is_counted_by_a_sample_that_is_kept(run: Run, monkeypatch
     assert not whole.sampled and whole.pixels == tuple(np.sum(each, 0))
     assert json.loads((run.path / LABELS).read_text())["known"]
     (run.path / LABELS).unlink()
-    monkeypatch.setattr(census, "WHOLE_PIXELS", 6 * 12 * 16 - 1)
-    monkeypatch.setattr(census, "LABEL_PIXELS", 4 * 12 * 16)
+    monkeypatch.setattr(census, "MOST_PIXELS", 4 * 12 * 16)
     some = census.take_census(run, "train", decoded, 2, print)
     chosen = np.random.default_rng(census.SEED).permutation(6)[:4]
     assert (some.counted, some.of) == (4, 6) and some.pixels == tuple(np.sum([each[i] for i in chosen], 0))
@@ -197,8 +196,7 @@ def test_what_was_counted_is_not_counted_again(run: Run, monkeypatch) -> None:
 
 @pytest.mark.parametrize("broken", ["cut", "size", "text", "jpeg"])
 def test_the_headers_of_all_files_are_checked_before_training(broken: str, run: Run, monkeypatch) -> None:
-    monkeypatch.setattr(census, "WHOLE_PIXELS", 1)
-    monkeypatch.setattr(census, "LABEL_PIXELS", 12 * 16)
+    monkeypatch.setattr(census, "MOST_PIXELS", 12 * 16)
     decoded, train = Decoded(dataset_of(run).splits["train"]), home(run) / "train"
     for seed in range(6):  # whichever label is drawn
         mask = train / "masks" / f"i{seed}.png"
