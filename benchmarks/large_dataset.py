@@ -2,7 +2,7 @@
 
 Makes 2,975 training and 500 validation images of 1024x2048 with labels in Cityscapes' layout: a few different files
 under many names (hard links), so that decoding costs what it would and the disk holds 100 MB. Then `train` and `qat`
-run on them, each until it has trained for --seconds, and are interrupted as by Ctrl-C.
+run on them, each until it has trained for --seconds, and are stopped.
 
 Prints for each the seconds until the first step had been taken, its processor's seconds until then, and the largest
 memory so far. Links read from the page cache: on a disk the first reading takes longer.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -56,7 +55,7 @@ def make_dataset(home: Path, splits: dict[str, int]) -> None:
 
 
 class Watched:
-    """A command of this program that is interrupted some time after its first step."""
+    """A command of this program that is stopped some time after its first step."""
 
     def __init__(self, words: list[str], seconds: float) -> None:
         self.began = time.monotonic()
@@ -88,7 +87,7 @@ class Watched:
             if self.first is None:
                 self.processor_seconds = (int(used[11]) + int(used[12])) / ticks
             elif time.monotonic() - self.began > self.first + seconds:
-                self.process.send_signal(signal.SIGINT)
+                self.process.terminate()
                 seconds = float("inf")
             time.sleep(0.25)
 

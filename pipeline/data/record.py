@@ -116,6 +116,12 @@ def differences(split: str, before: Marks, now: Marks) -> list[str]:
     ]
 
 
+def contents(samples: Sequence[Sample]) -> str:
+    """A digest of the samples' names and files, whatever their times."""
+    lines = (f"{name} {_contents(marks)}" for name, marks in mark(samples).items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 def _contents(marks: str) -> list[tuple[str, ...]]:
     """Without the times, which a copy changes."""
     return [(part.partition(".")[0], part.rpartition(".")[2]) for part in marks.split()]

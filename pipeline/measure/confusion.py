@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.core.dataset import IGNORE
 from pipeline.core.score import mean_iou_percent
-from pipeline.heads.full_size import interpolate
+from pipeline.heads.full_size import BAND_ROWS, interpolate
 
 
 def confusion(label: np.ndarray, mask: np.ndarray, num_classes: int) -> np.ndarray:
@@ -24,8 +24,8 @@ def expected_confusion(shares: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
     ``shares``: float [h, w, classes], summing to 1; ``mask``: uint8 [h, w].
     """
-    each = shares.reshape(-1, shares.shape[-1]).astype(np.float64)
-    return np.stack([np.bincount(mask.ravel(), share, len(each[0])) for share in each.T])
+    classes = shares.shape[-1]  # one after the other: all in float64 would take 150 bytes for each pixel
+    return np.stack([np.bincount(mask.ravel(), shares[..., i].ravel(), classes) for i in range(classes)])
 
 
 def believed(logits: np.ndarray, height: int, width: int, weights: Sequence[float] | None) -> np.ndarray:
@@ -34,11 +34,15 @@ def believed(logits: np.ndarray, height: int, width: int, weights: Sequence[floa
     A loss that weights classes makes softmax(logits) proportional to weight · probability; dividing them out gives
     the probability itself (Elkan, The Foundations of Cost-Sensitive Learning, 2001, theorem 2, for many classes).
     """
-    resized = interpolate(interpolate(logits[0], 0, height), 1, width)
-    if weights is not None:
-        resized = resized - np.log(np.asarray(weights, np.float32))
-    odds = np.exp(resized - resized.max(-1, keepdims=True))
-    return (odds / odds.sum(-1, keepdims=True)).astype(np.float16)
+    probabilities = np.empty((height, width, logits.shape[-1]), np.float16)
+    for top in range(0, height, BAND_ROWS):  # all in float32 would not fit the processor's caches
+        rows = slice(top, min(top + BAND_ROWS, height))
+        resized = interpolate(interpolate(logits[0], 0, height, part=rows), 1, width)
+        if weights is not None:
+            resized = resized - np.log(np.asarray(weights, np.float32))
+        odds = np.exp(resized - resized.max(-1, keepdims=True))
+        probabilities[rows] = odds / odds.sum(-1, keepdims=True)
+    return probabilities
 
 
 def confusions(pairs: Iterable[tuple[np.ndarray, np.ndarray]], num_classes: int) -> np.ndarray:

@@ -26,7 +26,7 @@ from pipeline.core.say import Say, quiet
 from pipeline.core.target import FLOAT
 from pipeline.data import absolute, dataset_of
 from pipeline.data.decoded import Decoded
-from pipeline.data.record import by_name
+from pipeline.data.record import by_name, contents
 from pipeline.devices import connect
 from pipeline.measure.score import deployed, score_masks
 from pipeline.measure.sweep_shards import sweep_spread
@@ -102,12 +102,14 @@ def sweep(
         with deployed(data, run.preprocessing) as infer:
             return score_masks(validation, infer, dataset.classes, say=say).miou_percent
 
-    key = sha256(f"{sha256(checkpoint)} {run.config.data} {folder} {per_tensor}".encode())
+    samples = samples_for(run, folder, say)
+    of = f"{run.config.data} {contents(validation.samples)} {contents(samples)}"
+    key = sha256(f"{sha256(checkpoint)} {of} {per_tensor}".encode())
     file = run.measurements / f"calibration-{key[:12]}.json"
     known = _known(file)
     if "float" not in known:
         known["float"] = miou(quantize(model, None, FLOAT).data)
-    candidates = candidates_of(model, run, samples_for(run, folder, say), say, away(run, checkpoint, folder, pool))
+    candidates = candidates_of(model, run, samples, say, away(run, checkpoint, folder, pool))
 
     def calibrate_and_score(way: Way) -> tuple[float, float]:
         began, calibration = time.monotonic(), Calibration(way[2], way[1], way[0], folder)

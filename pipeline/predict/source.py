@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.core.dataset import Dataset, Sample
 from pipeline.core.errors import DataError, UnknownName
+from pipeline.core.printable import well_formed
 from pipeline.core.say import Say
 from pipeline.data import dataset_in, open_dataset, sources
 from pipeline.data.decode import read_image
@@ -79,8 +80,9 @@ def source_for(text: str, split: str, say: Say) -> Stills | Moving:
         if not path.is_file():
             raise DataError(f"{text} is neither a file nor a folder: name an image, a folder, a video or camera:0.")
         if path.suffix.lower() in IMAGE_SUFFIXES:
-            return Stills(path.name, path.stem, (Still(path.stem, functools.partial(read_image, path)),))
-        return Moving(path.name, path.stem, str(path))
+            name = well_formed(path.stem)
+            return Stills(well_formed(path.name), name, (Still(name, functools.partial(read_image, path)),))
+        return Moving(well_formed(path.name), well_formed(path.stem), str(path))
     name = text.partition(":")[0]
     if name in sources():
         return _labelled(open_dataset(text), split)
@@ -124,7 +126,8 @@ def _folder(path: Path, split: str, say: Say) -> Stills:
     images = sorted(p for p in path.iterdir() if _is_image(p)) or sorted(p for p in path.rglob("*") if _is_image(p))
     if not images:
         raise DataError(f"folder {path} holds no image ({', '.join(IMAGE_SUFFIXES)}), nor does any below it.")
-    return Stills(f"{len(images)} images of {path}", path.resolve().name or "images", tuple(_named(images, path)))
+    name = well_formed(path.resolve().name) or "images"
+    return Stills(well_formed(f"{len(images)} images of {path}"), name, tuple(_named(images, path)))
 
 
 def _is_image(path: Path) -> bool:
@@ -135,8 +138,8 @@ def _named(paths: Iterable[Path], root: Path) -> Iterable[Still]:
     """Each by its name below ``root`` without the suffix, which stays where two would have one name."""
     taken: set[str] = set()
     for path in paths:
-        name = str(path.relative_to(root).with_suffix(""))
+        name = well_formed(str(path.relative_to(root).with_suffix("")))
         if name in taken:
-            name = str(path.relative_to(root))
+            name = well_formed(str(path.relative_to(root)))
         taken.add(name)
         yield Still(name, functools.partial(read_image, path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,13 +14,15 @@ from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.progress import track
 from pipeline.core.say import Say, quiet
 from pipeline.core.score import mean_iou_percent
-from pipeline.data.decoded import Decoded
+from pipeline.data.decoded import Allowance, Decoded
 from pipeline.measure.confusion import believed, confusions, expected_confusion
 from pipeline.measure.score import deployed, masks_of
 from pipeline.measure.threads import in_threads
 from pipeline.train.train import keras_logits
 
 HELD_OUT = 40
+PROBABILITY_BYTES = 1 << 30
+"""Of 19 classes, those of 13 images of 1024x2048."""
 
 
 def hold_out(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
@@ -33,13 +36,31 @@ def hold_out(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tuple[Sampl
     return kept, tuple(s for i, s in enumerate(samples) if i in chosen)
 
 
-def parent_probabilities(
-    parent: tf_keras.Model, images: Decoded, class_weights: Sequence[float] | None, say: Say = quiet
-) -> list[np.ndarray]:
-    """The class probabilities of each image under the float parent: float16 [h, w, classes]; see ``believed``."""
-    logits = keras_logits(parent)
-    pixels = track(say, (images[i][0] for i in range(len(images))), "asking the float parent", len(images))
-    return [believed(logits(image), image.shape[0], image.shape[1], class_weights) for image in pixels]
+class ParentProbabilities:
+    """The class probabilities of each image under the float parent: float16 [h, w, classes]; see ``believed``.
+
+    Kept within PROBABILITY_BYTES, the others computed each time; may be used from several threads at once.
+    """
+
+    def __init__(self, parent: tf_keras.Model, images: Decoded, class_weights: Sequence[float] | None) -> None:
+        self._logits, self._images, self._weights = keras_logits(parent), images, class_weights
+        self._kept: dict[int, np.ndarray] = {}
+        self._allowance = Allowance(PROBABILITY_BYTES)
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if (known := self._kept.get(index)) is not None:
+            return known
+        image = self._images[index][0]
+        with self._lock:  # a call uses all cores
+            logits = self._logits(image)
+        probabilities = believed(logits, image.shape[0], image.shape[1], self._weights)
+        if self._allowance.take(self, probabilities.nbytes):
+            self._kept[index] = probabilities
+        return probabilities
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +68,13 @@ class HeldOutScorer:
     """Scores files on images held out.
 
     Attributes:
-      probabilities: the float parent's, image by image, used instead of the labels; None to use the labels.
+      probabilities: the float parent's, used instead of the labels; None to use the labels.
     """
 
     images: Decoded
     num_classes: int
     preprocessing: Preprocessing
-    probabilities: list[np.ndarray] | None = None
+    probabilities: ParentProbabilities | None = None
     say: Say = quiet
 
     def confusions(self, file: bytes) -> np.ndarray:

@@ -39,7 +39,7 @@ from pipeline.quantize.quantize import quantize
 from pipeline.targets import target
 from pipeline.train.feed import Augmentation, class_weights, frequencies_of
 from pipeline.train.fit import Fitted, fit
-from pipeline.train.held_out import HeldOutScorer, hold_out, parent_probabilities, percent_of
+from pipeline.train.held_out import HeldOutScorer, ParentProbabilities, hold_out, percent_of
 from pipeline.train.judge import Verdict, judge_gain, too_few
 from pipeline.train.schedule import Schedule
 from pipeline.train.train import pixels_to_learn
@@ -183,7 +183,7 @@ def _images(run: Run, schedule: Schedule, options: QatOptions, force: bool, say:
     if schedule.labels:
         weights = class_weights(frequencies_of(pixels_to_learn(run, dataset, training, validation, say)))
         if held_out is not None:
-            count_pixels(held_out, num_classes, "held-out", say)
+            check_labelled(count_pixels(held_out, num_classes, "held-out", say), "held-out", dataset.text)
     else:
         weights = np.ones(num_classes, np.float32)
         check_labelled(take_census(run, "val", validation, 1, say).table(), "val", dataset.text)
@@ -257,7 +257,7 @@ def _scorer(run: Run, images: QatImages, parent: tf_keras.Model | None, say: Say
         weights = checkpoint.class_weights_in(run.float_training.best, num_classes)
         if weights is None:
             say("note: the class weights of the parent's loss are not known: its probabilities are used uncorrected")
-        probabilities = parent_probabilities(parent, images.held_out, weights, say)
+        probabilities = ParentProbabilities(parent, images.held_out, weights)
     return HeldOutScorer(images.held_out, num_classes, run.preprocessing, probabilities, say)
 
 
