@@ -4,12 +4,13 @@ VENV := .venv
 PY := $(VENV)/bin/python
 AS_ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: help install compiler demo test test-real check lock clean
+.PHONY: help install compiler demo test test-real torture check lock clean
 
 help:
 	@echo "make demo    environment, then train, qat, convert and bench on built-in images"
 	@echo "make test    environment, then the core tests"
 	@echo "make test-real  the vendors' compilers, installed and asked for real"
+	@echo "make torture commands killed at any moment, disks that fail at any write (an hour; SEED= MOMENTS= ONLY=train,qat)"
 	@echo "make install environment only (.venv)"
 	@echo "make check   style, types and sizes"
 	@echo "make lock    requirements*.txt from requirements*.in (needs uv)"
@@ -56,6 +57,11 @@ test-real: install compiler
 		|| echo "make: no MediaPipe, so its tests are skipped"
 	$(PY) -m pytest -n 2 --dist loadfile -m real
 
+# MINUTES, SEED, MOMENTS (for each command and signal), ONLY=train,qat and CASES=train:SIGKILL:change:12 choose.
+torture: install compiler
+	$(PY) -m tests.torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(MOMENTS),--moments $(MOMENTS)) $(if $(ONLY),--only $(ONLY)) $(if $(CASES),--cases $(CASES))
+
 check: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -73,4 +79,4 @@ lock:
 			requirements-$$name.in -o requirements-$$name.txt || exit; done
 
 clean:
-	rm -rf $(VENV) .adbd .arm64 .mediapipe .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .torture .adbd .arm64 .mediapipe .pytest_cache .mypy_cache .ruff_cache
