@@ -31,6 +31,32 @@ Noun = TypeVar("Noun")
 
 
 @dataclasses.dataclass(frozen=True)
+class Symptom:
+    """Something that a scoring finds wrong with a layer.
+
+    Attributes:
+      kind: dead (channels that are always 0), saturated (channels at the activation's upper end), constant (the
+        network's output), or one class (of all masks).
+      share: of the layer's channels, above 0.
+    """
+
+    layer: str
+    kind: str
+    text: str
+    share: float = 1.0
+
+    @property
+    def serious(self) -> bool:
+        """Whether it is worth a message: a few dead channels are common."""
+        return self.share >= 0.25
+
+    @property
+    def degree(self) -> tuple[str, str, int]:
+        """It is new where it was not seen before to this degree."""
+        return self.layer, self.kind, int(4 * self.share)
+
+
+@dataclasses.dataclass(frozen=True)
 class HistoryEntry:
     """One scoring during a training.
 
@@ -39,12 +65,14 @@ class HistoryEntry:
       loss: mean loss since the scoring before.
       miou_percent: None where there were no images to score on.
       seconds: time trained so far.
+      symptoms: what is wrong with the network's layers; each where it is first found.
     """
 
     step: int
     loss: float | None
     miou_percent: float | None
     seconds: float
+    symptoms: tuple[Symptom, ...] = ()
 
     @staticmethod
     def from_json(data: Any) -> HistoryEntry:
@@ -259,7 +287,7 @@ def _write(file: Path, data: dict[str, Any]) -> None:
 
 def _result(noun: type[Noun], data: Any) -> Noun:
     """Fields that an earlier version did not write are None; unknown keys are ignored."""
-    history = [dataclasses.asdict(HistoryEntry.from_json(entry)) for entry in data.get("history") or ()]
+    history = [plain(HistoryEntry.from_json(entry)) for entry in data.get("history") or ()]
     return from_json(noun, {**data, "history": history})
 
 

@@ -11,7 +11,7 @@ import tf_keras
 
 from calib.estimators import estimator
 from calib.images import Candidates, choose, pooled_features, selection
-from calib.ranges import measure, merged
+from calib.ranges import DEAD_HIGH, measure, merged
 from pipeline.core.calibration import Calibration, CalibrationRecord
 from pipeline.core.dataset import Sample
 from pipeline.core.errors import BadSpec
@@ -104,6 +104,8 @@ def calibrate(
             (ends for shard in others.observe(chosen, candidates.samples, say, "calibrating") for ends in shard),
             lambda edges: others.observe(chosen, candidates.samples, say, "calibrating", what="counts", edges=edges),
         )
+    if dead := [name for name, extent in ranges.items() if (extent.low, extent.high) == (0.0, DEAD_HIGH)]:
+        say(f"note: layers whose output is 0 on all {len(chosen)} images, so that any range fits: {', '.join(dead)}")
     names = [sample.name for sample in chosen]
     split = None if calibration.folder else "train"
     digest = sha256("\n".join(names).encode())

@@ -12,6 +12,7 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
+from pipeline.core.errors import RunError
 from pipeline.core.ranges import Range, Ranges
 from pipeline.quantize.plan import CHANNEL_AXES, KERNELS, QuantizationPlan, gain_of, kind_of, readers_of, rounded_at
 
@@ -42,8 +43,14 @@ class LearnedRanges:
         return start.low * tf.exp(low), start.high * tf.exp(high)
 
     def current(self) -> dict[str, Range]:
-        """The range of each point with the variables' present values."""
-        return {point: Range(*(float(end) for end in self.ends(point))) for point in self._plan.points}
+        """The range of each point with the variables' present values. Raises RunError, which names the layer."""
+        ranges = {}
+        for point in self._plan.points:
+            try:
+                ranges[point] = Range(*(float(end) for end in self.ends(point)))
+            except RunError as error:
+                raise RunError(f"layer {point!r}: {error.message}") from None
+        return ranges
 
 
 @tf_keras.utils.register_keras_serializable(package="segquant")

@@ -22,9 +22,10 @@ from pipeline.core.errors import DataError, RunError, TrainingDiverged
 from pipeline.core.progress import progress as shown
 from pipeline.core.progress import waiting
 from pipeline.core.say import Say
-from pipeline.core.training import HistoryEntry
+from pipeline.core.training import HistoryEntry, Symptom
 from pipeline.train.events import Events
 from pipeline.train.feed import Feed
+from pipeline.train.health import described
 from pipeline.train.pace import Pace
 from pipeline.train.reproducible import draw_by_step
 from pipeline.train.resume import Progress
@@ -44,6 +45,9 @@ class Checkpoints(Protocol):
 
     def score(self) -> float | None:
         """Percent; None if there are no images to score on: then no checkpoint is the best."""
+
+    def symptoms(self) -> tuple[Symptom, ...]:
+        """What is wrong with the layers of the checkpoint that was just scored; raises TrainingDiverged."""
 
     def class_iou_percent(self) -> Mapping[str, float]:
         """By class name, of the checkpoint that was just scored; {} where it is not known."""
@@ -223,7 +227,7 @@ class TrainingLoop:
         """Scores the averaged weights, keeps them as the last and perhaps the best, and saves the progress."""
         began, progress = time.monotonic(), self._progress
         with progress.averaged():
-            percent = self._checkpoints.score()
+            percent, symptoms = self._judge()
             with waiting(self._say, "saving the checkpoint"):
                 if percent is not None and (percent > float(progress.best) or not self._checkpoints.chooses):
                     self._checkpoints.keep_best()
@@ -231,12 +235,23 @@ class TrainingLoop:
                 self._checkpoints.keep_last()
         self._scoring_times.append(time.monotonic() - began)
         with waiting(self._say, "saving the training"):
-            loss = progress.add_score(percent)
+            loss = progress.add_score(percent, symptoms)
         self._pace.scoring(time.monotonic() - began)
         self._events.scored(progress.step, percent, self._checkpoints.class_iou_percent())
         shown_loss = "" if loss is None else f"  loss {loss:.3f}"
         shown_percent = "" if percent is None else f"  mIoU {percent:.2f} %"
         self._say(f"step {progress.step}/{self._schedule.steps}{shown_loss}{shown_percent}  {progress.seconds:.0f} s")
+
+    def _judge(self) -> tuple[float | None, tuple[Symptom, ...]]:
+        """The score, and the symptoms that no scoring before found, which are reported."""
+        try:
+            percent = self._checkpoints.score()
+            symptoms = self._progress.new(self._checkpoints.symptoms())
+        except TrainingDiverged as error:
+            raise TrainingDiverged(f"after step {self._step}, {error.message}") from None
+        for line in described(symptoms):
+            self._say(f"note: step {self._step}: {line}")
+        return percent, symptoms
 
 
 def _median(seconds: list[float]) -> float:

@@ -16,6 +16,7 @@ import models
 from pipeline.convert.parent import load_float
 from pipeline.core.calibration import Calibration
 from pipeline.core.dataset import Sample
+from pipeline.core.errors import RunError, TrainingDiverged
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.files import sha256, write_atomically
 from pipeline.core.progress import waiting
@@ -23,9 +24,9 @@ from pipeline.core.ranges import Ranges
 from pipeline.core.recipe import QAT_START
 from pipeline.core.run import Run
 from pipeline.core.say import Say
-from pipeline.core.score import iou_percent
+from pipeline.core.score import iou_percent, only_class
 from pipeline.core.target import FLOAT, Target
-from pipeline.core.training import QatResult, StartingRanges, Training, plain
+from pipeline.core.training import QatResult, StartingRanges, Symptom, Training, plain
 from pipeline.data import dataset_of
 from pipeline.data.census import check_labelled, count_pixels, take_census
 from pipeline.data.decoded import Decoded
@@ -39,6 +40,7 @@ from pipeline.quantize.quantize import quantize
 from pipeline.targets import target
 from pipeline.train.feed import Augmentation, class_weights, frequencies_of
 from pipeline.train.fit import Fitted, fit
+from pipeline.train.health import Health
 from pipeline.train.held_out import HeldOutScorer, ParentProbabilities, hold_out, percent_of
 from pipeline.train.judge import Verdict, judge_gain, too_few
 from pipeline.train.schedule import Schedule
@@ -97,7 +99,8 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
     evaluations = min(schedule.evaluations, schedule.steps)
     why_not = too_few(images.held_out_count, evaluations, images.count)
     _announce(run, name, schedule, images, why_not, say)
-    checkpoints = QatCheckpoints(student, scorer, training, run.config.classes, say)
+    health = Health(student.network, images.held_out or images.training)
+    checkpoints = QatCheckpoints(student, scorer, training, run.config.classes, health, say)
     start_file, start_confusions = checkpoints.score_start()
     if start_confusions is not None:
         say(f"start  mIoU {percent_of(start_confusions):.2f} % on the images held out")
@@ -210,8 +213,15 @@ class Student:
     file_spec: FileSpec
 
     def ranges(self) -> Ranges | None:
-        """The ranges at this step."""
-        return self.start_ranges if self.learned_ranges is None else self.learned_ranges.current()
+        """The ranges at this step. Raises TrainingDiverged where a learned one is empty or not finite."""
+        if self.learned_ranges is None:
+            return self.start_ranges
+        try:
+            return self.learned_ranges.current()
+        except RunError as error:
+            raise TrainingDiverged(
+                f"{error.message} Lower the learning rate in a new run, or keep the ranges (--ranges frozen)."
+            ) from None
 
     def copy_back(self) -> None:
         """Copies the weights of ``trained`` to ``network``."""
@@ -267,10 +277,16 @@ class QatCheckpoints:
     chooses = True
 
     def __init__(
-        self, student: Student, scorer: HeldOutScorer | None, training: Training, classes: tuple[str, ...], say: Say
+        self,
+        student: Student,
+        scorer: HeldOutScorer | None,
+        training: Training,
+        classes: tuple[str, ...],
+        health: Health,
+        say: Say,
     ) -> None:
         self._student, self._scorer, self._training = student, scorer, training
-        self._classes, self._say = classes, say
+        self._classes, self._health, self._say = classes, health, say
         self._scored_file = b""
         self._best_file = b""
         self._start_seconds = 0.0
@@ -291,6 +307,10 @@ class QatCheckpoints:
         self._scored_file = self._convert(self._student.ranges())
         self._confusion = self._scorer.confusions(self._scored_file).sum(0)
         return percent_of(self._confusion[None])
+
+    def symptoms(self) -> tuple[Symptom, ...]:
+        only = None if self._confusion is None else only_class(self._confusion)
+        return self._health.look(None if only is None else self._classes[only])
 
     def class_iou_percent(self) -> dict[str, float]:
         if self._confusion is None:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import tf_keras
 from pipeline.core.errors import RunError, TrainingDiverged, WeightsError
 from pipeline.core.files import write_atomically
 from pipeline.core.say import Say, quiet
-from pipeline.core.training import HistoryEntry, Training
+from pipeline.core.training import HistoryEntry, Symptom, Training
 from pipeline.weights import tensors
 
 KIND = "segquant training 1"
@@ -119,11 +119,16 @@ class Progress:
                 variable.assign(value)
             self._live = None
 
-    def add_score(self, percent: float | None) -> float | None:
+    def new(self, symptoms: Iterable[Symptom]) -> tuple[Symptom, ...]:
+        """Those that no scoring before found."""
+        known = {symptom.degree for entry in self.history for symptom in entry.symptoms}
+        return tuple(symptom for symptom in symptoms if symptom.degree not in known)
+
+    def add_score(self, percent: float | None, symptoms: tuple[Symptom, ...] = ()) -> float | None:
         """Adds a score of the last step to the history and saves; returns the mean loss since the score before."""
         steps = int(self.loss_steps)
         loss = float(self.loss_sum) / steps if steps else None
-        self.history.append(HistoryEntry(self.step, loss, percent, self.seconds))
+        self.history.append(HistoryEntry(self.step, loss, percent, self.seconds, symptoms))
         self._training.write_history(self.history)
         self._reset_losses()
         self.save()

@@ -24,7 +24,7 @@ from pipeline.core.progress import waiting
 from pipeline.core.run import Run
 from pipeline.core.say import Say
 from pipeline.core.score import Score
-from pipeline.core.training import FloatResult, Training, plain
+from pipeline.core.training import FloatResult, Symptom, Training, plain
 from pipeline.data import dataset_of, source_of
 from pipeline.data.census import SEED, check_labels, take_census
 from pipeline.data.decoded import Decoded, kept_note
@@ -32,6 +32,7 @@ from pipeline.heads.full_size import mask_of
 from pipeline.measure.score import Infer, masks_of, score_masks
 from pipeline.train.feed import Augmentation, class_weights, frequencies_of
 from pipeline.train.fit import fit
+from pipeline.train.health import Health
 from pipeline.train.initialize import as_setting, initialize, weights_file
 from pipeline.train.schedule import Schedule
 from pipeline.train.update import Lesson
@@ -177,6 +178,13 @@ class FloatCheckpoints:
     def score(self) -> float:
         self.latest = score_masks(self.validation, self.infer, self.classes, say=self.say)
         return self.latest.miou_percent
+
+    @functools.cached_property
+    def health(self) -> Health:
+        return Health(self.model, self.validation)
+
+    def symptoms(self) -> tuple[Symptom, ...]:
+        return self.health.look(None if self.latest is None else self.latest.one_class)
 
     def class_iou_percent(self) -> dict[str, float]:
         return self.latest.iou_percent if self.latest is not None else {}

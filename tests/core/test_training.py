@@ -8,7 +8,7 @@ import pytest
 from pipeline.core.calibration import CalibrationRecord
 from pipeline.core.errors import RunError
 from pipeline.core.ranges import Range
-from pipeline.core.training import FloatResult, HistoryEntry, QatResult, StartingRanges, Training
+from pipeline.core.training import FloatResult, HistoryEntry, QatResult, StartingRanges, Symptom, Training
 from tests.conftest import ROOT
 
 SETTINGS = {"schedule": {"steps": 4, "batch": 2}, "per_tensor": False}
@@ -50,7 +50,7 @@ def test_results_are_written_as_they_always_were(training):
     training.finish(QatResult(60.0, 5.0, history=(HistoryEntry(1, None, None, 2.0),)))
     data = json.loads((training.folder / "result.json").read_text())
     assert data["gain_points"] is None and data["history"] == [
-        {"step": 1, "loss": None, "miou_percent": None, "seconds": 2.0}
+        {"step": 1, "loss": None, "miou_percent": None, "seconds": 2.0, "symptoms": []}
     ]
     assert training.qat_result() == QatResult(60.0, 5.0, history=(HistoryEntry(1, None, None, 2.0),))
 
@@ -74,8 +74,10 @@ def test_ranges_and_history_come_back(training):
     start = StartingRanges({"conv": Range(-1.0, 2.5)}, CalibrationRecord("min-max", "random", None, ("a", "b"), "00"))
     training.write_start(start)
     assert training.start() == start
-    training.write_history([HistoryEntry(1, 0.5, 10.0, 1.0), HistoryEntry(2, None, None, 2.0)])
-    assert [entry.step for entry in training.history()] == [1, 2]
+    dead = Symptom("stem_relu", "dead", "3 of 4 channels are 0 everywhere", 0.75)
+    entries = [HistoryEntry(1, 0.5, 10.0, 1.0, (dead,)), HistoryEntry(2, None, None, 2.0)]
+    training.write_history(entries)
+    assert training.history() == entries
     (training.folder / "history.jsonl").write_text('{"step": 1}\n')
     assert training.history() == []
 

@@ -60,6 +60,9 @@ class Checkpoints:
     score: Callable[[], float]
     chooses: bool = True
 
+    def symptoms(self):
+        return ()
+
     def class_iou_percent(self):
         return {"road": 50.0}
 
@@ -343,7 +346,13 @@ class Simulated:
     def expected_seconds(self):
         return 0.85 * self.costs[2]  # as estimated from a few images
 
-    def add_score(self, percent):
+    def new(self, symptoms):
+        return symptoms
+
+    def symptoms(self):
+        return ()
+
+    def add_score(self, percent, symptoms):
         return None
 
     def class_iou_percent(self):
