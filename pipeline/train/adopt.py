@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,8 +72,7 @@ def _load(model: tf_keras.Model, path: Path) -> tuple[tuple[float, ...] | None, 
         with _in_checkpoint(prefix) as source:
             arrays = weights.read_arrays(source, weights.layers_of(model))
         checkpoint.set_weights(model, arrays)
-        parts = sorted(prefix.parent.glob(f"{prefix.name}.*"))
-        return None, hashlib.sha256("".join(map(sha256, parts)).encode()).hexdigest()
+        return None, hashlib.sha256("".join(map(sha256, _parts(prefix))).encode()).hexdigest()
     if (reason := unreadable(path)) is not None:
         raise WeightsError(f"it {reason}")
     with open_weights(path, 4 * model.count_params()) as source:
@@ -98,25 +98,48 @@ def checkpoint_prefix(path: Path) -> Path | None:
         path = path.parent
     if not path.is_dir():
         return None
-    last = None
     if (path / "variables" / "variables.index").is_file():
         return path / "variables" / "variables"
-    with contextlib.suppress(ValueError, tf.errors.OpError):
-        last = tf.train.latest_checkpoint(str(path))
-    if last is not None:
-        return Path(last)
+    if (last := _last_listed(path)) is not None:
+        return last
     if (path / FILE).is_file():
         raise WeightsError(f"it is the folder of a run: give its weights, {Training(path / 'float').best}")
     kind = "a SavedModel without variables" if (path / "saved_model.pb").is_file() else "a folder without weights in it"
     raise WeightsError(f"it is {kind}")
 
 
+def _last_listed(folder: Path) -> Path | None:
+    """The checkpoint that the folder's list names as the last; only one in that folder, whatever path is listed."""
+    with contextlib.suppress(ValueError, tf.errors.OpError):
+        state = tf.train.get_checkpoint_state(str(folder))
+        if state is not None and (name := Path(state.model_checkpoint_path).name):
+            return folder / name if (folder / f"{name}.index").is_file() else None
+    return None
+
+
 @contextlib.contextmanager
 def _in_checkpoint(prefix: Path) -> Iterator[Source]:
     try:
-        reader = tf.train.load_checkpoint(str(prefix))
-        yield weights.checkpoint_source(
-            reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map(), reader.get_tensor
-        )
+        with _without_wildcards(prefix) as plain:
+            reader = tf.train.load_checkpoint(str(plain))
+            yield weights.checkpoint_source(
+                reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map(), reader.get_tensor
+            )
     except (tf.errors.OpError, ValueError, RuntimeError, OSError) as error:
         raise WeightsError(f"it is a broken TensorFlow checkpoint ({str(error).splitlines()[0]})") from None
+
+
+@contextlib.contextmanager
+def _without_wildcards(prefix: Path) -> Iterator[Path]:
+    """A path of the same checkpoint that TensorFlow does not take for a pattern."""
+    if not re.search(r"[][*?\\]", str(prefix)):
+        yield prefix
+        return
+    with tempfile.TemporaryDirectory(prefix="segquant-") as folder:
+        for part in _parts(prefix):
+            (Path(folder) / f"checkpoint{part.name.removeprefix(prefix.name)}").symlink_to(part)
+        yield Path(folder) / "checkpoint"
+
+
+def _parts(prefix: Path) -> list[Path]:
+    return sorted(part for part in prefix.parent.iterdir() if part.name.startswith(f"{prefix.name}."))

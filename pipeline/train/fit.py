@@ -95,18 +95,25 @@ def fit(
     update, progress, feed = prepare(model, lesson, schedule, folder)
     if progress.restore(say):
         say(f"resuming from step {progress.step} of {schedule.steps}")
-    events = Events(folder, schedule)
+    events = Events(folder, schedule, say)
     loop = TrainingLoop(update, progress, schedule, checkpoints, events, say)
     try:
         loop.run(feed.batches(progress.step, schedule.steps))
-    except KeyboardInterrupt:
-        progress.save()
-        raise
-    except (DataError, tf.errors.OpError):  # an image was removed or is broken: save the training so far
+    except (DataError, tf.errors.OpError) as error:  # an image was removed or is broken: save the training so far
         if progress.step:
             progress.save()
         if lesson.decoded.error:
             raise lesson.decoded.error from None
+        if isinstance(error, tf.errors.ResourceExhaustedError):
+            raise RunError(
+                f"a step of {schedule.batch} images does not fit into memory: take fewer (--batch) or smaller ones"
+                " (--size) in a new run."
+            ) from None
+        raise
+    except Exception:
+        raise
+    except BaseException:  # Ctrl-C, or another way to end the process
+        progress.save()
         raise
     finally:
         events.close()

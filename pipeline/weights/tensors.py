@@ -14,6 +14,7 @@ import json
 import math
 import re
 import struct
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import WeightsError
+from pipeline.core.files import open_regular
 
 DTYPES = {
     "float64": "F64",
@@ -77,7 +79,7 @@ def read(path: Path, expected: Mapping[str, Expected], kind: str) -> dict[str, n
     """
     size_bytes = sum(each.size_bytes for each in expected.values())
     most = size_bytes + HEADER_BYTES + HEADER_BYTES_EACH * len(expected)
-    with open(path, "rb") as file:
+    with open_regular(path, sys.maxsize) as file:
         data = memoryview(file.read(8 + most + 1))
     if len(data) > 8 + most:
         raise AnotherKind(f"it is larger than the {most >> 20} MiB that it could have")

@@ -1,5 +1,6 @@
 """Weights from elsewhere: every format of Keras and TensorFlow gives the same arrays, or is refused for what it is."""
 
+import hashlib
 import io
 import os
 import pickle
@@ -18,6 +19,7 @@ from models.fcn8 import load_encoder
 from pipeline.core.errors import RunError, WeightsError
 from pipeline.core.spec import ModelSpec
 from pipeline.train.adopt import _load as load
+from pipeline.train.adopt import checkpoint_prefix
 from pipeline.weights import checkpoint
 from tests.conftest import ROOT
 
@@ -322,3 +324,19 @@ def test_an_encoders_weights_are_those_of_vgg16_and_of_nothing_that_looks_like_i
     for path, words in (("x.onnx", "an ONNX model"), ("", "is a folder")):
         with pytest.raises(WeightsError, match=words):
             load_encoder(same, str(tmp_path / path))
+
+
+def test_a_checkpoint_is_found_in_a_folder_of_any_name_and_in_no_other(tmp_path):
+    folder = tmp_path / "a[b]*"
+    folder.mkdir()
+    network().save_weights(str(folder / "x"), save_format="tf")
+    assert checkpoint_prefix(folder) == folder / "x"
+    _, digest = load(network(), folder)
+    assert digest != hashlib.sha256(b"").hexdigest()
+    elsewhere = tmp_path / "elsewhere"
+    folder.rename(elsewhere)  # a moved folder still lists where it was
+    assert checkpoint_prefix(elsewhere) == elsewhere / "x" and load(network(), elsewhere)[1] == digest
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "checkpoint").write_text(f'model_checkpoint_path: "{elsewhere / "x"}"\n')
+    with pytest.raises(WeightsError, match="a folder without weights"):
+        checkpoint_prefix(tmp_path / "other")

@@ -53,12 +53,16 @@ def test_all_comes_back_in_a_folder_of_any_name(tmp_path, name):
     assert not progress(tmp_path / "never").restore()
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty", "pipe"])
 def test_a_broken_one_gives_way_to_the_one_before_and_is_reported(tmp_path, damage):
     resume = save(tmp_path, 5, 9)
     newest = checkpoint(resume, 9)
     data = newest.read_bytes()
-    newest.write_bytes({"cut": data[:-1], "changed": data[:-1] + b"\x07", "empty": b""}[damage])
+    newest.unlink()
+    if damage == "pipe":
+        os.mkfifo(newest)
+    else:
+        newest.write_bytes({"cut": data[:-1], "changed": data[:-1] + b"\x07", "empty": b""}[damage])
     lines: list[str] = []
     again = progress(tmp_path)
     assert again.restore(lines.append) and values(again) == values(at(progress(tmp_path / "other"), 5))

@@ -19,6 +19,7 @@ from models.blocks import BilinearResize
 from pipeline.core.dataset import IGNORE, Sample
 from pipeline.core.errors import BadSpec, RunError, TrainingDiverged
 from pipeline.core.ranges import Range
+from pipeline.core.training import Symptom
 from pipeline.data.decoded import Decoded
 from pipeline.quantize.network import quantization_aware
 from pipeline.train.events import Events
@@ -200,6 +201,27 @@ def test_a_loss_that_is_no_number_ends_the_training(tmp_path):
         do_fit(tmp_path, Schedule(3, 2, 0.01), model=model)
 
 
+def test_what_a_scoring_finds_is_reported_and_what_it_cannot_score_ends_the_training(tmp_path, monkeypatch):
+    dead = Symptom("first", "dead", "6 of 6 channels are 0 everywhere")
+    monkeypatch.setattr(Checkpoints, "symptoms", lambda _: (dead,))
+    lines: list[str] = []
+    lesson, checkpoints = (
+        Lesson(decoded(), WEIGHTS, Augmentation(), 0, "align_corners"),
+        Checkpoints(network(), tmp_path, lambda: 1.0),
+    )
+    fitted = fit(checkpoints.model, lesson, Schedule(4, 2, 0.01, evaluations=2), checkpoints, tmp_path, lines.append)
+    assert [entry.symptoms for entry in fitted.history] == [(dead,), ()]
+    assert sum("note: step 2: first: 6 of 6" in line for line in lines) == 1
+
+    def diverged(_):
+        raise TrainingDiverged("the layer first gives values that are not finite.")
+
+    monkeypatch.setattr(Checkpoints, "symptoms", diverged)
+    with pytest.raises(TrainingDiverged, match="^after step 2, the layer first"):
+        do_fit(tmp_path / "b", Schedule(4, 2, 0.01, evaluations=2))
+    assert not (tmp_path / "b" / "best.weights.h5").exists()  # what was the best before stays
+
+
 def test_the_distillation_loss_is_its_definition():
     rng = np.random.default_rng(1)
     student, teacher = rng.normal(size=(2, 2, 3, 4, 5)).astype(np.float32) * 3
@@ -310,6 +332,18 @@ def test_a_long_training_writes_means_over_several_steps(tmp_path):
     events.close()
     (only,) = events_of(tmp_path).values()
     assert [(step, value) for step, tag, value in only if tag == "loss"] == [(3, 2.0), (6, 5.0)]
+
+
+def test_a_training_goes_on_without_figures_that_cannot_be_written(tmp_path):
+    (tmp_path / "tensorboard").write_text("a file where the folder should be")
+    lines: list[str] = []
+    events = Events(tmp_path, Schedule(20, 2, 0.01), lines.append)
+    for step in (1, 2):
+        events.step(step, 1.0)
+        events.scored(step, 1.0, {})
+    events.close()
+    (line,) = lines
+    assert "tensorboard cannot be written (" in line and "goes on without" in line and "{{" not in line
 
 
 class Simulated:
