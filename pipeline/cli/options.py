@@ -18,8 +18,10 @@ import click
 from pipeline.cli.screen import NORMAL, QUIET, VERBOSE
 from pipeline.cli.screen import say as say
 from pipeline.cli.screen import tell as tell
+from pipeline.cli.streams import READER_LEFT, abandon, reader_left
 from pipeline.core.errors import BadSpec, SegquantError
 from pipeline.core.files import write_new
+from pipeline.core.keeper import Stopped, signals_stop
 from pipeline.core.number import MOST_IMAGES, MOST_STEPS
 from pipeline.core.pool import MOST_JOBS
 from pipeline.core.printable import printable
@@ -29,9 +31,16 @@ from pipeline.core.spec import MOST_SEED
 class Main(click.Group):
     """Turns every error into one sentence and an exit code, and shows what is under way."""
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        with signals_stop():
+            return super().main(*args, **extra)
+
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         say.loudness = NORMAL
-        return super().make_context(*args, **extra)
+        try:
+            return super().make_context(*args, **extra)
+        except KeyboardInterrupt as interruption:
+            sys.exit(_interrupted(interruption))
 
     def invoke(self, ctx: click.Context) -> Any:
         with say.opened():
@@ -45,10 +54,12 @@ class Main(click.Group):
             for line in error.details:
                 say.error(f"  {line}")
             ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            say.error("interrupted: repeat the command to go on where it stopped.")
-            ctx.exit(130)
+        except KeyboardInterrupt as interruption:
+            ctx.exit(_interrupted(interruption))
         except OSError as error:
+            if isinstance(error, BrokenPipeError) and reader_left(sys.stdout):
+                abandon(sys.stdout)
+                ctx.exit(READER_LEFT)
             where = f" ({error.filename})" if error.filename else ""
             say.error(f"error: {error.strerror or error}{where}: free space or correct the path, and repeat.")
             ctx.exit(2)
@@ -64,6 +75,13 @@ class Main(click.Group):
                 f"error: internal error ({type(error).__name__}): please report it{_with_log(traceback.format_exc())}"
             )
             ctx.exit(70)
+
+
+def _interrupted(interruption: KeyboardInterrupt) -> int:
+    """Says that the command was stopped; its exit code."""
+    by = f" by {interruption}" if isinstance(interruption, Stopped) else ""
+    say.error(f"interrupted{by}: repeat the command to go on where it stopped.")
+    return getattr(interruption, "exit_code", 130)
 
 
 def _with_log(trace: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 import click
 
+from pipeline.cli.streams import abandon
 from pipeline.core.command import as_called
 from pipeline.core.printable import printable
 from pipeline.core.progress import FIRST_SECONDS, LONGEST_SECONDS, Advance, Count, Lines, clock
@@ -86,10 +87,13 @@ class Screen:
             message = f"[{clock(time.monotonic() - self._began)}] {message}"
         with self._lock:
             self._last, self._wait, self._spoken = time.monotonic(), FIRST_SECONDS, True
-            if self._display is not None:
-                self._display.above(f"{printable(as_called(message))}\n")
-            else:
-                click.echo(printable(as_called(message)), err=self._stream is None, file=self._stream)
+            try:
+                if self._display is not None:
+                    self._display.above(f"{printable(as_called(message))}\n")
+                else:
+                    click.echo(printable(as_called(message)), err=self._stream is None, file=self._stream)
+            except OSError:  # whoever read the messages has left, or the disk with the log is full: the work goes on
+                abandon(self._stream or sys.stderr)
 
     @contextlib.contextmanager
     def progress(self, what: str, total: int | None, unit: str, estimated: bool = True) -> Iterator[Advance]:

@@ -10,13 +10,10 @@ import contextlib
 import dataclasses
 import http.server
 import json
-import os
 import queue
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +22,8 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.core.errors import CompilerError
+from pipeline.core.keeper import scratch_folder
+from pipeline.core.program import begun
 
 HOME = Path(__file__).resolve().parents[2] / "web"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -180,16 +179,8 @@ def _collected(
 @contextlib.contextmanager
 def _opened(address: str) -> Iterator[subprocess.Popen[bytes]]:
     """A browser with a profile of its own, which goes with it."""
-    with tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True) as profile:
-        process = subprocess.Popen(
-            [browser() or BROWSERS[0], *FLAGS, f"--user-data-dir={profile}", address],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
+    nowhere = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with scratch_folder("browser-") as profile:
+        command = [browser() or BROWSERS[0], *FLAGS, f"--user-data-dir={profile}", address]
+        with begun(command, grace_seconds=0, **nowhere) as process:
             yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # its group: it starts processes of its own
-            process.wait()

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
 import shlex
-import subprocess
+import stat
 import tarfile
-import tempfile
 from pathlib import Path
 
 from pipeline.core.errors import BadSpec, CompilerError
+from pipeline.core.keeper import scratch_folder
+from pipeline.core.program import KEPT_BYTES, NotEnded, run, text_of
+from pipeline.drivers.last_words import how_it_ended
 from pipeline.drivers.ssh_words import BATCH, SSH_FAILED, for_a_shell, last_line, why
 
 CONTAINERS = ("docker", "podman")
@@ -26,12 +29,17 @@ SSH_OPTIONS_WITH_VALUE = "BbcDEeFIiJLlmOoPpQRSWw"
 BEGIN = b"segquant-results\n"
 """Marks the results: the login shell may print something before them."""
 FAR_SIDE = (
-    'command -v "$2" >/dev/null || exit 127; d=$(mktemp -d) || exit 126; clean() { rm -rf "$d"; }; trap clean EXIT;'
-    ' trap "exit 130" HUP INT TERM; mkdir "$d/out" && cat >"$d/$1" || exit 126; n=$1; shift; c=0;'
-    ' "$@" -s -o "$d/out" "$d/$n" </dev/null >"$d/said" 2>&1 || c=$?; echo $c >"$d/code"; echo segquant-results;'
+    'command -v "$3" >/dev/null || exit 127; d=$(mktemp -d) || exit 126; p=; exec 3<&0;'
+    ' stop() { [ -z "$p" ] || kill -9 -$p || kill -9 $p; }; clean() { stop 2>/dev/null; rm -rf "$d"; };'
+    ' trap clean EXIT; trap "exit 130" HUP INT TERM;'
+    ' n=$1; mkdir "$d/out" && head -c $2 <&3 >"$d/$n" && [ $(wc -c <"$d/$n") = $2 ] || exit 126; shift 2; c=0;'
+    ' $(command -v setsid) "$@" -s -o "$d/out" "$d/$n" </dev/null >"$d/all" 2>&1 3<&- & p=$!;'
+    " { cat <&3; stop; } >/dev/null 2>&1 & w=$!; wait $p || c=$?; kill $w; stop 2>/dev/null; p=;"
+    f' head -c {KEPT_BYTES} "$d/all" >"$d/said"; echo $c >"$d/code"; echo segquant-results;'
     ' cd "$d" && tar -cf - said code out'
 )
-"""For ``for_a_shell``. $1: the file's name, the rest: the compiler and its options."""
+"""For ``for_a_shell``. $1: the file's name, $2: its bytes, the rest: the compiler and its options. The file comes on
+standard input, which then stays open: where it ends, this side is gone, and the compiler is ended with its group."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,15 +73,13 @@ class Program:
         try:
             if kind == "ssh":
                 return self._over_ssh(file, timeout_seconds)
-            with tempfile.TemporaryDirectory(dir=file.parent, prefix=".compiling-") as scratch:
-                return self._beside(file, Path(scratch), timeout_seconds, kind in CONTAINERS)
-        except subprocess.TimeoutExpired:
-            raise CompilerError(
-                f"`{self.name}` did not finish in {timeout_seconds:.0f} s; the uncompiled file is {file}."
-            ) from None
+            with scratch_folder(".compiling-", file.parent) as scratch:
+                return self._beside(file, scratch, timeout_seconds, kind in CONTAINERS)
+        except NotEnded as error:
+            raise CompilerError(f"`{self.name}` {error}; the uncompiled file is {file}.") from None
         except OSError as error:
             raise CompilerError(
-                f"`{self.name}` cannot be started ({error.strerror}): correct the command, or install it."
+                f"`{self.name}` cannot be started ({error.strerror or error}): correct the command, or install it."
                 f" The uncompiled file is {file}."
             ) from None
 
@@ -92,65 +98,73 @@ class Program:
             out.chmod(0o777)
             folder = INSIDE
         source = f"{folder}/{file.name}" if container else str(file)
-        completed = _run([*start, *self.words, "-s", "-o", f"{folder}/out", source], None, timeout_seconds)
-        output = (completed.stdout + completed.stderr).decode("utf-8", "replace")
-        if container and completed.returncode in (125, 126, 127):
+        completed = run([*start, *self.words, "-s", "-o", f"{folder}/out", source], timeout_seconds)
+        output = f"{completed.out}\n{completed.err}"
+        if container and completed.code in (125, 126, 127):
             raise CompilerError(
-                f"`{self.name}` did not start the compiler (exit code {completed.returncode}): {last_line(output)}. The"
+                f"`{self.name}` did not start the compiler (exit code {completed.code}): {last_line(output)}. The"
                 f" uncompiled file is {file}."
             )
-        return CompilerRun(
-            completed.returncode, output, {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
-        )
+        return CompilerRun(completed.code, output, results_in(out, file))
 
     def _over_ssh(self, file: Path, timeout_seconds: float) -> CompilerRun:
-        far = for_a_shell(FAR_SIDE, file.name, *self.words)
+        data = file.read_bytes()
+        far = for_a_shell(FAR_SIDE, file.name, str(len(data)), *self.words)
         host = self.start[-1]
         # Behind the user's own options, whose say counts: ssh takes the first value of each.
-        completed = _run([*self.start[:-1], *BATCH, host, far], file.read_bytes(), timeout_seconds)
+        command, most = [*self.start[:-1], *BATCH, host, far], 2 * (most_bytes(file) + KEPT_BYTES)
+        completed = run(command, timeout_seconds, data=data, stays_open=True, kept_bytes=2 * most)
         _, begun, packed = completed.stdout.partition(BEGIN)
-        if completed.returncode == 0 and begun:
+        if completed.code == 0 and begun:
             return _unpacked(packed)
-        errors = completed.stderr.decode("utf-8", "replace")
-        if completed.returncode == 127:
+        errors = completed.err
+        if completed.code == 127:
             problem = f"{self.words[0]} is not there: install it on that machine, or give its full path"
-        elif completed.returncode == SSH_FAILED:
+        elif completed.code == SSH_FAILED:
             problem = why(errors)
         else:
-            problem = f"the connection ended with exit code {completed.returncode}: {last_line(errors)}"
+            problem = f"the connection ended with {how_it_ended(completed.code)}: {last_line(errors)}"
         raise CompilerError(f"compiling on {host}: {problem}. The uncompiled file is {file}.")
 
 
-def _run(command: list[str], data: bytes | None, timeout_seconds: float) -> subprocess.CompletedProcess[bytes]:
-    """As subprocess.run, but asks the program to end before it is killed: docker then stops its container."""
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        try:
-            output, errors = process.communicate(data, timeout=timeout_seconds)
-        except BaseException:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            raise
-    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+def most_bytes(source: Path) -> int:
+    """What a compiled file may have: far more than any compiler adds to ``source``."""
+    return 16 * source.stat().st_size + (64 << 20)
+
+
+def results_in(folder: Path, source: Path) -> dict[str, bytes]:
+    """The files that a compiler left, by name. Raises CompilerError for one that is a link, no file, or far too large.
+
+    A link could lead to any file of this machine.
+    """
+    files = {}
+    for path in sorted(folder.iterdir()):
+        info = path.lstat()
+        if stat.S_ISDIR(info.st_mode):
+            continue
+        if not stat.S_ISREG(info.st_mode) or info.st_size > most_bytes(source):
+            size = info.st_size / (1 << 20)
+            what = f"{size:.0f} MiB" if stat.S_ISREG(info.st_mode) else "a link or a device, not a file"
+            raise CompilerError(
+                f"the compiler's result {path.name} is {what}, so it is not used: see whether the compiler is the right"
+                f" one. The uncompiled file is {source}."
+            )
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            files[path.name] = file.read(most_bytes(source))
+    return files
 
 
 def _unpacked(packed: bytes) -> CompilerRun:
     try:
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            files = {m.name: archive.extractfile(m).read() for m in archive if m.isfile()}  # type: ignore[union-attr]
+            plain = [m for m in archive if m.isreg() and not m.issparse()]
+            files = {m.name: archive.extractfile(m).read() for m in plain}  # type: ignore[union-attr]
         return CompilerRun(
-            int(files["code"]),
-            files["said"].decode("utf-8", "replace"),
+            int(files["code"][:4]),
+            text_of(files["said"]),
             {Path(name).name: data for name, data in files.items() if name.startswith("out/")},
         )
-    except (tarfile.TarError, KeyError, ValueError):
+    except (tarfile.TarError, KeyError, ValueError, EOFError):
         raise CompilerError("the connection broke before the results were here: repeat the command.") from None
 
 

@@ -13,9 +13,7 @@ import importlib.metadata
 import json
 import os
 import re
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,6 +21,8 @@ import numpy as np
 
 from pipeline.core.errors import CompilerError
 from pipeline.core.graph import Graph
+from pipeline.core.keeper import scratch_folder
+from pipeline.core.program import Ended, NotEnded, run
 from pipeline.core.rules import Rules, Verdict
 from pipeline.core.target import Answer
 from pipeline.drivers.last_words import how_it_ended, why_it_failed
@@ -109,34 +109,21 @@ def compile_files(files: Sequence[Path]) -> list[Reply]:
 def _compile(files: Sequence[Path], environment: dict[str, str]) -> list[Reply]:
     """Replies to the first files, up to one that ends the process."""
     try:
-        completed = _worker(["compile", *map(str, files)], environment)
-        code, stdout, stderr = completed.returncode, completed.stdout, completed.stderr
-    except subprocess.TimeoutExpired as late:
-        code, stdout, stderr = None, _text(late.stdout), _text(late.stderr)
-    ends = [json.loads(line)["error"] for line in stdout.splitlines() if line.startswith("{")]
-    logs = [part.partition("\n")[2] for part in re.split(r"^@@ ", stderr, flags=re.MULTILINE)[1:]]
+        ended, end = _worker(["compile", *map(str, files)], environment), ""
+    except NotEnded as late:
+        ended, end = late.so_far, f"its process {late}"
+    ends = [json.loads(line)["error"] for line in ended.stdout.decode().splitlines() if line.startswith("{")]
+    logs = [part.partition("\n")[2] for part in re.split(r"^@@ ", ended.err, flags=re.MULTILINE)[1:]]
     replies = [parse(end, log) for end, log in zip(ends, logs, strict=False)]
     if len(replies) < len(files) and not (replies and replies[-1].no_device):
-        end = "its process was ended" if code is None else f"its process ended with exit code {code}"
-        replies.append(parse(end, logs[len(replies)] if len(logs) > len(replies) else stderr))
+        end = end or f"its process ended with {how_it_ended(ended.code)}"
+        replies.append(parse(end, logs[len(replies)] if len(logs) > len(replies) else ended.err))
     return replies
 
 
-def _worker(arguments: Sequence[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Runs ``gpu_worker`` to its end; raises TimeoutExpired."""
-    return subprocess.run(
-        [sys.executable, str(WORKER), *arguments],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=TIMEOUT_SECONDS,
-        check=False,
-        env=environment,
-    )
-
-
-def _text(output: bytes | str | None) -> str:
-    return output.decode(errors="replace") if isinstance(output, bytes) else output or ""
+def _worker(arguments: Sequence[str], environment: dict[str, str]) -> Ended:
+    """Runs ``gpu_worker`` to its end; raises NotEnded."""
+    return run([sys.executable, str(WORKER), *arguments], TIMEOUT_SECONDS, env=environment)
 
 
 def parse(error: str, log: str) -> Reply:
@@ -217,10 +204,10 @@ def refused_ops(file: Path, graph: Graph, reply: Reply, ask_files: AskFiles) -> 
         kinds |= {*WEIGHTED, "FULLY_CONNECTED"}
     suspects = [op.index for op in graph.ops if op.name in kinds and not unpacks(op, graph)]
     reasons: dict[int, str] = {}
-    with tempfile.TemporaryDirectory(prefix="gpu-") as scratch:
+    with scratch_folder("gpu-") as scratch:
         files = []
         for index, data in excerpts(file.read_bytes(), graph, suspects).items():
-            files.append(Path(scratch) / f"{index}.tflite")
+            files.append(scratch / f"{index}.tflite")
             files[-1].write_bytes(data)
         for index, single in zip(suspects, ask_files(files) if files else [], strict=True):
             reason = next((why for name, why in single.refusals if name == graph.ops[index].name), "")
@@ -233,13 +220,16 @@ def refused_ops(file: Path, graph: Graph, reply: Reply, ask_files: AskFiles) -> 
 
 def infer(file: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The outputs of ``file``, all of it on the GPU; raises CompilerError where that is not possible."""
-    with tempfile.TemporaryDirectory(prefix="gpu-") as scratch:
-        source, result = Path(scratch) / "in.npz", Path(scratch) / "out.npz"
+    with scratch_folder("gpu-") as scratch:
+        source, result = scratch / "in.npz", scratch / "out.npz"
         np.savez(source, *inputs)
         for environment in environments():
-            completed = _worker(["infer", str(file), str(source), str(result)], environment)
-            if completed.returncode == 0:
+            try:
+                ended = _worker(["infer", str(file), str(source), str(result)], environment)
+            except NotEnded as late:
+                raise CompilerError(f"{by()}, running {file}, {late}.") from None
+            if ended.code == 0:
                 with np.load(result, allow_pickle=False) as arrays:
                     return [arrays[name] for name in arrays.files]
-        how, why = how_it_ended(completed.returncode), why_it_failed(completed.stderr)
+        how, why = how_it_ended(ended.code), why_it_failed(ended.err)
         raise CompilerError(f"{by()} did not run {file} ({how}). Its last message: {why}.")

@@ -14,9 +14,7 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -24,9 +22,13 @@ from pipeline.compilers.twin import verdicts_of_twin
 from pipeline.core.errors import CompilerError
 from pipeline.core.files import write_atomically
 from pipeline.core.graph import Graph
+from pipeline.core.keeper import scratch_folder
+from pipeline.core.program import NotEnded
+from pipeline.core.program import run as run_program
 from pipeline.core.rewrite import Rewrite
 from pipeline.core.rules import Rules, Verdict
 from pipeline.core.target import Answer, CompileResult, Target
+from pipeline.drivers.last_words import how_it_ended
 from pipeline.rewrites.padding import PADDING_FOLDED
 from pipeline.tflite.read import read
 
@@ -121,14 +123,14 @@ def folder_of(module: str) -> Path | None:
 
 def run(vendor: Vendor, soc: str, file: Path) -> PluginRun:
     """Compiles ``file``; raises CompilerError with what the tool said."""
-    with tempfile.TemporaryDirectory(prefix="litert-aot-") as scratch:
-        compiled = Path(scratch) / "compiled.tflite"
-        shutil.copyfile(file, Path(scratch) / "network.tflite")
+    with scratch_folder("litert-aot-") as scratch:
+        compiled = scratch / "compiled.tflite"
+        shutil.copyfile(file, scratch / "network.tflite")
         folders = vendor.libraries(soc)
         for name, real in vendor.stand_ins.items():
             if not any((folder / name).exists() for folder in folders):
-                (Path(scratch) / name).symlink_to(next(f / real for f in folders if (f / real).exists()))
-        paths = [scratch, *map(str, folders), os.environ.get("LD_LIBRARY_PATH", "")]
+                (scratch / name).symlink_to(next(f / real for f in folders if (f / real).exists()))
+        paths = [str(scratch), *map(str, folders), os.environ.get("LD_LIBRARY_PATH", "")]
         command = [
             str(tool()),
             "--cmd=apply",
@@ -141,31 +143,21 @@ def run(vendor: Vendor, soc: str, file: Path) -> PluginRun:
             *vendor.flags(soc),
         ]
         try:
-            completed = subprocess.run(
-                command,
-                cwd=scratch,
-                env={**os.environ, "LD_LIBRARY_PATH": ":".join(p for p in paths if p)},
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=TIMEOUT_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise CompilerError(
-                f"LiteRT's compiler did not finish in {TIMEOUT_SECONDS} s; the uncompiled file is {file}."
-            ) from None
+            environment = {**os.environ, "LD_LIBRARY_PATH": ":".join(p for p in paths if p)}
+            completed = run_program(command, TIMEOUT_SECONDS, env=environment, cwd=scratch)
+        except NotEnded as error:
+            raise CompilerError(f"LiteRT's compiler {error}; the uncompiled file is {file}.") from None
         except OSError as error:
             raise CompilerError(f"LiteRT's compiler did not start ({error}); the uncompiled file is {file}.") from None
-        stats = STATS.findall(completed.stdout + completed.stderr)
+        stats = STATS.findall(f"{completed.out}\n{completed.err}")
         nothing = bool(stats) and all(selected == "0" for _, selected, _, _ in stats)
-        data = compiled.read_bytes() if completed.returncode == 0 and compiled.is_file() else b""
+        data = compiled.read_bytes() if completed.code == 0 and compiled.is_file() else b""
         if not data and not nothing:
             raise CompilerError(
-                f"LiteRT's compiler for {vendor.manufacturer} {soc} ended with exit code {completed.returncode} and"
-                f" said: {failure(completed.stdout, completed.stderr)} The uncompiled file is {file}."
+                f"LiteRT's compiler for {vendor.manufacturer} {soc} ended with {how_it_ended(completed.code)} and"
+                f" said: {failure(completed.out, completed.err)} The uncompiled file is {file}."
             )
-        return PluginRun(data or None, "; ".join(map(sentence, stats)), reasons(completed.stdout, completed.stderr))
+        return PluginRun(data or None, "; ".join(map(sentence, stats)), reasons(completed.out, completed.err))
 
 
 def sentence(stats: tuple[str, str, str, str]) -> str:

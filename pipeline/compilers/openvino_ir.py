@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.compilers.litert_aot import installed
 from pipeline.core.errors import CompilerError
 from pipeline.core.graph import Graph
+from pipeline.core.keeper import scratch_folder
+from pipeline.core.program import NotEnded, run
 from pipeline.core.rules import Verdict
 from pipeline.core.target import Answer, CompileResult
 from pipeline.drivers.last_words import how_it_ended, why_it_failed
@@ -35,20 +35,12 @@ def by() -> str:
 def worker(*arguments: str, stdin: str = "") -> str:
     """What ``openvino_ir_worker`` prints; raises CompilerError with OpenVINO's own reason."""
     try:
-        completed = subprocess.run(
-            [sys.executable, "-P", str(WORKER), *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise CompilerError(f"{by()} did not end in {TIMEOUT_SECONDS} s.") from None
-    if completed.returncode:
-        raise CompilerError(f"{by()}: {why_it_failed(completed.stderr)} ({how_it_ended(completed.returncode)}).")
-    return completed.stdout
+        completed = run([sys.executable, "-P", str(WORKER), *arguments], TIMEOUT_SECONDS, data=stdin.encode())
+    except NotEnded as error:
+        raise CompilerError(f"{by()} {error}.") from None
+    if completed.code:
+        raise CompilerError(f"{by()}: {why_it_failed(completed.err)} ({how_it_ended(completed.code)}).")
+    return completed.stdout.decode()
 
 
 def refusals(files: Sequence[Path]) -> list[str | None]:
@@ -85,8 +77,8 @@ def compile_file(artifact: Path) -> CompileResult:
     scale, zero_point = (result.scale[0], result.zero_point[0]) if result.scale else (0.0, 0)
     info = {"recipe": _recipe_of(graph), "output_scale": repr(scale), "output_zero_point": repr(zero_point)}
     compiled = artifact.with_name(f"{artifact.stem}{SUFFIX}")
-    with tempfile.TemporaryDirectory(prefix=".openvino-", dir=artifact.parent) as scratch:
-        written = Path(scratch) / compiled.name
+    with scratch_folder(".openvino-", artifact.parent) as scratch:
+        written = scratch / compiled.name
         worker("write", str(artifact), str(written), stdin=json.dumps(info))
         for suffix in (".bin", ".xml"):  # the one that is opened last
             os.replace(written.with_suffix(suffix), compiled.with_suffix(suffix))

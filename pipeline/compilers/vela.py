@@ -9,11 +9,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import os
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,12 @@ from pipeline.compilers.twin import verdicts_of_twin
 from pipeline.core.errors import CompilerError
 from pipeline.core.files import write_atomically
 from pipeline.core.graph import Graph
+from pipeline.core.keeper import scratch_folder
+from pipeline.core.program import NotEnded
+from pipeline.core.program import run as run_program
 from pipeline.core.rules import Verdict
 from pipeline.core.target import Answer, CompileResult
+from pipeline.drivers.last_words import how_it_ended
 from pipeline.tflite.read import read
 
 TIMEOUT_SECONDS = 600
@@ -82,30 +85,33 @@ def missing() -> str | None:
 
 @functools.cache
 def version(vela: str) -> str:
-    completed = subprocess.run([vela, "--version"], capture_output=True, text=True, timeout=60, check=False)
-    return f"Vela {completed.stdout.strip()}" if completed.returncode == 0 and completed.stdout.strip() else "Vela"
+    try:
+        completed = run_program([vela, "--version"], 60)
+    except (NotEnded, OSError):
+        return "Vela"
+    return f"Vela {completed.out.strip()[:40]}" if completed.code == 0 and completed.out.strip() else "Vela"
 
 
 def run(vela: str, file: Path, configuration: Configuration) -> VelaRun:
     """Compiles ``file``; raises CompilerError with what Vela said."""
-    with tempfile.TemporaryDirectory(prefix="vela-") as scratch:
-        copy = Path(scratch) / "network.tflite"  # Vela names its results after its input
+    with scratch_folder("vela-") as scratch:
+        copy = scratch / "network.tflite"  # Vela names its results after its input
         shutil.copyfile(file, copy)
-        command = [vela, str(copy), *configuration.arguments, "--output-dir", scratch, "--verbose-performance"]
+        command = [vela, str(copy), *configuration.arguments, "--output-dir", str(scratch), "--verbose-performance"]
         try:
-            completed = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
-        except subprocess.TimeoutExpired:
-            raise CompilerError(f"Vela did not finish in {TIMEOUT_SECONDS} s; the uncompiled file is {file}.") from None
+            completed = run_program(command, TIMEOUT_SECONDS)
+        except NotEnded as error:
+            raise CompilerError(f"Vela {error}; the uncompiled file is {file}.") from None
         except OSError as error:
             raise CompilerError(f"Vela did not start ({error}); the uncompiled file is {file}.") from None
-        output = completed.stdout + completed.stderr
-        compiled = Path(scratch) / "network_vela.tflite"
-        if completed.returncode != 0 or not compiled.is_file():
+        output = f"{completed.out}\n{completed.err}"
+        compiled = scratch / "network_vela.tflite"
+        if completed.code != 0 or not os.path.lexists(compiled):
             lines = [line.strip() for line in output.splitlines() if line.strip()] or ["nothing"]
             error_line = next((line for line in lines if "rror" in line), lines[-1])
             raise CompilerError(
-                f"Vela ended with exit code {completed.returncode} and said: {error_line}. The uncompiled file is"
-                f" {file}."
+                f"Vela ended with {how_it_ended(completed.code)} and no compiled file; it said: {error_line}. The"
+                f" uncompiled file is {file}."
             )
         summary = next(Path(scratch).glob("network_summary_*.csv"), None)
         rows = list(csv.DictReader(summary.read_text().splitlines())) if summary else []

@@ -4,37 +4,32 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 from pipeline.core.graph import Graph, Op
+from pipeline.core.program import NotEnded, run
 from pipeline.core.rules import Verdict
 from pipeline.core.target import Answer
 from pipeline.drivers.last_words import how_it_ended, why_it_failed
 
 WORKER = Path(__file__).parents[1] / "drivers" / "xnnpack_worker.py"
 TIMEOUT_SECONDS = 300
+ANSWER_BYTES = 256 << 20
+"""For graphs of millions of tensors."""
 
 
 def ask(file: Path, graph: Graph) -> Answer:
     """Which ops LiteRT hands to XNNPACK on this machine."""
     by = f"LiteRT {importlib.metadata.version('ai-edge-litert')}"
     try:
-        completed = subprocess.run(
-            [sys.executable, str(WORKER), str(file)],
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return Answer(None, f"{by} did not load the file in {TIMEOUT_SECONDS} s")
-    if completed.returncode != 0:
-        return Answer(
-            None, f"{by} cannot load the file ({how_it_ended(completed.returncode)}): {why_it_failed(completed.stderr)}"
-        )
-    inside = in_pieces(graph, json.loads(completed.stdout.splitlines()[-1]))
+        completed = run([sys.executable, str(WORKER), str(file)], TIMEOUT_SECONDS, kept_bytes=ANSWER_BYTES)
+    except NotEnded as error:
+        return Answer(None, f"{by}, loading the file, {error}")
+    if completed.code != 0:
+        how, why = how_it_ended(completed.code), why_it_failed(completed.err)
+        return Answer(None, f"{by} cannot load the file ({how}): {why}")
+    inside = in_pieces(graph, json.loads(completed.stdout.decode().splitlines()[-1]))
     return Answer(
         tuple(
             Verdict(op.index, "accelerated", "", by, by)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import threading
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -15,6 +16,7 @@ from pipeline.core.artifact import Artifact
 from pipeline.core.errors import SegquantError
 from pipeline.core.inspection import Coverage
 from pipeline.core.memory import free_bytes
+from pipeline.core.program import end_those_of
 from pipeline.core.progress import track
 from pipeline.core.run import Run
 from pipeline.core.say import Say
@@ -56,18 +58,23 @@ def convert_all(run: Run, targets: Iterable[Target], options: ConvertAllOptions,
     outcomes: list[TargetOutcome | Future[TargetOutcome]] = []
     parents: dict[str, Parent] = {}
     with ThreadPoolExecutor(compilers_at_once()) as compilers:
-        targets = list(targets)
-        for target in track(say, targets, "converting", len(targets), "targets"):
-            say(f"{target.name}: {target.title}")
-            target = target if options.rewrites else target.without_rewrites()
-            try:
-                artifact = _convert(run, target, options, parents, say)
-            except SegquantError as error:
-                outcomes.append(_failed(target, error, say))
-            else:
-                outcomes.append(compilers.submit(_compile_and_inspect, artifact, target, options, say))
-        finished = track(say, outcomes, "compiling", len(outcomes), "targets")
-        return tuple(each if isinstance(each, TargetOutcome) else each.result() for each in finished)
+        try:
+            targets = list(targets)
+            for target in track(say, targets, "converting", len(targets), "targets"):
+                say(f"{target.name}: {target.title}")
+                target = target if options.rewrites else target.without_rewrites()
+                try:
+                    artifact = _convert(run, target, options, parents, say)
+                except SegquantError as error:
+                    outcomes.append(_failed(target, error, say))
+                else:
+                    outcomes.append(compilers.submit(_compile_and_inspect, artifact, target, options, say))
+            finished = track(say, outcomes, "compiling", len(outcomes), "targets")
+            return tuple(each if isinstance(each, TargetOutcome) else each.result() for each in finished)
+        except BaseException:  # Ctrl-C: the pool waits for its threads, and they for their compilers
+            compilers.shutdown(wait=False, cancel_futures=True)
+            end_those_of(*threading.enumerate())
+            raise
 
 
 def _convert(run: Run, target: Target, options: ConvertAllOptions, parents: dict[str, Parent], say: Say) -> Artifact:

@@ -11,13 +11,13 @@ import re
 import shlex
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.core.errors import DeviceError
+from pipeline.core.program import NotEnded, run
 from pipeline.drivers.benchmark_model import CommandResult
 from pipeline.drivers.benchmark_report import last_words
 
@@ -64,31 +64,25 @@ def adb(words: Sequence[str], timeout_seconds: float = 60) -> CommandResult:
     if path is None:
         raise DeviceError(f"adb is not on PATH: {INSTALL}.")
     try:
-        completed = subprocess.run(
-            [path, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=timeout_seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+        completed = run([path, *words], timeout_seconds, joined=True, daemon_stays=True)
+    except NotEnded as error:
         raise DeviceError(
-            f"adb did not answer within {timeout_seconds:.0f} s (`adb {words[0]} ...`): unplug the device and plug it"
-            " in again, or `adb kill-server`."
+            f"`adb {words[0]} ...` {error}: unplug the device and plug it in again, or `adb kill-server`."
         ) from None
-    output = completed.stdout.decode("utf-8", "replace").replace("\r\n", "\n")
+    except OSError as error:
+        raise DeviceError(f"{path} cannot be started ({error.strerror or error}): {INSTALL}.") from None
+    output = completed.out
     broken = re.search(
         r"^.*(cannot connect to daemon|failed to start daemon|didn't ACK|protocol fault).*$", output, re.M
     )
-    if completed.returncode and broken:
+    if completed.code and broken:
         reason = re.search(r"adb server version \((\d+)\) doesn't match this client \((\d+)\)", output)
         why = f"an adb server of another version ({reason[1]}, this adb is {reason[2]}) is in its way" if reason else ""
         raise DeviceError(
             f"the adb server does not work: {why or broken[0].strip()}. `adb kill-server` ends it; use one adb only"
             f" (this one is {path})."
         )
-    return CommandResult(completed.returncode, output)
+    return CommandResult(completed.code, output)
 
 
 def attached() -> list[Attached]:

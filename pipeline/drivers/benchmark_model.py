@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import posixpath
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -18,6 +17,7 @@ import numpy as np
 
 from pipeline.core.device import XNNPACK, Block, RunnerFacts, RunnerOptions
 from pipeline.core.errors import ArtifactError, DeviceError, SegquantError
+from pipeline.core.keeper import scratch_folder
 from pipeline.drivers.benchmark_report import last_words, parse
 from pipeline.tflite.read import read
 
@@ -177,10 +177,10 @@ class BenchmarkRunner:
         ]
         self._last = f"--input_layer_value_files=image:{at}/last"
         try:
-            with tempfile.TemporaryDirectory() as scratch:
-                (Path(scratch) / "model.tflite").write_bytes(data)
-                (Path(scratch) / "last").write_bytes(bytes(self.source.activation_bytes))
-                tool.machine.push(Path(scratch), self._path(at))
+            with scratch_folder() as scratch:
+                (scratch / "model.tflite").write_bytes(data)
+                (scratch / "last").write_bytes(bytes(self.source.activation_bytes))
+                tool.machine.push(scratch, self._path(at))
             output = self._bench(
                 [*ONCE, "--warmup_runs=1", "--report_peak_memory_footprint=true"], 2 * INFERENCE_SECONDS
             )
@@ -225,8 +225,8 @@ class BenchmarkRunner:
     def _infer(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         self._batches += 1
         machine, at = self.tool.machine, f"{self.at}/{self._batches}"
-        with tempfile.TemporaryDirectory() as scratch:
-            inputs, outputs = Path(scratch) / "given" / "in", Path(scratch) / "made"
+        with scratch_folder() as scratch:
+            inputs, outputs = scratch / "given" / "in", scratch / "made"
             inputs.mkdir(parents=True)
             for i, image in enumerate(images):
                 if image.dtype.name != self.source.dtype or image.shape != self.source.shape:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from pipeline.core.errors import ArtifactError
+from pipeline.core.keeper import scratch_folder
 from pipeline.core.profile import Line, Peaks, RuntimeProfile
+from pipeline.core.program import NotEnded, run
 from pipeline.drivers.last_words import how_it_ended, why_it_failed
 from pipeline.tflite.read import packed
 
@@ -21,6 +21,8 @@ PROFILER_FAILED, ONLY_WHOLE = 3, 4
 """Exit codes of ``profile_worker``."""
 WORKER = Path(__file__).with_name("profile_worker.py")
 TIMEOUT_SECONDS = 900
+PROFILE_BYTES = 1 << 30
+"""More than the times of a million inferences of a large network take."""
 QUARTILE = 25
 """Times are lower quartiles over the inferences, for each line by itself: other programs only ever add to them."""
 LARGE = ((32, 256, 256), (32, 512, 512), (32, 1024, 1024), (64, 256, 512))
@@ -44,10 +46,10 @@ def profile(file: Path, threads: int, runs: int) -> RuntimeProfile:
 def peaks(threads: int) -> Peaks:
     """Takes about ten seconds."""
     best = dict.fromkeys(("int8", "float32"), 0.0)
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         for dtype in best:
             for side, before, after in LARGE:
-                file = Path(folder) / "one.tflite"
+                file = folder / "one.tflite"
                 file.write_bytes(convolution(side, before, after, dtype))
                 us = min(sum(run) for run in _work(str(file), threads, PEAK_RUNS)["us"])
                 best[dtype] = max(best[dtype], side * side * before * after / (us / 1000))
@@ -58,16 +60,14 @@ def peaks(threads: int) -> Peaks:
 def _work(what: str, threads: int, runs: int) -> dict[str, Any]:
     command = [sys.executable, str(WORKER), what, str(threads), str(runs)]
     try:
-        completed = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        raise ArtifactError(
-            f"LiteRT did not profile {what} within {TIMEOUT_SECONDS} s: ask for fewer --runs."
-        ) from None
-    if completed.returncode != 0:
-        how, why = how_it_ended(completed.returncode), why_it_failed(completed.stderr)
-        if completed.returncode == PROFILER_FAILED:
+        completed = run(command, TIMEOUT_SECONDS, kept_bytes=PROFILE_BYTES)
+    except NotEnded as error:
+        raise ArtifactError(f"profiling {what} {error}: ask for fewer --runs.") from None
+    if completed.code != 0:
+        how, why = how_it_ended(completed.code), why_it_failed(completed.err)
+        if completed.code == PROFILER_FAILED:
             raise ArtifactError(f"LiteRT cannot profile {what} ({why}): try `bench`, which needs no profiler.")
-        if completed.returncode == ONLY_WHOLE:
+        if completed.code == ONLY_WHOLE:
             raise ArtifactError(
                 f"LiteRT runs {what} and cannot tell its ops apart: {why}. `bench` times it as a whole."
             )
@@ -75,7 +75,7 @@ def _work(what: str, threads: int, runs: int) -> dict[str, Any]:
             f"LiteRT cannot profile {what}, as it does not run it ({how}; {why}): `inspect --target cpu` says what it"
             " makes of each op."
         )
-    return dict(json.loads(completed.stdout))
+    return dict(json.loads(completed.stdout.decode()))
 
 
 def convolution(side: int, before: int, after: int, dtype: str) -> bytes:

@@ -22,6 +22,7 @@ import contextlib
 import glob
 import io
 import json
+import math
 import os
 import platform
 import resource
@@ -47,6 +48,7 @@ FEATURES = (
     "sve",
 )
 CPUS = "/sys/devices/system/cpu"
+MOST_ARRAY_BYTES = 4 << 30
 
 
 def send(stream: IO[bytes], array: np.ndarray) -> None:
@@ -59,12 +61,24 @@ def send(stream: IO[bytes], array: np.ndarray) -> None:
 
 
 def receive(stream: IO[bytes]) -> np.ndarray:
-    """Reads one array. Raises EOFError when the other side has closed the stream."""
+    """Reads one array. Raises EOFError when the other side has closed the stream, ValueError for what is no array."""
     length = stream.read(8)
-    data = stream.read(struct.unpack("<q", length)[0]) if len(length) == 8 else b""
-    if not data:
+    if len(length) < 8:
         raise EOFError
-    return np.load(io.BytesIO(data), allow_pickle=False)
+    size = struct.unpack("<q", length)[0]
+    if not 0 < size <= MOST_ARRAY_BYTES:
+        raise ValueError(f"an array of {size} bytes")
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError
+    packed = io.BytesIO(data)
+    if np.lib.format.read_magic(packed) != (1, 0):
+        raise ValueError("an array in another form")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(packed)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != size - packed.tell():  # or it would be allocated
+        raise ValueError(f"{dtype} {shape} in {size} bytes")
+    packed.seek(0)
+    return np.load(packed, allow_pickle=False)
 
 
 def peak_memory_bytes() -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import os
 import posixpath
 import re
 import shlex
@@ -22,6 +23,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.core.errors import BadSpec, DeviceError
+from pipeline.core.keeper import KEEPER, scratch_folder
+from pipeline.core.program import KEPT_BYTES, LONGEST_LINE, Ended, NotEnded, end, run, start, text_of
 from pipeline.drivers.benchmark_model import CommandResult
 from pipeline.drivers.ssh_words import BATCH, SSH_FAILED, for_a_shell, last_line, why
 
@@ -50,6 +53,10 @@ PRIVATE = (
 )
 START_SECONDS = 60
 """For the login and the folder."""
+COPIED_BYTES_PER_SECOND = 100_000
+"""The least that a copy is granted, so that a slow link is not taken for a dead one."""
+PULLED_BYTES = 256 << 20
+"""More than a batch of outputs has."""
 MARK = "segquant-far "
 """Before an answer: the login there may print what it likes."""
 HOLD = (
@@ -113,18 +120,18 @@ class Link:
     def __init__(self, where: Address) -> None:
         self.address, self.name, self.folder = where, _resolved(where), ""
         self._socket_folder = tempfile.mkdtemp(prefix="sq", dir="/tmp")  # a socket's path has 107 bytes at most
+        self._kept = KEEPER.keep("folder", self._socket_folder)
         self._log = tempfile.TemporaryFile()
         socket = f"ControlPath={self._socket_folder}/s"
         # Should the shared connection be gone: fail, and do not log in once more.
         self._through = ["ssh", *BATCH, "-o", "ProxyCommand=exit 1", "-o", socket, "--", where.host]
         options = [*BATCH, *ALIVE, *PRIVATE, "-o", "ControlMaster=yes", "-o", socket]
-        self._master = subprocess.Popen(
+        self._master = start(
             ["ssh", *options, *where.words, for_a_shell(HOLD)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            start_new_session=True,
-        )  # a session of its own: Ctrl-C ends the measurement first, and the connection after it
+        )
         try:
             self.folder = self._entered()
         except BaseException:
@@ -136,12 +143,17 @@ class Link:
         late = threading.Timer(START_SECONDS, self._master.kill)
         late.start()
         try:
-            for line in self._master.stdout:
-                if line.startswith(MARK.encode()):
-                    return line.decode().removeprefix(MARK).strip()
+            greeted_bytes = 0
+            while greeted_bytes < KEPT_BYTES and (line := self._master.stdout.readline(LONGEST_LINE)):
+                greeted_bytes += len(line)
+                folder = line.decode("utf-8", "replace").removeprefix(MARK).strip()
+                if line.startswith(MARK.encode()) and folder.startswith("/"):
+                    return folder
         finally:
             late.cancel()
-        raise self.failed(self._master.wait(), "")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._master.wait(START_SECONDS)
+        raise self.failed(end(self._master, 0), "")
 
     @property
     def alive(self) -> bool:
@@ -152,8 +164,8 @@ class Link:
         if code == SSH_FAILED:  # the connection's own words are there when it has ended
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._master.wait(2)
-        self._log.seek(0)
-        words = self._log.read().decode("utf-8", "replace")
+        self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - KEPT_BYTES))
+        words = text_of(self._log.read())
         if "No space left on device" in output + words:
             return DeviceError(f"{self.name}: its disk is full where temporary files go: free some space there.")
         if self.alive and code != SSH_FAILED:
@@ -174,33 +186,30 @@ class Link:
         return [*self._through, for_a_shell(START, self.folder, *words)]
 
     def run(self, words: Sequence[str], timeout_seconds: float = 60) -> CommandResult:
-        completed = self._done(["sh", "-c", 'exec "$@" 2>&1', "sh", *words], b"", timeout_seconds)
-        if completed.returncode == SSH_FAILED:
-            raise self.failed(completed.returncode, completed.stderr.decode("utf-8", "replace"))
-        return CommandResult(completed.returncode, completed.stdout.decode("utf-8", "replace"))
+        ended = self._done(["sh", "-c", 'exec "$@" 2>&1', "sh", *words], b"", timeout_seconds)
+        if ended.code == SSH_FAILED:
+            raise self.failed(ended.code, ended.err)
+        return CommandResult(ended.code, ended.out)
 
-    def _done(
-        self, words: Sequence[str], data: bytes, timeout_seconds: float | None = None
-    ) -> subprocess.CompletedProcess[bytes]:
+    def _done(self, words: Sequence[str], data: bytes, timeout_seconds: float, kept_bytes: int = KEPT_BYTES) -> Ended:
         """What the program prints, without what the login printed before it."""
         marked = ["sh", "-c", f'echo "{MARK}"; exec "$@"', "sh", *words]
         try:
-            completed = subprocess.run(
-                self.command(marked), input=data, capture_output=True, timeout=timeout_seconds, check=False
-            )
-        except subprocess.TimeoutExpired:
+            ended = run(self.command(marked), timeout_seconds, data=data, kept_bytes=kept_bytes)
+        except NotEnded as error:
             raise DeviceError(
-                f"{self.name} did not answer within {timeout_seconds:.0f} s: see whether it is busy"
+                f"{self.name}: a program there {error}: see whether the machine is busy"
                 f" (`{self.address.typed} uptime`), and repeat the command."
             ) from None
-        completed.stdout = completed.stdout.partition(f"{MARK}\n".encode())[2]
-        return completed
+        return dataclasses.replace(ended, stdout=ended.stdout.partition(f"{MARK}\n".encode())[2])
 
-    def _checked(self, words: Sequence[str], data: bytes = b"") -> bytes:
-        completed = self._done(words, data)
-        if completed.returncode != 0:
-            raise self.failed(completed.returncode, completed.stderr.decode("utf-8", "replace"))
-        return completed.stdout
+    def _checked(self, words: Sequence[str], data: bytes = b"", most_bytes: int = 0) -> bytes:
+        """Copies ``data`` there, or at most ``most_bytes`` back."""
+        seconds = START_SECONDS + (len(data) + most_bytes) / COPIED_BYTES_PER_SECOND
+        ended = self._done(words, data, seconds, KEPT_BYTES + 2 * most_bytes)
+        if ended.code != 0:
+            raise self.failed(ended.code, ended.err)
+        return ended.stdout
 
     def push(self, local: Path, remote: str) -> None:
         if local.is_dir():
@@ -213,13 +222,13 @@ class Link:
 
     def pull(self, remote: str, local: Path) -> None:
         folder, name = posixpath.split(remote)
-        packed = self._checked(["tar", "-cf", "-", "-C", folder or "/", "--", name])
+        packed = self._checked(["tar", "-cf", "-", "-C", folder or "/", "--", name], most_bytes=PULLED_BYTES)
         with (
-            tempfile.TemporaryDirectory(dir=local.parent) as scratch,
+            scratch_folder(parent=local.parent) as scratch,
             tarfile.open(fileobj=io.BytesIO(packed)) as archive,
         ):
             archive.extractall(scratch, filter="data")
-            (Path(scratch) / name).rename(local)
+            (scratch / name).rename(local)
 
     def close(self) -> None:
         """The far folder goes with the connection."""
@@ -227,22 +236,25 @@ class Link:
             with contextlib.suppress(OSError):
                 self._master.stdin.close()
         try:
-            self._master.wait(20)
-        except subprocess.TimeoutExpired:
-            self._master.kill()
-            self._master.wait()
-        if self._master.stdout:
-            self._master.stdout.close()
-        self._log.close()
-        shutil.rmtree(self._socket_folder, ignore_errors=True)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._master.wait(20)
+        finally:
+            end(self._master, 0)
+            if self._master.stdout:
+                self._master.stdout.close()
+            self._log.close()
+            shutil.rmtree(self._socket_folder, ignore_errors=True)
+            KEEPER.release(self._kept)
 
 
 def _resolved(where: Address) -> str:
     try:
-        completed = subprocess.run(["ssh", "-G", *where.words], capture_output=True, text=True, check=False)
+        ended = run(["ssh", "-G", *where.words], START_SECONDS)
     except FileNotFoundError:
         raise DeviceError("ssh is not on this machine: `sudo apt-get install openssh-client` installs it.") from None
-    if completed.returncode != 0:
-        raise DeviceError(f"ssh cannot start ({last_line(completed.stderr)}): correct its configuration.")
-    configuration = dict(line.partition(" ")[::2] for line in completed.stdout.splitlines())
+    except (NotEnded, OSError) as error:
+        raise DeviceError(f"`ssh -G` {error}: correct its configuration.") from None
+    configuration = dict(line.partition(" ")[::2] for line in ended.out.splitlines())
+    if ended.code != 0 or not {"user", "hostname", "port"} <= set(configuration):
+        raise DeviceError(f"ssh cannot start ({last_line(ended.err)}): correct its configuration.")
     return f"ssh:{configuration['user']}@{configuration['hostname']}:{configuration['port']}"

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import queue
 import re
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from pipeline.core.device import Block, RunnerFacts, RunnerOptions
-from pipeline.core.errors import ArtifactError, SegquantError
+from pipeline.core.errors import ArtifactError, DeviceError, SegquantError
+from pipeline.core.program import KEPT_BYTES, end, start
+from pipeline.drivers.answers import Nonsense, bytes_of, check_output, facts_of, times_of
 from pipeline.drivers.last_words import how_it_ended, why_it_failed
 from pipeline.drivers.litert_worker import receive, send
+from pipeline.drivers.printed import Printed
 from pipeline.tflite.read import read
 
 Explain = Callable[[int, str], SegquantError | None]
@@ -30,6 +31,10 @@ AHEAD = 8
 """Images on their way before the first one's output is read."""
 FACTS = b'{"input_dtype"'
 """How the worker's first line begins; a login far away may print before it."""
+FACTS_BYTES = 1 << 16
+LOADING_SECONDS, ANSWER_SECONDS = 900, 3600
+"""Longer than any file takes; a process that has not answered by then is stuck."""
+Answer = TypeVar("Answer")
 
 
 def check_readable(artifact: Path) -> None:
@@ -38,6 +43,15 @@ def check_readable(artifact: Path) -> None:
         read(artifact.read_bytes(), str(artifact))
     except OSError as error:
         raise ArtifactError(f"{artifact} cannot be read ({error.strerror}): convert the network again.") from None
+
+
+def output_shape(artifact: Path) -> tuple[int, ...] | None:
+    """Of a .tflite file; None for a file of another kind, or one whose first axis is open."""
+    if artifact.suffix != ".tflite" or not artifact.is_file():
+        return None
+    graph = read(artifact.read_bytes(), str(artifact))
+    output = graph.tensors[graph.outputs[0]]
+    return None if output.dynamic else output.shape
 
 
 def settings_of(options: RunnerOptions) -> dict[str, Any]:
@@ -65,25 +79,50 @@ class WorkerRunner:
         self.artifact = artifact
         self._command, self._environment, self._explain, self._closed = command, environment, explain, closed
         self._given: np.ndarray | None = None
+        self._output_shape = output_shape(artifact)
         self._peak_memory_bytes = 0
         self.facts = self._start()
 
     def _start(self) -> RunnerFacts:
-        self._errors = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=self._environment
-        )
-        assert self._process.stdin and self._process.stdout
+        pipe = subprocess.PIPE
+        self._process = start(self._command, self._environment, stdin=pipe, stdout=pipe, stderr=pipe)
+        assert self._process.stdin and self._process.stdout and self._process.stderr
         self._in, self._out = self._process.stdin, self._process.stdout
+        self._errors = Printed(self._process.stderr)
         self._ahead = 0
         try:
-            while not (line := self._out.readline()).startswith(FACTS):
-                if not line:
-                    raise self._died()
-            return RunnerFacts(**json.loads(line))
+            with self._within(LOADING_SECONDS):
+                greeted_bytes = 0
+                while not (line := self._out.readline(FACTS_BYTES)).startswith(FACTS):
+                    greeted_bytes += len(line)
+                    if not line or greeted_bytes > KEPT_BYTES:
+                        raise self._died()
+            return self._understood(lambda: facts_of(line))
         except BaseException:
             self.close()
             raise
+
+    @contextlib.contextmanager
+    def _within(self, seconds: float) -> Iterator[None]:
+        """An answer that does not come in this time ends the process, and so the wait for it."""
+        late = threading.Timer(seconds, self._process.kill)
+        late.daemon = True
+        late.start()
+        try:
+            yield
+        finally:
+            late.cancel()
+
+    def _understood(self, read_answer: Callable[[], Answer]) -> Answer:
+        """What the process answered; raises DeviceError where that is nonsense, and ends it."""
+        try:
+            return read_answer()
+        except Nonsense as error:
+            self._process.kill()
+            raise DeviceError(
+                f"{self.artifact}: the program that runs it answers nonsense ({error}): see that the device has"
+                " LiteRT's own runtime, and repeat the command."
+            ) from None
 
     def restart(self) -> None:
         """Another process; ``facts`` stay those of the first, whose loading met the machine as it was."""
@@ -97,8 +136,9 @@ class WorkerRunner:
         if self._ahead:
             raise RuntimeError("infer_many is not at its end, nor closed")
         try:
-            self._tell(request, array)
-            return receive(self._out)
+            with self._within(ANSWER_SECONDS):
+                self._tell(request, array)
+                return receive(self._out)
         except (OSError, EOFError, ValueError):
             raise self._died() from None
 
@@ -114,6 +154,7 @@ class WorkerRunner:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
+        end(self._process, 0)
         text = self.log()
         if better := self._explain(code, text):
             return better
@@ -130,17 +171,20 @@ class WorkerRunner:
 
     def log(self) -> str:
         """What the process has printed so far."""
-        self._errors.seek(0)
-        return self._errors.read().decode("utf-8", "replace")
+        return self._errors.text()
 
     def infer(self, image: np.ndarray) -> np.ndarray:
-        return self._ask("infer", self._checked(image))
+        return self._checked_output(self._ask("infer", self._checked(image)))
 
     def _checked(self, image: np.ndarray) -> np.ndarray:
         if image.dtype.name != self.facts.input_dtype:
             raise ArtifactError(f"{self.artifact} takes {self.facts.input_dtype}, but got {image.dtype.name}.")
         self._given = image
         return image
+
+    def _checked_output(self, output: np.ndarray) -> np.ndarray:
+        """Raises DeviceError where it is not what the file outputs."""
+        return self._understood(lambda: check_output(output, self.facts.output_dtype, self._output_shape))
 
     def infer_many(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """``infer`` of each; AHEAD are sent before the first output is read, so that none waits for a round trip."""
@@ -153,7 +197,8 @@ class WorkerRunner:
 
         def reply() -> np.ndarray:
             try:
-                output = receive(self._out)
+                with self._within(ANSWER_SECONDS):
+                    output = receive(self._out)
             except (OSError, EOFError, ValueError):
                 self._ahead = 0
                 raise self._died() from None
@@ -162,7 +207,7 @@ class WorkerRunner:
                 self._process.kill()
                 raise
             self._ahead -= 1
-            return output
+            return self._checked_output(output)
 
         sender = threading.Thread(target=sending, daemon=True)
         sender.start()
@@ -182,11 +227,13 @@ class WorkerRunner:
             sender.join()
 
     def time(self, runs: int) -> Block:
-        return Block(runs, tuple(self._ask(f"time {runs}").tolist()))
+        times = self._ask(f"time {runs}")
+        return Block(runs, self._understood(lambda: times_of(times, runs)))
 
     def peak_memory_bytes(self) -> int:
         """The most that one of its processes took."""
-        return max(self._peak_memory_bytes, int(self._ask("memory")[0]))
+        answer = self._ask("memory")
+        return max(self._peak_memory_bytes, self._understood(lambda: bytes_of(answer)))
 
     def close(self) -> None:
         self._end()
@@ -199,12 +246,12 @@ class WorkerRunner:
         with contextlib.suppress(OSError):
             self._in.close()
         try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._out.close()
-        self._errors.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=10)
+        finally:
+            end(self._process, 0)
+            self._out.close()
+            self._errors.close()
 
     def __enter__(self) -> WorkerRunner:
         return self

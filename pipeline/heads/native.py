@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from pipeline.core.errors import ArtifactError, CompilerError
 from pipeline.core.mask import Grid
+from pipeline.core.program import NotEnded, run
 from pipeline.core.spec import Resize
 from pipeline.heads.shipping import SOURCES
 
@@ -33,11 +33,14 @@ def build(sources: Sequence[Path], to: Path, *flags: str) -> Path:
     if cc is None:
         raise CompilerError("this machine has no C compiler: install one (`apt-get install gcc libc6-dev`).")
     command = [cc, *STRICT, *flags, f"-I{SOURCES[0].parent}", *map(str, sources), "-o", str(to)]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
-    if finished.returncode:
-        raise CompilerError(
-            f"{' '.join(command)} failed: {finished.stderr.strip() or f'exit code {finished.returncode}'}"
-        )
+    try:
+        finished = run(command, TIMEOUT_SECONDS)
+    except (NotEnded, OSError) as error:
+        raise CompilerError(f"{cc} {error}: see whether it works, or install another C compiler.") from None
+    if finished.code:
+        raise CompilerError(f"{' '.join(command)} failed: {finished.err.strip() or f'exit code {finished.code}'}")
+    if not to.is_file():
+        raise CompilerError(f"{' '.join(command)} ended with exit code 0 and wrote no file.")
     return to
 
 

@@ -6,10 +6,12 @@ import contextlib
 import dataclasses
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 
 from pipeline.core.device import Connection, Device, DeviceOptions
 from pipeline.core.measurement import Measurement
+from pipeline.core.program import end_those_of
 from pipeline.core.progress import Prefixed
 from pipeline.core.say import Say
 from pipeline.devices import connect, device
@@ -36,18 +38,36 @@ def bench(plan: BenchPlan, names: Sequence[str], options: DeviceOptions, say: Sa
     results: queue.Queue[Measurement | BaseException] = queue.Queue()
     errors: list[BaseException] = []
     with contextlib.ExitStack() as stack:
-        for devices in _connect(names, options, stack, say):
-            threading.Thread(target=_bench_in_turn, args=[plan, devices, results], daemon=True).start()
-        for _ in names:
-            result = results.get()
-            if isinstance(result, Measurement):
-                yield result
-            else:
-                errors.append(result)
-                if len(names) > 1:
-                    say(f"failed: {result}")
+        groups = _connect(names, options, stack, say)
+        threads = [
+            threading.Thread(target=_bench_in_turn, args=[plan, devices, results], daemon=True) for devices in groups
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            for _ in names:
+                result = results.get()
+                if isinstance(result, Measurement):
+                    yield result
+                else:
+                    errors.append(result)
+                    if len(names) > 1:
+                        say(f"failed: {result}")
+        except BaseException:
+            _end(threads)  # before their devices are closed
+            raise
     if errors:
         raise errors[0]
+
+
+def _end(threads: Sequence[threading.Thread]) -> None:
+    """Of a measurement that is interrupted: without their programs the threads meet errors, and end."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and any(thread.is_alive() for thread in threads):
+        end_those_of(*threads)
+        for thread in threads:
+            if thread.is_alive():
+                thread.join(0.1)
 
 
 def _connect(

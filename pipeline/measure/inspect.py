@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import queue
-import signal
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from pipeline.core.errors import ArtifactError, BadSpec
 from pipeline.core.graph import BORDER, Graph
 from pipeline.core.inspection import Change, Coverage, Inspection
 from pipeline.core.printable import LONGEST_NAME, printable
+from pipeline.core.program import end_those_of
 from pipeline.core.rules import Rules, Verdict
 from pipeline.core.target import Answer, Target
 from pipeline.targets import targets
@@ -78,7 +77,7 @@ def _stored(graph: Graph, verdicts: Sequence[Verdict], rules: Rules) -> int:
 
 
 def _answer(target: Target, file: Path, graph: Graph, wait_seconds: float | None) -> Answer:
-    """The compiler's answer; after ``wait_seconds`` the compiler and its child processes are killed."""
+    """The compiler's answer; after ``wait_seconds`` the compiler and all that it began are killed."""
     assert target.ask is not None
     if wait_seconds is None:
         return target.ask(file, graph)
@@ -90,26 +89,16 @@ def _answer(target: Target, file: Path, graph: Graph, wait_seconds: float | None
         except Exception as error:
             answers.put(error)
 
-    threading.Thread(target=work, daemon=True).start()
+    asking = threading.Thread(target=work, daemon=True)
+    asking.start()
     try:
         answer = answers.get(timeout=wait_seconds)
     except queue.Empty:
-        for child in _descendants(os.getpid()):
-            with contextlib.suppress(OSError):
-                os.kill(child, signal.SIGKILL)
+        end_those_of(asking)
         return Answer(None, f"its compiler gave no answer within {wait_seconds:g} s (--wait gives it longer)")
     if isinstance(answer, Exception):
         raise answer
     return answer
-
-
-def _descendants(process: int) -> list[int]:
-    """Process ids of all children and theirs, on Linux; elsewhere none, and children end by themselves."""
-    children: list[int] = []
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{process}/task").iterdir():
-            children += [int(child) for child in (task / "children").read_text().split()]
-    return children + [descendant for child in children for descendant in _descendants(child)]
 
 
 def opened(file: Path) -> tuple[bytes, Graph]:

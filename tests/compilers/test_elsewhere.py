@@ -106,10 +106,10 @@ def test_what_goes_wrong_on_the_far_side_is_one_sentence(artifact, near, far, sc
 
 
 def test_a_connection_that_breaks_is_no_result(artifact, near, far):
-    executable(near / "ssh", "cat >/dev/null; echo segquant-results; echo half")
+    executable(near / "ssh", "echo segquant-results; echo half")
     with pytest.raises(CompilerError, match="connection broke"):
         compile_edgetpu(artifact, program("ssh there", "edgetpu_compiler"))
-    executable(near / "ssh", "cat >/dev/null; echo 'kex_exchange_identification: read: reset' >&2; exit 255")
+    executable(near / "ssh", "echo 'kex_exchange_identification: read: reset' >&2; exit 255")
     with pytest.raises(CompilerError, match="compiling on there: kex_exchange_identification"):
         compile_edgetpu(artifact, program("ssh there", "edgetpu_compiler"))
 

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import re
-import subprocess
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from pipeline.core.errors import ArtifactError, BadSpec
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.graph import Graph, Op, Tensor
+from pipeline.core.program import run
 from pipeline.core.rules import Rule, Rules, Verdict
 from pipeline.core.target import Answer
 from pipeline.measure.inspect import best_change, coverage, inspect
@@ -330,7 +330,7 @@ def test_a_compiler_that_takes_too_long_is_ended_and_the_rules_answer(tmp_path):
     started = tmp_path / "started"
 
     def slow(path, graph):
-        subprocess.run(["sh", "-c", f"sleep 60 & echo $! >{started}; wait"], check=False)
+        run(["sh", "-c", f"sleep 60 & echo $! >{started}; wait"], 100)
         raise AssertionError("its processes were ended")
 
     began = time.monotonic()

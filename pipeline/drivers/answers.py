@@ -1,0 +1,103 @@
+"""What another machine or another process answers, read into bounded, finite values: it may lie, or be broken."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.device import RunnerFacts
+from pipeline.core.printable import LONGEST_NAME, printable
+
+MOST_MS = 86_400_000.0
+"""A day: no loading and no inference takes longer."""
+MOST_BYTES = 1 << 50
+DIGITS = re.compile(r"-?[0-9]{1,18}")
+DTYPES = ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "bool")
+
+
+class Nonsense(ValueError):
+    """An answer that cannot be true; the message says what came, and of what it is said."""
+
+
+def finite(value: Any, what: str, low: float = -math.inf, high: float = math.inf) -> float:
+    """Raises Nonsense for what is no number from ``low`` to ``high``."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise Nonsense(f"{what} is {shown(value)}")
+    if not math.isfinite(value):
+        raise Nonsense(f"{what} is {shown(value)}")
+    return float(value)
+
+
+def shown(value: Any) -> str:
+    return printable(str(value), 60)
+
+
+def whole_number(text: str, low: int = -(10**18), high: int = 10**18) -> int | None:
+    """ASCII digits alone; None for all else, also for other scripts' digits, which ``int`` would read or choke on."""
+    text = text.strip()
+    return int(text) if DIGITS.fullmatch(text) and low <= int(text) <= high else None
+
+
+def words(text: Any) -> str | None:
+    """A name that a machine gives itself, in one short line; None where there is none."""
+    return printable(text.strip(), LONGEST_NAME) if isinstance(text, str) and text.strip() else None
+
+
+def facts_of(line: bytes) -> RunnerFacts:
+    """The first line of ``litert_worker``; raises Nonsense."""
+    try:
+        facts = json.loads(line)
+        names = {field.name for field in dataclasses.fields(RunnerFacts)}
+        required = {"input_dtype", "output_dtype", "output_scale", "output_zero_point"}
+        if not isinstance(facts, dict) or not required <= set(facts) <= names:
+            raise ValueError
+    except (ValueError, RecursionError):
+        raise Nonsense(f"its facts are {shown(line.decode('utf-8', 'replace'))}") from None
+    for name in ("input_dtype", "output_dtype"):
+        if facts[name] not in DTYPES:
+            raise Nonsense(f"{name} is {shown(facts[name])}")
+    for name in ("init_ms", "first_ms"):
+        if facts.get(name) is not None:
+            finite(facts[name], name, 0, MOST_MS)
+    finite(facts["output_scale"], "output_scale", 0)
+    if not isinstance(facts["output_zero_point"], int):
+        raise Nonsense(f"output_zero_point is {shown(facts['output_zero_point'])}")
+    return RunnerFacts(
+        facts["input_dtype"],
+        facts["output_dtype"],
+        float(facts["output_scale"]),
+        int(finite(facts["output_zero_point"], "output_zero_point", -(2**31), 2**31)),
+        facts.get("init_ms"),
+        facts.get("first_ms"),
+        words(facts.get("runs_on")) or "",
+    )
+
+
+def times_of(answer: np.ndarray, runs: int) -> tuple[float, ...]:
+    """Milliseconds of ``runs`` inferences; raises Nonsense."""
+    if answer.shape != (runs,) or answer.dtype.kind != "f":
+        raise Nonsense(f"{answer.dtype.name} {list(answer.shape)} for the times of {runs} inferences")
+    wrong = answer[~((answer > 0) & (answer <= MOST_MS))]
+    if wrong.size:
+        raise Nonsense(f"an inference takes {wrong[0]} ms")
+    return tuple(answer.tolist())
+
+
+def bytes_of(answer: np.ndarray) -> int:
+    """A peak of memory; raises Nonsense."""
+    if answer.size != 1 or answer.dtype.kind not in "iu" or not 0 <= int(answer.ravel()[0]) <= MOST_BYTES:
+        raise Nonsense(f"{answer.dtype.name} {list(answer.shape)} {shown(answer.ravel()[:1].tolist())} for its memory")
+    return int(answer.ravel()[0])
+
+
+def check_output(output: np.ndarray, dtype: str, shape: tuple[int, ...] | None) -> np.ndarray:
+    """Raises Nonsense where an output has another type or shape than the file's."""
+    if output.dtype.name != dtype or (shape is not None and output.shape != shape):
+        expected = f"{dtype} {list(shape)}" if shape is not None else dtype
+        raise Nonsense(f"an output is {output.dtype.name} {list(output.shape)}, and the file's is {expected}")
+    return output

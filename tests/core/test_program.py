@@ -1,0 +1,172 @@
+"""Programs from hell: each ends, within bounds, and nothing that it began is left."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.core import program
+from pipeline.core.keeper import MARK, scratch_folder
+from pipeline.core.program import NotEnded, begun, run, text_of
+from tests.conftest import ROOT
+
+MARKED = "sleep 86399"
+"""A duration that nothing else on the machine sleeps."""
+
+
+def alive(words):
+    """Processes whose command line has ``words``; a zombie has none."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if words in line and int(place.name) != os.getpid():
+            found.append(line)
+    return found
+
+
+def gone(words, seconds=10):
+    until = time.monotonic() + seconds
+    while (found := alive(words)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return not found
+
+
+def shell(script, seconds=20, **options):
+    return run(["sh", "-c", script], seconds, **options)
+
+
+def test_what_it_prints_and_how_it_ends():
+    ended = shell("echo out; echo err >&2; exit 3")
+    assert (ended.code, ended.out, ended.err) == (3, "out\n", "err\n")
+    assert shell("kill -9 $$").code == -9
+    assert shell("echo a; echo b >&2", joined=True).out == "a\nb\n"
+    assert shell("wc -c", data=bytes(300_000)).out.strip() == "300000"
+    assert shell("exit 0", data=bytes(3_000_000)).code == 0  # it reads nothing
+    with pytest.raises(OSError):
+        run(["/nowhere/at/all"], 5)
+    with pytest.raises(OSError, match="null"):
+        run(["echo", "a\0b"], 5)
+
+
+@pytest.mark.parametrize("stream", ["", " >&2"], ids=["stdout", "stderr"])
+def test_output_is_bounded_and_keeps_its_head_and_its_tail(stream):
+    script = f"{{ echo first; head -c 60000000 /dev/zero; echo; echo last; }}{stream}"
+    ended = shell(script, kept_bytes=1000)
+    kept = ended.stderr or ended.stdout
+    assert kept.startswith(b"first\n") and kept.endswith(b"last\n") and len(kept) < 1100
+    assert b"bytes left out" in kept
+
+
+def test_a_program_that_prints_without_end_is_ended(monkeypatch):
+    monkeypatch.setattr(program, "MOST_PRINTED_BYTES", 1 << 26)
+    with pytest.raises(NotEnded, match="printed more than"):
+        shell("yes 86399; true")
+    assert gone("yes 86399")
+
+
+@pytest.mark.parametrize("leave", ["{0} & exit 0", "(trap '' TERM HUP; {0}) & exit 0", "setsid {0} & exit 0"])
+def test_a_child_that_keeps_the_output_open_hangs_nobody_and_is_ended(leave):
+    began = time.monotonic()
+    assert shell(f"echo done; {leave.format(MARKED)}").out == "done\n"
+    assert time.monotonic() - began < 8 and gone(MARKED)
+
+
+@pytest.mark.parametrize(
+    "script", [MARKED, f"trap '' TERM INT; while :; do {MARKED}; done", f"exec >&- 2>&-; {MARKED}"]
+)
+def test_one_that_does_not_end_is_ended(script, monkeypatch):
+    monkeypatch.setattr(program, "GRACE_SECONDS", 0.2)
+    with pytest.raises(NotEnded, match="did not finish in 1 s"):
+        shell(f"echo begun; {script}", 1)
+    assert gone(MARKED)
+
+
+def test_one_that_waits_for_more_input_ends_with_us():
+    """As a compiler over ssh: its input stays open for as long as it runs."""
+    assert shell("head -c 3; sleep 0.1; [ -e /dev/stdin ] && echo", data=b"abc", stays_open=True).out == "abc\n"
+
+
+def test_an_exception_in_the_block_ends_the_program():
+    with pytest.raises(KeyError), begun(["sh", "-c", f"{MARKED} & wait"]):
+        raise KeyError
+    assert gone(MARKED)
+
+
+def test_a_line_without_end_is_cut():
+    assert text_of(b"x" * 10_000_000 + b"\nnext\r\nlast") == "x" * program.LONGEST_LINE + "\nnext\nlast"
+
+
+HOLDS = f"""
+import sys, time
+from pipeline.core.keeper import kept, scratch_folder, signals_stop
+from pipeline.core.program import begun
+import json
+with signals_stop() if sys.argv[1] == "handled" else open("/dev/null"):
+    clean = json.dumps(["touch", sys.argv[2] + "/cleaned"])
+    with scratch_folder("held-", sys.argv[2]) as folder, kept("command", clean):
+        (folder / "file").write_text("x")
+        with begun(["sh", "-c", "{MARKED} & setsid {MARKED} & wait"], grace_seconds=1):
+            time.sleep(0.3)
+            print("ready", flush=True)
+            if sys.argv[1] == "native":
+                sum(range(10**12))  # keeps Python's lock, as native code may
+            time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "number", "code"),
+    [
+        ("handled", signal.SIGTERM, 1),
+        ("handled", signal.SIGHUP, 1),
+        ("handled", signal.SIGINT, -signal.SIGINT),
+        ("handled", signal.SIGKILL, -signal.SIGKILL),
+        ("library", signal.SIGTERM, -signal.SIGTERM),
+        ("library", signal.SIGKILL, -signal.SIGKILL),
+    ],
+)
+def test_whatever_ends_this_process_ends_what_it_began(how, number, code, tmp_path):
+    words = [sys.executable, "-c", HOLDS, how, str(tmp_path)]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n", process.stderr.read()
+    assert len(alive(MARKED)) >= 2 and len(list(tmp_path.iterdir())) == 1
+    process.send_signal(number)
+    process.communicate(timeout=20)
+    assert process.returncode == code
+    assert gone(MARKED)
+    until = time.monotonic() + 5
+    graceful = how == "handled" and number != signal.SIGKILL
+    while time.monotonic() < until and [p.name for p in tmp_path.iterdir()] != ([] if graceful else ["cleaned"]):
+        time.sleep(0.05)
+    assert [p.name for p in tmp_path.iterdir()] == ([] if graceful else ["cleaned"])
+
+
+def test_native_code_that_keeps_pythons_lock_is_ended_all_the_same(tmp_path):
+    hasty = "import sys, time\nimport pipeline.core.keeper as keeper\nkeeper.PATIENCE_SECONDS = 1"
+    script = HOLDS.replace('== "handled"', '== "native"').replace("import sys, time", hasty)
+    words = [sys.executable, "-c", script, "native", str(tmp_path)]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGKILL and gone(MARKED)
+    assert [p.name for p in tmp_path.iterdir()] == ["cleaned"]
+
+
+def test_a_forked_process_leaves_the_list_alone(tmp_path):
+    with scratch_folder("held-", tmp_path) as folder:
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        os.waitpid(child, 0)
+        time.sleep(0.2)
+        assert folder.is_dir() and shell(f"echo ${MARK}").out.strip()
+    assert not list(tmp_path.iterdir())
