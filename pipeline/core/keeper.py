@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["group", "mark", "folder", "command"]
+Kind = Literal["group", "mark", "directory", "command"]
 """What is kept: a process group's id; the value of MARK in the environment of processes; the path of a folder; the JSON
 of a command's words."""
 MARK = "SEGQUANT_BEGUN"
@@ -140,7 +140,7 @@ def scratch_folder(prefix: str = "segquant-", parent: Path | str | None = None) 
     """A temporary folder that goes with the block or with this process, whichever ends first."""
     with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as folder:
         path = Path(folder).absolute()
-        with kept("folder", str(path)):
+        with kept("directory", str(path)):
             yield path
 
 

@@ -45,7 +45,7 @@ class Kept:
                 nowhere = subprocess.DEVNULL
                 seconds = self._command_seconds
                 subprocess.run(json.loads(words), stdin=nowhere, stdout=nowhere, stderr=nowhere, timeout=seconds)
-        for folder in 2 * self._listed("folder"):
+        for folder in 2 * self._listed("directory"):
             shutil.rmtree(folder, ignore_errors=True)
 
     def _kill_marked(self) -> None:

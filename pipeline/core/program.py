@@ -192,17 +192,15 @@ def run(
     seconds: float,
     *,
     data: bytes = b"",
-    env: Mapping[str, str] | None = None,
-    cwd: Path | str | None = None,
     kept_bytes: int = KEPT_BYTES,
     joined: bool = False,
     stays_open: bool = False,
-    daemon_stays: bool = False,
+    **options: Any,
 ) -> Ended:
     """Runs a program to its end; ``joined``: its standard error comes on standard output.
 
-    ``data`` goes to its standard input, which then ends, or with ``stays_open`` ends with this process. See ``start``
-    for ``daemon_stays``.
+    ``data`` goes to its standard input, which then ends, or with ``stays_open`` ends with this process. ``options``:
+    env and cwd, as ``subprocess`` has them, and those of ``start``.
 
     Raises OSError where it cannot be started, and NotEnded where it runs longer than ``seconds`` or prints without end.
     """
@@ -211,7 +209,7 @@ def run(
         "stdout": subprocess.PIPE,
         "stderr": subprocess.STDOUT if joined else subprocess.PIPE,
     }
-    with begun(command, env=env, cwd=cwd, daemon_stays=daemon_stays, **pipes) as process:
+    with begun(command, **pipes, **options) as process:
         out, err = Bounded(kept_bytes), Bounded(kept_bytes)
         try:
             _exchange(process, data, {process.stdout: out, process.stderr: err}, seconds, stays_open)

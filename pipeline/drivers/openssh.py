@@ -120,7 +120,7 @@ class Link:
     def __init__(self, where: Address) -> None:
         self.address, self.name, self.folder = where, _resolved(where), ""
         self._socket_folder = tempfile.mkdtemp(prefix="sq", dir="/tmp")  # a socket's path has 107 bytes at most
-        self._kept = KEEPER.keep("folder", self._socket_folder)
+        self._kept = KEEPER.keep("directory", self._socket_folder)
         self._log = tempfile.TemporaryFile()
         socket = f"ControlPath={self._socket_folder}/s"
         # Should the shared connection be gone: fail, and do not log in once more.

@@ -58,7 +58,7 @@ def test_a_file_that_ends_the_process_is_an_answer_and_the_others_are_asked_all_
     monkeypatch.setattr(gpu_accelerator, "WORKER", worker)
     monkeypatch.setattr(gpu_accelerator, "environments", lambda: [dict(os.environ)])
     replies = compile_files([Path("a"), Path("bad"), Path("bad2"), Path("c")])
-    assert [r.error for r in replies] == ["", *["the driver is gone (its process ended with exit code -6)"] * 2, ""]
+    assert [r.error for r in replies] == ["", *["the driver is gone (its process ended with signal SIGABRT)"] * 2, ""]
 
 
 def test_swiftshader_is_taken_where_nothing_else_is_configured(tmp_path, monkeypatch):

@@ -252,7 +252,7 @@ def test_a_file_of_which_nothing_is_taken_is_answered_and_not_compiled(artifact,
             " (>= 6), skipping partitioning.\nERROR: [apply_plugin.cc:455] ERROR: [litert/compiler/x.cc:483]\n",
             "exit code 5.*Model not supported: subgraph input 0 has 6 dimensions",
         ),
-        ("kill -SEGV $$", "", "", "exit code -11 and said: nothing"),
+        ("kill -SEGV $$", "", "", "signal SIGSEGV and said: nothing"),
         ("true", "", STATS.format(2, 1), "exit code 0 and said: nothing"),
     ],
 )
