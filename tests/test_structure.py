@@ -202,13 +202,16 @@ assert CliRunner().invoke(main, ["--help"]).exit_code == 0
 print([n for n in {HEAVY} if n in sys.modules], [n for n in sys.modules if n.startswith("pipeline.cli.")])
 """
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[] ['pipeline.cli.streams', 'pipeline.cli.screen', 'pipeline.cli.options']"
+    assert (
+        result.stdout.strip()
+        == "[] ['pipeline.cli.screen', 'pipeline.cli.streams', 'pipeline.cli.group', 'pipeline.cli.options']"
+    )
     for name, line in COMMANDS.items():
         command = main.get_command(None, name)
         assert command.name == name and inspect.cleandoc(command.help or "").partition("\n")[0] == line
     files = {f.stem.removesuffix("_") for f in (ROOT / "pipeline" / "cli").glob("*.py") if f.stem != "__init__"}
     shared = {"options", "resolve", "configuration", "completion", "screen", "streams", "bars", "substitute"}
-    assert files - {*shared, "bad_images"} == set(COMMANDS)
+    assert files - {*shared, "bad_images", "group"} == set(COMMANDS)
 
 
 REGISTRIES = ((models, Network), (pipeline.targets, Target), (pipeline.devices, Device), (pipeline.data, DatasetSource))

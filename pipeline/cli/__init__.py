@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from pipeline.cli.options import CONFIG, Main, loudness_options
+from pipeline.cli.group import Main
+from pipeline.cli.options import CONFIG, loudness_options
 from pipeline.core.command import as_called
 
 VERSION = "0.1.dev0"

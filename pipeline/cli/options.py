@@ -7,8 +7,6 @@ import json
 import math
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,81 +16,11 @@ import click
 from pipeline.cli.screen import NORMAL, QUIET, VERBOSE
 from pipeline.cli.screen import say as say
 from pipeline.cli.screen import tell as tell
-from pipeline.cli.streams import READER_LEFT, abandon, reader_left
-from pipeline.core.errors import BadSpec, SegquantError
+from pipeline.core.errors import BadSpec
 from pipeline.core.files import write_new
-from pipeline.core.keeper import Stopped, signals_stop
 from pipeline.core.number import MOST_IMAGES, MOST_STEPS
 from pipeline.core.pool import MOST_JOBS
-from pipeline.core.printable import printable
 from pipeline.core.spec import MOST_SEED
-
-
-class Main(click.Group):
-    """Turns every error into one sentence and an exit code, and shows what is under way."""
-
-    def main(self, *args: Any, **extra: Any) -> Any:
-        with signals_stop():
-            return super().main(*args, **extra)
-
-    def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        say.loudness = NORMAL
-        try:
-            return super().make_context(*args, **extra)
-        except KeyboardInterrupt as interruption:
-            sys.exit(_interrupted(interruption))
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with say.opened():
-            return self._invoke(ctx)
-
-    def _invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except SegquantError as error:
-            say.error(f"error: {error.message}")
-            for line in error.details:
-                say.error(f"  {line}")
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt as interruption:
-            ctx.exit(_interrupted(interruption))
-        except OSError as error:
-            if isinstance(error, BrokenPipeError) and reader_left(sys.stdout):
-                abandon(sys.stdout)
-                ctx.exit(READER_LEFT)
-            where = f" ({error.filename})" if error.filename else ""
-            say.error(f"error: {error.strerror or error}{where}: free space or correct the path, and repeat.")
-            ctx.exit(2)
-        except click.UsageError as error:
-            lines = "\n".join(map(printable, error.message.split("\n")))
-            if lines != error.message:  # the message quotes what was typed
-                raise click.UsageError(lines, error.ctx) from None
-            raise
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except Exception as error:
-            say.error(
-                f"error: internal error ({type(error).__name__}): please report it{_with_log(traceback.format_exc())}"
-            )
-            ctx.exit(70)
-
-
-def _interrupted(interruption: KeyboardInterrupt) -> int:
-    """Says that the command was stopped; its exit code."""
-    by = f" by {interruption}" if isinstance(interruption, Stopped) else ""
-    say.error(f"interrupted{by}: repeat the command to go on where it stopped.")
-    return getattr(interruption, "exit_code", 130)
-
-
-def _with_log(trace: str) -> str:
-    """Ends the sentence: with a new file that holds the trace, or where none can be written with the trace's end."""
-    try:
-        handle, path = tempfile.mkstemp(prefix="segquant-error-", suffix=".log")
-        with open(handle, "w") as log:
-            log.write(trace)
-    except OSError:
-        return f". It ended so: {' | '.join(line.strip() for line in trace.splitlines()[-4:])}"
-    return f", and attach {path}."
 
 
 def set_loudness(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:

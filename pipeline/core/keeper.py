@@ -25,6 +25,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from pipeline.core.files import claim
+
 Kind = Literal["group", "mark", "directory", "command"]
 """What is kept: a process group's id; the value of MARK in the environment of processes; the path of a folder; the JSON
 of a command's words."""
@@ -139,9 +141,13 @@ def kept(kind: Kind, value: str) -> Iterator[None]:
 def scratch_folder(prefix: str = "segquant-", parent: Path | str | None = None) -> Iterator[Path]:
     """A temporary folder that goes with the block or with this process, whichever ends first."""
     with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as folder:
-        path = Path(folder).absolute()
-        with kept("directory", str(path)):
-            yield path
+        path, lock = Path(folder).absolute(), os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            claim(lock)  # or another command would take it for one that a dead process left
+            with kept("directory", str(path)):
+                yield path
+        finally:
+            os.close(lock)
 
 
 class Stopped(KeyboardInterrupt):

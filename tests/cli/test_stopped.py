@@ -31,7 +31,8 @@ def test_closed_streams_and_readers_that_leave_are_no_errors(script):
 GROUP = """
 import time
 import click
-from pipeline.cli.options import Main, say, tell
+from pipeline.cli.group import Main
+from pipeline.cli.screen import say, tell
 
 @click.group(cls=Main)
 def main(): pass
