@@ -7,7 +7,8 @@ import unicodedata
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from pipeline.cli.options import Main, say, tell
+from pipeline.cli.group import Main
+from pipeline.cli.screen import say, tell
 from pipeline.core.errors import SegquantError
 from pipeline.core.printable import LONGEST, printable
 from pipeline.core.profile import OpTime, Peaks, Profile
