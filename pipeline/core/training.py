@@ -115,8 +115,9 @@ class QatResult:
       kept_step: the step whose weights were kept; 0 for those at the start.
       held_out_start_percent, held_out_best_percent, best_step: mIoU on the held-out images at the start and at the best
         step; None where no images were held out.
-      gain_points, gain_standard_error_points, gain_needed_points: gain in mIoU on the held-out images, its standard
-        error, and the least gain that is significant; None where that could not be judged.
+      gain_points, gain_standard_error_points: gain in mIoU on the held-out images, and its standard error; None where
+        that could not be judged.
+      gain_needed_points: the least gain that is significant; 100, which no gain exceeds, where it could not be judged.
       gain_not_judged: why it could not be judged.
       machine: the machine that it was trained on.
     """

@@ -25,24 +25,29 @@ def fewest_held_out(evaluations: int) -> int:
     return math.ceil(math.log2(evaluations / LUCK))
 
 
+UNREACHABLE = 100.0
+"""Points of mIoU: no gain is larger."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """Whether the best checkpoint is better than the start; the figures are None if that was not tested.
+    """Whether the best checkpoint is better than the start; ``points`` and ``error`` are None if that was not tested.
 
     Attributes:
       points, error: gain in points of mIoU, and its standard error; see ``gain``.
-      needed: the gain that luck alone exceeds once in 1 / LUCK trainings.
+      needed: the gain that luck alone exceeds once in 1 / LUCK trainings; UNREACHABLE if it was not tested, as then
+        no gain is enough.
       why_not: why it was not tested; None if it was.
     """
 
     points: float | None = None
     error: float | None = None
-    needed: float | None = None
+    needed: float = UNREACHABLE
     why_not: str | None = None
 
     @property
     def gained(self) -> bool:
-        return self.points is not None and self.needed is not None and self.points > self.needed
+        return self.points is not None and self.points > self.needed
 
     def __str__(self) -> str:
         if self.why_not is not None:

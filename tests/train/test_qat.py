@@ -91,7 +91,7 @@ def test_a_gain_that_cannot_be_told_from_luck_is_not_judged():
         (confusions(*[50] * 5), confusions(*[80] * 5), 1, "all alike"),
     ):
         verdict = judge_gain(before, after, evaluations, 25)
-        assert not verdict.gained and verdict.points is verdict.error is verdict.needed is None
+        assert not verdict.gained and verdict.points is verdict.error is None and verdict.needed == 100
         assert re.search(words, str(verdict)) and "the start is kept" in str(verdict)
     same = judge_gain(start, start, 1, 25)
     assert not same.gained and same.points == same.needed == 0 and same.why_not is None
@@ -199,7 +199,8 @@ def test_without_labels_and_with_images_of_a_folder(parent, cli, tmp_path):
     result = json.loads((run.qat_dir / "result.json").read_text())
     assert result["held_out_against"] == "class probabilities of the float parent"
     assert result["kept_step"] == 0 and "it takes 5. Give 25" in result["gain_not_judged"]
-    assert result["gain_points"] is result["gain_needed_points"] is result["gain_standard_error_points"] is None
+    assert result["gain_points"] is result["gain_standard_error_points"] is None
+    assert result["gain_needed_points"] == 100  # no gain is enough
     assert result["held_out_start_percent"] is not None
     assert "class weights of the parent's loss are not known" not in process.stderr
     weights = checkpoint.class_weights_in(run.float_dir / "best.weights.h5")
