@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from models import memory
 from pipeline.core.errors import BadSpec
 from pipeline.core.registry import discover, find
 from pipeline.core.spec import ModelSpec, Network
@@ -30,6 +31,10 @@ def check_size(spec: ModelSpec) -> Network:
 def build(spec: ModelSpec) -> Any:
     """The tf_keras.Model of ``spec``: float32 [batch, height, width, 3] → logits [batch, height, width, num_classes].
 
-    Raises the errors of ``check_size``.
+    Raises the errors of ``check_size``, and BadSpec for a network that does not fit into the memory that is free.
     """
-    return check_size(spec).build(spec)
+    family = check_size(spec)
+    memory.check_weights(spec, family.build)
+    model = family.build(spec)
+    memory.check_inference(model, f"{spec.network} at {spec.size}")
+    return model

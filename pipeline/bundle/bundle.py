@@ -16,8 +16,10 @@ from pipeline.compilers.browser import HOME as LITERT_JS
 from pipeline.core.artifact import Artifact
 from pipeline.core.errors import RunError
 from pipeline.core.files import write_atomically
+from pipeline.core.leftovers import clear
 from pipeline.core.say import Say
 from pipeline.core.target import Target
+from pipeline.core.together import together
 from pipeline.data.images import palette
 from pipeline.heads.shipping import SOURCES
 from pipeline.tflite.artifact import beside
@@ -49,6 +51,8 @@ def bundle(
 
     Raises RunError for a folder that is there already, without ``force``; ArtifactError for a file without an origin.
     """
+    if folder.is_dir():
+        clear(folder)
     if folder.exists() and any(folder.iterdir()) and not force:
         raise RunError(f"{folder} is not empty: name another folder with --out, or replace its files with --force.")
     origin = artifact.recipe.known_origin
@@ -66,8 +70,9 @@ def bundle(
     why = refusal(graph, artifact.recipe)
     contents |= _described(artifact, expected, origin.colours)
     contents["README.md"] = readme(artifact, graph, target, expected, why).encode()
-    for name, data in sorted(contents.items()):
-        write_atomically(folder / name, data)
+    with together(folder) as stage:
+        for name, data in contents.items():
+            write_atomically(stage / name, data, sync=False)
     return Bundled(folder, tuple(folder / name for name in sorted(contents)), why)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.bundle.bundle import bundle as write_bundle
-from pipeline.cli.options import RUN, complete, say, tell
+from pipeline.cli.options import RUN, Folder, complete, say, tell
 from pipeline.cli.resolve import newest_artifact, run_to_use
 from pipeline.core.errors import DataError
 from pipeline.core.run import Run
@@ -39,7 +39,7 @@ ENLARGED = 1.25
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Folder(file_okay=False),
     metavar="DIR",
     help="The folder.  [default: bundles/TARGET in the run]",
 )

@@ -15,6 +15,9 @@ from pipeline.core.errors import SegquantError
 from pipeline.core.keeper import Stopped, signals_stop
 from pipeline.core.printable import printable
 
+OUT_OF_MEMORY = "ResourceExhaustedError"
+"""TensorFlow's error for it; this file loads no TensorFlow."""
+
 
 class Main(click.Group):
     """Turns every error into one sentence and an exit code, and shows what is under way."""
@@ -59,6 +62,12 @@ class Main(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            if isinstance(error, MemoryError) or type(error).__name__ == OUT_OF_MEMORY:
+                say.error(
+                    "error: out of memory: take fewer images at once (--batch), a smaller --size, or a machine with"
+                    " more memory; end other programs; and repeat."
+                )
+                ctx.exit(2)
             say.error(
                 f"error: internal error ({type(error).__name__}): please report it{_with_log(traceback.format_exc())}"
             )

@@ -104,6 +104,18 @@ class OutputFile(click.ParamType):
         return str(value)
 
 
+class Folder(click.Path):
+    """A folder to work in. An empty name, as of a variable that is not set, would be the current folder."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(path_type=Path, **more)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("the name is empty: name a folder, or . for the current one.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def write_numbers(destination: str | None, numbers: dict[str, Any]) -> None:
     """Writes the JSON of --json; ``destination`` as OutputFile converts it, None: nowhere."""
     if destination is not None:
@@ -149,7 +161,7 @@ CONFIG = "config"
 RUN = click.option(
     "--run",
     "run_path",
-    type=click.Path(path_type=Path),
+    type=Folder(),
     metavar="DIR",
     help="Run directory.  [default: the latest run]",
     shell_complete=complete("runs"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli.options import ARTIFACT_TARGET, JSON, RUN, Number, say, tell, write_numbers
+from pipeline.cli.options import ARTIFACT_TARGET, JSON, RUN, Folder, Number, say, tell, write_numbers
 from pipeline.cli.resolve import newest_artifact, run_to_use
 from pipeline.core.artifact import Artifact
 from pipeline.core.errors import BadSpec
@@ -57,7 +57,7 @@ from pipeline.tflite.artifact import open_artifact
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Folder(file_okay=False),
     metavar="DIR",
     help="Where the pictures go.  [default: a new folder in the run's predictions/, with --model in predictions/]",
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import complete, say, tell
+from pipeline.cli.options import Folder, OutputFile, complete, say, tell, write_text
 from pipeline.cli.resolve import run_to_use
 from pipeline.core.errors import RunError
 from pipeline.core.files import write_new
@@ -18,7 +18,7 @@ FORMATS = {"html": "report.html", "md": "report.md"}
 @click.option(
     "--run",
     "paths",
-    type=click.Path(path_type=Path),
+    type=Folder(),
     multiple=True,
     metavar="DIR",
     help="Run directory; several stand side by side.  [default: the latest run]",
@@ -34,11 +34,11 @@ FORMATS = {"html": "report.html", "md": "report.md"}
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputFile(),
     metavar="FILE",
     help="Where it goes; - is standard output.  [default: report.html or report.md in the run]",
 )
-def report(paths: tuple[Path, ...], kind: str, out: Path | None) -> None:
+def report(paths: tuple[Path, ...], kind: str, out: str | None) -> None:
     """Write a report of one or several runs in one file: accuracy, pictures, latency, coverage, origin.
 
     It is made from the run directories alone, and the file loads nothing, so it can be sent. A section whose data is
@@ -58,9 +58,9 @@ def report(paths: tuple[Path, ...], kind: str, out: Path | None) -> None:
     say(f"reading {', '.join(map(str, runs))}")
     page = making.page_of(runs, VERSION)
     text = making.html(page) if kind == "html" else making.markdown(page)
-    file = out or runs[0] / FORMATS[kind]
-    if str(file) == "-":
-        click.echo(text, nl=False)
-        return
-    write_new(file, text)
-    tell(str(file))
+    if out is not None:
+        write_text(out, text)
+    else:
+        write_new(runs[0] / FORMATS[kind], text)
+    if out != "-":
+        tell(out or str(runs[0] / FORMATS[kind]))

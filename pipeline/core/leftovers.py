@@ -29,7 +29,7 @@ def is_part(name: str) -> bool:
 
 
 def clear(run: Path) -> list[str]:
-    """For the process that holds the run's lock. Returns in words what was finished or removed; raises OSError."""
+    """For the process that holds the run's lock, or of any folder. Returns in words what it did; raises OSError."""
     finished: list[Path] = []
     removed: list[Path] = []
     for place, folders, files in os.walk(run):

@@ -61,11 +61,11 @@ def _made_ready(stage: Path) -> Path | None:
         shutil.rmtree(stage)
         return None
     for file in files:
-        with open(file, "rb") as opened:
+        with open(stage / file, "rb") as opened:
             try:
                 os.fsync(opened.fileno())
             except OSError as error:
-                raise OSError(error.errno, error.strerror, str(stage.parent / file.name)) from None
+                raise OSError(error.errno, error.strerror, str(stage.parent / file)) from None
     sync_folder(stage)
     ready = stage.with_name(f"{READY}{stage.name.lstrip('.')}")
     os.rename(stage, ready)
@@ -75,13 +75,16 @@ def _made_ready(stage: Path) -> Path | None:
 
 def finish(ready: Path) -> None:
     """Moves the files of a folder that counts to their places; may be repeated."""
-    for file in _files(ready):
-        os.replace(file, ready.parent / file.name)
-    sync_folder(ready.parent)
+    files = _files(ready)
+    for file in files:
+        (ready.parent / file).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(ready / file, ready.parent / file)
+    for folder in {ready.parent / file.parent for file in files} | {ready.parent}:
+        sync_folder(folder)
     shutil.rmtree(ready)
 
 
 def _files(stage: Path) -> list[Path]:
-    """The regular files, those last that say what the others are."""
-    files = (path for path in stage.iterdir() if path.is_file() and not path.is_symlink())
-    return sorted(files, key=lambda path: (path.suffix == ".json", path.name))
+    """The regular files in it and in its folders, relative to it; those last that say what the others are."""
+    files = (path.relative_to(stage) for path in stage.rglob("*") if path.is_file() and not path.is_symlink())
+    return sorted(files, key=lambda path: (path.suffix == ".json", path))

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from models.memory import check_training
 from pipeline.core.errors import DataError, RunError, TrainingDiverged
 from pipeline.core.progress import progress as shown
 from pipeline.core.progress import waiting
@@ -123,11 +124,15 @@ def fit(
 def prepare(
     model: tf_keras.Model, lesson: Lesson, schedule: Schedule, folder: Path
 ) -> tuple[WeightUpdate, Progress, Feed]:
-    """What takes the steps, what is saved of them in ``folder``, and the batches; nothing is trained or written yet."""
+    """What takes the steps, what is saved of them in ``folder``, and the batches; nothing is trained or written yet.
+
+    Raises BadSpec where a step does not fit into memory.
+    """
     if schedule.distil and lesson.teacher is None:
         raise RunError(
             "the schedule distils, but there is no teacher: give a teacher, or set the weight of distillation to 0."
         )
+    check_training(model, schedule.batch, lesson.teacher if schedule.distil else None)
     trainer = training_outputs(model, lesson.auxiliary, model.output_shape[-1])
     trained = list({id(v): v for v in (*trainer.trainable_variables, *model.trainable_variables)}.values())
     optimizer = _optimizer(schedule, trained)
