@@ -228,8 +228,9 @@ class TrainingLoop:
         self._step_times.append(time.monotonic() - began)
         self._step += 1
         if not math.isfinite(loss):
+            with_it = f", and {wrong} with it" if (wrong := self._progress.not_finite()) else ""
             raise TrainingDiverged(
-                f"the loss became {loss} at step {self._step}: lower the learning rate (it was"
+                f"the loss became {loss} at step {self._step}{with_it}: lower the learning rate (it was"
                 f" {self._schedule.learning_rate}) in a new run."
             )
         self._losses.append(loss)

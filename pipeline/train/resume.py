@@ -138,16 +138,21 @@ class Progress:
         self.loss_sum.assign(0.0)
         self.loss_steps.assign(0)
 
-    def _check_finite(self, values: list[tf.Variable]) -> None:
-        """Raises TrainingDiverged, which names the first layers; ``values``: those of ``variables``, in their order."""
-        pairs = zip(self.variables, values, strict=True)
+    def not_finite(self, values: list[tf.Variable] | None = None) -> str:
+        """Which weights are not finite, such as 'the weights stem/kernel and 3 more are not finite'; '' for none.
+
+        ``values``: those of ``variables``, in their order; None: their own.
+        """
+        pairs = zip(self.variables, self.variables if values is None else values, strict=True)
         wrong = [_name(v) for v, value in pairs if value.dtype.is_floating and not np.isfinite(value.numpy()).all()]
-        if wrong:
-            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-            raise TrainingDiverged(
-                f"the weights {wrong[0]}{more} are not finite after step {self.step}: lower the learning rate in a new"
-                " run."
-            )
+        if not wrong:
+            return ""
+        return f"the weights {wrong[0]}{f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''} are not finite"
+
+    def _check_finite(self, values: list[tf.Variable]) -> None:
+        """Raises TrainingDiverged, which names the first of them."""
+        if wrong := self.not_finite(values):
+            raise TrainingDiverged(f"{wrong} after step {self.step}: lower the learning rate in a new run.")
 
 
 class CheckpointFiles:
