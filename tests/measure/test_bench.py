@@ -145,6 +145,13 @@ def test_another_int8_output_is_told(plan):
     )
 
 
+def test_a_network_whose_masks_have_one_class_is_named(plan, monkeypatch):
+    monkeypatch.setattr(Remote, "infer_many", lambda self, images: (0 * self.runner.infer(i) for i in images))
+    measured = bench_on(plan, HOST, "board", Elsewhere(), lambda text: None)
+    (parent, artifact) = (note for note in measured.notes if "one class, 'a'" in note)
+    assert "float32.tflite: every" in parent and "int8.tflite: every" in artifact
+
+
 def test_a_device_that_goes_away_while_scoring_goes_on_where_it_stopped(plan):
     gone = Elsewhere(fails_at=IMAGES + 3)  # three images are done by both files, and one more by the parent
     with pytest.raises(DeviceError, match=r"unplugged\. 3 of 5 images are done: repeat the command"):
