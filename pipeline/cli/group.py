@@ -14,6 +14,7 @@ from pipeline.cli.streams import READER_LEFT, abandon, reader_left
 from pipeline.core.errors import SegquantError
 from pipeline.core.keeper import Stopped, signals_stop
 from pipeline.core.printable import printable
+from pipeline.core.temporary import own_temporary_folder, shared_temporary_folder
 
 OUT_OF_MEMORY = "ResourceExhaustedError"
 """TensorFlow's error for it; this file loads no TensorFlow."""
@@ -34,7 +35,7 @@ class Main(click.Group):
             sys.exit(_interrupted(interruption))
 
     def invoke(self, ctx: click.Context) -> Any:
-        with say.opened():
+        with say.opened(), own_temporary_folder():
             return self._invoke(ctx)
 
     def _invoke(self, ctx: click.Context) -> Any:
@@ -84,7 +85,7 @@ def _interrupted(interruption: KeyboardInterrupt) -> int:
 def _with_log(trace: str) -> str:
     """Ends the sentence: with a new file that holds the trace, or where none can be written with the trace's end."""
     try:
-        handle, path = tempfile.mkstemp(prefix="segquant-error-", suffix=".log")
+        handle, path = tempfile.mkstemp(".log", "segquant-error-", shared_temporary_folder())
         with open(handle, "w") as log:
             log.write(trace)
     except OSError:

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from pipeline.core import temporary
 from pipeline.core.keeper import KEEPER, MARK
 
 KEPT_BYTES = 8 << 20
@@ -117,6 +118,8 @@ def start(
     """
     mark = "" if daemon_stays else secrets.token_hex(8)
     environment = {**(os.environ if env is None else env), MARK: mark}
+    if not daemon_stays:  # such a program outlives this command's folder
+        environment |= temporary.environment()
     try:
         process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
     except ValueError as error:  # a NUL character in a word

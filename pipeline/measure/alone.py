@@ -6,19 +6,18 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from pipeline.core.progress import waiting
 from pipeline.core.say import Say
+from pipeline.core.temporary import shared_temporary_folder
 
 
 @contextlib.contextmanager
 def alone_on(identity: str, say: Say) -> Iterator[None]:
     """Waits until no other measurement of this user runs on the same machine."""
     name = f"segquant-{os.getuid()}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.lock"
-    with open(Path(tempfile.gettempdir()) / name, "a") as lock:
+    with open(shared_temporary_folder() / name, "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -22,7 +22,8 @@ PLACES = {"pipeline/core/files.py", "pipeline/core/together.py"}
 ELSEWHERE = {
     "pipeline/convert/convert.py": "a folder of core/together; a broken file gets another name",
     "pipeline/core/training.py": "a folder gets another name",
-    "pipeline/cli/options.py": "the report of an internal error, a new file; a copy of standard error",
+    "pipeline/cli/group.py": "the report of an internal error, a new file",
+    "pipeline/cli/options.py": "a copy of standard error",
     "pipeline/predict/video.py": "a part of core/files gets its name",
     "pipeline/drivers/published.py": "a download, locked; it gets its name when it is whole",
     "pipeline/measure/alone.py": "a lock in the temporary folder",
@@ -42,6 +43,7 @@ ELSEWHERE = {
             "pipeline/measure/heads.py",
             "pipeline/measure/profile.py",
             "pipeline/measure/score.py",
+            "pipeline/measure/sweep_shards.py",
         ),
         "temporary folders",
     ),
