@@ -23,6 +23,8 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 HEIGHT, WIDTH, DIFFERENT, LABEL_IDS = 1024, 2048, 8, 34
 SPLITS = {"train": 2975, "val": 500}
 TRAINED = re.compile(r"building the training graph: [\d.]+ s")
@@ -52,6 +54,24 @@ def make_dataset(home: Path, splits: dict[str, int]) -> None:
             picture = colours[ids] * light + rng.normal(0, 1.5, (HEIGHT, WIDTH, 1))
             Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(image)
             Image.fromarray(ids).save(label)
+
+
+def make_run(path: Path, size: str, data: str) -> Path:
+    """A run whose float network has fresh weights: QAT costs on them what it costs on trained ones."""
+    import models
+    from pipeline.core import run as runs
+    from pipeline.core.spec import ModelSpec, parse_size
+    from pipeline.core.training import FloatResult
+    from pipeline.data import open_dataset
+    from pipeline.weights import checkpoint
+
+    dataset = open_dataset(data)
+    spec = ModelSpec("fast-scnn", *parse_size(size), len(dataset.classes))
+    run = runs.create(path, spec, data, dataset.classes, dataset.colours, 0)
+    run.float_training.begin({})
+    checkpoint.write(models.build(spec), run.float_training.best)
+    run.float_training.finish(FloatResult(0.0, parent="fresh weights"))
+    return path
 
 
 class Watched:
@@ -99,16 +119,19 @@ class Watched:
 @click.option("--val-images", default=SPLITS["val"], show_default=True)
 @click.option("--batch", default=8, show_default=True)
 @click.option("--seconds", default=60.0, show_default=True, help="To train after the first step.")
-@click.option("--parent", type=click.Path(path_type=Path), help="Weights for qat; without them only train is run.")
+@click.option("--only", type=click.Choice(["train", "qat"]), help="One of the two.")
 def main(
-    folder: Path, size: str, train_images: int, val_images: int, batch: int, seconds: float, parent: Path | None
+    folder: Path, size: str, train_images: int, val_images: int, batch: int, seconds: float, only: str | None
 ) -> None:
     make_dataset(folder / "data", {"train": train_images, "val": val_images})
-    options = ["--data", f"cityscapes:{folder / 'data'}", "--size", size, "--batch", str(batch)]
-    commands = {"train": ["train", "--run", str(folder / f"run-{size}"), *options, "--steps", "10000"]}
-    if parent is not None:
-        run = str(folder / f"run-qat-{size}")
-        commands["qat"] = ["qat", "--run", run, *options, "--parent", str(parent), "--steps", "10000"]
+    data, path = f"cityscapes:{folder / 'data'}", folder / f"run-{size}-{time.time():.0f}"
+    options = ["--run", str(path), "--batch", str(batch), "--steps", "10000"]
+    commands = {}
+    if only != "qat":
+        commands["train"] = ["train", "--data", data, "--size", size, *options]
+    if only != "train":
+        options[1] = str(make_run(Path(f"{path}-qat"), size, data))
+        commands["qat"] = ["qat", *options]
     for name, words in commands.items():
         watched = Watched(words, seconds)
         first = "not taken" if watched.first is None else f"{watched.first:.0f} s"

@@ -23,7 +23,7 @@ import click
 
 from pipeline.core.errors import BadSpec, UnknownName
 from pipeline.core.files import unreadable, write_atomically
-from pipeline.core.printable import LONGEST_NAME, printable
+from pipeline.core.printable import LONGEST_NAME, printable, well_formed
 from pipeline.core.run import Run
 
 COMMON = ("run", "model", "data", "size", "seed", "alpha", "resize", "batch-norm", "target", "device")
@@ -192,7 +192,7 @@ def record(run: Run) -> None:
     yaml.default_flow_style = False
     yaml.dump({ctx.command.name: effective(ctx)}, text)
     head = f"# All that `{ctx.command.name}` was called with; {ctx.meta[USED]} and the command line said it.\n"
-    write_atomically(run.configuration / f"{ctx.command.name}.yaml", (head + text.getvalue()).encode())
+    write_atomically(run.configuration / f"{ctx.command.name}.yaml", well_formed(head + text.getvalue()).encode())
 
 
 def effective(ctx: click.Context) -> dict[str, Any]:

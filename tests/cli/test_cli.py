@@ -295,6 +295,20 @@ def test_the_whole_path_on_a_folder_of_ones_own(cli, images, tmp_path):
     assert str(run.relative_to(tmp_path)) in title and str(images) in title  # on one line, to be copied
     assert "has no test split: make test/images/" in cli("evaluate", "--split", "test", cwd=tmp_path).stderr
     out = tmp_path / "numbers.json"
+    image = images / "val/images/1.png"
+    good = image.read_bytes()
+    image.write_bytes(good[:-1])
+    fails(
+        cli("evaluate", cwd=tmp_path), "changed since", "--force", "data.json", "of other content"
+    )
+    (run / "data.json").unlink()
+    skipping = cli("evaluate", "--on-bad-image", "skip", "--json", str(out), cwd=tmp_path)
+    assert skipping.returncode == 0 and "on 1 of 2 (1 skipped) val images" in skipping.stdout, skipping.stderr
+    assert "skipped 1 val image:\n  1: image " in skipping.stderr, skipping.stderr
+    numbers = json.loads(out.read_text())
+    assert numbers["images"] == 1 and list(numbers["skipped"]["val"]) == ["1"]
+    image.write_bytes(good)
+    (run / "data.json").unlink()
     measured = cli(
         "bench", "--device", "--target", "edgetpu", *SOON, "--json", str(out), "--max-drop", "100", cwd=tmp_path
     )
