@@ -173,8 +173,13 @@ def _sign(run: Path, file: int, process: Process, locked: bool) -> None:
     """Writes who holds the lock; without flock, that takes it."""
     if not locked and (before := _holder(file)) is not None and before.may_live():
         raise _in_use(run, before)
-    os.ftruncate(file, 0)
-    os.pwrite(file, (json.dumps(dataclasses.asdict(process)) + "\n").encode(), 0)
+    try:
+        os.ftruncate(file, 0)
+        os.pwrite(file, (json.dumps(dataclasses.asdict(process)) + "\n").encode(), 0)
+    except OSError:  # of a full disk
+        with contextlib.suppress(OSError):
+            (run / FILE).unlink()
+        raise
     if locked:
         return
     time.sleep(SETTLING_SECONDS)

@@ -108,7 +108,7 @@ def _compiled_beside(path: Path, data: bytes) -> Path | None:
     try:
         content = load_as(sidecar, functools.partial(from_json, Sidecar))
     except BadJson as error:
-        raise ArtifactError(f"{sidecar} is broken: run `convert --force` to write both again ({error}).") from None
+        raise ArtifactError(f"{sidecar} is broken: run `convert` to write both again ({error}).") from None
     if content.sha256 != sha256(data):
         raise ArtifactError(
             f"{path} is not the file that was converted (its sha256 differs from {sidecar.name}): run"
@@ -121,7 +121,7 @@ def _compiled_beside(path: Path, data: bytes) -> Path | None:
     if compiled.is_symlink() or sha256(compiled) != twin.sha256:
         raise ArtifactError(
             f"{compiled} is not the file that the compiler made (its sha256 differs from {sidecar.name}): run"
-            " `convert --force` to compile it again."
+            " `convert` to make both again."
         )
     return compiled
 

@@ -192,3 +192,13 @@ def test_a_new_run_is_locked_before_it_is_made(cli, tmp_path):
         result = cli("train", "--run", "run", "--size", "168x176", "--steps", "1", cwd=tmp_path)
     assert result.returncode == 2 and "in use by another process" in result.stderr, result
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_on_a_full_disk_no_empty_lock_stays(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(RunError, match=r"No space left on device\).*free some space"), writing(tmp_path, "train"):
+        pass
+    assert not list(tmp_path.iterdir())

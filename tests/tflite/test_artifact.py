@@ -57,7 +57,7 @@ def test_a_twin_is_looked_for_in_the_artifacts_own_folder_only(compiled, name):
 def test_a_sidecar_of_nonsense_is_one_sentence(compiled, text):
     artifact, _, sidecar = compiled
     sidecar.write_text(text)
-    with pytest.raises(ArtifactError, match="is broken: run `convert --force`"):
+    with pytest.raises(ArtifactError, match="is broken: run `convert`"):
         artifacts.open_artifact(artifact.path)
 
 
