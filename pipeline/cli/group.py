@@ -15,6 +15,7 @@ from pipeline.core.errors import SegquantError
 from pipeline.core.keeper import Stopped, signals_stop
 from pipeline.core.printable import printable
 from pipeline.core.temporary import own_temporary_folder, shared_temporary_folder
+from pipeline.core.workers import Followed
 
 OUT_OF_MEMORY = "ResourceExhaustedError"
 """TensorFlow's error for it; this file loads no TensorFlow."""
@@ -46,6 +47,8 @@ class Main(click.Group):
             for line in error.details:
                 say.error(f"  {line}")
             ctx.exit(error.exit_code)
+        except Followed as end:
+            say(str(end))
         except KeyboardInterrupt as interruption:
             ctx.exit(_interrupted(interruption))
         except OSError as error:

@@ -21,6 +21,7 @@ from pipeline.core.files import write_new
 from pipeline.core.number import MOST_IMAGES, MOST_STEPS
 from pipeline.core.pool import MOST_JOBS
 from pipeline.core.spec import MOST_SEED
+from pipeline.core.workers import GPU, Workers
 
 
 def set_loudness(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -45,8 +46,11 @@ def loudness_options() -> list[click.Option]:
     ]
 
 
-def quiet_tensorflow() -> None:
-    """Loads TensorFlow without the lines that its C++ part writes at start-up, whatever the log level."""
+def quiet_tensorflow(workers: Workers | None = None) -> None:
+    """Loads TensorFlow without the lines that its C++ part writes at start-up, whatever the log level.
+
+    A GPU's memory is taken as it is needed. ``workers``: connects with the others, which waits for them.
+    """
     import warnings
 
     sys.stderr.flush()
@@ -56,8 +60,18 @@ def quiet_tensorflow() -> None:
         with open(kept, "w", closefd=False) as stderr, say.diverted(stderr), say.waiting("loading TensorFlow"):
             import tensorflow as tf
 
-            tf.config.list_physical_devices()
-            tf.constant(0)
+            gpus = tf.config.list_physical_devices("GPU")
+            for gpu in gpus:
+                tf.config.experimental.set_memory_growth(gpu, True)
+            if workers is None:
+                tf.constant(0)
+            elif gpus:
+                tf.config.set_visible_devices(gpus[int(os.environ.get(GPU, 0)) % len(gpus)], "GPU")
+        if workers is not None:
+            from pipeline.train.distribute import join
+
+            with open(kept, "w", closefd=False) as stderr, say.diverted(stderr), say.waiting("waiting for all workers"):
+                join(workers)
     finally:
         os.dup2(kept, 2)
         os.close(kept)

@@ -25,8 +25,9 @@ from pipeline.cli.options import (
     say,
     tell,
 )
-from pipeline.cli.resolve import Wanted, run_to_train
+from pipeline.cli.resolve import Wanted
 from pipeline.cli.train import check_start, train_float_parent
+from pipeline.cli.workers import run_of_workers, worker_options, workers_of
 from pipeline.core.calibration import Calibration
 from pipeline.core.errors import BadSpec
 from pipeline.data import dataset_of
@@ -82,6 +83,7 @@ from pipeline.data import dataset_of
     is_flag=True,
     help="Train in float for the same steps instead: shows what the steps gain without quantization.",
 )
+@worker_options
 @ON_BAD_IMAGE
 @FORCE
 def qat(  # long: one line per option
@@ -104,6 +106,8 @@ def qat(  # long: one line per option
     folder: str | None,
     control: bool,
     encoder_weights: str | None,
+    workers: str | None,
+    rank: int | None,
     on_bad_image: Any,
     force: bool,
     **wanted: Any,
@@ -116,7 +120,11 @@ def qat(  # long: one line per option
     of the gain, corrected for the number of checkpoints. With too few images held out to tell (fewer than 5 with one
     checkpoint, 7 with four) the start is kept. The validation images are only reported on; they choose nothing.
     """
-    quiet_tensorflow()
+    if parent is not None and float_steps is not None:
+        raise BadSpec("--float-steps is for training a float parent, and --parent gives one: leave one of them out.")
+    check_start(parent, init)
+    team = workers_of(workers, rank, batch)
+    quiet_tensorflow(team)
     from pipeline.train.adopt import adopt
     from pipeline.train.feed import Augmentation
     from pipeline.train.qat import QatOptions
@@ -124,10 +132,8 @@ def qat(  # long: one line per option
     from pipeline.train.schedule import Schedule
     from pipeline.train.train import defaults_of, float_training
 
-    if parent is not None and float_steps is not None:
-        raise BadSpec("--float-steps is for training a float parent, and --parent gives one: leave one of them out.")
-    check_start(parent, init)
-    run = click.get_current_context().with_resource(run_to_train(run_path, Wanted(**wanted), say))
+    run = click.get_current_context().with_resource(run_of_workers(team, run_path, Wanted(**wanted)))
+    force = force and (team is None or team.leads)  # the chief has begun anew already
     defaults = defaults_of(run)
     steps = steps or defaults.qat_steps
     schedule = Schedule(
@@ -151,6 +157,11 @@ def qat(  # long: one line per option
     if parent is not None:
         adopt(run, parent, say)
     elif (missing := float_training(run, float_steps, batch, encoder_weights, init)) is not None:
+        if team is not None:
+            raise BadSpec(
+                f"{run.path} has no float parent yet, and --workers train one network at a time: run `train` with the"
+                " same --workers first, or give trained weights with --parent."
+            )
         count = len(dataset_of(run, "train", renew=force).splits["train"])
         say(
             "there is no float parent in this run: training it first. Plan:"

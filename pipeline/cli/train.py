@@ -21,7 +21,8 @@ from pipeline.cli.options import (
     say,
     tell,
 )
-from pipeline.cli.resolve import Wanted, run_to_train
+from pipeline.cli.resolve import Wanted
+from pipeline.cli.workers import run_of_workers, worker_options, workers_of
 from pipeline.core.errors import BadSpec
 
 
@@ -64,6 +65,7 @@ def check_start(parent: Path | None, init: str | None) -> None:
 )
 @PARENT
 @INIT
+@worker_options
 @ON_BAD_IMAGE
 @FORCE
 def train(
@@ -74,6 +76,8 @@ def train(
     batch: int,
     learning_rate: float | None,
     encoder_weights: str | None,
+    workers: str | None,
+    rank: int | None,
     on_bad_image: Any,
     force: bool,
     **wanted: Any,
@@ -84,12 +88,14 @@ def train(
     soft Jaccard loss; the best and the last checkpoint are kept. Interrupt it with Ctrl-C, and repeat the command to
     resume.
     """
-    quiet_tensorflow()
+    check_start(parent, init)
+    team = workers_of(workers, rank, batch)
+    quiet_tensorflow(team)
     from pipeline.train.adopt import adopt
     from pipeline.train.train import FloatTraining, float_schedule
 
-    check_start(parent, init)
-    run = click.get_current_context().with_resource(run_to_train(run_path, Wanted(**wanted), say))
+    run = click.get_current_context().with_resource(run_of_workers(team, run_path, Wanted(**wanted)))
+    force = force and (team is None or team.leads)  # the chief has begun anew already
     settle_bad_images(run, on_bad_image, ("train", "val"), renew=force)
     if parent is not None:
         adopt(run, parent, say)

@@ -211,6 +211,13 @@ def quantization_aware(
     return quantized
 
 
+def rounded_ranges(model: tf_keras.Model) -> list[tuple[str, float, float]]:
+    """(point, low, high) of each range that a quantization-aware network starts from; [] for another network."""
+    configs = (getattr(layer, "quantize_config", None) for layer in model.layers)
+    outputs = (config.output for config in configs if config is not None and config.output is not None)
+    return [(output.point, output.low, output.high) for output in outputs]
+
+
 def copy_weights(model: tf_keras.Model, quantized: tf_keras.Model, to_quantized: bool = False) -> None:
     """Copies every layer's weights from the quantization-aware network to the float one, or the other way."""
     for layer in model.layers:

@@ -127,6 +127,7 @@ class Feed:
       size: (height, width) of the batches in pixels.
       batch: images in each.
       seed: of the orders and of the augmentation.
+      part: (rank of the worker, how many there are): which part of each batch is its own.
     """
 
     decoded: Decoded
@@ -134,12 +135,22 @@ class Feed:
     batch: int
     augmentation: Augmentation
     seed: int
+    part: tuple[int, int] = (0, 1)
 
     def batches(self, first_step: int, steps: int) -> tf.data.Dataset:
-        """Of steps ``first_step`` … ``steps``−1: float32 [batch, height, width, 3], uint8 [batch, height, width]."""
-        positions = tf.data.Dataset.range(first_step * self.batch, steps * self.batch)
+        """Of steps ``first_step`` … ``steps``−1: float32 [batch, height, width, 3], uint8 [batch, height, width].
+
+        ``batch`` is divided by the number of workers.
+        """
+        rank, workers = self.part
+        own = self.batch // workers
+
+        def position(i: tf.Tensor) -> tf.Tensor:
+            return i // own * self.batch + rank * own + i % own
+
+        positions = tf.data.Dataset.range(first_step * own, steps * own).map(position)
         augmented = positions.map(self._augmented, num_parallel_calls=2)
-        return augmented.batch(self.batch, drop_remainder=True).prefetch(3)
+        return augmented.batch(own, drop_remainder=True).prefetch(3)
 
     def _augmented(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The image and label at a position, which counts through the epochs."""

@@ -24,6 +24,10 @@ from pipeline.core.progress import progress as shown
 from pipeline.core.progress import waiting
 from pipeline.core.say import Say
 from pipeline.core.training import HistoryEntry, Symptom
+from pipeline.core.workers import Followed
+from pipeline.drivers.spread import versions
+from pipeline.quantize.network import rounded_ranges
+from pipeline.train.distribute import Team, divide_dropout, joined, synchronize_norms
 from pipeline.train.events import Events
 from pipeline.train.feed import Feed
 from pipeline.train.health import described
@@ -89,15 +93,19 @@ def fit(
 
     Writes ``folder``/history.jsonl, TensorBoard's events, and in ``folder``/resume what it needs to resume;
     ``checkpoints`` writes the weights. With one seed, on one machine, it ends with the same bits wherever it was
-    interrupted and resumed. Raises TrainingDiverged when the loss or a weight is no longer finite, and the decoder's
-    DataError.
+    interrupted and resumed. Where several workers train together, only the chief scores and saves, and Followed ends
+    the others. Raises TrainingDiverged when the loss or a weight is no longer finite, the decoder's DataError, and
+    RunError where a worker is lost.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    update, progress, feed = prepare(model, lesson, schedule, folder)
+    team = joined()
+    update, progress, feed = prepare(model, lesson, schedule, folder, team)
     if progress.restore(say):
         say(f"resuming from step {progress.step} of {schedule.steps}")
+    if team is not None:
+        begin_together(team, model, lesson, schedule, progress, folder)
     events = Events(folder, schedule, say)
-    loop = TrainingLoop(update, progress, schedule, checkpoints, events, say)
+    loop = TrainingLoop(update, progress, schedule, checkpoints, events, say, team)
     try:
         loop.run(feed.batches(progress.step, schedule.steps))
     except (DataError, tf.errors.OpError) as error:  # an image was removed or is broken: save the training so far
@@ -118,11 +126,30 @@ def fit(
         raise
     finally:
         events.close()
+    if team is not None and not team.workers.leads:
+        raise Followed(f"worker {team.workers.rank} of {team.workers.count}: trained; the chief writes the result")
     return loop.fitted()
 
 
+def begin_together(
+    team: Team, model: tf_keras.Model, lesson: Lesson, schedule: Schedule, progress: Progress, folder: Path
+) -> None:
+    """Brings all workers to the chief's state. Raises RunError where they do not train the same network alike."""
+    if team.workers.leads:
+        team.meet(str(folder.parent.absolute()))
+    names = [sample.name for sample in lesson.decoded.samples]
+    team.check_same(
+        versions=repr(versions()).encode(),
+        options=repr((schedule, lesson.augmentation, lesson.seed, lesson.resize, lesson.auxiliary)).encode(),
+        training_images=repr((names, lesson.class_weights.tolist())).encode(),
+        quantizer_ranges=repr(rounded_ranges(model)).encode(),
+        teacher=b"".join(np.asarray(v).tobytes() for v in (lesson.teacher.weights if lesson.teacher else ())),
+    )
+    team.share(progress.state)
+
+
 def prepare(
-    model: tf_keras.Model, lesson: Lesson, schedule: Schedule, folder: Path
+    model: tf_keras.Model, lesson: Lesson, schedule: Schedule, folder: Path, team: Team | None = None
 ) -> tuple[WeightUpdate, Progress, Feed]:
     """What takes the steps, what is saved of them in ``folder``, and the batches; nothing is trained or written yet.
 
@@ -139,12 +166,15 @@ def prepare(
     draw_by_step(trainer, lesson.seed, optimizer.iterations)
     variables = list(model.weights)  # once: TFMOT's wrappers change the order of their lists when they are called
     progress = Progress(trainer, variables, optimizer, folder)
-    update = WeightUpdate(trainer, trained, optimizer, progress, lesson, schedule)
-    return (
-        update,
-        progress,
-        Feed(lesson.decoded, model.input_shape[1:3], schedule.batch, lesson.augmentation, lesson.seed),
-    )
+    part = (0, 1)
+    if team is not None:
+        team.workers.part(schedule.batch)
+        part = team.workers.rank, team.workers.count
+        synchronize_norms(trainer)
+        divide_dropout(trainer, team.workers)
+    update = WeightUpdate(trainer, trained, optimizer, progress, lesson, schedule, team)
+    feed = Feed(lesson.decoded, model.input_shape[1:3], schedule.batch, lesson.augmentation, lesson.seed, part)
+    return update, progress, feed
 
 
 def _optimizer(schedule: Schedule, trained: list[tf.Variable]) -> Any:
@@ -165,7 +195,9 @@ class TrainingLoop:
         checkpoints: Checkpoints,
         events: Events,
         say: Say,
+        team: Team | None = None,
     ) -> None:
+        self._team, self._leads = team, team is None or team.workers.leads
         self._update, self._progress, self._schedule = update, progress, schedule
         self._checkpoints, self._events, self._say = checkpoints, events, say
         self._step = progress.step
@@ -177,7 +209,8 @@ class TrainingLoop:
     def run(self, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> None:
         """Takes a step for each of ``batches``."""
         scoring_steps, frozen_from = self._schedule.scoring_steps, self._schedule.statistics_frozen_from
-        if self._step in scoring_steps and not self._progress.scored:  # interrupted while it was being scored
+        interrupted = self._step in scoring_steps and not self._progress.scored  # while it was being scored
+        if interrupted and self._leads:
             self._score()
         with shown(self._say, "training", self._schedule.steps, "steps", False) as advance, ExitStack() as building:
             advance(self._step)
@@ -195,7 +228,7 @@ class TrainingLoop:
                 if self._step in scoring_steps:
                     self._score()
                     saved_at = time.monotonic()
-                elif now - saved_at > SAVE_SECONDS:
+                elif self._leads and now - saved_at > SAVE_SECONDS:
                     self._progress.save()
                     saved_at = time.monotonic()
                 lap = time.monotonic()
@@ -205,7 +238,7 @@ class TrainingLoop:
         if not self._pace.known:
             return None
         scorings = sum(at >= self._step for at in self._schedule.scoring_steps)
-        expected = 0.0 if self._scoring_times else self._checkpoints.expected_seconds()
+        expected = 0.0 if self._scoring_times or not self._leads else self._checkpoints.expected_seconds()
         return self._pace.left_seconds(self._schedule.steps - self._step, scorings, expected)
 
     def fitted(self) -> Fitted:
@@ -239,6 +272,11 @@ class TrainingLoop:
     def _score(self) -> None:
         """Scores the averaged weights, keeps them as the last and perhaps the best, and saves the progress."""
         began, progress = time.monotonic(), self._progress
+        if self._team is not None and self._step_times:
+            self._team.check_equal(progress.variables, self._step)
+        if not self._leads:
+            progress.reset_losses()
+            return
         with progress.averaged():
             percent, symptoms = self._judge()
             with waiting(self._say, "saving the checkpoint"):

@@ -38,6 +38,7 @@ from pipeline.quantize.network import LearnedRanges, copy_weights, quantization_
 from pipeline.quantize.observe import samples_for
 from pipeline.quantize.quantize import quantize
 from pipeline.targets import target
+from pipeline.train.distribute import joined
 from pipeline.train.feed import Augmentation, class_weights, frequencies_of
 from pipeline.train.fit import Fitted, fit
 from pipeline.train.health import Health
@@ -101,7 +102,9 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
     _announce(run, name, schedule, images, why_not, say)
     health = Health(student.network, images.held_out or images.training)
     checkpoints = QatCheckpoints(student, scorer, training, run.config.classes, health, say)
-    start_file, start_confusions = checkpoints.score_start()
+    team = joined()
+    follows = team is not None and not team.workers.leads  # then the chief scores
+    start_file, start_confusions = (b"", None) if follows else checkpoints.score_start()
     if start_confusions is not None:
         say(f"start  mIoU {percent_of(start_confusions):.2f} % on the images held out")
 

@@ -64,6 +64,11 @@ class Progress:
         self.history: list[HistoryEntry] = []
 
     @property
+    def state(self) -> list[tf.Variable]:
+        """Every variable that is saved."""
+        return list(self._state.values())
+
+    @property
     def step(self) -> int:
         """Updates of the weights, as the optimizer counts them: after Ctrl-C, another count could be one behind."""
         return int(self._optimizer.iterations)
@@ -88,7 +93,7 @@ class Progress:
             variable.assign(arrays[name])
         self.history = [entry for entry in self._training.history() if entry.step <= self.step]
         if self.scored:  # it was saved before the sums were reset
-            self._reset_losses()
+            self.reset_losses()
         return True
 
     def save(self) -> None:
@@ -130,11 +135,11 @@ class Progress:
         loss = float(self.loss_sum) / steps if steps else None
         self.history.append(HistoryEntry(self.step, loss, percent, self.seconds, symptoms))
         self._training.write_history(self.history)
-        self._reset_losses()
+        self.reset_losses()
         self.save()
         return loss
 
-    def _reset_losses(self) -> None:
+    def reset_losses(self) -> None:
         self.loss_sum.assign(0.0)
         self.loss_steps.assign(0)
 

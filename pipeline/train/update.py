@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -11,6 +12,7 @@ import tf_keras
 
 from models.blocks import last_resize_of
 from pipeline.data.decoded import Decoded
+from pipeline.train.distribute import Team, lost_workers, summed
 from pipeline.train.feed import Augmentation
 from pipeline.train.loss import distillation_loss, segmentation_loss
 from pipeline.train.reproducible import one_order_of_sums
@@ -65,7 +67,9 @@ class WeightUpdate:
         progress: Progress,
         lesson: Lesson,
         schedule: Schedule,
+        team: Team | None = None,
     ) -> None:
+        self._team = team
         self._trainer, self._trained, self._optimizer, self._progress = trainer, trained, optimizer, progress
         self._schedule, self._resize = schedule, lesson.resize
         self._class_weights = tf.constant(lesson.class_weights)
@@ -79,34 +83,57 @@ class WeightUpdate:
         images: float32 [batch, height, width, 3]; labels: uint8 [batch, height, width]; ``training``: whether batch
         norm gathers statistics and dropout drops.
         """
-        with one_order_of_sums():
+        alone = self._team is None
+        with one_order_of_sums(), contextlib.nullcontext() if alone else lost_workers("during the training"):
             return float(self._step(images, labels, training))
 
     @tf.function
     def _step(self, images: tf.Tensor, labels: tf.Tensor, training: bool) -> tf.Tensor:
         steps_before = tf.cast(self._optimizer.iterations, tf.float32)
-        with tf.GradientTape() as tape:
-            loss = self._loss(tf.nest.flatten(self._trainer(images, training=training)), images, labels)
-        gradients = tape.gradient(loss, self._trained)
+        if self._team is None:
+            loss, gradients = self._gradients(images, labels, training)
+        else:
+            loss, gradients = self._team.run(self._summed_gradients, images, labels, training)
         self._optimizer.apply_gradients(zip(gradients, self._trained, strict=True))
         self._update_averages(steps_before)
         self._progress.loss_sum.assign_add(tf.cast(loss, tf.float64))
         self._progress.loss_steps.assign_add(1)
         return loss
 
+    def _gradients(self, images: tf.Tensor, labels: tf.Tensor, training: bool) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            loss = self._loss(tf.nest.flatten(self._trainer(images, training=training)), images, labels)
+        return loss, tape.gradient(loss, self._trained)
+
+    def _summed_gradients(
+        self, images: tf.Tensor, labels: tf.Tensor, training: bool
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Of the whole batch. Each worker's loss is its share, so that shares and gradients add up."""
+        loss, gradients = self._gradients(images, labels, training)
+        missing = [gradient is None for gradient in gradients]
+        sums = iter(summed([loss, *(gradient for gradient in gradients if gradient is not None)]))
+        return next(sums), [None if none else next(sums) for none in missing]
+
     def _loss(self, outputs: list[tf.Tensor], images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         schedule = self._schedule
         total = sum(self._trainer.losses)
         if schedule.labels:
             losses = [
-                segmentation_loss(x, labels, self._class_weights, schedule.jaccard if not i else 0.0, self._resize)
+                segmentation_loss(
+                    x,
+                    labels,
+                    self._class_weights,
+                    schedule.jaccard if not i else 0.0,
+                    self._resize,
+                    list if self._team is None else summed,
+                )
                 for i, x in enumerate(outputs)
             ]
             total += losses[0] + AUXILIARY_WEIGHT * sum(losses[1:])
         if schedule.distil and self._teacher is not None:
             target = tf.stop_gradient(tf.nest.flatten(self._teacher(images, training=False))[0])
             total += schedule.distil * distillation_loss(outputs[0], target, schedule.temperature)
-        return total
+        return total if self._team is None else total / self._team.workers.count
 
     def _update_averages(self, steps_before: tf.Tensor) -> None:
         momentum = tf.minimum(self._schedule.average_momentum, (1 + steps_before) / (10 + steps_before))
