@@ -43,7 +43,7 @@ class Health:
             high = np.max([x.numpy()[1] for x in extremes], 0)
             symptoms += _symptoms_of(layer, low, high, layer is self._layers[-1])
         if one_class is not None:
-            symptoms.append(Symptom(self._layers[-1].name, "one class", says_nothing(one_class)))
+            symptoms.append(Symptom(self._network.output_names[0], "one class", says_nothing(one_class)))
         return tuple(symptoms)
 
     @functools.cached_property
@@ -60,8 +60,9 @@ class Health:
 
 def _is_map(layer: tf_keras.layers.Layer) -> bool:
     """Whether its output is a map with more than one place: of one place alone, any channel is constant."""
-    shape = getattr(layer.output, "shape", None)
-    return shape is not None and shape.rank == 4 and shape[1] * shape[2] > 1
+    nodes = layer.inbound_nodes
+    shape = getattr(layer.output, "shape", None) if len(nodes) == 1 else None  # used twice, it has several outputs
+    return shape is not None and shape.rank == 4 and None not in shape[1:] and shape[1] * shape[2] > 1
 
 
 def _symptoms_of(layer: tf_keras.layers.Layer, low: np.ndarray, high: np.ndarray, is_last: bool) -> list[Symptom]:

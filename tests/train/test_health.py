@@ -28,7 +28,9 @@ def network():
     tf_keras.utils.set_random_seed(1)
     layers = tf_keras.layers
     image = layers.Input((8, 8, 3))
-    x = layers.ReLU(6.0, name="first_relu")(layers.Conv2D(4, 3, padding="same", name="first")(image))
+    twice = layers.ZeroPadding2D(0, name="twice")  # a layer of two outputs is left out
+    x = layers.Conv2D(4, 3, padding="same", name="first")(twice(twice(image)))
+    x = layers.ReLU(6.0, name="first_relu")(x)
     pooled = layers.ReLU(name="pooled_relu")(layers.GlobalAveragePooling2D(keepdims=True)(x))
     x = layers.Add()([layers.Conv2D(4, 1, name="second")(x), pooled])
     return tf_keras.Model(image, layers.Conv2D(3, 1, name="logits")(layers.ReLU(name="second_relu")(x)))
