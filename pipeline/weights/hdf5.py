@@ -3,27 +3,71 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import h5py
 
+from pipeline.core.confined import why_unsafe
 from pipeline.core.errors import WeightsError
 
 FAULTS = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, OverflowError, MemoryError)
 """What h5py raises for broken files."""
+EXCEPT_MEMORY = tuple(fault for fault in FAULTS if fault is not MemoryError)
 MOST_OBJECTS, DEEPEST = 20_000, 16
 """Limits, as hard links may make a group contain itself; the largest network here has some hundreds of layers."""
+MOST_DATASET_BYTES = 1 << 29
+"""Of one array: VGG16's largest has 411 MB. Larger ones are of no network here and are refused by their shapes."""
 
 
 @contextlib.contextmanager
 def open_hdf5(source: str | BinaryIO, name: str) -> Iterator[h5py.File]:
-    """The file, opened for reading; h5py's errors while it is open become WeightsErrors. ``name``: for messages."""
+    """The file, opened for reading; h5py's errors while it is open become WeightsErrors. ``name``: for messages.
+
+    A child process reads all of it first, as a damaged file makes the HDF5 library crash or loop for ever.
+    """
+    _check(source, name)
     try:
         with h5py.File(source, "r") as file:
             yield file
     except FAULTS as error:
         raise WeightsError(f"{name} is broken ({_first_line(error)})") from None
+
+
+_checked: set[tuple[int, ...]] = set()
+"""Files that a child has read to their end: device, inode, size and time of the last change."""
+
+
+def _check(source: str | BinaryIO, name: str) -> None:
+    """Raises WeightsError for a file that a child process did not survive."""
+    identity = None
+    if isinstance(source, str):
+        with contextlib.suppress(OSError):
+            found = os.stat(source)
+            identity = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    if identity is not None and identity in _checked:
+        return
+    if (why := why_unsafe(lambda: _read_all(source))) is not None:
+        raise WeightsError(f"{name} is broken or malicious: it {why}")
+    if identity is not None:
+        _checked.add(identity)
+
+
+def _read_all(source: str | BinaryIO) -> None:
+    """Reads what any reader here may read; what is refused here, by an error, is refused there."""
+    with h5py.File(source, "r") as file:
+        for group in (file, *(file[key] for key in file if isinstance(file.get(key, getlink=True), h5py.HardLink))):
+            for name in group.attrs:
+                with contextlib.suppress(*EXCEPT_MEMORY):
+                    group.attrs[name]
+        with contextlib.suppress(*EXCEPT_MEMORY, WeightsError):
+            for dataset in datasets_in(file).values():
+                with contextlib.suppress(*EXCEPT_MEMORY):
+                    for name in dataset.attrs:
+                        dataset.attrs[name]
+                    if dataset.nbytes <= MOST_DATASET_BYTES:
+                        dataset[()]
 
 
 def datasets_in(group: h5py.Group) -> dict[str, h5py.Dataset]:

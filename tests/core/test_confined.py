@@ -1,0 +1,71 @@
+"""Work that is tried in a child first: whatever it does there is one sentence here."""
+
+import os
+import signal
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from pipeline.core.confined import why_unsafe
+from pipeline.core.errors import RunError
+from pipeline.weights import checkpoint, hdf5
+
+
+def loop():
+    while True:
+        pass
+
+
+def crash():
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def fill():
+    _ = bytearray(1 << 30)
+
+
+def fail():
+    raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("work", "why"),
+    [
+        (lambda: None, None),
+        (fail, None),
+        (lambda: os._exit(3), None),
+        (crash, "ends its reader with SIGSEGV"),
+        (os.abort, "ends its reader with SIGABRT"),
+        (loop, "takes more than 1 s to be read"),
+        (fill, "needs more than 256 MiB of memory"),
+    ],
+)
+def test_whatever_it_does_is_a_sentence(work, why):
+    assert why_unsafe(work, 1, 256 << 20) == why
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_work_that_sleeps_ends_as_well(monkeypatch):
+    monkeypatch.setattr("pipeline.core.confined.BUSY_TIMES", 0.3)
+    began = time.monotonic()
+    assert why_unsafe(lambda: time.sleep(60), 1) == "takes more than 1 s to be read"
+    assert time.monotonic() - began < 20
+
+
+def test_a_file_of_weights_is_read_in_a_child_once_and_again_where_it_changed(tmp_path, monkeypatch):
+    file, calls = tmp_path / "x.weights.h5", []
+    monkeypatch.setattr(hdf5, "why_unsafe", lambda work: calls.append(work()))
+    for number, ranges in enumerate(('{"conv": [-1.0, 2.0]}', '{"conv": [-1.0, 3.0]}')):
+        with h5py.File(file, "w") as written:
+            written["a/b"] = np.arange(3.0)
+            written.attrs["segquant_ranges"] = ranges
+        os.utime(file, ns=(number, number))
+        assert checkpoint.ranges_in(file)["conv"].high == checkpoint.ranges_in(file)["conv"].high == 2.0 + number
+        assert len(calls) == number + 1
+    monkeypatch.setattr(hdf5, "why_unsafe", lambda work: "ends its reader with SIGSEGV")
+    os.utime(file, ns=(9, 9))
+    with pytest.raises(RunError, match="malicious: it ends its reader with SIGSEGV"):
+        checkpoint.ranges_in(file)
