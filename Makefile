@@ -71,7 +71,7 @@ check: install
 
 lock:
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements.in -o requirements.txt
-	for name in dev cluster ethos qualcomm openvino web video; do \
+	for name in dev cluster ethos qualcomm openvino web video fuzz; do \
 		uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate \
 			-c requirements.txt requirements-$$name.in -o requirements-$$name.txt || exit; done
 	for name in mediapipe peers; do \

@@ -174,8 +174,8 @@ def test_no_file_outgrows_its_subject():
     assert not [str(f) for f in sources() if f.stem in ("utils", "helpers", "misc", "common")]
 
 
-NO_TESTS = {"support", "torture"}
-"""Folders of tests/ that pytest finds nothing in: what tests share, and what `make torture` runs."""
+NO_TESTS = {"support", "torture", "fuzz"}
+"""Folders of tests/ that pytest finds nothing in: what tests share, what `make torture` runs, and mutated files."""
 
 
 def test_the_tests_mirror_the_house():

@@ -16,21 +16,23 @@ BUSY_TIMES = 6
 
 
 def why_unsafe(work: Callable[[], object], seconds: int = SECONDS, memory_bytes: int = MEMORY_BYTES) -> str | None:
-    """What ``work`` did to a child process, as the rest of a sentence; None where it ends, also with an exception.
+    """What ``work`` did to a child process: its exception's words, or how it had to be ended; None where it returns.
 
-    The child is a fork, which has all that this process has read; ``work`` starts no thread and calls nothing that
-    other threads hold locks of. Only on Linux, where forks of processes with threads are safe for that; elsewhere None.
+    The child is a fork, which has all that this process has read; ``work`` starts no thread and
+    calls nothing that other threads hold locks of. Only on Linux, where that is safe beside other threads; elsewhere
+    ``work`` is not done, and None.
     """
     if sys.platform != "linux":
         return None
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
-        _work(work, seconds, memory_bytes)
+        _work(work, seconds, memory_bytes, writing)
     os.close(writing)
-    late = True
+    late, words = True, b""
     try:
         late = not select.select([reading], [], [], BUSY_TIMES * seconds)[0]
+        words = b"" if late else os.read(reading, MOST_WORDS)
     finally:
         os.close(reading)
         if late:
@@ -38,33 +40,32 @@ def why_unsafe(work: Callable[[], object], seconds: int = SECONDS, memory_bytes:
         _, status = os.waitpid(child, 0)
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if late or number == signal.SIGXCPU:
-        return f"takes more than {seconds} s to be read"
+        return f"it takes more than {seconds} s to be read"
     if number == signal.SIGKILL:  # by the system, which is short of memory
-        return "needs more memory than there is"
+        return "it needs more memory than there is"
     if number:
-        return f"ends its reader with {signal.Signals(number).name}"
-    code = os.WEXITSTATUS(status)
-    return f"needs more than {memory_bytes >> 20} MiB of memory" if code == NO_MEMORY else None
+        return f"it ends its reader with {signal.Signals(number).name}"
+    return words.decode("utf-8", "replace") or (f"its reader ended with {status}" if status else None)
 
 
-NO_MEMORY = 17
-"""Exit code of a child that had too little memory."""
+MOST_WORDS = 1000
 
 
-def _work(work: Callable[[], object], seconds: int, memory_bytes: int) -> None:
-    code = 0
+def _work(work: Callable[[], object], seconds: int, memory_bytes: int, answer: int) -> None:
+    code = 1
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         with open("/proc/self/statm") as sizes:
-            now = int(sizes.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (now + memory_bytes, now + memory_bytes))
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            most = int(sizes.read().split()[0]) * resource.getpagesize() + memory_bytes
+        for limit, most_now in ((resource.RLIMIT_AS, most), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_CORE, 0)):
+            hard = resource.getrlimit(limit)[1]
+            resource.setrlimit(limit, (most_now if hard == resource.RLIM_INFINITY else min(most_now, hard), hard))
         work()
+        code = 0
     except MemoryError:
-        code = NO_MEMORY
-    except BaseException:  # the caller meets it itself, and says it
-        pass
+        os.write(answer, f"it needs more than {memory_bytes >> 20} MiB of memory".encode())
+    except BaseException as error:
+        os.write(answer, (next(iter(str(error).splitlines()), "") or type(error).__name__).encode()[:MOST_WORDS])
     finally:
         os._exit(code)

@@ -14,7 +14,6 @@ from pipeline.core.errors import WeightsError
 
 FAULTS = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, OverflowError, MemoryError)
 """What h5py raises for broken files."""
-EXCEPT_MEMORY = tuple(fault for fault in FAULTS if fault is not MemoryError)
 MOST_OBJECTS, DEEPEST = 20_000, 16
 """Limits, as hard links may make a group contain itself; the largest network here has some hundreds of layers."""
 MOST_DATASET_BYTES = 1 << 29
@@ -35,8 +34,10 @@ def open_hdf5(source: str | BinaryIO, name: str) -> Iterator[h5py.File]:
         raise WeightsError(f"{name} is broken ({_first_line(error)})") from None
 
 
-_checked: set[tuple[int, ...]] = set()
-"""Files that a child has read to their end: device, inode, size and time of the last change."""
+SECONDS = 8
+"""Of the processor, for reading a whole file; half a gigabyte takes one or two."""
+_checked: dict[tuple[int, ...], str | None] = {}
+"""Device, inode, size and time of the last change of a file → what became of the child that read it."""
 
 
 def _check(source: str | BinaryIO, name: str) -> None:
@@ -46,28 +47,25 @@ def _check(source: str | BinaryIO, name: str) -> None:
         with contextlib.suppress(OSError):
             found = os.stat(source)
             identity = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-    if identity is not None and identity in _checked:
-        return
-    if (why := why_unsafe(lambda: _read_all(source))) is not None:
-        raise WeightsError(f"{name} is broken or malicious: it {why}")
+    why = _checked[identity] if identity in _checked else why_unsafe(lambda: _read_all(source), SECONDS)
     if identity is not None:
-        _checked.add(identity)
+        _checked[identity] = why
+    if why is not None:
+        raise WeightsError(f"{name} is broken ({why})")
 
 
 def _read_all(source: str | BinaryIO) -> None:
-    """Reads what any reader here may read; what is refused here, by an error, is refused there."""
+    """Reads what any reader here may read. Links, which it leaves alone, are named by the readers."""
     with h5py.File(source, "r") as file:
         for group in (file, *(file[key] for key in file if isinstance(file.get(key, getlink=True), h5py.HardLink))):
             for name in group.attrs:
-                with contextlib.suppress(*EXCEPT_MEMORY):
-                    group.attrs[name]
-        with contextlib.suppress(*EXCEPT_MEMORY, WeightsError):
+                group.attrs[name]
+        with contextlib.suppress(WeightsError):
             for dataset in datasets_in(file).values():
-                with contextlib.suppress(*EXCEPT_MEMORY):
-                    for name in dataset.attrs:
-                        dataset.attrs[name]
-                    if dataset.nbytes <= MOST_DATASET_BYTES:
-                        dataset[()]
+                for name in dataset.attrs:
+                    dataset.attrs[name]
+                if dataset.nbytes <= MOST_DATASET_BYTES:
+                    dataset[()]
 
 
 def datasets_in(group: h5py.Group) -> dict[str, h5py.Dataset]:

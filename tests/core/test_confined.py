@@ -27,19 +27,19 @@ def fill():
 
 
 def fail():
-    raise ValueError
+    raise ValueError("what it was\nand more")
 
 
 @pytest.mark.parametrize(
     ("work", "why"),
     [
         (lambda: None, None),
-        (fail, None),
-        (lambda: os._exit(3), None),
-        (crash, "ends its reader with SIGSEGV"),
-        (os.abort, "ends its reader with SIGABRT"),
-        (loop, "takes more than 1 s to be read"),
-        (fill, "needs more than 256 MiB of memory"),
+        (fail, "what it was"),
+        (lambda: os._exit(3), "its reader ended with 768"),
+        (crash, "it ends its reader with SIGSEGV"),
+        (os.abort, "it ends its reader with SIGABRT"),
+        (loop, "it takes more than 1 s to be read"),
+        (fill, "it needs more than 256 MiB of memory"),
     ],
 )
 def test_whatever_it_does_is_a_sentence(work, why):
@@ -51,13 +51,13 @@ def test_whatever_it_does_is_a_sentence(work, why):
 def test_work_that_sleeps_ends_as_well(monkeypatch):
     monkeypatch.setattr("pipeline.core.confined.BUSY_TIMES", 0.3)
     began = time.monotonic()
-    assert why_unsafe(lambda: time.sleep(60), 1) == "takes more than 1 s to be read"
+    assert why_unsafe(lambda: time.sleep(60), 1) == "it takes more than 1 s to be read"
     assert time.monotonic() - began < 20
 
 
 def test_a_file_of_weights_is_read_in_a_child_once_and_again_where_it_changed(tmp_path, monkeypatch):
     file, calls = tmp_path / "x.weights.h5", []
-    monkeypatch.setattr(hdf5, "why_unsafe", lambda work: calls.append(work()))
+    monkeypatch.setattr(hdf5, "why_unsafe", lambda work, seconds: calls.append(work()))
     for number, ranges in enumerate(('{"conv": [-1.0, 2.0]}', '{"conv": [-1.0, 3.0]}')):
         with h5py.File(file, "w") as written:
             written["a/b"] = np.arange(3.0)
@@ -65,7 +65,7 @@ def test_a_file_of_weights_is_read_in_a_child_once_and_again_where_it_changed(tm
         os.utime(file, ns=(number, number))
         assert checkpoint.ranges_in(file)["conv"].high == checkpoint.ranges_in(file)["conv"].high == 2.0 + number
         assert len(calls) == number + 1
-    monkeypatch.setattr(hdf5, "why_unsafe", lambda work: "ends its reader with SIGSEGV")
+    monkeypatch.setattr(hdf5, "why_unsafe", lambda work, seconds: "it ends its reader with SIGSEGV")
     os.utime(file, ns=(9, 9))
-    with pytest.raises(RunError, match="malicious: it ends its reader with SIGSEGV"):
+    with pytest.raises(RunError, match=r"broken \(it ends its reader with SIGSEGV"):
         checkpoint.ranges_in(file)

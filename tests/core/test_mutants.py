@@ -9,7 +9,7 @@ from tests.fuzz import batch
 from tests.fuzz.readers import READERS
 from tests.fuzz.seeds import seeds
 
-FEW = 60
+FEW = 40
 """`python -m tests.fuzz.batch` makes 100,000."""
 
 
