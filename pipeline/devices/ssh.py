@@ -109,7 +109,7 @@ class Ssh:
                 )
             return None
 
-        return WorkerRunner(file, self._link.command(words), explain, closed=lambda: self._remove(path))
+        return WorkerRunner(file, self._link.starting(words), explain, closed=lambda: self._remove(path))
 
     def _remove(self, path: str) -> None:
         with contextlib.suppress(DeviceError):  # it went with its folder

@@ -6,18 +6,22 @@ client/transport_local.cpp.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import shutil
 import socket
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pipeline.core.errors import DeviceError
+from pipeline.core.files import sha256
 from pipeline.core.program import NotEnded, run
+from pipeline.drivers.answers import whole_number
 from pipeline.drivers.benchmark_model import CommandResult
 from pipeline.drivers.benchmark_report import last_words
 
@@ -37,6 +41,23 @@ ADB_INTERFACE = ("ff", "42", "01")
 PUSHED_BYTES_PER_SECOND = 250_000
 """The least that a transfer is granted, so that a slow network is not taken for a dead one."""
 END = "segquant-ended-with-"
+PULLED_BYTES = 1 << 28
+TRIES, RETURN_SECONDS = 3, 10.0
+"""How often something is tried, and how long a device that went away is waited for."""
+LOST = r"failed to read copy response|error: closed|protocol fault|connection reset|device .*(not found|offline)"
+"""What adb says where the server or the device went away in the middle (client/file_sync_client.cpp)."""
+SUMS = 'if command -v sha256sum >/dev/null; then c=sha256sum; else c="wc -c"; fi; find "$1" -type f -exec $c {} ";"'
+SUMS_SECONDS = 600
+SHA256_DIGITS = 64
+Result = TypeVar("Result")
+
+
+class ServerDown(DeviceError):
+    """adb's server does not answer; the next call starts another."""
+
+
+class Away(Exception):
+    """The device, or the way to it, was lost in the middle of something."""
 
 
 class Attached(NamedTuple):
@@ -78,7 +99,7 @@ def adb(words: Sequence[str], timeout_seconds: float = 60) -> CommandResult:
     if completed.code and broken:
         reason = re.search(r"adb server version \((\d+)\) doesn't match this client \((\d+)\)", output)
         why = f"an adb server of another version ({reason[1]}, this adb is {reason[2]}) is in its way" if reason else ""
-        raise DeviceError(
+        raise ServerDown(
             f"the adb server does not work: {why or broken[0].strip()}. `adb kill-server` ends it; use one adb only"
             f" (this one is {path})."
         )
@@ -128,7 +149,7 @@ class Phone:
     def __init__(self, serial: str) -> None:
         """``serial``: a serial, HOST:PORT, or '' for the only one attached. Raises DeviceError."""
         serial, known = serial or os.environ.get("ANDROID_SERIAL", ""), attached()
-        self.serial, self._connected = serial, False
+        self.serial, self._connected, self._closed, self._lost = serial, False, False, False
         if ":" in serial and serial not in [device.serial for device in known]:
             output = adb(["connect", serial]).output
             if not re.search(r"^connected to |^failed to authenticate to ", output, re.MULTILINE):  # it exits 0 anyway
@@ -143,19 +164,87 @@ class Phone:
         self.name = f"android:{self.serial}"
 
     def run(self, words: Sequence[str], timeout_seconds: float = 60) -> CommandResult:
+        """Runs it again, for it may have been cut off, where the device or adb's server went away and is back."""
         # adb ends with 0 where the device goes away meanwhile, and old ones with 0 always: the code comes in the text.
         # Joined there: adb brings standard output and error on two ways, and the one can overtake the other.
-        line = f"{{ {shlex.join(words)}; }} 2>&1; code=$?; echo; echo {END}$code"
-        output, mark, code = self._adb(["shell", line], timeout_seconds).output.rpartition(f"\n{END}")
-        if not mark or not code.strip().isdigit():
-            raise self._gone("a program ran on it")
-        return CommandResult(int(code), output)
+        # adbd tells the shell alone that nobody listens any more (SIGHUP): the shell ends the program.
+        line = f"{{ {shlex.join(words)}; }} 2>&1 & trap 'kill -9 0' HUP; wait $!; code=$?; echo; echo {END}$code"
+
+        def once() -> CommandResult:
+            output, mark, code = self._adb(["shell", line], timeout_seconds).output.rpartition(f"\n{END}")
+            number = whole_number(code.partition("\n")[0], 0, 255)  # a shell says behind it that a program crashed
+            if not mark or number is None:
+                raise Away
+            return CommandResult(number, output)
+
+        return self._persistently("a program ran on it", once)
+
+    def command(self, words: Sequence[str]) -> list[str]:
+        return [program() or "adb", "-s", self.serial, "shell", shlex.join(words)]
 
     def push(self, local: Path, remote: str) -> None:
-        self._copy(["push", str(local.absolute()), remote], sum(f.stat().st_size for f in _files(local)))
+        files = _files(local)
+        expected = {name: sha256(path) for name, path in files.items()}
+        size = sum(path.stat().st_size for path in files.values())
+
+        def once() -> None:
+            self._copy(["push", str(local.absolute()), remote], size)
+            self._check(expected, self._sums(remote))
+
+        self._persistently("files were copied", once, lambda: self._remove(remote))
 
     def pull(self, remote: str, local: Path) -> None:
-        self._copy(["pull", remote, str(local.absolute())], 1 << 28)
+        def once() -> None:
+            expected = self._sums(remote)
+            self._copy(["pull", remote, str(local.absolute())], PULLED_BYTES)
+            self._check(expected, {name: sha256(path) for name, path in _files(local).items()})
+
+        self._persistently("files were copied", once, lambda: _remove_here(local))
+
+    def _sums(self, remote: str) -> dict[str, str]:
+        """Path below ``remote`` → sha256 of the file there; its size where the device has no sha256sum."""
+        lines = self.run(["sh", "-c", SUMS, "sh", remote], SUMS_SECONDS).output.splitlines()
+        pairs = [line.split(maxsplit=1) for line in lines]
+        return {pair[1].removeprefix(remote).lstrip("/"): pair[0] for pair in pairs if len(pair) == 2}
+
+    def _check(self, expected: Mapping[str, str], arrived: Mapping[str, str]) -> None:
+        """Raises Away where a file is missing, or is not what was sent."""
+        if set(expected) != set(arrived):
+            raise Away
+        both = [(expected[name], arrived[name]) for name in expected]
+        if any(a != b for a, b in both if len(a) == len(b) == SHA256_DIGITS):
+            raise Away
+
+    def _remove(self, remote: str) -> None:
+        self._adb(["shell", shlex.join(["rm", "-rf", remote])], 60)
+
+    def _persistently(self, when: str, once: Callable[[], Result], clean: Callable[[], None] = lambda: None) -> Result:
+        """Tries again where the device is back within RETURN_SECONDS; raises DeviceError where it is not."""
+        left = TRIES
+        while True:
+            if self._closed:
+                raise DeviceError(f"{self.name} is not used any more.")
+            try:
+                return once()
+            except (Away, ServerDown) as error:
+                left -= 1
+                if not left or not self._is_back():
+                    raise (error if isinstance(error, ServerDown) else self._gone(when)) from None
+                clean()
+
+    def _is_back(self) -> bool:
+        until = time.monotonic() + (0 if self._lost else RETURN_SECONDS)
+        while not self._closed:
+            with contextlib.suppress(DeviceError):
+                if any(device.serial == self.serial and device.state == "device" for device in attached()):
+                    return True
+                if ":" in self.serial:  # over the network: a server that was started anew does not know of it
+                    adb(["connect", self.serial], RETURN_SECONDS)
+            if time.monotonic() > until:
+                self._lost = True  # it is not waited for again
+                return False
+            time.sleep(min(1.0, RETURN_SECONDS / 5))
+        return False
 
     def _copy(self, words: Sequence[str], size: int) -> None:
         ran = self._adb(words, 60 + size / PUSHED_BYTES_PER_SECOND)
@@ -165,7 +254,9 @@ class Phone:
             side = "the disk of " + self.name if words[0] == "push" else "this machine's disk"
             raise DeviceError(f"{side} is full: free some space there and repeat the command.")
         if not any(device.serial == self.serial and device.state == "device" for device in attached()):
-            raise self._gone("files were copied")
+            raise Away
+        if re.search(LOST, ran.output):
+            raise Away
         raise DeviceError(f"adb cannot {words[0]} {words[1]} to {words[2]}{last_words(ran.output)}.")
 
     def _adb(self, words: Sequence[str], timeout_seconds: float) -> CommandResult:
@@ -177,12 +268,24 @@ class Phone:
         )
 
     def close(self) -> None:
+        self._closed = True
         if self._connected:
             adb(["disconnect", self.serial])
 
 
-def _files(path: Path) -> list[Path]:
-    return [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+def _files(path: Path) -> dict[str, Path]:
+    """Path below ``path`` → the regular file; '' where that is a file itself. A link could lead anywhere."""
+    if not path.is_dir():
+        return {"": path} if path.is_file() and not path.is_symlink() else {}
+    files = (file for file in path.rglob("*") if file.is_file() and not file.is_symlink())
+    return {str(file.relative_to(path)): file for file in files}
+
+
+def _remove_here(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _chosen(serial: str, known: Sequence[Attached]) -> Attached:

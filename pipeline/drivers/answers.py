@@ -17,6 +17,7 @@ MOST_MS = 86_400_000.0
 """A day: no loading and no inference takes longer."""
 MOST_BYTES = 1 << 50
 DIGITS = re.compile(r"-?[0-9]{1,18}")
+DECIMAL = re.compile(r"[0-9]{1,18}(\.[0-9]{0,18})?([eE][+-]?[0-9]{1,2})?")
 DTYPES = ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "bool")
 
 
@@ -41,6 +42,11 @@ def whole_number(text: str, low: int = -(10**18), high: int = 10**18) -> int | N
     """ASCII digits alone; None for all else, also for other scripts' digits, which ``int`` would read or choke on."""
     text = text.strip()
     return int(text) if DIGITS.fullmatch(text) and low <= int(text) <= high else None
+
+
+def decimal(text: str, high: float) -> float | None:
+    """A number from 0 to ``high`` in ASCII digits; None for all else."""
+    return number if DECIMAL.fullmatch(text) and (number := float(text)) <= high else None
 
 
 def words(text: Any) -> str | None:

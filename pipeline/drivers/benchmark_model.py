@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import posixpath
+import secrets
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -17,7 +20,7 @@ import numpy as np
 
 from pipeline.core.device import XNNPACK, Block, RunnerFacts, RunnerOptions
 from pipeline.core.errors import ArtifactError, DeviceError, SegquantError
-from pipeline.core.keeper import scratch_folder
+from pipeline.core.keeper import KEEPER, scratch_folder
 from pipeline.drivers.benchmark_report import last_words, parse
 from pipeline.tflite.read import read
 
@@ -30,6 +33,8 @@ BATCH_BYTES = 64 << 20
 BLOCK_MS = 2000.0
 """Each block is a process of its own, which warms up for half a second."""
 BATCH_IMAGES = 32
+CLOCKS_APART_SECONDS = 60
+"""A device's clock may run differently, but not by more."""
 ONCE = ("--num_runs=1", "--min_secs=0", "--warmup_min_secs=0")
 MACHINES = {
     3: ("x86", "i686", "i386"),
@@ -59,7 +64,11 @@ class Transport(Protocol):
     def name(self) -> str: ...
 
     def run(self, words: Sequence[str], timeout_seconds: float = 60) -> CommandResult:
-        """Runs a program with these arguments, which no shell splits or expands."""
+        """Runs a program with these arguments, which no shell splits or expands. It may run twice."""
+        ...
+
+    def command(self, words: Sequence[str]) -> list[str] | None:
+        """What runs such a program from here, after this process has ended; None where all there goes with it."""
         ...
 
     def push(self, local: Path, remote: str) -> None:
@@ -74,11 +83,13 @@ class Transport(Protocol):
 MAKE_FOLDER = """
 for place in /data/local/tmp "${TMPDIR:-/tmp}"; do
     find "$place" -maxdepth 1 -name 'segquant.*' -mtime +6 -exec rm -rf {} + 2>/dev/null
-    made=$(mktemp -d "$place/segquant.XXXXXX") && cd "$made" && pwd -P && exit 0
+    made="$place/$1"
+    { mkdir -m 700 "$made" || [ -O "$made" ]; } && cd "$made" && pwd -P && exit 0
 done
 exit 1
 """
-"""What stayed on a device because it was unplugged is removed a week later."""
+"""$1: its name, which nothing else has; it may be repeated. What stayed on a device because it was unplugged is removed
+a week later."""
 REMOVE_FOLDER = """
 for process in /proc/[0-9]*; do
     [ "$(readlink "$process/cwd")" = "$1" ] && kill -9 "${process#/proc/}"
@@ -87,13 +98,13 @@ rm -rf "$1"
 """
 CALL = 'cd "$1" && shift && exec "$@"'
 CALL_EACH = """
-cd "$1" && at=$2 && shift 2 && mkdir "$at/out" || exit 1
+cd "$1" && at=$2 && shift 2 && mkdir -p "$at/out" || exit 1
 for input in "$at"/in/*; do
     "$@" "--input_layer_value_files=image:$input" "--output_filepath=$at/out/${input##*/}" >"$at/log" 2>&1 ||
         { code=$?; cat "$at/log"; exit $code; }
 done
 cat "$at/log"
-mv "$input" "${at%/*}/last"
+cp "$input" "${at%/*}/last"
 """
 
 
@@ -106,14 +117,19 @@ class RemoteFolder:
 
     def __init__(self, machine: Transport) -> None:
         self.machine = machine
-        ran = machine.run(shell(MAKE_FOLDER))
+        name = f"segquant.{secrets.token_hex(6)}"
+        ran = machine.run(shell(MAKE_FOLDER, name))
         self.path = (ran.output.strip().splitlines() or [""])[-1]
-        if ran.code or not posixpath.basename(self.path).startswith("segquant."):
+        if ran.code or not posixpath.isabs(self.path) or posixpath.basename(self.path) != name:
             raise explained(machine.name, ran.code or 1, ran.output, "a private folder cannot be made there")
+        words = machine.command(shell(REMOVE_FOLDER, self.path))
+        self._kept = KEEPER.keep("command", json.dumps(words)) if words else None
 
     def close(self) -> None:
         with contextlib.suppress(DeviceError):  # the machine is gone: nothing can be removed
             self.machine.run(shell(REMOVE_FOLDER, self.path), 20)
+            if self._kept is not None:
+                KEEPER.release(self._kept)
 
 
 class Installed:
@@ -255,18 +271,27 @@ class BenchmarkRunner:
 
     def _output(self, file: Path) -> np.ndarray:
         """The tool writes the bytes of all output tensors one after another, and does not notice a full disk."""
-        data = file.read_bytes() if file.is_file() else b""
-        if len(data) != self._written:
+        regular = file.is_file() and not file.is_symlink()  # a link could lead to any file here
+        written_bytes = file.stat().st_size if regular else 0
+        if written_bytes != self._written:
             raise DeviceError(
-                f"{self.tool.machine.name} wrote {len(data)} bytes of an output of {self._written}: is its disk full?"
-                " Free some space there and repeat the command."
+                f"{self.tool.machine.name} wrote {written_bytes} bytes of an output of {self._written}: is its disk"
+                " full? Free some space there and repeat the command."
             )
+        data = file.read_bytes()
         return np.frombuffer(data, self.result.dtype, self.result.elements).reshape(self.result.shape)
 
     def time(self, runs: int) -> Block:
         """Half a second of warm-up, then ``runs`` inferences; fewer where they take over five minutes."""
         flags = (f"--num_runs={runs}", "--min_secs=0", f"--max_secs={LONGEST_SECONDS}", "--warmup_min_secs=0.5")
+        began = time.monotonic()
         report = parse(self._bench(flags, 2 * (LONGEST_SECONDS + INFERENCE_SECONDS)))
+        told_seconds, passed_seconds = report.runs * report.summary_ms["mean"] / 1000, time.monotonic() - began
+        if report.runs > runs or told_seconds > passed_seconds + CLOCKS_APART_SECONDS:
+            raise DeviceError(
+                f"{self.tool.machine.name} reports {report.runs} inferences in {told_seconds:.0f} s, but was asked for"
+                f" {runs} and took {passed_seconds:.0f} s: its clock may have been set meanwhile. Repeat the command."
+            )
         return Block(report.runs, summary_ms=report.summary_ms)
 
     def restart(self) -> None:

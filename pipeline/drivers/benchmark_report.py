@@ -8,12 +8,14 @@ prints no percentiles.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 
 from pipeline.core.errors import DeviceError
+from pipeline.drivers.answers import MOST_MS, Nonsense, decimal, shown
 
-STATISTICS = re.compile(r"^(?:INFO: )?count=\d+.*", re.MULTILINE)
+STATISTICS = re.compile(r"^(?:INFO: )?count=[0-9]+.*", re.MULTILINE)
 """At the start of a line: the profile has such figures too, behind words."""
 NAMES = {
     "min": "min",
@@ -24,12 +26,16 @@ NAMES = {
     "median": "median",
     "p95": "p95",
 }
+READ = (*NAMES, "count", "first", "curr")
+MOST_RUNS = 1e9
+ROUNDED = 1e-3
+"""Averages are printed with six digits."""
 APPLIED = re.compile(
     r"(?:Explicitly applied (?P<name>\w+) delegate, and the model graph will be (?P<how>completely|partially) executed"
-    r" by the delegate(?: w/ (?P<pieces>\d+) delegate kernels)?"
+    r" by the delegate(?: w/ (?P<pieces>[0-9]{1,6}) delegate kernels)?"
     r"|Though (?P<unused>\w+) delegate is explicitly applied, the model graph will not be executed)"
 )
-REPLACED = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate")
+REPLACED = re.compile(r"Replacing ([0-9]{1,9}) out of ([0-9]{1,9}) node\(s\) with delegate")
 """The runtime's own words. Of several the first is of the delegate that was asked for."""
 KERNELS = "LiteRT's own kernels"
 UNSUPPORTED = re.compile(r"(\w+) acceleration is unsupported on this platform")
@@ -64,14 +70,15 @@ def parse(output: str) -> Report:
         summary = {NAMES[name]: value / 1000 for name, value in timed.items() if name in NAMES}
         if runs < 1 or "mean" not in summary:
             raise ValueError
-    except (ValueError, KeyError):
+        init = _number(r"timings in us:.*?\bInit: (\S*?),?(?:\s|$)", output)
+        peak = _number(r"Overall peak memory footprint \(MB\) via periodic monitoring: (\S*)", output)
+    except (ValueError, KeyError) as error:
+        what = f"nonsense ({error})" if isinstance(error, Nonsense) else "its timings in an unknown format"
         raise DeviceError(
-            f"benchmark_model printed its timings in an unknown format{last_words(output)}: give LiteRT's own"
-            " benchmark_model with --benchmark-binary."
+            f"benchmark_model printed {what}{last_words(output)}: give LiteRT's own benchmark_model with"
+            " --benchmark-binary."
         ) from None
-    init = _number(r"timings in us:.*?\bInit: ([\d.e+]+)", output)
     first = warmup.get("first")
-    peak = _number(r"Overall peak memory footprint \(MB\) via periodic monitoring: ([\d.e+]+)", output)
     return Report(
         runs=runs,
         summary_ms=summary,
@@ -83,17 +90,36 @@ def parse(output: str) -> Report:
 
 
 def _statistics(line: str) -> dict[str, float]:
-    """'count=50 first=79449 curr=81350 ...' → its figures, in microseconds; raises ValueError."""
+    """'count=50 first=79449 curr=81350 ...' → its figures, in microseconds; raises ValueError.
+
+    A time of no microseconds, a negative one, one that is no number and an average beyond the extremes are Nonsense.
+    """
     words = line.removeprefix("INFO: ").replace("(all same)", "").split()
-    figures = {name: float(value) for name, equals, value in (word.partition("=") for word in words) if equals}
+    told = {name: value for name, equals, value in (word.partition("=") for word in words) if equals}
+    figures = {name: _microseconds(name, value) for name, value in told.items() if name in READ}
     if "first" not in figures and figures["count"] > 0:  # one run, or all alike: 'count=5 curr=N(all same)'
         figures |= dict.fromkeys(("first", "min", "max", "avg"), figures["curr"]) | {"std": 0.0}
+    low, high = figures.get("min", 0.0), figures.get("max", math.inf)
+    for name in ("avg", "median", "p5", "p95"):
+        if name in figures and not low * (1 - ROUNDED) - 1 <= figures[name] <= high * (1 + ROUNDED) + 1:
+            raise Nonsense(f"{name}={figures[name]:g} beyond min={low:g} and max={high:g}")
     return figures
+
+
+def _microseconds(name: str, text: str) -> float:
+    value = decimal(text, MOST_RUNS if name == "count" else 1000 * MOST_MS)
+    if value is None or (value == 0 and name not in ("count", "std")):
+        raise Nonsense(f"{name}={shown(text)}")
+    return value
 
 
 def _number(pattern: str, output: str) -> float | None:
     match = re.search(pattern, output)
-    return float(match[1]) if match else None
+    if match is None:
+        return None
+    if (value := decimal(match[1], 1000 * MOST_MS)) is None:
+        raise Nonsense(f"{shown(match[0][-60:])}")
+    return value
 
 
 def runs_on(output: str) -> str:

@@ -72,9 +72,12 @@ def receive(stream: IO[bytes]) -> np.ndarray:
     if len(data) < size:
         raise EOFError
     packed = io.BytesIO(data)
-    if np.lib.format.read_magic(packed) != (1, 0):
-        raise ValueError("an array in another form")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(packed)
+    try:
+        if np.lib.format.read_magic(packed) != (1, 0):
+            raise ValueError("another version")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(packed)
+    except Exception as error:  # NumPy reads the header as Python: SyntaxError, TokenError, RecursionError, ...
+        raise ValueError(f"no array: {error}") from None
     if dtype.hasobject or math.prod(shape) * dtype.itemsize != size - packed.tell():  # or it would be allocated
         raise ValueError(f"{dtype} {shape} in {size} bytes")
     packed.seek(0)

@@ -181,7 +181,10 @@ class Link:
             words = f"no shell answered within {START_SECONDS} s"
         return DeviceError(f"{self.name}: {why(words).replace('ssh HOST', self.address.typed)}.")
 
-    def command(self, words: Sequence[str]) -> list[str]:
+    def command(self, words: Sequence[str]) -> None:
+        """Nothing: the far folder and the processes in it go with the connection."""
+
+    def starting(self, words: Sequence[str]) -> list[str]:
         """What runs a program there, with the near side's pipes."""
         return [*self._through, for_a_shell(START, self.folder, *words)]
 
@@ -195,7 +198,7 @@ class Link:
         """What the program prints, without what the login printed before it."""
         marked = ["sh", "-c", f'echo "{MARK}"; exec "$@"', "sh", *words]
         try:
-            ended = run(self.command(marked), timeout_seconds, data=data, kept_bytes=kept_bytes)
+            ended = run(self.starting(marked), timeout_seconds, data=data, kept_bytes=kept_bytes)
         except NotEnded as error:
             raise DeviceError(
                 f"{self.name}: a program there {error}: see whether the machine is busy"

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pipeline.drivers.answers import MOST_BYTES, decimal, whole_number, words
 from pipeline.drivers.benchmark_model import Transport, shell
 from pipeline.drivers.litert_worker import CPUS, FEATURES
 
+MOST_CORES, MOST_ABIS = 4096, 16
+MOST_KHZ, MOST_LOAD = 100_000_000, 1_000_000.0
+"""No machine has more: an answer beyond is none."""
 PROPERTIES = (
     "ro.soc.manufacturer",
     "ro.soc.model",
@@ -56,11 +60,10 @@ class Survey:
             self.answers[name.strip()] = text.strip().strip("\0")
 
     def text(self, name: str) -> str | None:
-        return self.answers.get(name) or None
+        return words(self.answers.get(name))
 
     def number(self, name: str) -> int | None:
-        text = self.answers.get(name, "")
-        return int(text) if text.lstrip("-").isdigit() else None
+        return whole_number(self.answers.get(name, ""))
 
     def line(self, name: str, key: str) -> str | None:
         """The value of 'key : value' in a file of such lines."""
@@ -69,27 +72,31 @@ class Survey:
 
     def abis(self) -> tuple[str, ...]:
         """What its programs may be built for, the best first: Android's own list, else `uname -m`."""
-        listed = self.text("ro.product.cpu.abilist") or self.text("machine") or ""
-        return tuple(abi.strip() for abi in listed.split(",") if abi.strip())
+        listed = self.answers.get("ro.product.cpu.abilist") or self.answers.get("machine") or ""
+        return tuple(abi for part in listed.split(",")[:MOST_ABIS] if (abi := words(part)))
 
     def cores(self) -> list[int]:
-        """Those that its shell may use, the fastest first."""
-        allowed: list[int] = []
-        for part in (self.line("/proc/self/status", "Cpus_allowed_list") or "0").split(","):
-            low, _, high = part.partition("-")
-            allowed += range(int(low), int(high or low) + 1)
+        """Those that its shell may use, the fastest first; core 0 alone where it tells nothing that can be."""
+        allowed: set[int] = set()
+        for part in (self.line("/proc/self/status", "Cpus_allowed_list") or "").split(",")[:MOST_CORES]:
+            low, dash, high = part.partition("-")
+            first = whole_number(low, 0, MOST_CORES - 1)
+            last = whole_number(high, 0, MOST_CORES - 1) if dash else first
+            if first is None or last is None:
+                return [0]
+            allowed.update(range(first, last + 1))
+        allowed = allowed or {0}
         return sorted(allowed, key=lambda core: (-(self._frequency("cpuinfo_max", core) or 0), -core))
 
     def _frequency(self, which: str, core: int) -> int | None:
         return self.number(f"{CPUS}/cpu{core}/cpufreq/{which}_freq")
 
     def state(self) -> dict[str, Any]:
-        load = self.text("/proc/loadavg")
         frequency = self._frequency("scaling_cur", self.cores()[0])
         return {
-            "load_average_1min": float(load.split()[0]) if load else None,
+            "load_average_1min": decimal((self.answers.get("/proc/loadavg", "").split() or [""])[0], MOST_LOAD),
             "temperature_celsius": self._temperature(),
-            "frequency_mhz": frequency / 1000 if frequency else None,
+            "frequency_mhz": frequency / 1000 if frequency and 0 < frequency <= MOST_KHZ else None,
         }
 
     def _temperature(self) -> float | None:
@@ -98,9 +105,13 @@ class Survey:
             (self.answers.get(name.removesuffix("temp") + "type", ""), (self.number(name) or 0) / 1000)
             for name in self.answers
             if name.endswith("/temp")
-        ] or [(name, float(value)) for value, name in SERVICE.findall(self.answers.get("thermalservice", ""))]
+        ] or self._thermal_service()
         real = [(name, value) for name, value in zones if 0 < value < 150]  # some zones give volts, or -273
         return max((v for n, v in real if PROCESSOR.search(n)), default=max((v for _, v in real), default=None))
+
+    def _thermal_service(self) -> list[tuple[str, float]]:
+        found = SERVICE.findall(self.answers.get("thermalservice", ""))
+        return [(name, decimal(value, 150) or 0.0) for value, name in found]
 
     def describe(self) -> dict[str, Any]:
         """The keys of ``litert_worker.describe`` and Android's own; None where the machine does not tell."""
@@ -108,15 +119,15 @@ class Survey:
         board = self.text("ro.board.platform") or self.text("ro.hardware")
         model = " ".join(filter(None, (self.text("ro.product.manufacturer"), self.text("ro.product.model"))))
         flags = (self.line("/proc/cpuinfo", "Features") or self.line("/proc/cpuinfo", "flags") or "").split()
-        memory = self.line("/proc/meminfo", "MemTotal")
+        memory = whole_number((self.line("/proc/meminfo", "MemTotal") or "").removesuffix("kB"), 1, MOST_BYTES >> 10)
         named = self.line("/proc/cpuinfo", "Hardware") or self.line("/proc/cpuinfo", "model name")
         return {
-            "model": model or self.text("/sys/firmware/devicetree/base/model"),
-            "cpu": soc or board or named or self.text("machine"),
+            "model": words(model) or self.text("/sys/firmware/devicetree/base/model"),
+            "cpu": words(soc) or board or words(named) or self.text("machine"),
             "cpu_features": [feature for feature in FEATURES if feature in flags],
             "cores": len(self.cores()),
             "governor": self.text(f"{CPUS}/cpu{self.cores()[0]}/cpufreq/scaling_governor"),
-            "memory_bytes": 1024 * int(memory.split()[0]) if memory else None,
+            "memory_bytes": 1024 * memory if memory else None,
             "system": self.text("uname"),
             "android": self.text("ro.build.version.release"),
             "android_api": self.number("ro.build.version.sdk"),

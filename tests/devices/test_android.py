@@ -132,6 +132,29 @@ def test_unplugged_in_the_middle(attached, tmp_path, monkeypatch):
     connection.close()  # says nothing more
 
 
+def test_the_server_of_adb_is_killed_in_the_middle(attached, tmp_path, monkeypatch):
+    """Twice while files are copied and programs run: another server is started, and all that was asked for comes."""
+    monkeypatch.setattr(benchmark_model, "BATCH_IMAGES", 1)
+    handset = attached()
+    connection = opened(handset, tmp_path)
+    runner = connection.open(small_file(tmp_path), RunnerOptions())
+    for after_seconds in (0.1, 1.0):
+        threading.Timer(after_seconds, adb.adb, (["kill-server"],)).start()
+    outputs = list(runner.infer_many(noise(6)))
+    assert all(np.array_equal(a, np.maximum(b, 0)) for a, b in zip(outputs, noise(6), strict=True))
+    connection.close()
+    assert not handset.left_behind()
+
+
+def test_what_ran_when_the_server_was_killed_does_not_run_on(attached):
+    handset = attached()
+    adb.adb(["connect", handset.serial])
+    client = adb.Phone(handset.serial)
+    threading.Timer(1, adb.adb, (["kill-server"],)).start()
+    assert client.run(["sh", "-c", "echo $$ >>/data/begun; [ $(wc -l </data/begun) = 2 ] || sleep 86397"]).code == 0
+    assert "86397" not in handset.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout
+
+
 def test_unplugged_while_it_measures(attached, tmp_path):
     handset = attached()
     connection = opened(handset, tmp_path, "hang")
@@ -195,7 +218,7 @@ def test_a_binary_of_another_processor(attached, tmp_path):
     [
         ("silent", "does not run there as benchmark_model.*'Hello, I am another program.'"),
         ("crash", r"crashed on .*signal 11"),
-        ("hang", "did not answer within 1 s"),
+        ("hang", "did not finish in 1 s"),
     ],
 )
 def test_a_benchmark_model_that_fails(attached, tmp_path, monkeypatch, kind, sentence):

@@ -56,6 +56,7 @@ def fake(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.delenv("ANDROID_SERIAL", raising=False)
     monkeypatch.setattr(adb, "may_be_attached", lambda: True)
+    monkeypatch.setattr(adb, "RETURN_SECONDS", 0.2)
     return folder
 
 

@@ -105,6 +105,9 @@ class Here:
         result = subprocess.run(words, capture_output=True, text=True, check=False)
         return CommandResult(result.returncode, result.stdout)
 
+    def command(self, words):
+        return None
+
     def push(self, local, remote):
         raise NotImplementedError
 
