@@ -18,7 +18,7 @@ from pipeline.cli.screen import say as say
 from pipeline.cli.screen import tell as tell
 from pipeline.core.errors import BadSpec
 from pipeline.core.files import write_new
-from pipeline.core.number import MOST_IMAGES, MOST_STEPS
+from pipeline.core.number import MOST_IMAGES, MOST_RATE, MOST_STEPS
 from pipeline.core.pool import MOST_JOBS
 from pipeline.core.spec import MOST_SEED
 from pipeline.core.workers import GPU, Workers
@@ -168,7 +168,7 @@ STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 STDOUT = "segquant.stdout"
 STEPS, BATCH = click.IntRange(1, MOST_STEPS), click.IntRange(1, MOST_IMAGES)
 PROFILED = click.IntRange(4, 1_000_000)
-LEARNING_RATE = Number(0, 100, min_open=True)
+LEARNING_RATE = Number(0, MOST_RATE, min_open=True)
 
 CONFIG = "config"
 """The name of the option that every command has: see pipeline/cli/configuration.py."""

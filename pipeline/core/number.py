@@ -11,6 +11,8 @@ from pipeline.core.errors import BadSpec
 MOST_STEPS, MOST_IMAGES, MOST_SECONDS = 10_000_000, 4096, 7 * 86_400
 MOST_THREADS = 64
 """The most steps, images in a batch, seconds to wait or to measure, and CPU threads."""
+MOST_RATE = 1e38
+"""Of a learning rate, which is a float32. A rate that is too high is found by what it does: the training diverges."""
 
 
 def whole(name: str, value: Any, low: int, high: int | None = None) -> None:

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from pipeline.core.errors import RunError
-from pipeline.core.number import MOST_IMAGES, MOST_STEPS, real, whole
+from pipeline.core.number import MOST_IMAGES, MOST_RATE, MOST_STEPS, real, whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Schedule:
     def __post_init__(self) -> None:
         whole("steps", self.steps, 1, MOST_STEPS)
         whole("batch", self.batch, 1, MOST_IMAGES)
-        real("the learning rate", self.learning_rate, 0, 100, above=True)
+        real("the learning rate", self.learning_rate, 0, MOST_RATE, above=True)
         real("the weight decay", self.weight_decay, 0, 1)
         whole("average", self.average, 0)
         whole("evaluations", self.evaluations, 1, MOST_STEPS)
