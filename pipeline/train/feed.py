@@ -15,6 +15,7 @@ from pipeline.core.number import real
 from pipeline.core.preprocessing import SCALE
 from pipeline.core.training import plain
 from pipeline.data.decoded import Decoded
+from pipeline.drivers.litert_worker import cores
 
 LIGHT = 1
 """Folded into the seed for the draws of the light, so that the others stay as they were before there were these."""
@@ -149,7 +150,7 @@ class Feed:
             return i // own * self.batch + rank * own + i % own
 
         positions = tf.data.Dataset.range(first_step * own, steps * own).map(position)
-        augmented = positions.map(self._augmented, num_parallel_calls=2)
+        augmented = positions.map(self._augmented, num_parallel_calls=max(2, len(cores()) // workers))
         return augmented.batch(own, drop_remainder=True).prefetch(3)
 
     def _augmented(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
