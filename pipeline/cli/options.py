@@ -211,7 +211,7 @@ NEW_RUN = [
     click.option(
         "--seed", type=click.IntRange(0, MOST_SEED), help="Seed of weights, order and augmentation.  [default: 0]"
     ),
-    click.option("--alpha", type=Number(), help="Width multiplier of all channels.  [default: 1]"),
+    click.option("--alpha", type=Number(0, 4, min_open=True), help="Width multiplier of all channels.  [default: 1]"),
     click.option(
         "--resize",
         type=click.Choice(["align_corners", "half_pixel"]),

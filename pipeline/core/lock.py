@@ -52,7 +52,7 @@ class Process:
 
     @staticmethod
     def this(command: str) -> Process:
-        now = datetime.datetime.now(datetime.UTC).isoformat(" ", "seconds")
+        now = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
         return Process(command, os.getpid(), os.uname().nodename, start_of(os.getpid()), now)
 
     def may_live(self) -> bool:
