@@ -12,11 +12,15 @@ import shutil
 from pathlib import Path
 
 from pipeline.compilers.elsewhere import Program, program
+from pipeline.compilers.results import twin_of
 from pipeline.compilers.twin import verdicts_of_twin
 from pipeline.core.errors import CompilerError, SegquantError
 from pipeline.core.files import write_atomically
 from pipeline.core.graph import Graph
+from pipeline.core.printable import printable
 from pipeline.core.target import Answer, CompileResult, Target
+from pipeline.drivers.answers import whole_number
+from pipeline.drivers.last_words import how_it_ended
 from pipeline.tflite.read import read
 
 COMPILER = "edgetpu_compiler"
@@ -26,6 +30,8 @@ TIMEOUT_SECONDS = 600
 SMALLEST_RESULT_BYTES = 4096
 """A failed run can leave a stub of about 1 KB and still exit 0."""
 MAPPED = "Mapped to Edge TPU"
+LONGEST_WORDS = 60
+"""Of a figure in its report."""
 INTERMITTENT = "Internal compiler error"
 ADVICE = {
     "not quantized": "it takes int8 files only: convert with `--target edgetpu`",
@@ -64,14 +70,14 @@ def parse(output: str) -> Report:
     """Reads what `edgetpu_compiler -s` prints; what it leaves out is 0 or empty."""
 
     def after(words: str) -> str:
-        match = re.search(rf"^{re.escape(words)}:?\s+(.+?)\s*$", output, re.MULTILINE)
-        return match[1] if match else ""
+        match = re.search(rf"^{re.escape(words)}:?[ \t]+(\S.*)$", output, re.MULTILINE)
+        return printable(match[1].strip(), LONGEST_WORDS) if match else ""
 
-    rows = re.findall(r"^([A-Z][A-Z0-9_]+)\s+(\d+)\s+(\S.*?)\s*$", output, re.MULTILINE)
+    rows = re.findall(r"^([A-Z][A-Z0-9_]+)[ \t]+([0-9]{1,9})[ \t]+(\S.*)$", output, re.MULTILINE)
     return Report(
         version=after("Edge TPU Compiler version"),
-        subgraphs=int(after("Number of Edge TPU subgraphs") or 0),
-        ops=tuple((name, int(count), status) for name, count, status in rows),
+        subgraphs=whole_number(after("Number of Edge TPU subgraphs")) or 0,
+        ops=tuple((name, int(count), status.strip()) for name, count, status in rows),
         cached=after("On-chip memory used for caching model parameters"),
         left=after("On-chip memory remaining for caching model parameters"),
         streamed=after("Off-chip memory used for streaming uncached model parameters"),
@@ -97,7 +103,7 @@ def run(compiler: Program, file: Path) -> tuple[bytes, bytes | None, str]:
     complete = len(compiled) >= SMALLEST_RESULT_BYTES
     if ran.code != 0 or not complete:
         raise CompilerError(
-            f"{COMPILER} ended with exit code {ran.code} and {'a' if complete else 'no'} compiled file; it"
+            f"{COMPILER} ended with {how_it_ended(ran.code)} and {'a' if complete else 'no'} compiled file; it"
             f" said: {failure(ran.output)} The uncompiled file is {file}."
         )
     return compiled, ran.files.get(f"{file.stem}_edgetpu.log"), ran.output
@@ -120,16 +126,15 @@ def compile_edgetpu(artifact: Path, compiler: Program | None = None) -> CompileR
             f" {COMPILER}'`), or run `{COMPILER} -s -o {artifact.parent} {artifact}` where it is.",
         )
     compiled, log, output = run(compiler, artifact)
+    twin = twin_of(artifact, compiled, COMPILER, COMPILED_OP, named=True)
     result = artifact.with_name(f"{artifact.stem}_edgetpu.tflite")
     write_atomically(result, compiled)
     if log is not None:
         write_atomically(result.with_suffix(".log"), log)
     report = parse(output)
-    mapped = sum(count for _, count, status in report.ops if status == MAPPED)
-    total = sum(count for _, count, _ in report.ops)
-    note = f"compiled by {COMPILER} {report.version}: {result.name}"
-    if total:
-        note += f"; {mapped} of {total} ops on the Edge TPU"
+    ops = verdicts_of_twin(read(artifact.read_bytes(), str(artifact)), twin, {}, COMPILER)
+    mapped = sum(op.outcome == "accelerated" for op in ops)
+    note = f"compiled by {COMPILER} {report.version}: {result.name}; {mapped} of {len(ops)} ops on the Edge TPU"
     if report.streamed and not report.streamed.startswith("0.00"):
         note += f"; {report.streamed} of parameters stream in each inference"
     return CompileResult(result, note)
@@ -148,7 +153,7 @@ def ask(file: Path, graph: Graph, compiler: Program | None = None) -> Answer:
         return Answer(None, f"{COMPILER} is not on PATH; Coral's Debian package edgetpu-compiler (x86-64) has it")
     try:
         compiled, _, output = run(compiler, file)
-        twin = read(compiled, f"the result of {COMPILER}")
+        twin = twin_of(file, compiled, COMPILER, named=True)
     except SegquantError as error:
         return Answer(None, str(error))
     report = parse(output)

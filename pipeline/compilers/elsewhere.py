@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
 import shlex
-import stat
 import tarfile
 from pathlib import Path
 
+from pipeline.compilers.results import contents, most_bytes
 from pipeline.core.errors import BadSpec, CompilerError
 from pipeline.core.keeper import scratch_folder
 from pipeline.core.program import KEPT_BYTES, NotEnded, run, text_of
@@ -105,7 +104,7 @@ class Program:
                 f"`{self.name}` did not start the compiler (exit code {completed.code}): {last_line(output)}. The"
                 f" uncompiled file is {file}."
             )
-        return CompilerRun(completed.code, output, results_in(out, file))
+        return CompilerRun(completed.code, output, contents(out, file))
 
     def _over_ssh(self, file: Path, timeout_seconds: float) -> CompilerRun:
         data = file.read_bytes()
@@ -125,33 +124,6 @@ class Program:
         else:
             problem = f"the connection ended with {how_it_ended(completed.code)}: {last_line(errors)}"
         raise CompilerError(f"compiling on {host}: {problem}. The uncompiled file is {file}.")
-
-
-def most_bytes(source: Path) -> int:
-    """What a compiled file may have: far more than any compiler adds to ``source``."""
-    return 16 * source.stat().st_size + (64 << 20)
-
-
-def results_in(folder: Path, source: Path) -> dict[str, bytes]:
-    """The files that a compiler left, by name. Raises CompilerError for one that is a link, no file, or far too large.
-
-    A link could lead to any file of this machine.
-    """
-    files = {}
-    for path in sorted(folder.iterdir()):
-        info = path.lstat()
-        if stat.S_ISDIR(info.st_mode):
-            continue
-        if not stat.S_ISREG(info.st_mode) or info.st_size > most_bytes(source):
-            size = info.st_size / (1 << 20)
-            what = f"{size:.0f} MiB" if stat.S_ISREG(info.st_mode) else "a link or a device, not a file"
-            raise CompilerError(
-                f"the compiler's result {path.name} is {what}, so it is not used: see whether the compiler is the right"
-                f" one. The uncompiled file is {source}."
-            )
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-            files[path.name] = file.read(most_bytes(source))
-    return files
 
 
 def _unpacked(packed: bytes) -> CompilerRun:

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from pipeline.compilers.results import content, twin_of
 from pipeline.compilers.twin import verdicts_of_twin
 from pipeline.core.errors import CompilerError
 from pipeline.core.files import write_atomically
@@ -151,12 +152,14 @@ def run(vendor: Vendor, soc: str, file: Path) -> PluginRun:
             raise CompilerError(f"LiteRT's compiler did not start ({error}); the uncompiled file is {file}.") from None
         stats = STATS.findall(f"{completed.out}\n{completed.err}")
         nothing = bool(stats) and all(selected == "0" for _, selected, _, _ in stats)
-        data = compiled.read_bytes() if completed.code == 0 and compiled.is_file() else b""
+        data = content(compiled, file) if completed.code == 0 and os.path.lexists(compiled) else b""
         if not data and not nothing:
             raise CompilerError(
                 f"LiteRT's compiler for {vendor.manufacturer} {soc} ended with {how_it_ended(completed.code)} and"
                 f" said: {failure(completed.out, completed.err)} The uncompiled file is {file}."
             )
+        if data:
+            twin_of(file, data, "LiteRT's compiler", COMPILED_OP)
         return PluginRun(data or None, "; ".join(map(sentence, stats)), reasons(completed.out, completed.err))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.compilers.litert_aot import installed
+from pipeline.compilers.results import content
 from pipeline.core.errors import CompilerError
 from pipeline.core.graph import Graph
 from pipeline.core.keeper import scratch_folder
@@ -80,6 +81,8 @@ def compile_file(artifact: Path) -> CompileResult:
     with scratch_folder(".openvino-", artifact.parent) as scratch:
         written = scratch / compiled.name
         worker("write", str(artifact), str(written), stdin=json.dumps(info))
+        if any(not content(written.with_suffix(suffix), artifact) for suffix in (".bin", ".xml")):
+            raise CompilerError(f"{by()} ended without an error, but wrote an empty file; the artifact is {artifact}.")
         for suffix in (".bin", ".xml"):  # the one that is opened last
             os.replace(written.with_suffix(suffix), compiled.with_suffix(suffix))
     return CompileResult(

@@ -17,15 +17,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipeline.compilers.results import content, twin_of
 from pipeline.compilers.twin import verdicts_of_twin
 from pipeline.core.errors import CompilerError
 from pipeline.core.files import write_atomically
 from pipeline.core.graph import Graph
 from pipeline.core.keeper import scratch_folder
-from pipeline.core.program import NotEnded
+from pipeline.core.program import NotEnded, text_of
 from pipeline.core.program import run as run_program
 from pipeline.core.rules import Verdict
 from pipeline.core.target import Answer, CompileResult
+from pipeline.drivers.answers import MOST_ESTIMATE, decimal
 from pipeline.drivers.last_words import how_it_ended
 from pipeline.tflite.read import read
 
@@ -113,12 +115,13 @@ def run(vela: str, file: Path, configuration: Configuration) -> VelaRun:
                 f"Vela ended with {how_it_ended(completed.code)} and no compiled file; it said: {error_line}. The"
                 f" uncompiled file is {file}."
             )
-        summary = next(Path(scratch).glob("network_summary_*.csv"), None)
-        rows = list(csv.DictReader(summary.read_text().splitlines())) if summary else []
-        layers = Path(scratch) / "network_per-layer.csv"
-        return VelaRun(
-            compiled.read_bytes(), output, rows[0] if rows else {}, layers.read_text() if layers.is_file() else ""
-        )
+        data = content(compiled, file)
+        twin_of(file, data, "Vela")
+        summary = next(scratch.glob("network_summary_*.csv"), None)
+        rows = list(csv.DictReader(text_of(content(summary, file)).splitlines())) if summary else []
+        layers = scratch / "network_per-layer.csv"
+        per_layer = text_of(content(layers, file)) if os.path.lexists(layers) else ""
+        return VelaRun(data, output, rows[0] if rows else {}, per_layer)
 
 
 def refusals(output: str) -> dict[str, str]:
@@ -140,7 +143,8 @@ def verdicts(graph: Graph, vela_run: VelaRun, by: str) -> tuple[Verdict, ...]:
 
 
 def estimates(vela_run: VelaRun) -> dict[str, Any]:
-    return {name: float(vela_run.summary[column]) for column, name in ESTIMATES.items() if vela_run.summary.get(column)}
+    told = {name: decimal(vela_run.summary.get(column) or "", MOST_ESTIMATE) for column, name in ESTIMATES.items()}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def ask_with(configuration: Configuration) -> Callable[[Path, Graph], Answer]:
@@ -164,6 +168,7 @@ def compile_with(configuration: Configuration, suffix: str) -> Callable[[Path], 
         if vela is None:
             return CompileResult(None, f"not compiled: Vela is not installed. Run `{INSTALL}` and this command again.")
         vela_run = run(vela, artifact, configuration)
+        twin_of(artifact, vela_run.data, "Vela", COMPILED_OP)
         result = artifact.with_name(f"{artifact.stem}{suffix}")
         write_atomically(result, vela_run.data)
         write_atomically(result.with_suffix(".csv"), vela_run.per_layer.encode())

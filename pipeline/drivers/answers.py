@@ -16,6 +16,8 @@ from pipeline.core.printable import LONGEST_NAME, printable
 MOST_MS = 86_400_000.0
 """A day: no loading and no inference takes longer."""
 MOST_BYTES = 1 << 50
+MOST_ESTIMATE = 1e18
+"""Of cycles, seconds and KiB that a compiler predicts."""
 DIGITS = re.compile(r"-?[0-9]{1,18}")
 DECIMAL = re.compile(r"[0-9]{1,18}(\.[0-9]{0,18})?([eE][+-]?[0-9]{1,2})?")
 DTYPES = ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "bool")

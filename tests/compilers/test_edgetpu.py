@@ -7,6 +7,7 @@ import os
 import re
 import stat
 
+import numpy as np
 import pytest
 
 from pipeline.compilers.edgetpu_compiler import MAPPED, ask, compile_edgetpu, parse
@@ -31,15 +32,24 @@ Total number of operations: 64
 Compilation succeeded!
 """
 UNSPECIFIED = "Operation is otherwise supported, but not mapped due to some unspecified limitation"
-SUCCESS = f"""
+LEAVES = """
 while [ $# -gt 1 ]; do [ "$1" = -o ] && out=$2; shift; done
 name=$(basename "$1" .tflite)
-head -c 9000 /dev/zero > "$out/${{name}}_edgetpu.tflite"
+left="$out/${name}_edgetpu.tflite"
+"""
+
+
+def success(twin):
+    """The script of a compiler that leaves the file ``twin`` as its result."""
+    return f"""{LEAVES}
+cp "{twin}" "$left"
 echo log > "$out/${{name}}_edgetpu.log"
 cat <<'END'
 {REPORT}END
 """
-STUB = SUCCESS.replace("head -c 9000", "head -c 1000").replace(REPORT, "Internal compiler error. Aborting!\n")
+
+
+STUB = f'{LEAVES}\nhead -c 1000 /dev/zero > "$left"\necho "Internal compiler error. Aborting!"\n'
 FAILURE = """
 echo 'Edge TPU Compiler version 16.0.384591198'
 echo 'ERROR: Attempting to use a delegate that only supports static-sized tensors with a graph that has dynamic-sized' \
@@ -53,7 +63,15 @@ def artifact(tmp_path):
     folder = tmp_path / "with space"
     folder.mkdir()
     path = folder / "net.tflite"
-    path.write_bytes(b"x" * 5000)
+    path.write_bytes(two_ops())
+    return path
+
+
+@pytest.fixture
+def twin(tmp_path):
+    """What the compiler makes of ``artifact``: one of its two ops is mapped."""
+    path = tmp_path / "twin"
+    path.write_bytes(compiled_twin(two_ops()))
     return path
 
 
@@ -76,20 +94,21 @@ def test_without_the_compiler_the_file_is_left_and_the_way_is_told(artifact, mon
     assert "not on PATH" in compiled.note and f"edgetpu_compiler -s -o {artifact.parent} {artifact}" in compiled.note
 
 
-def test_doctor_says_what_is_ready_and_how_to_make_it_so(cli, tmp_path, compiler):
+def test_doctor_says_what_is_ready_and_how_to_make_it_so(cli, tmp_path, compiler, twin):
     how, wide = "apt-get install edgetpu-compiler", {"COLUMNS": "200"}
     before = cli("doctor", cwd=tmp_path, env=wide)
     assert before.returncode == 0 and how in before.stdout, before.stderr
-    compiler(SUCCESS)
+    compiler(success(twin))
     after = cli("doctor", cwd=tmp_path, env=wide)
     assert re.search("│ edgetpu +│.*│ yes", after.stdout) and not re.search("│ edgetpu +│.*│ yes", before.stdout)
     assert how not in after.stdout and all(name in after.stdout for name in (*targets(), *devices()))
 
 
-def test_a_success_leaves_the_compiled_file_and_its_log(artifact, compiler):
-    compiler(SUCCESS)
+def test_a_success_leaves_the_compiled_file_and_its_log(artifact, compiler, twin):
+    compiler(success(twin))
     compiled = compile_edgetpu(artifact)
-    assert compiled.path == artifact.with_name("net_edgetpu.tflite") and compiled.path.stat().st_size == 9000
+    assert compiled.path == artifact.with_name("net_edgetpu.tflite") and "; 1 of 2 ops" in compiled.note
+    assert compiled.path.read_bytes() == twin.read_bytes()
     assert artifact.with_name("net_edgetpu.log").read_text() == "log\n"
     assert sorted(p.name for p in artifact.parent.iterdir()) == ["net.tflite", "net_edgetpu.log", "net_edgetpu.tflite"]
 
@@ -169,26 +188,67 @@ def test_each_failure_comes_with_what_to_do(artifact, compiler, printed, message
         compile_edgetpu(artifact)
 
 
-def test_an_intermittent_error_is_tried_again(artifact, compiler, tmp_path):
+LIES = {
+    "no file": ("true", "no compiled file"),
+    "an empty file": (': >"$left"', "no compiled file"),
+    "noise": ('head -c 100000 /dev/urandom >"$left"', "is not a .tflite file"),
+    "the input unchanged": ('head -c 100000 /dev/zero | cat "$1" - >"$left"', "has no edgetpu-custom-op"),
+    "a file of another model": ('cp "$0.other" "$left"', "other outputs"),
+    "one of its tensors renamed": ('cp "$0.renamed" "$left"', "a tensor that the file has not"),
+    "no program in its op": ('cp "$0.empty" "$left"', "holds no program"),
+    "a link": ('ln -s /etc/passwd "$left"', "is a link, a folder or a device"),
+    "a fifo": ('mkfifo "$left"', "is a link, a folder or a device"),
+    "too large a file": ('truncate -s 5G "$left"', "5120 MiB, far more"),
+    "another name": ('cp "$0.good" "$left.bak"', "no compiled file"),
+    "ended by a signal": ('cp "$0.good" "$left"; kill -9 $$', "ended with signal SIGKILL"),
+}
+
+
+@pytest.mark.parametrize(("script", "sentence"), LIES.values(), ids=LIES)
+def test_a_compiler_that_lies_compiles_nothing(artifact, compiler, tmp_path, script, sentence):
+    others = {"good": compiled_twin(two_ops()), "empty": compiled_twin(two_ops(), program=b"")}
+    others["other"] = compiled_twin(model(next(c for c in cases() if c.name == "conv 3x3")))
+    others["renamed"] = others["good"].replace(b"t1\0", b"t9\0")
+    absurd = f"Edge TPU Compiler version 1\\033[31m{'6' * 9000}\\nNumber of Edge TPU subgraphs: {'9' * 5000}\\n"
+    compiler(f"{LEAVES}\n{script}\nprintf '{absurd}'\n")
+    for name, data in others.items():
+        (tmp_path / "bin" / f"edgetpu_compiler.{name}").write_bytes(data)
+    with pytest.raises(CompilerError, match=sentence) as error:
+        compile_edgetpu(artifact)
+    assert "\n" not in str(error.value) and [p.name for p in artifact.parent.iterdir()] == ["net.tflite"]
+    answer = ask(artifact, read(artifact.read_bytes()))
+    if script.startswith("head -c 100000 /dev/zero") or "empty" in script:
+        assert answer.verdicts  # a compiler may map nothing
+    else:
+        assert answer.verdicts is None and re.search(sentence, answer.note)
+
+
+def compiled_twin(data, program=bytes(4096)):
+    """The file with the first of its ops replaced by the compiler's."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    twin = schema.ModelT.InitFromPackedBuf(data, 0)
+    twin.operatorCodes[0].builtinCode = twin.operatorCodes[0].deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+    twin.operatorCodes[0].customCode = "edgetpu-custom-op"
+    twin.subgraphs[0].operators[0].customOptions = np.frombuffer(program, np.uint8)
+    return packed(twin, 10_000) + bytes(4096)
+
+
+def test_an_intermittent_error_is_tried_again(artifact, compiler, tmp_path, twin):
     tried = tmp_path / "tried"
     compiler(
         f'if [ ! -e "{tried}" ]; then touch "{tried}"; echo "Internal compiler error. Aborting!"; exit 1; fi\n'
-        + SUCCESS
+        + success(twin)
     )
     assert compile_edgetpu(artifact).path.is_file()
 
 
 def test_the_compilers_own_verdict_comes_from_what_it_left(tmp_path, compiler):
     """A stand-in that maps the first op of two: the other one is still in its result, and the report says why."""
-    from ai_edge_litert import schema_py_generated as schema
-
     content = two_ops()
-    twin = schema.ModelT.InitFromPackedBuf(content, 0)
-    twin.operatorCodes[0].builtinCode = twin.operatorCodes[0].deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
-    twin.operatorCodes[0].customCode = "edgetpu-custom-op"
     file, twin_file = tmp_path / "net.tflite", tmp_path / "twin"
     file.write_bytes(content)
-    twin_file.write_bytes(packed(twin, 1000) + bytes(4096))
+    twin_file.write_bytes(compiled_twin(content))
     table = "Operator  Count  Status\n\nRELU  1  Mapped to Edge TPU\nRELU6  1  Operation not supported\n"
     compiler(
         f'while [ $# -gt 1 ]; do [ "$1" = -o ] && out=$2; shift; done\ncp {twin_file} "$out/net_edgetpu.tflite"\n'

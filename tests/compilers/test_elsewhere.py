@@ -10,7 +10,7 @@ from pipeline.compilers.edgetpu_compiler import compile_edgetpu
 from pipeline.compilers.elsewhere import Program, program
 from pipeline.core.errors import BadSpec, CompilerError
 from pipeline.targets import target
-from tests.compilers.test_edgetpu import SUCCESS
+from tests.compilers.test_edgetpu import compiled_twin, success, two_ops
 from tests.support.single_ops import cases, model
 from tests.support.ssh_server import executable, free_port, serving
 
@@ -41,7 +41,7 @@ def artifact(tmp_path):
     folder = tmp_path / "with 'space' $HOME"
     folder.mkdir()
     path = folder / "my net;x.tflite"
-    path.write_bytes(os.urandom(200_000))
+    path.write_bytes(two_ops() + os.urandom(200_000))
     return path
 
 
@@ -51,7 +51,8 @@ def far(tmp_path):
     home = tmp_path / "far"
     (home / "tmp").mkdir(parents=True)
     copies = f'for file; do :; done\ncp "$file" {tmp_path}/seen\n'
-    executable(home / "bin" / "edgetpu_compiler", copies + SUCCESS)
+    (tmp_path / "twin").write_bytes(compiled_twin(two_ops()))
+    executable(home / "bin" / "edgetpu_compiler", copies + success(tmp_path / "twin"))
     return home
 
 
@@ -67,7 +68,8 @@ def near(tmp_path, far, monkeypatch):
 
 
 def check_compiled(artifact, compiled, seen):
-    assert compiled.path == artifact.with_name("my net;x_edgetpu.tflite") and compiled.path.stat().st_size == 9000
+    assert compiled.path == artifact.with_name("my net;x_edgetpu.tflite")
+    assert compiled.path.read_bytes() == compiled_twin(two_ops())
     assert compiled.path.with_suffix(".log").read_text() == "log\n" and "16.0.384591198" in compiled.note
     assert seen.read_bytes() == artifact.read_bytes()
     assert len(list(artifact.parent.iterdir())) == 3  # the file, its compiled form and the log
@@ -205,7 +207,5 @@ def test_inspect_asks_the_compiler_that_it_is_given(near, far, tmp_path, cli):
     file = tmp_path / "one.tflite"
     file.write_bytes(model(next(case for case in cases() if case.name == "relu")))
     result = cli("inspect", str(file), "--target", "edgetpu", "--compiler", "ssh there", cwd=tmp_path)
-    # The stand-in leaves zeros: it was asked, and its answer is no .tflite file.
-    assert result.returncode == 0 and "is not a .tflite file" in " ".join(result.stdout.split()), (
-        result.stdout + result.stderr
-    )
+    # The stand-in leaves the twin of another file: it was asked, and its answer is refused.
+    assert result.returncode == 0 and "other outputs" in " ".join(result.stdout.split()), result.stdout + result.stderr
