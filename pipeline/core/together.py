@@ -32,8 +32,11 @@ def together(folder: Path, prefix: str = STAGED) -> Iterator[Path]:
         try:
             yield stage
             ready = _made_ready(stage)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(stage, ignore_errors=True)
+            if isinstance(error, OSError) and Path(str(error.filename)).is_relative_to(stage):
+                place = folder / Path(str(error.filename)).relative_to(stage)
+                raise OSError(error.errno, error.strerror, str(place)) from None
             raise
         if ready is not None:
             finish(ready)

@@ -85,6 +85,12 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
     assert content(tmp_path) == {"a.tflite": b"old"}
 
 
+def test_an_error_names_the_place_that_a_file_was_for(tmp_path):
+    with pytest.raises(OSError, match="No such file") as raised, together(tmp_path) as stage:
+        (stage / "missing" / "a.tflite").write_bytes(b"")
+    assert raised.value.filename == str(tmp_path / "missing" / "a.tflite") and not list(tmp_path.iterdir())
+
+
 def test_what_living_processes_make_ready_is_left_alone(tmp_path):
     part, file = new_part(tmp_path / ("é" * 127))
     script = f"""
