@@ -109,7 +109,7 @@ def fit(
     try:
         loop.run(feed.batches(progress.step, schedule.steps))
     except (DataError, tf.errors.OpError) as error:  # an image was removed or is broken: save the training so far
-        if progress.step:
+        if progress.step and loop.leads and not loop.within_step:
             progress.save()
         if lesson.decoded.error:
             raise lesson.decoded.error from None
@@ -121,8 +121,9 @@ def fit(
         raise
     except Exception:
         raise
-    except BaseException:  # Ctrl-C, or another way to end the process
-        progress.save()
+    except BaseException:  # Ctrl-C, or another way to end the process: Python sees it after the step
+        if loop.leads:
+            progress.save()
         raise
     finally:
         events.close()
@@ -197,7 +198,9 @@ class TrainingLoop:
         say: Say,
         team: Team | None = None,
     ) -> None:
-        self._team, self._leads = team, team is None or team.workers.leads
+        self._team, self.leads = team, team is None or team.workers.leads
+        self.within_step = False
+        """Whether an update was begun and not finished: one that fails has changed some weights and not the others."""
         self._update, self._progress, self._schedule = update, progress, schedule
         self._checkpoints, self._events, self._say = checkpoints, events, say
         self._step = progress.step
@@ -210,7 +213,7 @@ class TrainingLoop:
         """Takes a step for each of ``batches``."""
         scoring_steps, frozen_from = self._schedule.scoring_steps, self._schedule.statistics_frozen_from
         interrupted = self._step in scoring_steps and not self._progress.scored  # while it was being scored
-        if interrupted and self._leads:
+        if interrupted and self.leads:
             self._score()
         with shown(self._say, "training", self._schedule.steps, "steps", False) as advance, ExitStack() as building:
             advance(self._step)
@@ -228,7 +231,7 @@ class TrainingLoop:
                 if self._step in scoring_steps:
                     self._score()
                     saved_at = time.monotonic()
-                elif self._leads and now - saved_at > SAVE_SECONDS:
+                elif self.leads and now - saved_at > SAVE_SECONDS:
                     self._progress.save()
                     saved_at = time.monotonic()
                 lap = time.monotonic()
@@ -238,7 +241,7 @@ class TrainingLoop:
         if not self._pace.known:
             return None
         scorings = sum(at >= self._step for at in self._schedule.scoring_steps)
-        expected = 0.0 if self._scoring_times or not self._leads else self._checkpoints.expected_seconds()
+        expected = 0.0 if self._scoring_times or not self.leads else self._checkpoints.expected_seconds()
         return self._pace.left_seconds(self._schedule.steps - self._step, scorings, expected)
 
     def fitted(self) -> Fitted:
@@ -257,7 +260,9 @@ class TrainingLoop:
 
     def _take_step(self, images: tf.Tensor, labels: tf.Tensor, training: bool) -> None:
         began = time.monotonic()
+        self.within_step = True
         loss = self._update(images, labels, training)
+        self.within_step = False
         self._step_times.append(time.monotonic() - began)
         self._step += 1
         if not math.isfinite(loss):
@@ -274,7 +279,7 @@ class TrainingLoop:
         began, progress = time.monotonic(), self._progress
         if self._team is not None and self._step_times:
             self._team.check_equal(progress.variables, self._step)
-        if not self._leads:
+        if not self.leads:
             progress.reset_losses()
             return
         with progress.averaged():

@@ -27,7 +27,7 @@ from pipeline.train.feed import Augmentation
 from pipeline.train.fit import TrainingLoop, fit
 from pipeline.train.loss import distillation_loss, sample_positions, segmentation_loss
 from pipeline.train.schedule import Decay, Schedule
-from pipeline.train.update import Lesson, training_outputs
+from pipeline.train.update import Lesson, WeightUpdate, training_outputs
 from pipeline.weights import checkpoint
 from tests.conftest import still
 
@@ -169,6 +169,28 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
         assert np.array_equal(a, b)
     assert [e.step for e in resumed_fit.history] == [e.step for e in fitted.history] == [4, 8, 12]
     assert (tmp_path / "parts" / "last.weights.h5").is_file()
+
+
+def test_a_step_that_fails_half_way_is_not_saved(tmp_path, monkeypatch):
+    """Its update may have changed some weights and not the others; what was saved before is whole."""
+    schedule, steps = Schedule(steps=12, batch=2, learning_rate=0.01, evaluations=3), []
+    update = WeightUpdate.__call__
+
+    def failing(self, *batch):
+        steps.append(1)
+        if len(steps) == 7:
+            self._trained[0].assign_add(tf.ones_like(self._trained[0]))
+            raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+        return update(self, *batch)
+
+    whole, _ = do_fit(tmp_path / "whole", schedule)
+    with monkeypatch.context() as patch:
+        patch.setattr(WeightUpdate, "__call__", failing)
+        with pytest.raises(RunError, match="a step of 2 images does not fit into memory"):
+            do_fit(tmp_path / "cut", schedule)
+    assert [path.name for path in (tmp_path / "cut" / "resume").iterdir()] == ["checkpoint-000000004.safetensors"]
+    resumed, _ = do_fit(tmp_path / "cut", schedule)
+    assert all(np.array_equal(a, b) for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True))
 
 
 def test_best_and_last_are_kept_apart(tmp_path):
