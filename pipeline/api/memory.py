@@ -36,7 +36,7 @@ from pipeline.quantize import plan as planning
 from pipeline.quantize.quantize import Quantized
 from pipeline.quantize.quantize import quantize as quantize_network
 from pipeline.targets import target as find_target
-from pipeline.tflite.read import read
+from pipeline.tflite.read import read_file
 from pipeline.train.train import keras_infer
 
 File = Quantized | Artifact | Path | bytes
@@ -138,7 +138,7 @@ def predict(
 
 
 def _infer(path: Path, resize: Resize | None) -> contextlib.AbstractContextManager[Infer]:
-    graph = read(path.read_bytes(), str(path))
+    _, graph = read_file(path)
     shape = graph.tensors[graph.inputs[0]].shape if graph.inputs else ()
     if len(shape) != 4 or shape[3] != 3:
         raise BadSpec(f"{path.name} has an input of shape {list(shape)}: only [1, h, w, 3] can be scored.")

@@ -37,7 +37,7 @@ from pipeline.report.inspection import show_outcomes
 from pipeline.targets import target as find_target
 from pipeline.targets import targets
 from pipeline.tflite.metadata import refusal
-from pipeline.tflite.read import read
+from pipeline.tflite.read import read_file
 
 
 @click.command()
@@ -185,7 +185,7 @@ def keep_about(run: Run, about: dict[str, str | None]) -> None:
 
 def metadata_refusal(file: Path) -> str | None:
     """Why the file has no TFLite metadata; None where it has."""
-    graph = read(file.read_bytes(), str(file))
+    _, graph = read_file(file)
     recipe = graph.recipe()
     return refusal(graph, recipe) if recipe is not None else None
 

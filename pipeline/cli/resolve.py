@@ -25,7 +25,7 @@ from pipeline.data.divide import divide
 from pipeline.targets import target as find_target
 from pipeline.targets import targets
 from pipeline.tflite.artifact import open_artifact
-from pipeline.tflite.read import read
+from pipeline.tflite.read import read_file
 
 DEFAULTS = {"network": "fast-scnn", "data": "synthetic", "seed": 0}
 
@@ -213,10 +213,9 @@ def to_compare(path: Path, target: str | None, say: Say) -> ComparedFile:
         artifact = newest_artifact(run, target, say)
         return ComparedFile(artifact.path, artifact.sha256, artifact.recipe.target, run.preprocessing.shape)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise RunError(f"--vs {path} cannot be read ({error.strerror}): name a .tflite file or a run.") from None
-    graph = read(data, str(path))
+        data, graph = read_file(path)
+    except ArtifactError as error:
+        raise ArtifactError(f"--vs {error.message} It takes a .tflite file or a run.") from None
     try:
         recipe = graph.recipe()
     except ArtifactError as error:

@@ -17,7 +17,7 @@ from pipeline.core.program import NotEnded, run
 from pipeline.core.rules import Verdict
 from pipeline.core.target import Answer, CompileResult
 from pipeline.drivers.last_words import how_it_ended, why_it_failed
-from pipeline.tflite.read import read
+from pipeline.tflite.read import read_file
 
 INSTALL = "pip install -r requirements-openvino.txt"
 SUFFIX = "_openvino.xml"
@@ -73,7 +73,7 @@ def compile_file(artifact: Path) -> CompileResult:
         return CompileResult(
             None, f"not compiled: OpenVINO is not installed. It needs {command}. Then repeat this command."
         )
-    graph = read(artifact.read_bytes(), str(artifact))
+    _, graph = read_file(artifact)
     result = graph.tensors[graph.outputs[0]]
     scale, zero_point = (result.scale[0], result.zero_point[0]) if result.scale else (0.0, 0)
     info = {"recipe": _recipe_of(graph), "output_scale": repr(scale), "output_zero_point": repr(zero_point)}

@@ -15,6 +15,8 @@ from pipeline.drivers.last_words import how_it_ended, why_it_failed
 
 WORKER = Path(__file__).parents[1] / "drivers" / "xnnpack_worker.py"
 TIMEOUT_SECONDS = 300
+MOST_MEMORY_BYTES = 2 << 30
+"""For loading a file, which may be a stranger's."""
 ANSWER_BYTES = 256 << 20
 """For graphs of millions of tensors."""
 
@@ -23,7 +25,8 @@ def ask(file: Path, graph: Graph) -> Answer:
     """Which ops LiteRT hands to XNNPACK on this machine."""
     by = f"LiteRT {importlib.metadata.version('ai-edge-litert')}"
     try:
-        completed = run([sys.executable, str(WORKER), str(file)], TIMEOUT_SECONDS, kept_bytes=ANSWER_BYTES)
+        command = [sys.executable, str(WORKER), str(file)]
+        completed = run(command, TIMEOUT_SECONDS, kept_bytes=ANSWER_BYTES, memory_bytes=MOST_MEMORY_BYTES)
     except NotEnded as error:
         return Answer(None, f"{by}, loading the file, {error}")
     if completed.code != 0:

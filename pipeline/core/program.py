@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import resource
 import secrets
 import selectors
 import signal
@@ -110,11 +111,16 @@ _lock = threading.Lock()
 
 
 def start(
-    command: Sequence[str], env: Mapping[str, str] | None = None, daemon_stays: bool = False, **pipes: Any
+    command: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    daemon_stays: bool = False,
+    memory_bytes: int | None = None,
+    **pipes: Any,
 ) -> subprocess.Popen[bytes]:
     """As ``subprocess.Popen``, in a session of its own; ``end`` it. Raises OSError.
 
     ``daemon_stays``: what leaves the session is not ended with it, such as the server that adb starts.
+    ``memory_bytes``: that it may write to, on Linux; an allocation beyond fails, which ends most programs.
     """
     mark = "" if daemon_stays else secrets.token_hex(8)
     environment = {**(os.environ if env is None else env), MARK: mark}
@@ -124,6 +130,9 @@ def start(
         process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
     except ValueError as error:  # a NUL character in a word
         raise OSError(None, str(error)) from None
+    if memory_bytes is not None and hasattr(resource, "prlimit"):
+        with contextlib.suppress(OSError, ValueError):  # it has ended already, or may have less
+            resource.prlimit(process.pid, resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     numbers = [KEEPER.keep("group", str(process.pid))] + ([KEEPER.keep("mark", mark)] if mark else [])
     with _lock:
         _running[process.pid] = (threading.get_ident(), numbers, mark)

@@ -21,7 +21,7 @@ from pipeline.core.errors import ArtifactError, BadSpec, DeviceError, SegquantEr
 from pipeline.devices.host import WORKER
 from pipeline.drivers import litert_worker
 from pipeline.drivers.worker import Explain, WorkerRunner, check_readable, settings_of
-from pipeline.tflite.read import read
+from pipeline.tflite.read import read_file
 
 TARGET = "edgetpu"
 LIBRARY = "libedgetpu.so.1"
@@ -33,8 +33,8 @@ SELECTOR = re.compile(r"(usb|pci)(:\d+)?")
 
 def is_compiled(file: Path) -> bool:
     """Whether edgetpu_compiler made it; raises ArtifactError for no .tflite file."""
-    check_readable(file)
-    return any(op.name == COMPILED_OP for op in read(file.read_bytes(), str(file)).ops)
+    _, graph = read_file(file)
+    return any(op.name == COMPILED_OP for op in graph.ops)
 
 
 def delegate(settings: DeviceOptions, selector: str = "") -> dict[str, Any]:

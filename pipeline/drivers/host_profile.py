@@ -12,6 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from pipeline.core.errors import ArtifactError
 from pipeline.core.keeper import scratch_folder
+from pipeline.core.memory import free_bytes
 from pipeline.core.profile import Line, Peaks, RuntimeProfile
 from pipeline.core.program import NotEnded, run
 from pipeline.drivers.last_words import how_it_ended, why_it_failed
@@ -60,7 +61,7 @@ def peaks(threads: int) -> Peaks:
 def _work(what: str, threads: int, runs: int) -> dict[str, Any]:
     command = [sys.executable, str(WORKER), what, str(threads), str(runs)]
     try:
-        completed = run(command, TIMEOUT_SECONDS, kept_bytes=PROFILE_BYTES)
+        completed = run(command, TIMEOUT_SECONDS, kept_bytes=PROFILE_BYTES, memory_bytes=free_bytes())
     except NotEnded as error:
         raise ArtifactError(f"profiling {what} {error}: ask for fewer --runs.") from None
     if completed.code != 0:

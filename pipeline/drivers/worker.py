@@ -17,12 +17,13 @@ import numpy as np
 
 from pipeline.core.device import Block, RunnerFacts, RunnerOptions
 from pipeline.core.errors import ArtifactError, DeviceError, SegquantError
+from pipeline.core.memory import free_bytes
 from pipeline.core.program import KEPT_BYTES, end, start
 from pipeline.drivers.answers import Nonsense, bytes_of, check_output, facts_of, times_of
 from pipeline.drivers.last_words import how_it_ended, why_it_failed
 from pipeline.drivers.litert_worker import receive, send
 from pipeline.drivers.printed import Printed
-from pipeline.tflite.read import read
+from pipeline.tflite.read import read_file
 
 Explain = Callable[[int, str], SegquantError | None]
 """(exit code, what it printed) → an error that says more than the general one, or None."""
@@ -39,17 +40,14 @@ Answer = TypeVar("Answer")
 
 def check_readable(artifact: Path) -> None:
     """Raises ArtifactError for a file that is not there or no .tflite file."""
-    try:
-        read(artifact.read_bytes(), str(artifact))
-    except OSError as error:
-        raise ArtifactError(f"{artifact} cannot be read ({error.strerror}): convert the network again.") from None
+    read_file(artifact)
 
 
 def output_shape(artifact: Path) -> tuple[int, ...] | None:
     """Of a .tflite file; None for a file of another kind, or one whose first axis is open."""
     if artifact.suffix != ".tflite" or not artifact.is_file():
         return None
-    graph = read(artifact.read_bytes(), str(artifact))
+    _, graph = read_file(artifact)
     output = graph.tensors[graph.outputs[0]]
     return None if output.dynamic else output.shape
 
@@ -85,7 +83,9 @@ class WorkerRunner:
 
     def _start(self) -> RunnerFacts:
         pipe = subprocess.PIPE
-        self._process = start(self._command, self._environment, stdin=pipe, stdout=pipe, stderr=pipe)
+        self._process = start(
+            self._command, self._environment, memory_bytes=free_bytes(), stdin=pipe, stdout=pipe, stderr=pipe
+        )
         assert self._process.stdin and self._process.stdout and self._process.stderr
         self._in, self._out = self._process.stdin, self._process.stdout
         self._errors = Printed(self._process.stderr)

@@ -20,7 +20,7 @@ from pipeline.targets import targets
 from pipeline.tflite.apply_rules import apply_rules
 from pipeline.tflite.macs import MALFORMED, macs
 from pipeline.tflite.partitions import after_partitioning, partitions
-from pipeline.tflite.read import read
+from pipeline.tflite.read import read_file
 
 MOST_CHANGES = 24
 """Groups of ops for which ``best_change`` tries acceptance; a file can have as many custom ops as it has ops."""
@@ -103,11 +103,7 @@ def _answer(target: Target, file: Path, graph: Graph, wait_seconds: float | None
 
 def opened(file: Path) -> tuple[bytes, Graph]:
     """The bytes and the graph of a .tflite file that no vendor's compiler has compiled; raises ArtifactError."""
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"{file} cannot be read ({error.strerror}): name a .tflite file.") from None
-    graph = read(data, str(file))
+    data, graph = read_file(file)
     check_not_compiled(graph, file)
     return data, graph
 

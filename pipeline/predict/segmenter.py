@@ -15,7 +15,7 @@ from pipeline.data.images import palette
 from pipeline.measure.score import Infer, on_this_machine
 from pipeline.predict.mediapipe import MediaPipePreprocessing, mediapipe_mask
 from pipeline.tflite.metadata import refusal
-from pipeline.tflite.read import read
+from pipeline.tflite.read import read_file
 
 Like = Literal["mediapipe"]
 """Another program, whose masks are made in its way."""
@@ -51,7 +51,7 @@ def segmenter(artifact: Artifact, like: Like | None = None) -> Iterator[Segmente
     height, width = origin.model.height, origin.model.width
     preprocessing, to_mask = Preprocessing(height, width), None
     if like == "mediapipe":
-        graph = read(artifact.path.read_bytes(), str(artifact.path))
+        _, graph = read_file(artifact.path)
         if why := refusal(graph, artifact.recipe):
             raise ArtifactError(f"MediaPipe's ImageSegmenter cannot use {artifact.path}: {why}.")
         preprocessing, to_mask = MediaPipePreprocessing(height, width), mediapipe_mask(graph.tensors[graph.outputs[0]])

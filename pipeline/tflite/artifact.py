@@ -17,7 +17,7 @@ from pipeline.core.json_file import BadJson, load_as
 from pipeline.core.recipe import Recipe
 from pipeline.core.together import READY, together
 from pipeline.tflite.metadata import KEY, refusal, with_metadata
-from pipeline.tflite.read import read, with_recipe
+from pipeline.tflite.read import read, read_file, with_recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ def write(path: Path, data: bytes, recipe: Recipe, shipped: Mapping[str, bytes] 
 
 def lacks_metadata(artifact: Artifact) -> bool:
     """Whether the file has no TFLite metadata although MediaPipe could read it: versions before them wrote it."""
-    graph = read(artifact.path.read_bytes(), str(artifact.path))
+    _, graph = read_file(artifact.path)
     return KEY not in graph.metadata and refusal(graph, artifact.recipe) is None
 
 
@@ -84,12 +84,9 @@ def write_record(artifact: Artifact, folder: Path | None = None, compiled: dict[
 
 def open_artifact(path: Path) -> Artifact:
     """Opens a file that ``write`` wrote and checks it against its sha256; raises ArtifactError."""
+    data, graph = read_file(path)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read ({error.strerror}): run `convert` first.") from None
-    try:
-        recipe = read(data, str(path)).recipe()
+        recipe = graph.recipe()
     except ArtifactError as error:
         raise error if str(path) in str(error) else ArtifactError(f"{path}: {error}") from None
     if recipe is None:

@@ -170,3 +170,11 @@ def test_a_forked_process_leaves_the_list_alone(tmp_path):
         time.sleep(0.2)
         assert folder.is_dir() and shell(f"echo ${MARK}").out.strip()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of another process's memory exist on Linux only")
+def test_a_program_that_takes_more_memory_than_it_may_ends():
+    code = "import time; time.sleep(0.3); print(len(bytearray(400 << 20)))"
+    assert run([sys.executable, "-c", code], 60, memory_bytes=1 << 30).out == f"{400 << 20}\n"
+    ended = run([sys.executable, "-c", code], 60, memory_bytes=200 << 20)
+    assert ended.code == 1 and "MemoryError" in ended.err

@@ -11,7 +11,7 @@ import pytest
 from pipeline.cli.options import threads_of
 from pipeline.cli.resolve import to_compare
 from pipeline.core.device import Block, DeviceOptions, RunnerOptions
-from pipeline.core.errors import ArtifactError, BadSpec, DeviceError, GateFailed, RunError
+from pipeline.core.errors import ArtifactError, BadSpec, DeviceError, GateFailed
 from pipeline.core.measurement import Measurement, Ratio
 from pipeline.data import open_dataset
 from pipeline.devices import devices
@@ -268,7 +268,7 @@ def test_what_vs_names(plan, tmp_path):
         assert to_compare(file, None, messages.append).target == "cpu" and "of another program" in messages[0]
         with pytest.raises(ArtifactError, match=f"foreign{number}.tflite.*recipe"):
             open_artifact(file)
-    with pytest.raises(RunError, match="--vs .*none.tflite cannot be read"):
+    with pytest.raises(ArtifactError, match="--vs .*none.tflite cannot be read"):
         to_compare(tmp_path / "none.tflite", None, print)
     with pytest.raises(BadSpec, match="--threads 0,2: give numbers"):
         threads_of("0,2")

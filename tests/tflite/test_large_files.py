@@ -1,5 +1,6 @@
 """Files of many ops, made in earnest or to harm: the time that they take grows with their size, and no faster."""
 
+import os
 import time
 
 import flatbuffers
@@ -15,7 +16,7 @@ from pipeline.report.inspection import show_inspection
 from pipeline.targets import target
 from pipeline.tflite import read as reading
 from pipeline.tflite.partitions import partitions, unpacks
-from pipeline.tflite.read import packed, read, unpacked_model
+from pipeline.tflite.read import packed, read, read_file, unpacked_model
 from tests.support.single_ops import Case, Data, model
 
 MANY = 5000
@@ -331,3 +332,19 @@ def test_metadata_that_shares_a_buffer_is_held_once():
         network.metadata.append(entry)
     metadata = read(packed(network, 1 << 20)).metadata
     assert len(metadata) == 2000 and len({id(value) for value in metadata.values()}) == 1
+
+
+def test_what_is_no_file_of_a_networks_size_is_refused_before_it_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.tflite")
+    with open(tmp_path / "large.tflite", "wb") as file:
+        file.truncate(5 << 30)
+    (tmp_path / "zero.tflite").symlink_to("/dev/zero")
+    for name, words in (
+        ("pipe.tflite", "it is not a file"),
+        ("large.tflite", "it has 5120 MiB; allowed are 1024 MiB"),
+        ("zero.tflite", "it is not a file"),
+        ("none.tflite", "No such file"),
+        ("a\0b.tflite", "embedded null"),
+    ):
+        with pytest.raises(ArtifactError, match=f"cannot be read .{words}"):
+            read_file(tmp_path / name)

@@ -27,7 +27,7 @@ from pipeline.gate.checks import Gated
 from pipeline.measure.saved import AGREE, BENCH, GATE, HEADS, INSPECT, PROFILE
 from pipeline.targets import targets
 from pipeline.tflite.artifact import open_artifact
-from pipeline.tflite.read import read
+from pipeline.tflite.read import read_file
 
 Noun = TypeVar("Noun")
 QAT = "quantization-aware training"
@@ -155,7 +155,7 @@ def _artifacts(run: Run, problems: list[str]) -> Iterator[Shipped]:
             belonging = target.files_of(shipped) if target else (shipped,)
             size_bytes = sum(each.stat().st_size for each in belonging if each.is_file())
             name = file.relative_to(run.path).as_posix()
-            yield Shipped(name, artifact, size_bytes, read(file.read_bytes(), str(file)))
+            yield Shipped(name, artifact, size_bytes, read_file(file)[1])
 
 
 def _trainings(run: Run, problems: list[str]) -> Iterator[Trained]:
