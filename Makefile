@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 AS_ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: help install compiler demo test test-real torture check lock clean
+.PHONY: help install compiler demo test test-real torture check audit sbom lock clean
 
 help:
 	@echo "make demo    environment, then train, qat, convert and bench on built-in images"
@@ -13,6 +13,8 @@ help:
 	@echo "make torture commands killed at any moment, disks that fail at any write (an hour; SEED= MOMENTS= ONLY=train,qat)"
 	@echo "make install environment only (.venv)"
 	@echo "make check   style, types and sizes"
+	@echo "make audit   known vulnerabilities of the pinned packages (needs PyPI)"
+	@echo "make sbom    sbom.json, a CycloneDX bill of materials"
 	@echo "make lock    requirements*.txt from requirements*.in (needs uv)"
 
 install: $(VENV)/.installed
@@ -68,6 +70,17 @@ check: install
 	$(VENV)/bin/mypy
 	$(PY) -m pytest -q -p no:cacheprovider tests/test_structure.py -k short
 	$(PY) docs/tables.py --check
+	$(PY) docs/dependencies.py --check
+	$(MAKE) --no-print-directory audit
+
+audit: install
+	@if $(PY) -c "import urllib.request as r; r.urlopen('https://pypi.org/pypi/pip/json', timeout=10)" 2>/dev/null; \
+		then $(VENV)/bin/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements.txt; \
+		else echo "make: PyPI cannot be reached, so known vulnerabilities were not looked for"; fi
+
+sbom: install
+	$(VENV)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON \
+		--output-file sbom.json requirements.txt
 
 lock:
 	uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate requirements.in -o requirements.txt

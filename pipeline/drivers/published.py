@@ -21,6 +21,8 @@ from pipeline.core.files import sha256, write_atomically
 from pipeline.core.json_file import BadJson, load_as
 
 PLACE = "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/latest"
+TRUSTED = ("https://", "http://127.0.0.1:")
+"""What addresses begin with: of others, anybody on the way could change the program."""
 TRIES = 3
 SILENCE_SECONDS = 30
 PAUSE_SECONDS = 1
@@ -50,6 +52,8 @@ def fetch(url: str, file: Path) -> Path:
 
     Raises DeviceError where it cannot be had, or where the file is no longer what was downloaded.
     """
+    if not url.startswith(TRUSTED):
+        raise DeviceError(f"{url} is not fetched, for its way here is not protected: give an address with https.")
     record = file.with_name(f"{file.name}.json")
     if file.is_file() and record.is_file():
         if _recorded(record) != sha256(file):
