@@ -68,6 +68,7 @@ def read_classes(path: Path) -> tuple[tuple[str, ...], tuple[Colour | None, ...]
         )
     if lines and _is_header(lines[0]):
         lines = lines[1:]
+    check_count(len(lines), path)
     names, colours = [], list[Colour | None]()
     for line in _without_ids(lines, path):
         name, colour = _class_of(line, path)
@@ -75,14 +76,18 @@ def read_classes(path: Path) -> tuple[tuple[str, ...], tuple[Colour | None, ...]
             raise DataError(f"class list {path} lists {name!r} twice: remove one of them.")
         names.append(name)
         colours.append(colour)
-    if not 2 <= len(names) <= IGNORE:
-        raise DataError(f"class list {path} holds {len(names)} class(es): a dataset has 2 to {IGNORE}; correct it.")
     known = [rgb for rgb in colours if rgb is not None]
     if len(set(known)) < len(known):
         shared = next(rgb for rgb in known if known.count(rgb) > 1)
         sharing = [name for name, rgb in zip(names, colours, strict=True) if rgb == shared]
         raise DataError(f"class list {path} gives {' and '.join(map(repr, sharing))} one colour, {shared}: change one.")
     return tuple(names), tuple(colours)
+
+
+def check_count(classes: int, path: Path) -> None:
+    """Raises DataError for a number of classes that no dataset has."""
+    if not 2 <= classes <= IGNORE:
+        raise DataError(f"class list {path} holds {classes} class(es): a dataset has 2 to {IGNORE}; correct it.")
 
 
 def _is_header(line: str) -> bool:

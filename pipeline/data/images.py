@@ -101,4 +101,6 @@ def check_pairs(pairs: Sequence[tuple[Path, Path]], layout: str) -> None:
     """Raises DataError for the first image whose label file is missing."""
     for image, label in pairs:
         if not label.is_file():
+            if os.path.lexists(label):
+                raise DataError(f"label {label} is not a file: replace it or remove image {image}.")
             raise DataError(f"image {image} has no label {label}: add it or remove the image; expected {layout}.")

@@ -96,7 +96,7 @@ def _mark(path: Path, known: str) -> str:
             file.seek(max(0, now.st_size - ENDS_BYTES))
             return stamp + hashlib.sha256(ends + file.read(ENDS_BYTES)).hexdigest()[:16]
     except FileNotFoundError:
-        raise DataError(f"{path} was removed while the dataset was being read: restore it, or repeat.") from None
+        raise DataError(f"{path} does not exist, or is a link to nothing: restore or remove it.") from None
     except OSError:  # reported when it is to be decoded
         return "unreadable"
 

@@ -125,8 +125,12 @@ def test_a_name_that_is_no_text_is_shown_and_works(tmp_path: Path) -> None:
     assert well_formed("ä\x1b") == "ä\x1b"
 
 
-def test_a_line_without_end_is_no_class(tmp_path: Path) -> None:
+@pytest.mark.timeout(20)
+def test_a_line_without_end_is_no_class_and_a_million_are_too_many(tmp_path: Path) -> None:
     path = tmp_path / "classes.txt"
+    path.write_text("".join(f"c{i}\n" for i in range(1_000_000)))
+    with pytest.raises(DataError, match=r"1000000 class\(es\): a dataset has 2 to 255"):
+        read_classes(path)
     path.write_text("road\n" + "a " * 2000)
     with pytest.raises(DataError, match="a line of 3999 characters"):
         read_classes(path)
