@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pipeline.core.errors import DataError
 from pipeline.core.files import open_regular
@@ -63,6 +63,9 @@ def open_image(path: Path, what: str) -> Iterator[Image.Image]:
             yield image
     except FileNotFoundError:
         raise DataError(f"{what} {path} does not exist: every image needs its label; add it or remove both.") from None
+    except UnidentifiedImageError:
+        kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        raise DataError(f"{what} {path} cannot be decoded: it is no {kinds}. Replace or remove it.") from None
     except Image.DecompressionBombError as error:
         _check_pixels(max(map(int, re.findall(r"\d+", str(error))), default=0), path, what)
         raise DataError(f"{what} {path} cannot be decoded ({error}): replace or remove it.") from None
