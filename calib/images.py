@@ -107,7 +107,7 @@ def pooled_features(model: tf_keras.Model, points: Sequence[str], images: Iterab
     """
     taps = tf_keras.Model(model.input, [model.get_layer(name).output for name in points])
 
-    @tf.function
+    @tf.function(autograph=False)
     def pooled(image: tf.Tensor) -> tf.Tensor:
         outputs = tf.nest.flatten(taps(image, training=False))
         return tf.concat([tf.reduce_mean(x, [0, 1, 2]) for x in outputs], 0)

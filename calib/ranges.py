@@ -27,11 +27,10 @@ class Taps:
         tapped = [model.get_layer(name) for name in points]
         taps = tf_keras.Model(model.input, [layer.output for layer in tapped])
         # Traced once, for both passes.
-        outputs_of = tf.function(lambda image: tf.nest.flatten(taps(image, training=False))).get_concrete_function(
-            tf.TensorSpec([1, *model.input_shape[1:]])
-        )
+        outputs_of = tf.function(lambda image: tf.nest.flatten(taps(image, training=False)), autograph=False)
+        outputs_of = outputs_of.get_concrete_function(tf.TensorSpec([1, *model.input_shape[1:]]))
 
-        @tf.function
+        @tf.function(autograph=False)
         def extremes_of(image: tf.Tensor) -> tf.Tensor:
             # A NaN makes the maximum NaN. The minimum after a ReLU is known.
             return tf.stack(
@@ -41,7 +40,7 @@ class Taps:
                 ]
             )
 
-        @tf.function
+        @tf.function(autograph=False)
         def counts_of(image: tf.Tensor, edges: tf.Tensor) -> tf.Tensor:
             return tf.stack([tf.histogram_fixed_width(x, edges[i], BINS) for i, x in enumerate(outputs_of(image))])
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import tensorflow as tf
+import tf_keras
+
 from models import memory
 from pipeline.core.errors import BadSpec
 from pipeline.core.registry import discover, find
@@ -35,6 +38,7 @@ def build(spec: ModelSpec) -> Any:
     """
     family = check_size(spec)
     memory.check_weights(spec, family.build)
-    model = family.build(spec)
+    tf_keras.backend.reset_uids()  # names that a family leaves to Keras do not depend on what was built before
+    model = tf.autograph.experimental.do_not_convert(family.build)(spec)  # what is built has no Python to translate
     memory.check_inference(model, f"{spec.network} at {spec.size}")
     return model

@@ -12,6 +12,7 @@ import click
 from pipeline.cli.screen import NORMAL, say
 from pipeline.cli.streams import READER_LEFT, abandon, reader_left
 from pipeline.core.errors import SegquantError
+from pipeline.core.files import disk_error
 from pipeline.core.keeper import Stopped, signals_stop
 from pipeline.core.printable import printable
 from pipeline.core.temporary import own_temporary_folder, shared_temporary_folder
@@ -66,6 +67,9 @@ class Main(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            if (why := disk_error(error)) is not None:
+                say.error(f"error: {why.strerror}: free space in the run's folder and for temporary files, and repeat.")
+                ctx.exit(2)
             if isinstance(error, MemoryError) or type(error).__name__ == OUT_OF_MEMORY:
                 say.error(
                     "error: out of memory: take fewer images at once (--batch), a smaller --size, or a machine with"

@@ -23,6 +23,7 @@ SWAP_SECONDS = 10
 NO_FLOCK = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
 """What flock raises where the file system has no locks."""
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES)
 Content = bytes | Iterable[bytes | memoryview]
 """Of a file: whole, or in pieces."""
@@ -181,6 +182,13 @@ def _swapping(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(file)
+
+
+def disk_error(error: BaseException, path: str | None = None) -> OSError | None:
+    """The error of a full or broken disk that native code reports in words, as TensorFlow does; None for another."""
+    text = str(error)
+    number = next((number for number in DISK_ERRORS if os.strerror(number) in text), None)
+    return None if number is None else OSError(number, os.strerror(number), path)
 
 
 def sha256(data: bytes | Path) -> str:

@@ -49,6 +49,7 @@ class ArgMax(tf_keras.layers.Layer):
         return tf.argmax(inputs, axis=-1, output_type=tf.int32)
 
 
+@tf.autograph.experimental.do_not_convert  # no layer here has Python to translate, which takes time and writes files
 def fold(model: tf_keras.Model, ranges: Ranges | None = None, spec: FileSpec = FileSpec()) -> tf_keras.Model:
     """The network at inference, without batch norm and dropout; with ``ranges``, fake-quantized at their points.
 

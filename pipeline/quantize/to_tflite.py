@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+from typing import Any
+
 import tensorflow as tf
 import tf_keras
 
 from pipeline.core.errors import BadSpec, ContractViolation
 from pipeline.core.file_spec import FileSpec
+from pipeline.core.files import disk_error
+from pipeline.core.keeper import scratch_folder
 from pipeline.core.ranges import Ranges
+from pipeline.core.temporary import shared_temporary_folder
 from pipeline.quantize.fold import fold
 from pipeline.tflite.read import with_per_tensor_kernels
 
@@ -46,8 +52,29 @@ def tflite_bytes(model: tf_keras.Model, spec: FileSpec) -> bytes:
         keeps_type = spec.io == "float32" or model.outputs[0].dtype == tf.int32
         converter.inference_output_type = tf.float32 if keeps_type else tf.int8
     try:
-        data = bytes(converter.convert())
+        data = bytes(tf.autograph.experimental.do_not_convert(converter.convert)())
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        if (broken := disk_error(error, str(shared_temporary_folder()))) is not None:
+            raise broken from None
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ContractViolation(f"TensorFlow's converter refused the network: {first}") from None
+    if converter.saved_model_dir is None:
+        _check_disk(holder, concrete)
     return with_per_tensor_kernels(data) if spec.per_tensor else data
+
+
+def _check_disk(holder: tf.Module, concrete: Any) -> None:
+    """Raises OSError unless the network is one that TensorFlow cannot save.
+
+    The converter saves the network to temporary files. Where that fails it goes another way, without a word, and gives
+    the tensors other names: a file that differs by whether the disk was full.
+    """
+    place = str(shared_temporary_folder())
+    with scratch_folder() as folder:
+        try:
+            tf.saved_model.save(holder, str(folder), concrete)
+        except (tf.errors.OpError, OSError) as error:
+            raise disk_error(error, place) or OSError(errno.EIO, f"TensorFlow cannot write ({error})", place) from None
+        except Exception:  # it uses what cannot be saved
+            return
+    raise OSError(errno.EIO, "TensorFlow could not write temporary files", place)

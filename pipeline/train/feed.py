@@ -143,14 +143,15 @@ class Feed:
 
         ``batch`` is divided by the number of workers.
         """
+        untranslated = tf.autograph.experimental.do_not_convert
         rank, workers = self.part
         own = self.batch // workers
 
         def position(i: tf.Tensor) -> tf.Tensor:
             return i // own * self.batch + rank * own + i % own
 
-        positions = tf.data.Dataset.range(first_step * own, steps * own).map(position)
-        augmented = positions.map(self._augmented, num_parallel_calls=max(2, len(cores()) // workers))
+        positions = tf.data.Dataset.range(first_step * own, steps * own).map(untranslated(position))
+        augmented = positions.map(untranslated(self._augmented), num_parallel_calls=max(2, len(cores()) // workers))
         return augmented.batch(own, drop_remainder=True).prefetch(3)
 
     def _augmented(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

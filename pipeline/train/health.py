@@ -55,7 +55,7 @@ class Health:
             outputs = tf.nest.flatten(taps(image, training=False))
             return [tf.stack([tf.reduce_min(x, (0, 1, 2)), tf.reduce_max(x, (0, 1, 2))]) for x in outputs]
 
-        return tf.function(extremes)
+        return tf.function(extremes, autograph=False)
 
 
 def _is_map(layer: tf_keras.layers.Layer) -> bool:

@@ -42,7 +42,7 @@ from pipeline.weights import checkpoint
 def keras_logits(model: tf_keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """uint8 [h, w, 3] → float32 [1, height, width, classes] of a Keras network, preprocessed as everywhere."""
     preprocessing = Preprocessing(*model.input_shape[1:3])
-    call = tf.function(lambda image: model(image, training=False))
+    call = tf.function(lambda image: model(image, training=False), autograph=False)
     return lambda image: call(tf.constant(preprocessing.tensor(image, "float32"))).numpy()
 
 

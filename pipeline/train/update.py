@@ -87,7 +87,7 @@ class WeightUpdate:
         with one_order_of_sums(), contextlib.nullcontext() if alone else lost_workers("during the training"):
             return float(self._step(images, labels, training))
 
-    @tf.function
+    @tf.function(autograph=False)
     def _step(self, images: tf.Tensor, labels: tf.Tensor, training: bool) -> tf.Tensor:
         steps_before = tf.cast(self._optimizer.iterations, tf.float32)
         if self._team is None:

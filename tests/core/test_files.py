@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pipeline.core.files import write_atomically
+from pipeline.core.files import disk_error, write_atomically
 
 
 @pytest.fixture
@@ -71,3 +71,9 @@ def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fsync)
     write_atomically(tmp_path / "x", b"y")
     assert (tmp_path / "x").read_bytes() == b"y"
+
+
+def test_a_full_disk_is_recognised_in_the_words_of_native_code():
+    error = disk_error(RuntimeError("{{node Flush}} run/events.v2; No space left on device\nFailed to flush"), "run")
+    assert (error.errno, error.filename) == (errno.ENOSPC, "run")
+    assert disk_error(RuntimeError("shapes differ")) is None

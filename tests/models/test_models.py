@@ -18,9 +18,20 @@ import models
 from models.blocks import last_resize_of
 from models.fcn8 import ENCODER, BilinearUpsampling, build_model, load_encoder
 from pipeline.core.errors import BadSpec, WeightsError
-from pipeline.core.spec import ModelSpec
+from pipeline.core.spec import ModelSpec, Network
 
 NETWORKS = sorted(models.networks())
+
+
+def test_names_that_a_family_leaves_to_keras_do_not_depend_on_what_was_built_before(monkeypatch):
+    def build(spec):
+        image = tf_keras.layers.Input((8, 8, 3))
+        return tf_keras.Model(image, tf_keras.layers.Conv2D(spec.num_classes, 1)(image))
+
+    monkeypatch.setattr(models, "network", lambda name: Network(name, "Plain", "nowhere", build, (8, 8)))
+    first, second = (models.build(ModelSpec("plain", 8, 8, 3)) for _ in range(2))
+    assert first.name == second.name
+    assert [layer.name for layer in first.layers] == [layer.name for layer in second.layers]
 
 
 @dataclasses.dataclass(frozen=True)

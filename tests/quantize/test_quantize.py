@@ -1,5 +1,9 @@
 """The plan of the quantized graph, and the TFMOT network built from it."""
 
+import errno
+import importlib
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,10 +12,12 @@ import tf_keras
 import models
 from calib.ranges import measure
 from pipeline.core.errors import BadSpec, RunError
+from pipeline.core.file_spec import FLOAT32
 from pipeline.core.ranges import Range
 from pipeline.core.spec import ModelSpec
 from pipeline.quantize import network as quantize
 from pipeline.quantize import plan as planning
+from pipeline.quantize.to_tflite import to_tflite
 from tests.conftest import noise_images, ranges_of, scrambled, small_size, still
 from tests.support.variants import BARE, VARIANTS
 
@@ -43,6 +49,20 @@ def test_every_activation_an_integer_op_writes_has_a_range(name, options):
         fused = readers[layer.name] and isinstance(readers[layer.name][0], planning.FUSED)
         keeps = isinstance(layer, (*planning.PRESERVING, tf_keras.layers.InputLayer))
         assert (layer.name in planned.points) == (not fused and not keeps), layer.name
+
+
+@pytest.mark.parametrize(("fails", "match"), [("once", "could not write"), ("for good", "No space left on device")])
+def test_a_full_temporary_folder_makes_no_other_file(monkeypatch, fails, match):
+    """TensorFlow's converter would go another way then, and name the input and other tensors otherwise."""
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(importlib.import_module("tensorflow.python.saved_model.save"), "save", full)
+    if fails == "for good":
+        monkeypatch.setattr(tf.saved_model, "save", full)
+    with pytest.raises(OSError, match=match):
+        to_tflite(still("fast-scnn"), None, FLOAT32)
 
 
 def test_a_concatenation_and_all_its_inputs_share_one_range():

@@ -13,6 +13,8 @@ CODES = {"SIGKILL": 137, "SIGTERM": 143, "SIGINT": 130}
 NEVER = re.compile(
     r"Traceback|internal error|Exception ignored|Fatal Python error|core dumped|terminate called|Segmentation fault"
 )
+AUTOGRAPH = re.compile(r"Exception ignored in atexit callback: <function load_source.*?__autograph_\S+\n?", re.DOTALL)
+"""What TensorFlow says where it cannot remove a temporary file at its end."""
 ERROR = re.compile(r"^error: ", re.MULTILINE)
 STAYS = ".lock"
 """What a temporary folder keeps: locks between processes, which are empty files."""
@@ -59,7 +61,7 @@ def _ending(case: Case, ended: Ended, happened: bool) -> list[str]:
     problems = [f"left running: {each}" for each in ended.left_running]
     if ended.timed_out:
         return [*problems, f"did not end within {server.LIMIT_SECONDS} s"]
-    if bad := NEVER.search(ended.said):
+    if bad := NEVER.search(AUTOGRAPH.sub("", ended.said) if _cannot_remove(case, ended) else ended.said):
         problems.append(f"said {bad[0]!r}")
     errors = len(ERROR.findall(ended.said))
     if case.what in SIGNALS:
