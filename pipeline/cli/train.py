@@ -26,7 +26,7 @@ from pipeline.cli.workers import run_of_workers, worker_options, workers_of
 from pipeline.core.errors import BadSpec
 
 
-def train_float_parent(run: Any, training: Any, force: bool) -> None:
+def train_float_parent(run: Any, training: Any, force: bool, precision: Any = "float32") -> None:
     from pipeline.train.feed import Augmentation
     from pipeline.train.train import defaults_of
     from pipeline.train.train import train as train_float
@@ -39,6 +39,7 @@ def train_float_parent(run: Any, training: Any, force: bool) -> None:
         say,
         encoder_weights=training.encoder_weights,
         init=training.init,
+        precision=precision,
         force=force,
     )
     tell(
@@ -65,6 +66,13 @@ def check_start(parent: Path | None, init: str | None) -> None:
 )
 @PARENT
 @INIT
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "mixed"]),
+    default="float32",
+    show_default=True,
+    help="mixed: layers compute in float16, weights stay float32; faster on GPUs.",
+)
 @worker_options
 @ON_BAD_IMAGE
 @FORCE
@@ -76,6 +84,7 @@ def train(
     batch: int,
     learning_rate: float | None,
     encoder_weights: str | None,
+    precision: Any,
     workers: str | None,
     rank: int | None,
     on_bad_image: Any,
@@ -101,4 +110,4 @@ def train(
         adopt(run, parent, say)
     else:
         schedule = float_schedule(run, steps, batch, learning_rate, tuning=init is not None)
-        train_float_parent(run, FloatTraining(schedule, encoder_weights, init), force)
+        train_float_parent(run, FloatTraining(schedule, encoder_weights, init), force, precision)

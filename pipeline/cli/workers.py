@@ -18,6 +18,7 @@ import click
 from pipeline.cli.options import say
 from pipeline.cli.resolve import Wanted, run_to_train
 from pipeline.core.errors import SegquantError
+from pipeline.core.keeper import kept, scratch_folder
 from pipeline.core.printable import printable
 from pipeline.core.run import Run, open_run
 from pipeline.core.workers import CONFIG, GPU, Followed, Workers
@@ -55,6 +56,8 @@ def workers_of(text: str | None, rank: int | None, batch: int) -> Workers | None
         workers.part(batch)
         if workers.starts_others:
             click.get_current_context().with_resource(_others(workers))
+        others = ", ".join(each for each in workers.addresses if each != workers.addresses[workers.rank])
+        say(f"worker {workers.rank} of {workers.count}: connecting, which waits until {others} are there too")
     return workers
 
 
@@ -66,8 +69,14 @@ def _others(workers: Workers) -> Iterator[None]:
             log = ending.enter_context(tempfile.TemporaryFile())
             environment = {**os.environ, CONFIG: workers.config(rank), GPU: str(rank)}
             process = subprocess.Popen(
-                [sys.executable, *sys.argv], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [sys.executable, *sys.argv],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
+            ending.enter_context(kept("group", str(process.pid)))
             ending.callback(_end, process, log, rank)
         yield
 
@@ -118,8 +127,8 @@ def _followed(workers: Workers) -> Iterator[Run]:
     place = team.meet("")
     if not place:
         raise Followed(f"{who}: the chief has nothing to train, its messages say why")
-    with tempfile.TemporaryDirectory(prefix="segquant-worker-") as scratch:
-        copy = Path(scratch) / "run"
+    with scratch_folder("segquant-worker-") as scratch:
+        copy = scratch / "run"
         shutil.copytree(place, copy, ignore=shutil.ignore_patterns(*NOT_COPIED))
         say(f"{who}: run {place}, written by the chief alone")
         yield open_run(copy)

@@ -68,6 +68,8 @@ class Team:
         """The chief's text; other workers give any."""
         data = np.frombuffer(text.encode(), np.uint8).astype(np.int32)
         size = int(self.of_chief(np.array([len(data)], np.int32))[0])
+        if not size:  # TensorFlow crashes on a sum of nothing
+            return ""
         return bytes(self.of_chief(np.resize(data, size) if len(data) else np.zeros(size, np.int32)).tolist()).decode()
 
     def meet(self, run: str) -> str:
@@ -157,6 +159,7 @@ def _normalize(layer: Any, alone: Callable[..., tf.Tensor], inputs: tf.Tensor, m
     """As the fused batch norm of one process: the variance that is kept is the unbiased one."""
     if not training:
         return alone(inputs, mask=mask, training=training)
+    kind, inputs = inputs.dtype, tf.cast(inputs, tf.float32)
     channels = inputs.shape[-1]
     size = tf.cast(tf.size(inputs) / channels, tf.float32)
     axes = list(range(inputs.shape.rank - 1))
@@ -167,7 +170,8 @@ def _normalize(layer: Any, alone: Callable[..., tf.Tensor], inputs: tf.Tensor, m
     variance = tf.maximum(total[channels:-1] / count - tf.square(mean), 0.0)
     for kept, now in ((layer.moving_mean, mean), (layer.moving_variance, variance * count / (count - 1))):
         kept.assign_sub((kept - tf.stop_gradient(now)) * (1 - layer.momentum))
-    return tf.nn.batch_normalization(inputs, mean, variance, layer.beta, layer.gamma, layer.epsilon)
+    beta, gamma = (None if v is None else tf.cast(v, tf.float32) for v in (layer.beta, layer.gamma))
+    return tf.cast(tf.nn.batch_normalization(inputs, mean, variance, beta, gamma, layer.epsilon), kind)
 
 
 def divide_dropout(network: tf_keras.Model, workers: Workers) -> None:

@@ -22,6 +22,7 @@ from pipeline.core.errors import RunError, TrainingDiverged, WeightsError
 from pipeline.core.files import write_atomically
 from pipeline.core.say import Say, quiet
 from pipeline.core.training import HistoryEntry, Symptom, Training
+from pipeline.train.precision import LossScale
 from pipeline.weights import tensors
 
 KIND = "segquant training 1"
@@ -40,12 +41,14 @@ class Progress:
     Attributes:
       variables: those of the scored network; ``averages``: their running means, in the same order.
       best: the highest score so far, percent, float64; −1 before the first.
+      loss_scale: of a training in mixed precision, else None.
       loss_sum, loss_steps: sum of the losses, and number of steps, since the last scoring.
       history: one entry per scoring: step, loss, miou_percent, seconds.
     """
 
     def __init__(self, trainer: tf_keras.Model, variables: list[tf.Variable], optimizer: Any, folder: Path) -> None:
         self.variables, self._optimizer = variables, optimizer
+        self.loss_scale = LossScale.needed(trainer)
         self.averages = [tf.Variable(w, trainable=False) for w in variables]
         self.best = tf.Variable(-1.0, dtype=tf.float64, trainable=False)
         self.loss_sum = tf.Variable(0.0, dtype=tf.float64, trainable=False)
@@ -58,6 +61,7 @@ class Progress:
             averages=self.averages,
             optimizer=list(optimizer.variables),
             training=[self.best, self.loss_sum, self.loss_steps, self._seconds_before],
+            **({"precision": self.loss_scale.variables} if self.loss_scale is not None else {}),
         )
         self._training = Training(folder)
         self._files = CheckpointFiles(self._training.resume)

@@ -34,6 +34,7 @@ from pipeline.train.feed import Augmentation, class_weights, frequencies_of
 from pipeline.train.fit import fit
 from pipeline.train.health import Health
 from pipeline.train.initialize import as_setting, initialize, weights_file
+from pipeline.train.precision import Precision, computing_in_float16, note_without_gpu
 from pipeline.train.schedule import Schedule
 from pipeline.train.update import Lesson
 from pipeline.weights import checkpoint
@@ -158,7 +159,11 @@ TIMED_IMAGES = 8
 
 @dataclasses.dataclass
 class FloatCheckpoints:
-    """Scores the float network on the validation images, and saves it with the class weights of its loss."""
+    """Scores the float network on the validation images, and saves it with the class weights of its loss.
+
+    Attributes:
+      trained: the network whose weights ``model`` takes over for each scoring; None: ``model`` itself is trained.
+    """
 
     model: tf_keras.Model
     validation: Decoded
@@ -167,6 +172,7 @@ class FloatCheckpoints:
     training: Training
     say: Say
     chooses: bool = True
+    trained: tf_keras.Model | None = None
     latest: Score | None = None
     expected: float | None = None
 
@@ -176,6 +182,8 @@ class FloatCheckpoints:
         return keras_infer(self.model)
 
     def score(self) -> float:
+        if self.trained is not None:
+            self.model.set_weights(self.trained.get_weights())
         self.latest = score_masks(self.validation, self.infer, self.classes, say=self.say)
         return self.latest.miou_percent
 
@@ -214,7 +222,7 @@ class FloatCheckpoints:
         checkpoint.write(self.model, path, class_weights=self.class_weights.tolist())
 
 
-def train(
+def train(  # long: each is an option of the command
     run: Run,
     schedule: Schedule,
     augmentation: Augmentation,
@@ -222,11 +230,13 @@ def train(
     *,
     encoder_weights: str | None = None,
     init: str | None = None,
+    precision: Precision = "float32",
     force: bool = False,
 ) -> FloatResult:
     """Trains the run's float network, or resumes its training, or reuses its result; returns the result.
 
-    ``encoder_weights``, ``init``: see ``FloatTraining``.
+    ``encoder_weights``, ``init``: see ``FloatTraining``. ``precision``: of the training; scored is the network in
+    float32.
     """
     training = run.float_training
     start = None if init is None else weights_file(init, run.config.model.network)
@@ -235,6 +245,7 @@ def train(
         "augmentation": augmentation.as_setting(),
         "encoder_weights": encoder_weights,
         "init": None if start is None else as_setting(start),
+        "precision": None if precision == "float32" else precision,
     }
     if training.is_finished(settings, force):
         training.tidy()
@@ -258,13 +269,19 @@ def train(
     if start is not None:
         head = initialize(model, spec, start)
         say(f"all layers but {', '.join(sorted(head))} start from {start}")
+    note_without_gpu(precision, say)
+    trained = None
+    if precision == "mixed":
+        with computing_in_float16():
+            trained = models.build(spec)
+        trained.set_weights(model.get_weights())
     say(f"training {family.title} {spec.size} on {run.config.data}: {len(images)} images, {schedule.steps} steps")
     chooses = not run.config.division.trains_on_val
     if not chooses:
         say("note: val is trained on, so its score says nothing about other images, and the last checkpoint is kept")
-    checkpoints = FloatCheckpoints(model, validation, dataset.classes, weights, training, say, chooses)
+    checkpoints = FloatCheckpoints(model, validation, dataset.classes, weights, training, say, chooses, trained)
     lesson = Lesson(images, weights, augmentation, seed, spec.resize, family.auxiliary)
-    fitted = fit(model, lesson, schedule, checkpoints, training.folder, say)
+    fitted = fit(trained or model, lesson, schedule, checkpoints, training.folder, say)
     assert fitted.best_percent is not None  # every checkpoint is scored
     result = FloatResult(fitted.best_percent, fitted.last_percent, fitted.seconds, fitted.step_seconds, fitted.history)
     training.finish(result)

@@ -94,16 +94,22 @@ class WeightUpdate:
             loss, gradients = self._gradients(images, labels, training)
         else:
             loss, gradients = self._team.run(self._summed_gradients, images, labels, training)
-        self._optimizer.apply_gradients(zip(gradients, self._trained, strict=True))
+        if self._progress.loss_scale is None:
+            self._optimizer.apply_gradients(zip(gradients, self._trained, strict=True))
+        else:
+            self._progress.loss_scale.update(self._optimizer, gradients, self._trained)
         self._update_averages(steps_before)
         self._progress.loss_sum.assign_add(tf.cast(loss, tf.float64))
         self._progress.loss_steps.assign_add(1)
         return loss
 
     def _gradients(self, images: tf.Tensor, labels: tf.Tensor, training: bool) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        scale = self._progress.loss_scale
         with tf.GradientTape() as tape:
             loss = self._loss(tf.nest.flatten(self._trainer(images, training=training)), images, labels)
-        return loss, tape.gradient(loss, self._trained)
+            lowered = loss if scale is None else scale.scaled(loss)
+        gradients = tape.gradient(lowered, self._trained)
+        return loss, gradients if scale is None else scale.unscaled(gradients)
 
     def _summed_gradients(
         self, images: tf.Tensor, labels: tf.Tensor, training: bool
