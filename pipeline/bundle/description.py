@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.bundle.golden import LEAST_EQUAL_PIXELS, Golden
 from pipeline.core.artifact import Artifact
 from pipeline.core.graph import Graph, Tensor
-from pipeline.heads.shipping import class_macros
+from pipeline.heads.shipping import c_comment, c_string, class_macros
 
 HEADER = """\
 /* {file}: what segment.cpp needs to know of it. */
@@ -77,8 +77,8 @@ def network_header(network: dict[str, Any], golden: Golden, classes: tuple[str, 
     """``network``: what ``network_json`` gave."""
     network_input, network_output = network["input"], network["output"]
     return HEADER.format(
-        file=network["file"],
-        literal=f'"{network["file"]}"',
+        file=c_comment(network["file"]),
+        literal=c_string(network["file"]),
         height=network_input["height"],
         width=network_input["width"],
         input_float=int(network_input["dtype"] == "float32"),

@@ -28,7 +28,7 @@ from pipeline.core.run import Run
 
 COMMON = ("run", "model", "data", "size", "seed", "alpha", "resize", "batch-norm", "target", "device")
 """Keys that may stand above the sections: they mean the same in every command that has them."""
-MOST_BYTES = 1 << 20
+MOST_BYTES = 1 << 17
 USED = "segquant.configuration"
 """Where a command's context keeps the file that it was configured by."""
 Scalar = str | int | float | bool
@@ -75,7 +75,7 @@ def _load(path: Path) -> dict[str, Any]:
     if (why := unreadable(path)) is not None:
         raise BadSpec(f"--config {path} {why}: name a YAML file.")
     if path.stat().st_size > MOST_BYTES:
-        raise BadSpec(f"--config {path} is larger than a MiB: it is no configuration.")
+        raise BadSpec(f"--config {path} is larger than 128 KiB: it is no configuration.")
     try:
         content = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
     except (YAMLError, ValueError, RecursionError) as error:
@@ -125,8 +125,9 @@ def _check(path: Path, key: str, parameter: click.Parameter, value: Any) -> None
         raise BadSpec(f"{path}: {key} takes one value, not a list.")
     for each in values:
         if not _fits(each, wanted):
-            shown = printable(str(each), LONGEST_NAME)
-            raise BadSpec(f"{path}: {key} is {shown!r} ({type(each).__name__}): it takes {wanted}.")
+            # A list or a mapping is not written out: with YAML's aliases a few lines stand for billions of values.
+            shown = f"{printable(str(each), LONGEST_NAME)!r} " if isinstance(each, Scalar) else ""
+            raise BadSpec(f"{path}: {key} is {shown}({type(each).__name__}): it takes {wanted}.")
 
 
 def _wanted(parameter: click.Parameter) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.core.artifact import Artifact
 from pipeline.core.file_spec import EXACT, NEAREST
 from pipeline.core.files import write_atomically
+from pipeline.core.printable import LONGEST_NAME, printable, well_formed
 from pipeline.core.recipe import Recipe
 from pipeline.tflite.read import read
 
@@ -63,7 +64,7 @@ def shipped(path: Path, data: bytes, recipe: Recipe) -> dict[str, bytes]:
     origin = recipe.known_origin
     model = origin.model
     header = HEADER.format(
-        file=path.name,
+        file=c_comment(path.name),
         call=CALLS[postprocess],
         rows=rows,
         columns=columns,
@@ -97,5 +98,11 @@ def _lines(values: Iterable[str]) -> str:
 
 def c_string(text: str) -> str:
     """A C string literal of the text in UTF-8: all but plain ASCII in octal, so that no compiler reads it otherwise."""
-    plain = (chr(byte) if 32 <= byte < 127 and chr(byte) not in '\\"?' else f"\\{byte:03o}" for byte in text.encode())
+    data = well_formed(text).encode()
+    plain = (chr(byte) if 32 <= byte < 127 and chr(byte) not in '\\"?' else f"\\{byte:03o}" for byte in data)
     return f'"{"".join(plain)}"'
+
+
+def c_comment(text: str) -> str:
+    """The text for a comment in C, which it does not end."""
+    return printable(text, LONGEST_NAME).replace("*/", "*\u2215").replace("??/", "??\u2215")

@@ -20,7 +20,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from pipeline.core.graph import Graph
 from pipeline.core.preprocessing import SCALE
-from pipeline.core.printable import LONGEST_NAME, printable
+from pipeline.core.printable import LONGEST_NAME, printable, well_formed
 from pipeline.core.recipe import Origin, Recipe
 from pipeline.tflite.read import packed, unpacked_model
 
@@ -235,7 +235,7 @@ def _pointed(builder: flatbuffers.Builder, value: str | bytes | tuple[float, ...
     if isinstance(value, Table):
         return _put(builder, value)
     if isinstance(value, str):
-        return int(builder.CreateString(value))
+        return int(builder.CreateString(well_formed(value)))
     if isinstance(value, bytes):
         builder.StartVector(1, len(value), ALIGNED_BYTES)
         for byte in reversed(value):

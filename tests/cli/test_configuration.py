@@ -63,6 +63,11 @@ def test_run_finds_a_wrong_value_in_any_section_before_it_begins(cli, run, tmp_p
     assert result.returncode == 2 and "nowhere.png does not exist" in result.stderr
 
 
+LEVELS = "".join(f", {{x: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]}}" for n in range(1, 10))
+BILLIONS = f"convert: [{{target: cpu}}]\nevaluate:\n  split: {{a: [&l0 [1]{LEVELS}], b: *l9}}"
+"""Lists of ten aliases, nine deep: written out, they have a billion values."""
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -82,6 +87,7 @@ def test_run_finds_a_wrong_value_in_any_section_before_it_begins(cli, run, tmp_p
         ("1: 2", "holds no mapping"),
         ("", "holds no mapping"),
         ("evaluate: &a [*a]", "must hold options"),
+        (BILLIONS, "split is (dict): it takes text"),
         ("evaluate: &a {images: *a}", "takes a whole number"),
         ("evaluate: !!python/object/apply:os.system [true]", "It must be YAML"),
         ("\x00", "It must be YAML"),

@@ -17,13 +17,14 @@ from pipeline.core.errors import ArtifactError, BadSpec
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.files import sha256
 from pipeline.core.mask import Grid
+from pipeline.core.printable import well_formed
 from pipeline.core.run import create
 from pipeline.core.spec import ModelSpec
 from pipeline.core.target import FLOAT
 from pipeline.data import open_dataset
 from pipeline.heads.exact import exact_mask
 from pipeline.heads.full_size import mask_of
-from pipeline.heads.shipping import c_string
+from pipeline.heads.shipping import c_comment, c_string
 from pipeline.measure.score import runner_infer
 from pipeline.quantize.fold import fold
 from pipeline.quantize.to_tflite import to_tflite
@@ -189,16 +190,21 @@ def test_metadata_come_to_a_file_of_a_version_that_wrote_none(run):
     assert messages[-1].endswith("reused")
 
 
-@pytest.mark.parametrize("name", ['say "no"', "back\\slash", "what??/", "Straße", "tab\t1", "%s"])
-def test_any_class_name_is_a_c_string(name, tmp_path):
+NAMES = ['say "no"', "back\\slash", "what??/", "Straße", "tab\t1", "%s", "*/ int x; /*", "a\nb", "\udcff"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_is_a_c_string_and_fits_into_a_comment(name, tmp_path):
     if not shutil.which("cc"):
         pytest.skip("no C compiler")
     (tmp_path / "name.c").write_text(
-        f"#include <stdio.h>\nint main(void) {{ fputs({c_string(name)}, stdout); return 0; }}"
+        f"/* {c_comment(name)} */\n#include <stdio.h>\nint main(void) {{ fputs({c_string(name)}, stdout); return 0; }}"
     )
     command = ["cc", "-std=c99", "-trigraphs", "-Wall", "-Werror", "name.c", "-o", "name"]
     assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 0
-    assert subprocess.run([str(tmp_path / "name")], check=True, capture_output=True).stdout == name.encode()
+    assert (
+        subprocess.run([str(tmp_path / "name")], check=True, capture_output=True).stdout == well_formed(name).encode()
+    )
 
 
 def test_a_mask_on_cpu_is_made_of_small_logits_unless_asked_otherwise(run):
