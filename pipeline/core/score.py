@@ -40,6 +40,15 @@ def says_nothing(class_name: str) -> str:
     )
 
 
+def check_labelled(confusion: np.ndarray | int, images: int) -> None:
+    """Raises DataError where ``confusion``, of that many images, counts no pixel."""
+    if not np.any(confusion):
+        raise DataError(
+            f"no pixel of these {images} images is labelled, so there is nothing to score: check the labels' values"
+            " and the ignored one, or take more images."
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Score:
     """Accuracy over a set of images, pooled over all their labelled pixels.
@@ -66,11 +75,7 @@ class Score:
 
         Raises DataError where no pixel is labelled: such images have no score.
         """
-        if not confusion.any():
-            raise DataError(
-                f"no pixel of these {images} images is labelled, so there is nothing to score: check the labels' values"
-                " and the ignored one, or take more images."
-            )
+        check_labelled(confusion, images)
         hits = np.diag(confusion).astype(np.float64)
         union = confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
         present = union > 0

@@ -13,6 +13,7 @@ from pipeline.core.device import Runner
 from pipeline.core.errors import DeviceError
 from pipeline.core.measurement import HostComparison
 from pipeline.core.say import Say
+from pipeline.core.score import check_labelled
 from pipeline.measure.album import Album
 from pipeline.measure.confusion import PixelAgreement
 from pipeline.measure.evaluation import EvaluationSet, Labelled, Prediction, predict
@@ -41,7 +42,7 @@ def score_pair(
 
     ``reference``: the artifact on this machine's CPU, to compare the device with.
     ``cache``: a folder for the device's predictions until all images are done, so that a repeated command goes on.
-    Raises DeviceError, which says how far it got.
+    Raises DeviceError, which says how far it got, and DataError where no pixel is labelled.
     """
     between, with_host, identical, scored = PixelAgreement(), PixelAgreement(), 0, 0
     album = Album()
@@ -62,6 +63,9 @@ def score_pair(
                 with_host.add(artifact.mask, here.mask)
                 identical += artifact.output_sha256 == here.output_sha256
         scored += len(samples)
+    check_labelled(
+        sum(each.total for each in pair if each.total is not None), evaluation.count
+    )  # before they are timed
     if cache is not None:
         shutil.rmtree(cache, ignore_errors=True)
     on_host = None if reference is None else HostComparison(with_host.percent, identical)

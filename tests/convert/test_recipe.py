@@ -94,7 +94,7 @@ def half_pixel(tmp_path, monkeypatch):
     """With few validation images: each is inferred twice."""
     dataset = open_dataset("synthetic")
     few = dataclasses.replace(dataset, splits={**dataset.splits, "val": dataset.splits["val"][:3]})
-    monkeypatch.setattr("pipeline.measure.approximate.dataset_of", lambda run: few)
+    monkeypatch.setattr("pipeline.measure.approximate.dataset_of", lambda *_: few)
     return ConvertedRun(tmp_path / "run", "half_pixel")
 
 

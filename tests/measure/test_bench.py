@@ -7,11 +7,12 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.cli.options import threads_of
 from pipeline.cli.resolve import to_compare
 from pipeline.core.device import Block, DeviceOptions, RunnerOptions
-from pipeline.core.errors import ArtifactError, BadSpec, DeviceError, GateFailed
+from pipeline.core.errors import ArtifactError, BadSpec, DataError, DeviceError, GateFailed
 from pipeline.core.measurement import Measurement, Ratio
 from pipeline.data import open_dataset
 from pipeline.devices import devices
@@ -288,6 +289,14 @@ def test_gates_pass_at_the_limit_and_fail_beyond_it_with_a_reason(plan):
     assert "latency" not in str(failed.value)
     with pytest.raises(GateFailed, match=r"drop.*; the median latency is 10.00 ms, and the limit is 9 ms"):
         check_gates(dataclasses.replace(at, drop_points=0.6), 0.5, 9)
+
+
+def test_without_labels_there_is_no_drop_that_a_gate_could_judge(tmp_path):
+    plan = small_run(tmp_path)
+    for path in (tmp_path / "data" / "val" / "masks").iterdir():
+        Image.fromarray(np.full_like(np.asarray(Image.open(path)), 255)).save(path)
+    with pytest.raises(DataError, match="no pixel of these 5 images is labelled, so there is nothing to score"):
+        on_host(plan)
 
 
 def test_every_field_of_the_json_is_described(plan):
