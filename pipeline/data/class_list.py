@@ -68,7 +68,8 @@ def read_classes(path: Path) -> tuple[tuple[str, ...], tuple[Colour | None, ...]
         )
     if lines and _is_header(lines[0]):
         lines = lines[1:]
-    check_count(len(lines), path)
+    if len(lines) > IGNORE:  # at once: the names below are compared with each other
+        check_count(len(lines), path)
     names, colours = [], list[Colour | None]()
     for line in _without_ids(lines, path):
         name, colour = _class_of(line, path)
@@ -76,6 +77,7 @@ def read_classes(path: Path) -> tuple[tuple[str, ...], tuple[Colour | None, ...]
             raise DataError(f"class list {path} lists {name!r} twice: remove one of them.")
         names.append(name)
         colours.append(colour)
+    check_count(len(names), path)
     known = [rgb for rgb in colours if rgb is not None]
     if len(set(known)) < len(known):
         shared = next(rgb for rgb in known if known.count(rgb) > 1)

@@ -65,7 +65,7 @@ def open_image(path: Path, what: str) -> Iterator[Image.Image]:
         raise DataError(f"{what} {path} does not exist: every image needs its label; add it or remove both.") from None
     except UnidentifiedImageError:
         kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-        raise DataError(f"{what} {path} cannot be decoded: it is no {kinds}. Replace or remove it.") from None
+        raise DataError(f"{what} {path} cannot be decoded (it is no {kinds}): replace or remove it.") from None
     except Image.DecompressionBombError as error:
         _check_pixels(max(map(int, re.findall(r"\d+", str(error))), default=0), path, what)
         raise DataError(f"{what} {path} cannot be decoded ({error}): replace or remove it.") from None
