@@ -30,7 +30,7 @@ BEGIN = b"segquant-results\n"
 FAR_SIDE = (
     'command -v "$3" >/dev/null || exit 127; d=$(mktemp -d) || exit 126; p=; exec 3<&0;'
     ' stop() { [ -z "$p" ] || kill -9 -$p || kill -9 $p; }; clean() { stop 2>/dev/null; rm -rf "$d"; };'
-    ' trap clean EXIT; trap "exit 130" HUP INT TERM;'
+    ' trap clean EXIT; trap "exit 130" HUP INT TERM PIPE;'
     ' n=$1; mkdir "$d/out" && head -c $2 <&3 >"$d/$n" && [ $(wc -c <"$d/$n") = $2 ] || exit 126; shift 2; c=0;'
     ' $(command -v setsid) "$@" -s -o "$d/out" "$d/$n" </dev/null >"$d/all" 2>&1 3<&- & p=$!;'
     " { cat <&3; stop; } >/dev/null 2>&1 & w=$!; wait $p || c=$?; kill $w; stop 2>/dev/null; p=;"

@@ -18,7 +18,7 @@ from pipeline.devices import edgetpu
 from pipeline.devices.host import WORKER
 from pipeline.drivers import survey
 from pipeline.drivers.benchmark_model import Installed, shell
-from pipeline.drivers.openssh import MARK, Link, address
+from pipeline.drivers.openssh import MARK, Link, address, linked
 from pipeline.drivers.ssh_words import SSH_FAILED, last_line
 from pipeline.drivers.worker import WorkerRunner, check_readable, settings_of
 
@@ -144,7 +144,7 @@ class SshBenchmark:
 
 
 def connect(selector: str, settings: DeviceOptions) -> Ssh | SshBenchmark:
-    link = Link(address(selector))
+    link = linked(address(selector))
     try:
         try:
             return Ssh(link, find_python(link, settings.remote_python), settings)

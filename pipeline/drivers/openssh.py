@@ -19,6 +19,7 @@ import subprocess
 import tarfile
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,6 +54,10 @@ PRIVATE = (
 )
 START_SECONDS = 60
 """For the login and the folder."""
+PAUSES = (0.5, 2.0)
+"""Seconds before a login is tried again."""
+NOT_NOW = r"Connection refused|Connection reset|closed by remote host|kex_exchange_identification"
+"""What ssh says while sshd starts anew, or takes no more connections at this moment."""
 COPIED_BYTES_PER_SECOND = 100_000
 """The least that a copy is granted, so that a slow link is not taken for a dead one."""
 PULLED_BYTES = 256 << 20
@@ -107,6 +112,20 @@ def address(selector: str) -> Address:
     if port is not None and not 1 <= port <= 65535:
         raise BadSpec(f"device ssh:{selector}: a port is a number from 1 to 65535.")
     return Address(host, user, port)
+
+
+class NotNow(DeviceError):
+    """A server that refuses to talk: it may be starting."""
+
+
+def linked(where: Address) -> Link:
+    """A connection; tried again where the server may be starting. Raises DeviceError as ``Link`` does."""
+    for pause_seconds in PAUSES:
+        try:
+            return Link(where)
+        except NotNow:
+            time.sleep(pause_seconds)
+    return Link(where)
 
 
 class Link:
@@ -179,7 +198,8 @@ class Link:
             )
         if self._master.returncode == -signal.SIGKILL:
             words = f"no shell answered within {START_SECONDS} s"
-        return DeviceError(f"{self.name}: {why(words).replace('ssh HOST', self.address.typed)}.")
+        kind = NotNow if re.search(NOT_NOW, words) else DeviceError
+        return kind(f"{self.name}: {why(words).replace('ssh HOST', self.address.typed)}.")
 
     def command(self, words: Sequence[str]) -> None:
         """Nothing: the far folder and the processes in it go with the connection."""

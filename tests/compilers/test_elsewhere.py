@@ -11,6 +11,7 @@ from pipeline.compilers.elsewhere import Program, program
 from pipeline.core.errors import BadSpec, CompilerError
 from pipeline.targets import target
 from tests.compilers.test_edgetpu import compiled_twin, success, two_ops
+from tests.core.test_program import gone
 from tests.support.single_ops import cases, model
 from tests.support.ssh_server import executable, free_port, serving
 
@@ -180,6 +181,19 @@ def test_a_real_ssh_server(server, artifact, far, tmp_path):
     executable(far / "bin" / "edgetpu_compiler", "echo 'Compilation timeout exceeded.'; exit 1")
     with pytest.raises(CompilerError, match="exit code 1.*gave up"):
         target("edgetpu").with_compiler(server).compile(artifact)
+    assert not list((far / "tmp").iterdir())
+
+
+@pytest.mark.real
+def test_a_compiler_behind_a_real_ssh_server_ends_with_us(server, artifact, far):
+    """It is ended there with what it began when this side gives up: sshd itself tells it nothing."""
+    executable(far / "bin" / "edgetpu_compiler", "sleep 86397 & exec sleep 86397")
+    with pytest.raises(CompilerError, match="did not finish in 2 s"):
+        program(server, "edgetpu_compiler").run(artifact, 2)
+    assert gone("sleep 86397")
+    until = time.monotonic() + 5
+    while list((far / "tmp").iterdir()) and time.monotonic() < until:
+        time.sleep(0.05)
     assert not list((far / "tmp").iterdir())
 
 

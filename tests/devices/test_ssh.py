@@ -386,6 +386,26 @@ def test_a_real_ssh_server(file, server, far):
 
 
 @pytest.mark.real
+def test_a_server_that_starts_anew_keeps_what_runs_and_is_waited_for(file, server, far):
+    """sshd is ended while a connection is open, and comes back while another is made."""
+    with contextlib.ExitStack() as stack:
+        first = connect("ssh:board")
+        server.process.terminate()
+        server.process.wait(10)
+        again = threading.Timer(1, lambda: stack.enter_context(subprocess.Popen(server.process.args)))
+        again.start()
+        second = connect("ssh:board")
+        again.join()
+        runner = first.open(file, RunnerOptions())
+        assert np.array_equal(*runner.infer_many(inputs(1) * 2)) and second.state()["load_average_1min"] >= 0
+        runner.close()
+        first.close()
+        second.close()
+        os.kill(int((server.home / "pid").read_text()), signal.SIGTERM)
+    assert nothing_left(far, 0)
+
+
+@pytest.mark.real
 def test_what_a_real_ssh_server_refuses(file, server, far, tmp_path):
     def refusal(selector="ssh:board"):
         with pytest.raises(DeviceError) as error:
