@@ -397,7 +397,8 @@ def test_a_server_that_starts_anew_keeps_what_runs_and_is_waited_for(file, serve
         second = connect("ssh:board")
         again.join()
         runner = first.open(file, RunnerOptions())
-        assert np.array_equal(*runner.infer_many(inputs(1) * 2)) and second.state()["load_average_1min"] >= 0
+        one, same = runner.infer_many(inputs(1) * 2)
+        assert np.array_equal(one, same) and second.state()["load_average_1min"] >= 0
         runner.close()
         first.close()
         second.close()
