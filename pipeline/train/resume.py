@@ -47,7 +47,7 @@ class Progress:
     """
 
     def __init__(self, trainer: tf_keras.Model, variables: list[tf.Variable], optimizer: Any, folder: Path) -> None:
-        self.variables, self._optimizer = variables, optimizer
+        self.variables, self._optimizer, self._trainer = variables, optimizer, trainer
         self.loss_scale = LossScale.needed(trainer)
         self.averages = [tf.Variable(w, trainable=False) for w in variables]
         self.best = tf.Variable(-1.0, dtype=tf.float64, trainable=False)
@@ -153,10 +153,19 @@ class Progress:
         ``values``: those of ``variables``, in their order; None: their own.
         """
         pairs = zip(self.variables, self.variables if values is None else values, strict=True)
-        wrong = [_name(v) for v, value in pairs if value.dtype.is_floating and not np.isfinite(value.numpy()).all()]
+        wrong = [
+            self._called(v) for v, value in pairs if value.dtype.is_floating and not np.isfinite(value.numpy()).all()
+        ]
         if not wrong:
             return ""
         return f"the weights {wrong[0]}{f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''} are not finite"
+
+    def _called(self, variable: tf.Variable) -> str:
+        """By its layer, such as 'stem/kernel': TFMOT calls all that it wraps alike."""
+        for layer in self._trainer.layers:
+            if any(variable is each for each in layer.weights):
+                return f"{layer.name.removeprefix('quant_')}/{_name(variable).rpartition('/')[2]}"
+        return _name(variable)
 
     def _check_finite(self, values: list[tf.Variable]) -> None:
         """Raises TrainingDiverged, which names the first of them."""
