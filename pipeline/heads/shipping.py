@@ -105,4 +105,5 @@ def c_string(text: str) -> str:
 
 def c_comment(text: str) -> str:
     """The text for a comment in C, which it does not end."""
-    return printable(text, LONGEST_NAME).replace("*/", "*\u2215").replace("??/", "??\u2215")
+    shown = printable(text, LONGEST_NAME)
+    return shown.replace("*/", "*\u2215").replace("/*", "\u2215*").replace("??/", "??\u2215")
