@@ -22,6 +22,7 @@ PLACES = {"pipeline/core/files.py", "pipeline/core/together.py"}
 ELSEWHERE = {
     "pipeline/convert/convert.py": "a folder of core/together; a broken file gets another name",
     "pipeline/core/training.py": "a folder gets another name",
+    "pipeline/cli/workers.py": "a worker of rank above 0 works on a copy of the run, in a temporary folder",
     "pipeline/cli/group.py": "the report of an internal error, a new file",
     "pipeline/cli/options.py": "a copy of standard error",
     "pipeline/predict/video.py": "a part of core/files gets its name",
