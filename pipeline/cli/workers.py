@@ -57,7 +57,7 @@ def workers_of(text: str | None, rank: int | None, batch: int) -> Workers | None
         if workers.starts_others:
             click.get_current_context().with_resource(_others(workers))
         others = ", ".join(each for each in workers.addresses if each != workers.addresses[workers.rank])
-        say(f"worker {workers.rank} of {workers.count}: connecting, which waits until {others} are there too")
+        say(f"worker {workers.rank} of {workers.count}: connecting; {others} must start within 10 minutes")
     return workers
 
 

@@ -12,6 +12,8 @@ import contextlib
 import functools
 import hashlib
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -30,6 +32,8 @@ LOST = (
     tf.errors.InternalError,
 )
 """What a sum over the workers raises where one of them is gone."""
+CONNECT_SECONDS = 600
+"""Workers wait so long for each other to start."""
 TOLERANCE = 1e-5
 """Of values that should be equal on all workers, relative to the largest: processors of two kinds round differently."""
 
@@ -40,7 +44,7 @@ class Team:
     def __init__(self, workers: Workers) -> None:
         os.environ[CONFIG] = workers.config(workers.rank)
         self.workers, self.met = workers, False
-        with lost_workers("while they were connecting"):
+        with _native(CONNECT_SECONDS), lost_workers("while they were connecting"):
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -112,6 +116,27 @@ class Team:
                 f"the weights and ranges of worker {far} differ from the chief's by {each[far]:.1e} after step {step}:"
                 " their machines compute differently. Start all again: the training resumes from its last checkpoint."
             )
+
+
+@contextlib.contextmanager
+def _native(seconds: int) -> Iterator[None]:
+    """Inside, where TensorFlow holds Python's lock, Ctrl-C ends the process at once, and so does its taking too long.
+
+    TensorFlow takes SIGTERM for itself there, and ignores it: afterwards it is this process's again.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)}
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 _TEAM: list[Team] = []
