@@ -61,6 +61,8 @@ test-real: install compiler
 
 # MINUTES, SEED, MOMENTS (for each command and signal), ONLY=train,qat and CASES=train:SIGKILL:change:12 choose.
 torture: install compiler
+	$(PY) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-fuzz.txt \
+		|| echo "make: no atheris, so files are not fuzzed guided by coverage"
 	$(PY) -m tests.torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(MOMENTS),--moments $(MOMENTS)) $(if $(ONLY),--only $(ONLY)) $(if $(CASES),--cases $(CASES))
 

@@ -20,12 +20,15 @@ from pathlib import Path
 from tests.torture import faults, server, table
 from tests.torture.case import Case, Verdict
 from tests.torture.draw import draw
+from tests.torture.fuzz import fuzz
 from tests.torture.oracle import judge
 from tests.torture.prepare import COMMANDS, Reference, prepare
 from tests.torture.sweep import sweep
 
 INTERRUPTED = 130
 EVERY_SECONDS = 30
+FUZZ_SECONDS = 600
+"""100,000 mutants take about as long on one core."""
 
 
 def options() -> argparse.Namespace:
@@ -35,7 +38,10 @@ def options() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="COMMAND,...", help="[default: all]")
     parser.add_argument("--cases", default="", metavar="NAME,...", help="these alone, named as the table names them")
     parser.add_argument("--every-error", action="store_true", help="let each change fail with each error")
-    parser.add_argument("--minutes", type=float, default=55, help="no case begins later [default: 55]")
+    parser.add_argument(
+        "--minutes", type=float, default=57, help="no case begins later, fuzzing included [default: 57]"
+    )
+    parser.add_argument("--mutants", type=int, default=100_000, help="files to fuzz with [default: 100000]")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes [default: one for each core]")
     parser.add_argument("--work", type=Path, default=server.ROOT / ".torture", help="folder [default: .torture]")
     return parser.parse_args()
@@ -112,7 +118,8 @@ def main() -> int:
     if faults.compiler() is None:
         print("torture: skipped: there is no C compiler (cc) to build the library that lets changes of files fail")
         return 0
-    until = time.monotonic() + 60 * asked.minutes
+    fuzzes = asked.mutants > 0 and not (asked.only or asked.cases)
+    until = time.monotonic() + 60 * asked.minutes - (FUZZ_SECONDS if fuzzes else 0)
     home = home_in(asked.work)
     references = prepared(home)
     only = asked.only.split(",") if asked.only else list(COMMANDS)
@@ -126,7 +133,11 @@ def main() -> int:
             verdicts.append(verdict)
     except KeyboardInterrupt:
         interrupted = True
-    print(table.show(table.rows(cases, verdicts)))
+    others = fuzz(asked.mutants, FUZZ_SECONDS, asked.seed, home / "fuzz-found") if fuzzes and not interrupted else []
+    print(table.show(table.rows(cases, verdicts), others))
+    for other in others:
+        if other.note:
+            print(f"{other.name}: {other.note}")
     failed = [verdict.case for verdict in verdicts if verdict.problems]
     print(f"seed {asked.seed}, {len(verdicts)} of {len(cases)} cases, {sum(v.cpu_seconds for v in verdicts):.0f} CPU s")
     for name in failed:
@@ -134,7 +145,7 @@ def main() -> int:
     if interrupted:
         print("interrupted: the same call goes on with the cases that are left")
         return INTERRUPTED
-    return int(bool(failed))
+    return int(bool(failed) or any(other.failed for other in others))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ TRAINED, VALIDATED = 40, 2
 """Images: a fifth of the first is held out, which is enough to judge a gain by."""
 SIZE = (24, 32)
 COMMANDS = {
-    "train": "train --run run --model tiny --data folder:{data} --size 24x32 --steps 10 --batch 4 --learning-rate .05",
-    "qat": "qat --run run --steps 6 --batch 2 --images 3 --evaluations 2 --learning-rate 0.05",
+    "train": "train --run run --model tiny --data folder:{data} --size 24x32 --steps 6 --batch 4 --learning-rate 0.05",
+    "qat": "qat --run run --steps 4 --batch 2 --images 3 --evaluations 1 --learning-rate 0.05",
     "convert": "convert --run run --target cpu",
     "bench": "bench --run run --runs 4 --seconds 0 --starts 2",
     "report": "report --run run",

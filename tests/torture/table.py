@@ -19,6 +19,16 @@ class Row:
     failed: int = 0
 
 
+@dataclasses.dataclass(frozen=True)
+class Other:
+    """What was done besides: how much of it, and what it says of failures."""
+
+    name: str
+    count: int
+    failed: int
+    note: str = ""
+
+
 def rows(cases: Iterable[Case], verdicts: Iterable[Verdict]) -> dict[str, Row]:
     table: dict[str, Row] = {}
     for case in cases:
@@ -32,8 +42,7 @@ def rows(cases: Iterable[Case], verdicts: Iterable[Verdict]) -> dict[str, Row]:
     return table
 
 
-def show(table: dict[str, Row], more: Sequence[tuple[str, int, int]] = ()) -> str:
-    """``more``: what else was done: name, how many, failures."""
+def show(table: dict[str, Row], others: Sequence[Other] = ()) -> str:
     head = ("case", "drawn", "done", "too late", "repeated", "failed")
     lines = [
         (*name.split(":"), row.drawn, row.done, row.too_late, row.repeated, row.failed)
@@ -41,7 +50,7 @@ def show(table: dict[str, Row], more: Sequence[tuple[str, int, int]] = ()) -> st
     ]
     total = [sum(column) for column in zip(*(line[3:] for line in lines), strict=True)] if lines else [0] * 5
     text = [(" ".join(map(str, line[:3])), *line[3:]) for line in lines] + [("all", *total)]
-    text += [(name, count, count, 0, 0, failed) for name, count, failed in more]
+    text += [(each.name, each.count, each.count, 0, 0, each.failed) for each in others]
     widths = [max(len(str(line[i])) for line in (head, *text)) for i in range(len(head))]
     return "\n".join(
         "  ".join(
