@@ -22,8 +22,20 @@ OUT_OF_MEMORY = "ResourceExhaustedError"
 """TensorFlow's error for it; this file loads no TensorFlow."""
 
 
+class Closing(click.Context):
+    """A signal that comes while a command that has ended is cleaned up behind is answered as any other."""
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except KeyboardInterrupt as interruption:
+            sys.exit(_interrupted(interruption))
+
+
 class Main(click.Group):
     """Turns every error into one sentence and an exit code, and shows what is under way."""
+
+    context_class = Closing
 
     def main(self, *args: Any, **extra: Any) -> Any:
         with signals_stop():
@@ -37,8 +49,11 @@ class Main(click.Group):
             sys.exit(_interrupted(interruption))
 
     def invoke(self, ctx: click.Context) -> Any:
-        with say.opened(), own_temporary_folder():
-            return self._invoke(ctx)
+        try:
+            with say.opened(), own_temporary_folder():
+                return self._invoke(ctx)
+        except KeyboardInterrupt as interruption:  # while that is closed
+            ctx.exit(_interrupted(interruption))
 
     def _invoke(self, ctx: click.Context) -> Any:
         try:

@@ -15,6 +15,8 @@ import contextlib
 import itertools
 import json
 import os
+import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,15 +141,21 @@ def kept(kind: Kind, value: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def scratch_folder(prefix: str = "segquant-", parent: Path | str | None = None) -> Iterator[Path]:
-    """A temporary folder that goes with the block or with this process, whichever ends first."""
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as folder:
-        path, lock = Path(folder).absolute(), os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    """A temporary folder that goes with the block or with this process, whichever ends first. Raises OSError."""
+    place = Path(tempfile.gettempdir() if parent is None else parent).absolute()
+    path = place / f"{prefix}{secrets.token_hex(8)}"
+    number = KEEPER.keep("directory", str(path))  # before it is there: a signal may come right after
+    try:
+        path.mkdir(0o700)
+        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             claim(lock)  # or another command would take it for one that a dead process left
-            with kept("directory", str(path)):
-                yield path
+            yield path
         finally:
             os.close(lock)
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        KEEPER.release(number)  # not where a signal interrupts the removal, which the keeper then does
 
 
 class Stopped(KeyboardInterrupt):

@@ -92,3 +92,25 @@ def test_a_command_that_is_stopped_ends_its_compiler_and_leaves_nothing(inspecti
     assert "interrupted" in process.communicate(timeout=30)[1] and process.returncode == code
     assert gone(SLOW, 3) and [file.name for file in folder.iterdir()] == ["net.tflite"]
     assert not list((folder.parent / "tmp").iterdir())
+
+
+CLOSED = """
+import os, signal
+import click
+from pipeline.cli.group import Main
+
+@click.group(cls=Main)
+def main(): pass
+
+@main.command()
+@click.pass_context
+def work(ctx):
+    ctx.find_root().call_on_close(lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+main(["work"])
+"""
+
+
+def test_a_signal_that_comes_while_an_ended_command_is_closed_is_answered_as_any_other():
+    result = subprocess.run([sys.executable, "-c", CLOSED], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 143 and result.stderr.startswith("interrupted by SIGTERM")

@@ -16,8 +16,8 @@ NEVER = re.compile(
 AUTOGRAPH = re.compile(r"Exception ignored in atexit callback: <function load_source.*?__autograph_\S+\n?", re.DOTALL)
 """What TensorFlow says where it cannot remove a temporary file at its end."""
 ERROR = re.compile(r"^error: ", re.MULTILINE)
-STAYS = ".lock"
-"""What a temporary folder keeps: locks between processes, which are empty files."""
+STAYS = re.compile(r"\.lock$|^[a-z0-9_]{8}$")
+"""What may stay in a temporary folder: empty locks between processes, and what Python's tempfile tries folders with."""
 RANDOM = re.compile(r"^(tmp|__autograph_generated_file|[a-z-]+-)\w+")
 SAID = 1500
 
@@ -89,7 +89,8 @@ def _cannot_remove(case: Case, ended: Ended) -> bool:
 
 
 def _temporary(place: Path) -> list[str]:
-    names = [path.name for path in (place / "tmp").iterdir() if path.suffix != STAYS or path.stat().st_size]
+    sizes = {path.name: path.stat().st_size for path in (place / "tmp").iterdir()}
+    names = [name for name, size in sizes.items() if not (size <= 4 and STAYS.search(name))]
     kinds = sorted({RANDOM.sub(r"\1*", name) for name in names})
     return [f"{len(names)} left over in the temporary folder: {', '.join(kinds)}"] if names else []
 
