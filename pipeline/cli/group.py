@@ -38,8 +38,11 @@ class Main(click.Group):
     context_class = Closing
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        with signals_stop():
-            return super().main(*args, **extra)
+        try:
+            with signals_stop():
+                return super().main(*args, **extra)
+        except KeyboardInterrupt as interruption:  # before or after the command itself
+            sys.exit(_interrupted(interruption))
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         say.loudness = NORMAL

@@ -25,7 +25,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.core.files import claim
 
@@ -40,6 +40,7 @@ GRACE_SECONDS = 3
 COMMAND_SECONDS = 20
 REPEATED_SECONDS = 5
 """A signal that comes within this time of another changes nothing: a second one often follows at once."""
+AGAIN_SECONDS = 0.05
 WORKER = Path(__file__).with_name("keeper_worker.py")
 ANSWERED = -1
 
@@ -162,22 +163,37 @@ class Stopped(KeyboardInterrupt):
     """SIGTERM or SIGHUP: what cleans up after Ctrl-C cleans up after these as well.
 
     Attributes:
+      number: of the signal.
       exit_code: 143 or 129, as a shell has it.
     """
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
+        self.number, self.exit_code = number, 128 + number
 
 
 @contextlib.contextmanager
 def signals_stop() -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP raise Stopped in the main thread; one that is ignored (nohup) stays so."""
+    """Inside, SIGTERM and SIGHUP raise Stopped in the main thread; one that is ignored (nohup) stays so.
+
+    Python swallows what a signal raises while an object is being deleted: that signal, or Ctrl-C, is sent again.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     raised = -float(REPEATED_SECONDS)
+    swallowed = sys.unraisablehook
+
+    def send_again(lost: Any) -> None:
+        nonlocal raised
+        if not isinstance(lost.exc_value, KeyboardInterrupt):
+            swallowed(lost)
+            return
+        raised = -float(REPEATED_SECONDS)
+        again = threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), getattr(lost.exc_value, "number", signal.SIGINT)))
+        again.daemon = True
+        again.start()
 
     def stop(number: int, _: object) -> None:
         nonlocal raised
@@ -190,9 +206,11 @@ def signals_stop() -> Iterator[None]:
     before = {number: signal.signal(number, stop) for number in wanted}
     channel = KEEPER.started()
     wakes = signal.set_wakeup_fd(channel, warn_on_full_buffer=False) if channel is not None else -1
+    sys.unraisablehook = send_again
     try:
         yield
     finally:
+        sys.unraisablehook = swallowed
         if channel is not None:
             signal.set_wakeup_fd(wakes)
         for number, handler in before.items():

@@ -212,7 +212,7 @@ class Training:
         """Writes the settings where no training began; ``force`` first sets an earlier training aside."""
         if (self.folder / SETTINGS).is_file() and not force:
             return
-        if self.folder.is_dir():
+        if self.folder.is_dir() and any(self.folder.iterdir()):  # an interrupted beginning leaves an empty one
             retired = unused(self.folder.parent, f"{self.folder.name}.replaced-{time.strftime('%Y%m%d-%H%M%S')}")
             self.folder.rename(retired)
         _write(self.folder / SETTINGS, settings)

@@ -114,3 +114,32 @@ main(["work"])
 def test_a_signal_that_comes_while_an_ended_command_is_closed_is_answered_as_any_other():
     result = subprocess.run([sys.executable, "-c", CLOSED], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 143 and result.stderr.startswith("interrupted by SIGTERM")
+
+
+SWALLOWED = """
+import os, signal, sys, time
+import click
+from pipeline.cli.group import Main
+
+class Deleted:
+    def __del__(self):
+        os.kill(os.getpid(), int(sys.argv[1]))
+        time.sleep(0.1)
+
+@click.group(cls=Main)
+def main(): pass
+
+@main.command()
+def work():
+    Deleted()
+    time.sleep(20)
+
+main(["work"])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_python_swallows_is_not_lost(number):
+    words = [sys.executable, "-c", SWALLOWED, str(int(number))]
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=15, check=False)
+    assert result.returncode == 128 + number and result.stderr.startswith("interrupted")

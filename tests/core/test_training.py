@@ -138,3 +138,12 @@ def test_one_module_alone_knows_the_files_of_a_training():
         if isinstance(node, ast.Constant) and node.value in names
     }
     assert knowing == {"training.py"}
+
+
+def test_an_empty_folder_is_no_training_to_set_aside(training):
+    """Such as one whose command was interrupted before it wrote the settings."""
+    training.folder.mkdir()
+    training.begin(SETTINGS)
+    assert [path.name for path in training.folder.parent.iterdir()] == ["float"]
+    training.begin({**SETTINGS, "per_tensor": True}, force=True)
+    assert len(list(training.folder.parent.iterdir())) == 2
