@@ -54,7 +54,8 @@ def evaluate(
     pool = Pool(jobs, cluster)
     quiet_tensorflow()
     from pipeline.convert import parent
-    from pipeline.measure.score_shards import score_spread
+    from pipeline.measure.score_shards import score_shard, score_spread
+    from pipeline.measure.weights_shards import score_weights_shard
     from pipeline.train.train import keras_infer
 
     if target_name:
@@ -66,7 +67,8 @@ def evaluate(
     dataset = dataset_to_score(run, split)
     decoded = Decoded(dataset.splits[split])
     if not pool.here:
-        score = score_spread(run, split, what, images, pool, say)
+        work = score_weights_shard if weights == "float" else score_shard
+        score = score_spread(run, split, what, images, pool, say, work)
     elif weights == "float":
         score = score_masks(decoded, keras_infer(parent.load_float(run, what)), dataset.classes, images, say)
     else:

@@ -1,4 +1,7 @@
-"""Scores a file or a checkpoint shard by shard on the processes of a pool; the confusions add up to one machine's."""
+"""Scores a file shard by shard on the processes of a pool; the confusions add up to one machine's.
+
+The processes load no TensorFlow for a .tflite file; see ``weights_shards`` for checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,11 @@ import contextlib
 import dataclasses
 import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.convert.parent import load_float
 from pipeline.core.device import RunnerOptions
 from pipeline.core.errors import DataError
 from pipeline.core.files import sha256
@@ -26,7 +28,6 @@ from pipeline.devices import connect
 from pipeline.drivers.spread import check_same, spread
 from pipeline.measure.confusion import confusion
 from pipeline.measure.score import Infer, runner_infer
-from pipeline.train.train import keras_infer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +49,13 @@ class ScoreShard:
 
 
 def score_shard(shard: ScoreShard) -> np.ndarray:
+    """``count`` of a .tflite file, in LiteRT on one core."""
+    return count(shard, _infer(shard))
+
+
+def count(shard: ScoreShard, infer: Infer) -> np.ndarray:
     """int64 [classes, classes]: the confusion over the shard's images. Raises DataError where they are others here."""
-    decoded, infer = _decoded(shard.run, shard.split), _infer(shard)
-    classes = len(shard.run.config.classes)
+    decoded, classes = _decoded(shard.run, shard.split), len(shard.run.config.classes)
     total = np.zeros((classes, classes), np.int64)
     places = range(shard.first, shard.first + len(shard.names))
     if [sample.name for sample in decoded.samples[shard.first : places.stop]] != list(shard.names):
@@ -64,7 +69,15 @@ def score_shard(shard: ScoreShard) -> np.ndarray:
     return total
 
 
-def score_spread(run: Run, split: str, file: Path, images: int | None, pool: Pool, say: Say) -> Score:
+def score_spread(
+    run: Run,
+    split: str,
+    file: Path,
+    images: int | None,
+    pool: Pool,
+    say: Say,
+    work: Callable[[ScoreShard], np.ndarray] = score_shard,
+) -> Score:
     """The score of ``file`` (see ``ScoreShard``) on the first ``images`` of the split; None: all."""
     names: Sequence[str] = [sample.name for sample in dataset_to_score(run, split).splits[split][:images]]
     template = ScoreShard(anywhere(run), split, file.absolute(), sha256(file), 0, ())
@@ -75,7 +88,7 @@ def score_spread(run: Run, split: str, file: Path, images: int | None, pool: Poo
     total = np.zeros((len(run.config.classes),) * 2, np.int64)
     with (
         progress(say, "scoring", len(names)) as advance,
-        contextlib.closing(spread(score_shard, shards, pool)) as results,
+        contextlib.closing(spread(work, shards, pool)) as results,
     ):
         for shard, counts in zip(shards, results, strict=True):
             total += counts
@@ -99,16 +112,7 @@ def _decoded(run: Run, split: str) -> Decoded:
         return _opened(run, split)
 
 
-@functools.lru_cache(maxsize=1)
-def _keras(run: Run, file: Path, digest: str) -> Infer:
-    check_same(file, digest)
-    return keras_infer(load_float(run, file))
-
-
 def _infer(shard: ScoreShard) -> Infer:
-    if shard.file.suffix != ".tflite":
-        with _OPENING:
-            return _keras(shard.run, shard.file, shard.sha256)
     key = shard.file, shard.sha256
     if getattr(_HELD, "key", None) != key:
         check_same(*key)
