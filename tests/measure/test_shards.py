@@ -42,8 +42,12 @@ class Made(NamedTuple):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
+    return made_in(tmp_path_factory.mktemp("shards"))
+
+
+def made_in(home):
     """A run with drawn weights, and its int8 file."""
-    run = empty_run(tmp_path_factory.mktemp("shards"), alpha=0.125)
+    run = empty_run(home, alpha=0.125)
     run.float_dir.mkdir()
     checkpoint.write(still("fast-scnn"), run.float_training.best)
     path = run.artifacts("cpu") / "fast-scnn-int8.tflite"
@@ -125,9 +129,10 @@ def free_port():
 
 
 @pytest.mark.real
-def test_a_cluster_of_two_workers_of_which_one_dies(made, tmp_path):
+def test_a_cluster_of_two_workers_of_which_one_dies(tmp_path):
     """Scoring, calibration and a sweep on two Dask workers, one of them killed while it works on a shard."""
     pytest.importorskip("distributed", reason="no Dask: pip install -r requirements-cluster.txt")
+    made = made_in(tmp_path)
     run = made.run
     for split in ("train", "val"):  # enough that one dies with shards of its own
         for kind in ("images", "masks"):
