@@ -118,6 +118,8 @@ class _Reader:
         self._contents: dict[int, tuple[np.ndarray | None, int]] = {}
 
     def graph(self) -> Graph:
+        if not self._model.SubgraphsLength():  # the accessor does not look
+            raise IndexError
         stored = self._model.Subgraphs(0)
         _at_most(MOST_OPS, stored.OperatorsLength(), "ops")
         _at_most(MOST_TENSORS, stored.TensorsLength(), "tensors")
@@ -293,7 +295,10 @@ def unpacked_model(data: bytes) -> Any:
     with _refusing("the file", len(data)):
         check_decoded_size(data)
         model = schema.ModelT.InitFromPackedBuf(data, 0)
-    for buffer in model.buffers or ():
+        if not model.subgraphs:
+            raise IndexError
+    model.buffers = model.buffers or []
+    for buffer in model.buffers:
         if buffer.data is None and 1 < buffer.offset <= len(data) - buffer.size:
             buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0

@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import click
 import rich.console
 
+from pipeline.cli import COMMANDS
+from pipeline.cli import main as commands
+from pipeline.cli.configuration import read
 from pipeline.core.agreement import Agreement
 from pipeline.core.errors import SegquantError
 from pipeline.core.from_json import from_json
@@ -27,6 +31,7 @@ from pipeline.core.profile import Profile
 from pipeline.core.recipe import About, Recipe
 from pipeline.core.run import RunConfig, open_run
 from pipeline.core.training import HistoryEntry, Training
+from pipeline.data.class_list import read_classes
 from pipeline.gate.standing import of_file
 from pipeline.measure.inspect import inspect
 from pipeline.measure.profile import stages_of
@@ -36,6 +41,9 @@ from pipeline.tflite.artifact import Sidecar
 from pipeline.tflite.excerpt import excerpts
 from pipeline.tflite.metadata import refusal
 from pipeline.tflite.read import read_file, with_recipe, with_stored_sizes
+from pipeline.weights import checkpoint, hdf5
+from pipeline.weights.layers import Layer, read_arrays
+from pipeline.weights.weight_files import open_weights
 from tests.fuzz.seeds import WEIGHTS, known_recipe
 
 REFUSED = (SegquantError, BadJson)
@@ -92,9 +100,6 @@ def json_text(file: Path, data: bytes) -> None:
 
 
 def weights(file: Path, data: bytes) -> None:
-    from pipeline.weights import checkpoint, hdf5
-    from pipeline.weights.layers import Layer, read_arrays
-    from pipeline.weights.weight_files import open_weights
 
     file.write_bytes(data)
     layers = [Layer(name, "Conv2D", (("kernel", shape), ("bias", shape[-1:]))) for name, shape in WEIGHTS.items()]
@@ -107,11 +112,6 @@ def weights(file: Path, data: bytes) -> None:
 
 
 def configuration(file: Path, data: bytes) -> None:
-    import click
-
-    from pipeline.cli import COMMANDS
-    from pipeline.cli import main as commands
-    from pipeline.cli.configuration import read
 
     file.write_bytes(data)
 
@@ -124,7 +124,6 @@ def configuration(file: Path, data: bytes) -> None:
 
 
 def classes(file: Path, data: bytes) -> None:
-    from pipeline.data.class_list import read_classes
 
     file.write_bytes(data)
     read_classes(file)

@@ -16,7 +16,8 @@ from pipeline.report.inspection import show_inspection
 from pipeline.targets import target
 from pipeline.tflite import read as reading
 from pipeline.tflite.partitions import partitions, unpacks
-from pipeline.tflite.read import packed, read, read_file, unpacked_model
+from pipeline.tflite.read import packed, read, read_file, unpacked_model, with_recipe
+from tests.support.recipes import recipe
 from tests.support.single_ops import Case, Data, model
 
 MANY = 5000
@@ -348,3 +349,21 @@ def test_what_is_no_file_of_a_networks_size_is_refused_before_it_is_read(tmp_pat
     ):
         with pytest.raises(ArtifactError, match=f"cannot be read .{words}"):
             read_file(tmp_path / name)
+
+
+def test_a_file_without_buffers_can_be_edited_and_one_without_graphs_is_no_network():
+    network = schema.ModelT.InitFromPackedBuf(chain(["RELU"]), 0)
+    network.buffers = None
+    for tensor in network.subgraphs[0].tensors:
+        tensor.buffer = 0
+    data = packed(network, 1000)
+    assert read(with_recipe(data, recipe())).recipe() == recipe()
+    network.subgraphs = [network.subgraphs[0]]
+    changed = bytearray(packed(network, 1000))
+    vector = schema.Model.GetRootAs(changed, 0)._tab
+    at = vector.Vector(vector.Offset(8)) - 4  # the length of the vector of graphs: its field is the third
+    assert changed[at : at + 4] == (1).to_bytes(4, "little")
+    changed[at] = 0
+    for decode in (read, unpacked_model):
+        with pytest.raises(ArtifactError, match="broken"):
+            decode(bytes(changed))
