@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -77,11 +78,25 @@ def _part(path: Path, data: Content, sync: bool) -> Iterator[Path]:
                 part.unlink(missing_ok=True)
 
 
+def _part_prefix(path: Path) -> str:
+    return f".{os.fsdecode(os.fsencode(path.name)[:LONGEST_PART])}."
+
+
+def _remove_dead_parts(path: Path) -> None:
+    """Removes what processes that have ended left of writing ``path``: in a run that is done for the next command, and
+    here it may be any folder."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(path.parent):
+            if name.startswith(_part_prefix(path)) and name.endswith(PART):
+                with contextlib.suppress(OSError), open_regular(path.parent / name, sys.maxsize) as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    (path.parent / name).unlink()
+
+
 def new_part(path: Path) -> tuple[Path, BinaryIO]:
     """A new file in which ``path`` is made ready. While it is open, nothing takes it for the rest of a dead process."""
-    name = os.fsdecode(os.fsencode(path.name)[:LONGEST_PART])
     while True:
-        part = path.with_name(f".{name}.{os.getpid()}-{next(_numbers)}{PART}")
+        part = path.with_name(f"{_part_prefix(path)}{os.getpid()}-{next(_numbers)}{PART}")
         file = open(part, "xb")
         claim(file.fileno())
         if os.fstat(file.fileno()).st_nlink:  # else it was removed before it was locked
@@ -159,6 +174,7 @@ def write_new(path: Path, text: str) -> None:
         except OSError as error:  # one of writing names no file
             raise OSError(error.errno, error.strerror, str(path)) from None
         return
+    _remove_dead_parts(path)
     with _part(path, well_formed(text).encode(), sync=True) as part, _swapping(path.parent):
         number = 1
         while path.exists() and not _linked(path, path.with_name(f"{path.name}.{number}")):

@@ -154,6 +154,15 @@ def test_every_one_of_several_writers_keeps_what_the_others_wrote(tmp_path):
     assert written == {f"{i} {j}" for i in range(4) for j in range(5)} and len(list(tmp_path.iterdir())) == 20
 
 
+def test_what_dead_processes_left_of_a_file_that_the_user_names_goes_with_the_next_writing(tmp_path):
+    (tmp_path / ".out.json.1-1.part").write_text("half")
+    (tmp_path / ".other.json.1-1.part").write_text("half")
+    part, file = new_part(tmp_path / "out.json")
+    write_new(tmp_path / "out.json", "whole")
+    file.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"out.json", ".other.json.1-1.part", part.name}
+
+
 def test_where_the_file_system_has_no_links_files_are_renamed(tmp_path, monkeypatch):
     def refused(*_):
         raise OSError(errno.EPERM, "Operation not permitted")

@@ -19,6 +19,8 @@ ERROR = re.compile(r"^error: ", re.MULTILINE)
 STAYS = re.compile(r"\.lock$|^[a-z0-9_]{8}$")
 """What may stay in a temporary folder: empty locks between processes, and what Python's tempfile tries folders with."""
 RANDOM = re.compile(r"^(tmp|__autograph_generated_file|[a-z-]+-)\w+")
+WITHOUT_EVENTS = "the training goes on without it"
+"""Said where TensorBoard's files cannot be written."""
 SAID = 1500
 
 
@@ -39,7 +41,8 @@ def judge(case: Case, reference: Reference, place: Path, library: Path, passed: 
     if not problems and known.exists():
         return Verdict(case.name, (), detail, False, happened, ended.cpu_seconds)
     again = server.call(place, reference.words, library)
-    problems += _repetition(again, reference, place, may_keep=_cannot_remove(case, ended))
+    lacks_events = bool(case.error) and WITHOUT_EVENTS in ended.said
+    problems += _repetition(again, reference, place, _cannot_remove(case, ended), lacks_events)
     if not problems:
         known.touch()
     elif again.code or again.left_running:
@@ -100,13 +103,14 @@ def _left(case: Case, ended: Ended, place: Path) -> list[str]:
     return [] if _cannot_remove(case, ended) else _temporary(place)
 
 
-def _repetition(again: Ended, reference: Reference, place: Path, may_keep: bool) -> list[str]:
+def _repetition(again: Ended, reference: Reference, place: Path, may_keep: bool, may_lack_events: bool) -> list[str]:
     problems = [f"repeated, left running: {each}" for each in again.left_running]
     if again.timed_out or again.code:
         return [*problems, f"repeated: {'does not end' if again.timed_out else f'exit {again.code}'}"]
     if bad := NEVER.search(again.said):
         problems.append(f"repeated, said {bad[0]!r}")
     run = place / "run"
-    problems += [f"repeated: {each}" for each in state.differences(reference.state, state.of(run))]
+    different = state.differences(reference.state, state.of(run))
+    problems += [f"repeated: {each}" for each in different if not (may_lack_events and "/tensorboard/" in each)]
     problems += [f"repeated: {each}" for each in state.broken(run)]
     return problems + ([] if may_keep else [f"repeated: {each}" for each in _temporary(place)])
