@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -119,6 +120,8 @@ def main() -> int:
         print("torture: skipped: there is no C compiler (cc) to build the library that lets changes of files fail")
         return 0
     fuzzes = asked.mutants > 0 and not (asked.only or asked.cases)
+    for number in (signal.SIGINT, signal.SIGTERM):  # also behind `&`, where a shell has Ctrl-C ignored
+        signal.signal(number, signal.default_int_handler)
     until = time.monotonic() + 60 * asked.minutes - (FUZZ_SECONDS if fuzzes else 0)
     home = home_in(asked.work)
     references = prepared(home)
