@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 
 TRIES = 3
 """Workers may die this often before the next shard is done; Dask's own limit for a task is the same."""
-CONNECT_SECONDS = 10
+CONNECT_SECONDS = 30
 ALONE_SECONDS = 60
 """A cluster may be without a worker for so long, to restart one."""
 POLL_SECONDS = 1.0
