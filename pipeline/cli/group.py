@@ -13,7 +13,7 @@ from pipeline.cli.screen import NORMAL, say
 from pipeline.cli.streams import READER_LEFT, abandon, reader_left
 from pipeline.core.errors import SegquantError
 from pipeline.core.files import disk_error
-from pipeline.core.keeper import Stopped, signals_stop
+from pipeline.core.keeper import Stopped, interruption, signals_stop
 from pipeline.core.printable import printable
 from pipeline.core.temporary import own_temporary_folder, shared_temporary_folder
 from pipeline.core.workers import Followed
@@ -58,9 +58,17 @@ class Main(click.Group):
         except KeyboardInterrupt as interruption:  # while that is closed
             ctx.exit(_interrupted(interruption))
 
-    def _invoke(self, ctx: click.Context) -> Any:
+    def _stopped(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except Exception as error:
+            if not isinstance(error, click.exceptions.Exit) and (stopped := interruption()) is not None:
+                raise stopped from None  # native code, such as TensorFlow's, made this error of it
+            raise
+
+    def _invoke(self, ctx: click.Context) -> Any:
+        try:
+            return self._stopped(ctx)
         except SegquantError as error:
             say.error(f"error: {error.message}")
             for line in error.details:

@@ -172,6 +172,19 @@ class Stopped(KeyboardInterrupt):
         self.number, self.exit_code = number, 128 + number
 
 
+_raised: list[KeyboardInterrupt] = []
+
+
+def interruption() -> KeyboardInterrupt | None:
+    """What a signal raised in this command; native code may have made another error of it."""
+    return _raised[-1] if _raised else None
+
+
+def _ctrl_c(number: int, frame: Any) -> None:
+    _raised.append(KeyboardInterrupt())
+    raise _raised[-1]
+
+
 @contextlib.contextmanager
 def signals_stop() -> Iterator[None]:
     """Inside, SIGTERM and SIGHUP raise Stopped in the main thread; one that is ignored (nohup) stays so.
@@ -200,10 +213,14 @@ def signals_stop() -> Iterator[None]:
         KEEPER.answer()
         if time.monotonic() - raised >= REPEATED_SECONDS:  # a second one does not interrupt what cleans up
             raised = time.monotonic()
-            raise Stopped(number)
+            _raised.append(Stopped(number))
+            raise _raised[-1]
 
     wanted = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in wanted}
+    before: dict[int, Any] = {number: signal.signal(number, stop) for number in wanted}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, _ctrl_c)
+    _raised.clear()
     channel = KEEPER.started()
     wakes = signal.set_wakeup_fd(channel, warn_on_full_buffer=False) if channel is not None else -1
     sys.unraisablehook = send_again

@@ -143,3 +143,30 @@ def test_a_signal_that_python_swallows_is_not_lost(number):
     words = [sys.executable, "-c", SWALLOWED, str(int(number))]
     result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=15, check=False)
     assert result.returncode == 128 + number and result.stderr.startswith("interrupted")
+
+
+REWORDED = """
+import os, sys
+import click
+from pipeline.cli.group import Main
+
+@click.group(cls=Main)
+def main(): pass
+
+@main.command()
+def work():
+    try:
+        os.kill(os.getpid(), int(sys.argv[1]))
+    except KeyboardInterrupt as stopped:
+        error = RuntimeError(str(stopped))
+    raise error
+
+main(["work"])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_of_which_native_code_makes_another_error_is_no_internal_error(number):
+    words = [sys.executable, "-c", REWORDED, str(int(number))]
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=15, check=False)
+    assert result.returncode == 128 + number and result.stderr.startswith("interrupted")

@@ -40,6 +40,8 @@ def judge(case: Case, reference: Reference, place: Path, library: Path, passed: 
             break
         case = dataclasses.replace(case, at=ended.seconds * case.at / reference.seconds)  # it was faster this time
     detail = _detail(case, ended)
+    for log in (place / "tmp").glob("segquant-error-*.log"):
+        detail += f"\n{log.read_text()[-SAID:]}"
     problems = _ending(case, ended, happened) + _left(case, ended, place)
     run = place / "run"
     problems += state.broken(run) if run.is_dir() else []
