@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.core.errors import BadSpec
+from pipeline.core.json_file import parse
 
 CONFIG = "TF_CONFIG"
 """The environment variable by which Kubernetes operators and TensorFlow's guides describe a cluster."""
@@ -97,7 +98,7 @@ class Workers:
 def _of_config(text: str) -> Workers | None:
     """Raises BadSpec for what is no TF_CONFIG of workers."""
     try:
-        config = json.loads(text)
+        config = parse(text)
         cluster, task = config.get("cluster", {}), config.get("task", {})
         chiefs, others = _addresses(cluster, "chief"), _addresses(cluster, "worker")
         kind, index = task.get("type", "worker"), int(task.get("index", 0))

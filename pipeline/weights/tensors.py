@@ -23,6 +23,7 @@ import numpy as np
 
 from pipeline.core.errors import WeightsError
 from pipeline.core.files import open_regular
+from pipeline.core.json_file import parse
 
 DTYPES = {
     "float64": "F64",
@@ -104,7 +105,7 @@ class AnotherKind(WeightsError):
 def _header(text: bytes) -> tuple[dict[str, Any], str, str]:
     """(entries by name, digest, kind)"""
     try:
-        entries = json.loads(text)
+        entries = parse(text)
         metadata = entries.pop(METADATA)
         digest, kind = metadata["sha256"], metadata["kind"]
         if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest) or not isinstance(kind, str):

@@ -52,7 +52,7 @@ def test_without_a_run_it_says_to_run_qat_first(cli, tmp_path, command):
         (["qat", "--size", "64x64"], ["64x64", "too small", "161x161"]),
         (["qat", "--size", "big"], ["'big'", "HEIGHTxWIDTH"]),
         (["qat", "--size", "9000x9000"], ["9000x9000", "at most 8192"]),
-        (["qat", "--alpha", "9"], ["alpha is 9"]),
+        (["qat", "--alpha", "9"], ["'--alpha': 9.0", "0<x<=4"]),
         (["convert", "--target", "edgetp"], ["unknown target 'edgetp'", "'edgetpu'"]),
         (["convert", "--target", "coral"], ["unknown target 'coral'", "it is called 'edgetpu' (Coral Edge TPU)"]),
         (["convert", "--target", "Pixel:9"], ["unknown target 'Pixel'", "'google-tensor' (", "'gpu' ("]),

@@ -52,6 +52,6 @@ def test_the_bounds_of_the_package_hold_what_is_locked():
         assert needed.specifier.contains(locked[needed.name.replace(".", "-").lower()]), line
         assert any(part.operator in ("==", "<") for part in needed.specifier), f"{line} has no upper bound"
     extras = re.findall(r"\{ file = \[\"(requirements-\w+\.in)\"\] \}", (ROOT / "pyproject.toml").read_text())
-    assert len(extras) == 5
+    assert len(extras) == 6
     for name in extras:
         assert not re.search(r"^-", (ROOT / name).read_text(), re.MULTILINE), f"{name}: setuptools reads no options"

@@ -1,5 +1,6 @@
 """Work that is tried in a child first: whatever it does there is one sentence here."""
 
+import contextlib
 import os
 import signal
 import time
@@ -44,8 +45,8 @@ def fail():
 )
 def test_whatever_it_does_is_a_sentence(work, why):
     assert why_unsafe(work, 1, 256 << 20) == why
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    with contextlib.suppress(ChildProcessError):  # the process may have other children, which live
+        assert os.waitpid(-1, os.WNOHANG) == (0, 0)
 
 
 def test_work_that_sleeps_ends_as_well(monkeypatch):

@@ -127,6 +127,7 @@ def test_the_test_split_is_opened_for_a_score_alone():
     }
     assert users("dataset_to_score") == {
         "measure/evaluation.py",
+        "measure/score_shards.py",
         "cli/evaluate.py",
         "data/bad_images.py",  # looks for files that cannot be decoded
     }
