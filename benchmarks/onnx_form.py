@@ -177,10 +177,10 @@ class Form:
         return [(f"{kind}{i}", "int8", first_channels(self.graph.tensors[i].shape)) for i in tensors]
 
     def serialize(self, ins: list[End], outs: list[End]) -> bytes:
-        infos = [
+        inputs, outputs = (
             [self.helper.make_tensor_value_info(n, CODES[dtype], s) for n, dtype, s in ends] for ends in (ins, outs)
-        ]
-        graph = self.helper.make_graph(self.nodes, "network", *infos, self.constants)
+        )
+        graph = self.helper.make_graph(self.nodes, "network", inputs, outputs, self.constants)
         model = self.helper.make_model(graph, opset_imports=[self.helper.make_opsetid("", 21)], ir_version=10)
         return bytes(model.SerializeToString())
 

@@ -52,7 +52,7 @@ def whole_numbers_at_the_ends(model: Any, code: int, zero: int) -> None:
     (first,) = (n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "image")
     scale, point = (constants[name] for name in first.input[1:3])
     assert abs(numpy_helper.to_array(scale) * 255 - 1) < 0.02, "calibration images that do not fill 0 to 255"
-    scale.CopyFrom(numpy_helper.from_array(np.float32(1 / 255), scale.name))
+    scale.CopyFrom(numpy_helper.from_array(np.asarray(1 / 255, np.float32), scale.name))
     point.CopyFrom(numpy_helper.from_array(np.asarray(zero, numpy_helper.to_array(point).dtype), point.name))
     for node in graph.node:
         node.input[:] = ["image" if name == first.output[0] else name for name in node.input]
