@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.core import program
 from pipeline.core.keeper import MARK, scratch_folder
+from pipeline.core.lock import start_of
 from pipeline.core.program import NotEnded, begun, run, text_of
 from tests.conftest import ROOT
 
@@ -19,14 +20,17 @@ MARKED = "sleep 86399"
 
 
 def alive(words):
-    """Processes whose command line has ``words``; a zombie has none."""
-    found = []
+    """Processes whose command line has ``words`` and that began after this one: not those that an ended test run left.
+
+    A zombie has no command line.
+    """
+    found, since = [], int(start_of(os.getpid()))
     for place in Path("/proc").glob("[0-9]*"):
         try:
             line = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
-        if words in line and int(place.name) != os.getpid():
+        if words in line and int(start_of(int(place.name)) or 0) > since:
             found.append(line)
     return found
 
