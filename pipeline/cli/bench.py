@@ -21,6 +21,7 @@ from pipeline.cli.options import (
     device_options,
     quiet_tensorflow,
     say,
+    split_option,
     threads_of,
     write_numbers,
 )
@@ -86,13 +87,7 @@ from pipeline.targets import target as find_target
     help="Another file or run, to tell whether the artifact is faster.",
     shell_complete=complete("files_or_runs"),
 )
-@click.option(
-    "--split",
-    type=click.Choice(["val", TEST]),
-    default="val",
-    show_default=True,
-    help="Which images to score on; nothing is trained, calibrated or chosen on those of test.",
-)
+@split_option("val", TEST)
 @click.option("--heads", is_flag=True, help="Compare all ways to make a full-size mask instead.")
 @IMAGES
 @device_options

@@ -8,7 +8,17 @@ from typing import Any
 import click
 
 from pipeline.cli.bad_images import ON_BAD_IMAGE, settle_bad_images, skipped_in
-from pipeline.cli.options import ARTIFACT_TARGET, IMAGES, JSON, RUN, pool_options, quiet_tensorflow, say, write_numbers
+from pipeline.cli.options import (
+    ARTIFACT_TARGET,
+    IMAGES,
+    JSON,
+    RUN,
+    pool_options,
+    quiet_tensorflow,
+    say,
+    split_option,
+    write_numbers,
+)
 from pipeline.cli.resolve import newest_artifact, run_to_use
 from pipeline.core.pool import Pool
 from pipeline.data import TEST, dataset_to_score, split_to_score
@@ -28,13 +38,7 @@ from pipeline.targets import target as find_target
     help="Score the float network in Keras, or the artifact in LiteRT.",
 )
 @ARTIFACT_TARGET
-@click.option(
-    "--split",
-    type=click.Choice(["val", "train", TEST]),
-    default="val",
-    show_default=True,
-    help="Which images to score on; nothing is trained, calibrated or chosen on those of test.",
-)
+@split_option("val", "train", TEST)
 @IMAGES
 @ON_BAD_IMAGE
 @pool_options

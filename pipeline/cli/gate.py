@@ -14,6 +14,7 @@ from pipeline.cli.options import (
     OutputFile,
     complete,
     say,
+    split_option,
     tell,
     write_numbers,
     write_text,
@@ -42,13 +43,7 @@ POINTS, TIMES = Number(-100, 100), Number(0, 1000, min_open=True)
     help="What to compare with: a run, the JSON of a `bench`, or what --save wrote.",
     shell_complete=complete("files_or_runs"),
 )
-@click.option(
-    "--split",
-    type=click.Choice(["val", TEST]),
-    default="val",
-    show_default=True,
-    help="Which images the measurement is of.",
-)
+@split_option("val", TEST, words="Which images the measurement is of.")
 @click.option("--max-loss", "max_loss", type=POINTS, metavar="POINTS", help="mIoU, from the baseline.  [default: 0.5]")
 @click.option(
     "--max-class-loss", type=POINTS, metavar="POINTS", help="IoU of any class, from the baseline.  [default: 5]"

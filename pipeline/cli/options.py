@@ -341,6 +341,14 @@ POOL = [
 ]
 
 
+def split_option(
+    *splits: str,
+    words: str = "Which images to score on; nothing is trained, calibrated or chosen on those of test.",
+) -> Callable[[Any], Any]:
+    """The first is the default."""
+    return click.option("--split", type=click.Choice(splits), default=splits[0], show_default=True, help=words)
+
+
 def pool_options(command: Any) -> Any:
     for option in reversed(POOL):
         command = option(command)
