@@ -19,22 +19,20 @@ LISTED = 6
 def divide(dataset: Dataset, division: Division) -> Dataset:
     """The dataset with 'train' and 'val' as ``division`` says; raises DataError where one of them would be empty."""
     train, val = dataset.splits["train"], dataset.splits["val"]
-    both = (*train, *val) if division.train_on == "train+val" else train
-    if not division.hold_out:
-        return dataclasses.replace(dataset, splits={"train": both, "val": val}, how_split=_words(dataset, division))
     everything = (*train, *val)
+    trained = everything if division.train_on == "train+val" else train
     for prefix in division.hold_out:
         if not any(sample.name.startswith(prefix) for sample in everything):
             raise DataError(
                 f"no image of {dataset.text} has a name that begins with {prefix!r}: names begin with"
                 f" {_beginnings(everything)}."
             )
-    splits = {
-        "train": tuple(sample for sample in both if not sample.name.startswith(division.hold_out)),
-        "val": tuple(sample for sample in everything if sample.name.startswith(division.hold_out)),
-    }
-    if not splits["train"]:
+    if division.hold_out:
+        trained = tuple(sample for sample in trained if not sample.name.startswith(division.hold_out))
+        val = tuple(sample for sample in everything if sample.name.startswith(division.hold_out))
+    if division.hold_out and not trained:
         raise DataError(f"all images of {dataset.text} are held out, and none is left to train on: hold out fewer.")
+    splits = {"train": trained, "val": val}
     return dataclasses.replace(dataset, splits=splits, how_split=_words(dataset, division))
 
 
