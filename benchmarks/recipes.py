@@ -16,14 +16,13 @@ from typing import Any
 
 import click
 
-import models
 from pipeline.api.runs import create_run
 from pipeline.cli.options import quiet_tensorflow, say
 from pipeline.core.division import Division
 from pipeline.core.files import write_atomically
 from pipeline.core.run import FILE, Run, open_run
 from pipeline.core.spec import ModelSpec, parse_size
-from pipeline.data import dataset_of, source_of
+from pipeline.data import dataset_of, open_dataset, source_of
 from pipeline.train.feed import Augmentation
 from pipeline.train.schedule import Schedule
 from pipeline.train.train import train
@@ -93,9 +92,7 @@ def run_of(data: str, path: Path, drive: str, size: str, seed: int) -> Run:
     if (path / FILE).exists():
         return open_run(path)
     height, width = parse_size(size)
-    classes = len(source_of(data).open(data.partition(":")[2]).classes)
-    spec = ModelSpec("fast-scnn", height, width, classes)
-    models.check_size(spec)
+    spec = ModelSpec("fast-scnn", height, width, len(open_dataset(data).classes))
     return create_run(path, spec, data, seed=seed, division=Division("train+val", (drive,)))
 
 
