@@ -34,11 +34,14 @@ class Division:
         """Whether the validation images are trained on, so that their score says nothing of other images."""
         return self.train_on == "train+val" and not self.hold_out
 
+    @property
+    def held_out(self) -> str:
+        """'0001TP*, 0016E5*'; empty where nothing is held out."""
+        return ", ".join(f"{prefix}*" for prefix in self.hold_out)
+
     def __str__(self) -> str:
         """'train+val without 0016E5*'."""
-        return " without ".join(
-            [self.train_on, *([", ".join(f"{p}*" for p in self.hold_out)] if self.hold_out else [])]
-        )
+        return f"{self.train_on} without {self.held_out}" if self.hold_out else self.train_on
 
 
 UNDIVIDED = Division()

@@ -31,7 +31,7 @@ def notes_of(
     if plan.split == "val" and division.trains_on_val:
         yield "the val images were trained on: their score says nothing about other images"
     elif plan.split == "val" and division.hold_out:
-        yield f"the val images are those held out ({', '.join(f'{prefix}*' for prefix in division.hold_out)})"
+        yield f"the val images are those held out ({division.held_out})"
     for each in loaded:
         if each.total is not None and (only := only_class(each.total)) is not None:
             yield f"{each.name}: {says_nothing(plan.run.config.classes[only])}"
