@@ -44,10 +44,14 @@ class Recipe:
     init: str | None = None
 
 
+LIGHT = {"colour": 0.4, "exposure": 1.2, "gamma": 0.5}
 RECIPES = {
     "defaults": Recipe(),
-    "light": Recipe({"colour": 0.4, "exposure": 1.2, "gamma": 0.5}),
-    "light-wide": Recipe({"colour": 0.4, "exposure": 1.2, "gamma": 0.5, "scale": (0.5, 2.5)}),
+    "light": Recipe(LIGHT),
+    "light-close": Recipe({**LIGHT, "scale": (0.75, 2.0)}),
+    "light-decay": Recipe(LIGHT, {"weight_decay": 0.1}),
+    "light-paste": Recipe({**LIGHT, "paste": 0.5}),
+    "light-wide": Recipe({**LIGHT, "scale": (0.5, 2.5)}),
 }
 
 

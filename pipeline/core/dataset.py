@@ -80,7 +80,7 @@ class TrainingDefaults:
       steps, qat_steps: weight updates of the float training and of quantization-aware training.
       tuning_steps, tuning_learning_rate: of a float training that starts from trained weights.
       evaluations: how often the validation images are scored during the float training.
-      scale, colour, exposure, gamma: see pipeline.train.feed.Augmentation.
+      scale, colour, exposure, gamma, paste: see pipeline.train.feed.Augmentation.
     """
 
     size: str | None = None
@@ -95,6 +95,7 @@ class TrainingDefaults:
     colour: float = 0.25
     exposure: float = 0.0
     gamma: float = 0.0
+    paste: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

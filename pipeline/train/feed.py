@@ -17,8 +17,8 @@ from pipeline.core.training import plain
 from pipeline.data.decoded import Decoded
 from pipeline.drivers.litert_worker import cores
 
-LIGHT = 1
-"""Folded into the seed for the draws of the light, so that the others stay as they were before there were these."""
+LIGHT, PASTED = 1, 2
+"""Folded into the seed for the draws of the light and of what is pasted, so that the others stay as they were."""
 
 
 def frequencies_of(pixels: np.ndarray) -> np.ndarray:
@@ -33,6 +33,11 @@ def class_weights(frequencies: np.ndarray) -> np.ndarray:
     return (weights / weights.mean()).astype(np.float32)
 
 
+def rare_classes(weights: np.ndarray) -> tuple[int, ...]:
+    """Ids of the classes that weigh more than the mean class in the loss; float32 [classes]."""
+    return tuple(int(i) for i in np.flatnonzero(weights > weights.mean()))
+
+
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
     """What training does to an image; the same geometry is applied to its label.
@@ -44,6 +49,8 @@ class Augmentation:
       exposure: other light than that of the training images, such as dusk: the pixels are multiplied by a factor drawn
         log-uniformly from e^−exposure to e^(exposure / 3). 0 turns it off.
       gamma: the exponent of the pixels is drawn log-uniformly from e^−gamma to e^gamma. 0 turns it off.
+      paste: probability with which each rare class is cut out of another training image, augmented by itself, and
+        pasted where it was there (copy-paste, Ghiasi et al., arXiv 2012.07177). 0 turns it off.
     """
 
     scale: tuple[float, float] = (0.6, 1.8)
@@ -51,6 +58,7 @@ class Augmentation:
     colour: float = 0.25
     exposure: float = 0.0
     gamma: float = 0.0
+    paste: float = 0.0
 
     def __post_init__(self) -> None:
         for end in self.scale:
@@ -59,14 +67,15 @@ class Augmentation:
             raise BadSpec(f"scale is {self.scale}: give its smaller end first.")
         for name in ("colour", "exposure", "gamma"):
             real(name, getattr(self, name), 0, 4)
+        real("paste", self.paste, 0, 1)
 
     @classmethod
     def of(cls, defaults: TrainingDefaults) -> Augmentation:
-        return cls(defaults.scale, True, defaults.colour, defaults.exposure, defaults.gamma)
+        return cls(defaults.scale, True, defaults.colour, defaults.exposure, defaults.gamma, defaults.paste)
 
     def as_setting(self) -> dict[str, Any]:
-        """What a training keeps. Exposure and gamma are left out while they are off: earlier versions had neither."""
-        return {key: value for key, value in plain(self).items() if value or key not in ("exposure", "gamma")}
+        """What a training keeps. What earlier versions did not have is left out while it is off."""
+        return {key: value for key, value in plain(self).items() if value or key not in ("exposure", "gamma", "paste")}
 
 
 def augment(
@@ -92,12 +101,8 @@ def augment(
     def crop(x: tf.Tensor, method: str, outside: float) -> tf.Tensor:
         return tf.image.crop_and_resize(x[None], box, [0], [height, width], method, outside)[0]
 
-    pixels = crop(tf.cast(image, tf.float32), "bilinear", 114.0) * SCALE
+    pixels = crop(_lit(image, light, settings), "bilinear", 114.0 * SCALE)
     ids = crop(tf.cast(label, tf.float32)[..., None], "nearest", float(IGNORE))[..., 0]
-    if settings.exposure:
-        pixels *= tf.exp(_between(light[0], -settings.exposure, settings.exposure / 3))
-    if settings.gamma:
-        pixels = tf.clip_by_value(pixels, 0.0, 1.0) ** tf.exp(_between(light[1], -settings.gamma, settings.gamma))
     if settings.colour:
         gains = 1 + settings.colour * (2 * draws[5:9] - 1)
         pixels *= gains[0] * (1 + 0.3 * settings.colour * (2 * draws[9:12] - 1))
@@ -106,6 +111,28 @@ def augment(
         mean = tf.reduce_mean(pixels)
         pixels = tf.clip_by_value(mean + (pixels - mean) * gains[2], 0.0, 1.0)
     return tf.ensure_shape(pixels, [height, width, 3]), tf.ensure_shape(tf.cast(ids, tf.uint8), [height, width])
+
+
+def _lit(image: tf.Tensor, light: tf.Tensor, settings: Augmentation) -> tf.Tensor:
+    """uint8 [h, w, 3] → float32 [h, w, 3], 1 where white is, in the light of two draws; float32 [2]."""
+    if not settings.exposure and not settings.gamma:
+        return tf.cast(image, tf.float32) * SCALE
+    values = np.arange(256, dtype=np.float32) * SCALE
+    if settings.exposure:
+        values *= tf.exp(_between(light[0], -settings.exposure, settings.exposure / 3))
+    if settings.gamma:
+        values = tf.clip_by_value(values, 0.0, 1.0) ** tf.exp(_between(light[1], -settings.gamma, settings.gamma))
+    return tf.gather(values, tf.cast(image, tf.int32))  # 256 powers instead of one for each pixel
+
+
+def paste(images: tf.Tensor, labels: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Pastes upon each image the pixels of the chosen classes of the image after it; returns all but the last.
+
+    float32 [n + 1, h, w, 3], uint8 [n + 1, h, w], and whether a class is chosen, bool [n + 1, 256] → float32
+    [n, h, w, 3], uint8 [n, h, w].
+    """
+    pasted = tf.gather(chosen[:-1], tf.cast(labels[1:], tf.int32), batch_dims=1)
+    return tf.where(pasted[..., None], images[1:], images[:-1]), tf.where(pasted, labels[1:], labels[:-1])
 
 
 def _between(draw: tf.Tensor, low: float, high: float) -> tf.Tensor:
@@ -129,6 +156,7 @@ class Feed:
       batch: images in each.
       seed: of the orders and of the augmentation.
       part: (rank of the worker, how many there are): which part of each batch is its own.
+      rare: ids of the classes that are pasted, where the augmentation pastes.
     """
 
     decoded: Decoded
@@ -137,6 +165,7 @@ class Feed:
     augmentation: Augmentation
     seed: int
     part: tuple[int, int] = (0, 1)
+    rare: tuple[int, ...] = ()
 
     def batches(self, first_step: int, steps: int) -> tf.data.Dataset:
         """Of steps ``first_step`` … ``steps``−1: float32 [batch, height, width, 3], uint8 [batch, height, width].
@@ -146,21 +175,34 @@ class Feed:
         untranslated = tf.autograph.experimental.do_not_convert
         rank, workers = self.part
         own = self.batch // workers
+        read = own + self._pastes  # each image is pasted upon from the one after it
 
         def position(i: tf.Tensor) -> tf.Tensor:
-            return i // own * self.batch + rank * own + i % own
+            return i // read * self.batch + rank * own + i % read
 
-        positions = tf.data.Dataset.range(first_step * own, steps * own).map(untranslated(position))
+        positions = tf.data.Dataset.range(first_step * read, steps * read).map(untranslated(position))
         augmented = positions.map(untranslated(self._augmented), num_parallel_calls=max(2, len(cores()) // workers))
-        return augmented.batch(own, drop_remainder=True).prefetch(3)
+        batches = augmented.batch(read, drop_remainder=True)
+        if self._pastes:
+            batches = batches.map(untranslated(paste))
+        return batches.prefetch(3)
 
-    def _augmented(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The image and label at a position, which counts through the epochs."""
+    def _augmented(self, position: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """The image and label at a position, which counts through the epochs, and which classes to paste upon it."""
         image, label = tf.numpy_function(self._read, [position], [tf.uint8, tf.uint8])
         image.set_shape([None, None, 3])
         label.set_shape([None, None])
         seed = tf.stack([tf.cast(position, tf.int32), self.seed])
-        return augment(image, label, seed, *self.size, self.augmentation)
+        augmented = augment(image, label, seed, *self.size, self.augmentation)
+        if not self._pastes:
+            return augmented
+        drawn = tf.random.stateless_uniform([len(self.rare)], tf.random.experimental.stateless_fold_in(seed, PASTED))
+        chosen = tf.scatter_nd(np.array(self.rare)[:, None], drawn < self.augmentation.paste, [IGNORE + 1])
+        return *augmented, chosen
+
+    @property
+    def _pastes(self) -> bool:
+        return bool(self.augmentation.paste and self.rare)
 
     def _read(self, position: np.int64) -> tuple[np.ndarray, np.ndarray]:
         epoch, place = divmod(int(position), len(self.decoded))

@@ -29,7 +29,7 @@ from pipeline.drivers.spread import versions
 from pipeline.quantize.network import rounded_ranges
 from pipeline.train.distribute import Team, divide_dropout, joined, synchronize_norms
 from pipeline.train.events import Events
-from pipeline.train.feed import Feed
+from pipeline.train.feed import Feed, rare_classes
 from pipeline.train.health import described
 from pipeline.train.pace import Pace
 from pipeline.train.reproducible import draw_by_step
@@ -174,7 +174,8 @@ def prepare(
         synchronize_norms(trainer)
         divide_dropout(trainer, team.workers)
     update = WeightUpdate(trainer, trained, optimizer, progress, lesson, schedule, team)
-    feed = Feed(lesson.decoded, model.input_shape[1:3], schedule.batch, lesson.augmentation, lesson.seed, part)
+    rare, size = rare_classes(lesson.class_weights), model.input_shape[1:3]
+    feed = Feed(lesson.decoded, size, schedule.batch, lesson.augmentation, lesson.seed, part, rare)
     return update, progress, feed
 
 

@@ -30,8 +30,10 @@ NEVER = 999
 
 
 def test_the_parts_of_a_batch_are_the_batch():
-    whole = list(Feed(decoded(), SHAPE, 6, Augmentation(), 3).batches(2, 5))
-    parts = [list(Feed(decoded(), SHAPE, 6, Augmentation(), 3, (rank, 3)).batches(2, 5)) for rank in range(3)]
+    def batches(part):
+        return list(Feed(decoded(), SHAPE, 6, Augmentation(paste=0.5), 3, part, rare=(0, 1)).batches(2, 5))
+
+    whole, parts = batches((0, 1)), [batches((rank, 3)) for rank in range(3)]
     for step, (images, labels) in enumerate(whole):
         assert np.array_equal(np.concatenate([part[step][0] for part in parts]), images)
         assert np.array_equal(np.concatenate([part[step][1] for part in parts]), labels)

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -8,7 +9,7 @@ from pipeline.core.dataset import IGNORE, Sample
 from pipeline.core.errors import DataError
 from pipeline.data.census import count_pixels
 from pipeline.data.decoded import Allowance, Decoded, kept_note
-from pipeline.train.feed import Augmentation, Feed, augment, class_weights, frequencies_of
+from pipeline.train.feed import Augmentation, Feed, augment, class_weights, frequencies_of, paste, rare_classes
 
 NO_AUGMENTATION = Augmentation(scale=(1.0, 1.0), flip=False, colour=0.0)
 
@@ -123,6 +124,39 @@ def test_light_is_drawn_from_its_interval_and_leaves_the_labels(how, darkest, li
     assert how.as_setting() != Augmentation((1, 1), False, 0.0).as_setting()
 
 
+def test_chosen_classes_are_pasted_from_the_next_image():
+    rng = np.random.default_rng(0)
+    images = rng.random((4, 5, 6, 3)).astype(np.float32)
+    labels = rng.choice([0, 1, 2, IGNORE], (4, 5, 6)).astype(np.uint8)
+    chosen = np.zeros((4, 256), bool)
+    chosen[0, 1] = chosen[1, [0, 2]] = chosen[3, 0] = True  # nothing upon image 2
+    pixels, ids = paste(tf.constant(images), tf.constant(labels), tf.constant(chosen))
+    for place in np.ndindex(3, 5, 6):
+        n, *at = place
+        source = n + int(chosen[n, labels[n + 1, *at]])
+        assert (pixels.numpy()[place] == images[source, *at]).all() and ids.numpy()[place] == labels[source, *at]
+
+
+def test_rare_classes_are_pasted_as_often_as_was_asked():
+    """Every image is one class alone, so that a pasted image is another image."""
+    images = [
+        Sample(str(i), lambda i=i: np.full((4, 4, 3), i, np.uint8), lambda i=i: np.full((4, 4), i, np.uint8))
+        for i in range(4)
+    ]
+    how = dataclasses.replace(NO_AUGMENTATION, paste=0.25)
+    plain, pasted = (
+        np.concatenate(
+            [labels[:, 0, 0] for _, labels in Feed(Decoded(images), (4, 4), 8, one, 0, rare=(1, 3)).batches(0, 100)]
+        )
+        for one in (NO_AUGMENTATION, how)
+    )
+    changed = plain[:-1] != pasted[:-1]
+    assert (pasted[:-1][changed] == plain[1:][changed]).all() and set(pasted[:-1][changed]) == {1, 3}
+    rare_follows = np.isin(plain[1:], (1, 3)) & (plain[1:] != plain[:-1])
+    assert 0.19 < changed[rare_follows].mean() < 0.31
+    assert rare_classes(np.array([0.5, 1.2, 0.9, 1.4], np.float32)) == (1, 3)
+
+
 def test_what_earlier_versions_did_not_have_is_no_other_setting_while_it_is_off():
     assert Augmentation().as_setting() == {"scale": [0.6, 1.8], "flip": True, "colour": 0.25}
 
@@ -139,7 +173,7 @@ def test_every_epoch_sees_every_image_in_its_own_order():
 
 
 def test_a_resumed_run_meets_the_same_batches():
-    feed = Feed(Decoded(samples(7)), (12, 18), 2, Augmentation(), 5)
+    feed = Feed(Decoded(samples(7)), (12, 18), 2, Augmentation(paste=0.5), 5, rare=(0, 1, 2))
     batches, rest = list(feed.batches(0, 9)), list(feed.batches(4, 9))
     assert len(rest) == 5
     for (a, b), (c, d) in zip(batches[4:], rest, strict=True):
