@@ -46,12 +46,15 @@ class Recipe:
 
 LIGHT = {"colour": 0.4, "exposure": 1.2, "gamma": 0.5}
 RECIPES = {
+    "close": Recipe({"scale": (0.75, 2.0)}),
     "defaults": Recipe(),
     "light": Recipe(LIGHT),
     "light-close": Recipe({**LIGHT, "scale": (0.75, 2.0)}),
     "light-decay": Recipe(LIGHT, {"weight_decay": 0.1}),
     "light-paste": Recipe({**LIGHT, "paste": 0.5}),
     "light-wide": Recipe({**LIGHT, "scale": (0.5, 2.5)}),
+    "mild": Recipe({"colour": 0.3, "exposure": 0.6, "gamma": 0.3}),
+    "paste": Recipe({"paste": 0.5}),
 }
 
 
