@@ -56,6 +56,22 @@ def last_resize_of(model: tf_keras.Model) -> Any | None:
     return last if isinstance(getattr(last, "layer", last), BilinearResize) else None
 
 
+def logits_bias_of(model: tf_keras.Model) -> tf.Variable | None:
+    """A bias of the convolution that ends the network, or that its last resize takes, or of one that is added there.
+
+    None where there is none: whatever is added to this one is added to all logits.
+    """
+    last = last_resize_of(model)
+    ends = [model.output if last is None else last.input]
+    while ends:
+        layer = ends.pop()._keras_history.layer
+        if isinstance(layer, layers.Add):
+            ends.extend(layer.input)
+        elif isinstance(layer, layers.Conv2D) and layer.activation is tf_keras.activations.linear and layer.use_bias:
+            return layer.bias
+    return None
+
+
 class Blocks:
     """Builds layers under one spec: its channel multiplier, batch norm, L2 and resize convention."""
 

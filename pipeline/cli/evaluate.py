@@ -79,4 +79,7 @@ def evaluate(
         with on_this_machine(what, run.preprocessing, run.config.model.resize) as infer:
             score = score_masks(decoded, infer, dataset.classes, images, say)
     show_score(score, f"{what} on {dataset.counted(split, score.images)} {split} images of {run.config.data}")
-    write_numbers(json_path, {"what": str(what), "split": split, **score.to_json(), "skipped": skipped_in(run, split)})
+    if (note := run.config.division.note_on(split)) is not None:
+        say(f"note: {note}")
+    numbers = {"what": str(what), "split": split, **score.to_json(), "skipped": skipped_in(run, split), "note": note}
+    write_numbers(json_path, numbers)

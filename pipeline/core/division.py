@@ -39,6 +39,14 @@ class Division:
         """'0001TP*, 0016E5*'; empty where nothing is held out."""
         return ", ".join(f"{prefix}*" for prefix in self.hold_out)
 
+    def note_on(self, split: str) -> str | None:
+        """What a reader of a score on the split must know; None where nothing is unusual."""
+        if split != "val":
+            return None
+        if self.trains_on_val:
+            return "the val images were trained on: their score says nothing about other images"
+        return f"the val images are those held out ({self.held_out})" if self.hold_out else None
+
     def __str__(self) -> str:
         """'train+val without 0016E5*'."""
         return f"{self.train_on} without {self.held_out}" if self.hold_out else self.train_on

@@ -175,7 +175,7 @@ class Recipe:
         except BadJson as error:
             raise ArtifactError(
                 f"the recipe of the .tflite file cannot be read: {error}. Another program or a later version wrote it:"
-                " run `convert --force` to write the file again."
+                " convert the network again."
             ) from None
 
     @staticmethod

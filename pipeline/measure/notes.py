@@ -27,11 +27,8 @@ def notes_of(
 ) -> Iterator[str]:
     """``loaded``: the parent, the artifact, then others; ``count``: images that were scored."""
     artifact, target = plan.artifact, plan.artifact.recipe.target
-    division = plan.run.config.division
-    if plan.split == "val" and division.trains_on_val:
-        yield "the val images were trained on: their score says nothing about other images"
-    elif plan.split == "val" and division.hold_out:
-        yield f"the val images are those held out ({division.held_out})"
+    if (note := plan.run.config.division.note_on(plan.split)) is not None:
+        yield note
     for each in loaded:
         if each.total is not None and (only := only_class(each.total)) is not None:
             yield f"{each.name}: {says_nothing(plan.run.config.classes[only])}"

@@ -1,0 +1,43 @@
+"""What of the class weights is taken back before a checkpoint is scored and written."""
+
+import numpy as np
+import pytest
+import tf_keras
+
+import models
+from models.blocks import BilinearResize, logits_bias_of
+from pipeline.core.spec import ModelSpec
+from pipeline.train.train import TAKEN_BACK, adjusted
+
+WEIGHTS = np.array([0.25, 0.75, 2.0], np.float32)
+
+
+@pytest.mark.parametrize("network", ["fast-scnn", "fastfcn8", "unet"])
+def test_half_of_the_logarithm_comes_off_the_logits_while_it_lasts(network):
+    model = models.build(ModelSpec(network, 192, 192, 3, alpha=0.25))
+    image = np.random.default_rng(0).random((1, 192, 192, 3)).astype(np.float32)
+    before = model(image).numpy()
+    with pytest.raises(KeyError), adjusted(model, WEIGHTS):
+        within = model(image).numpy()
+        raise KeyError
+    assert TAKEN_BACK == 0.5
+    assert np.abs(within - (before - np.log(np.sqrt(WEIGHTS)))).max() < 1e-4
+    assert (model(image).numpy() == before).all()
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda x: tf_keras.layers.Conv2D(3, 1, use_bias=False)(x),
+        lambda x: tf_keras.layers.Conv2D(3, 1, activation="softmax")(x),
+        lambda x: BilinearResize(8, 8)(tf_keras.layers.ReLU()(tf_keras.layers.Conv2D(3, 1)(x))),
+    ],
+    ids=["no bias", "probabilities", "an activation"],
+)
+def test_a_network_that_does_not_end_in_a_bias_stays_as_it_is(end):
+    x = tf_keras.layers.Input((4, 4, 3))
+    model = tf_keras.Model(x, end(x))
+    before = model.get_weights()
+    with adjusted(model, WEIGHTS):
+        assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
+    assert logits_bias_of(model) is None
