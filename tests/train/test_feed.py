@@ -139,10 +139,11 @@ def test_chosen_classes_are_pasted_from_the_next_image():
 
 def test_rare_classes_are_pasted_as_often_as_was_asked():
     """Every image is one class alone, so that a pasted image is another image."""
-    images = [
-        Sample(str(i), lambda i=i: np.full((4, 4, 3), i, np.uint8), lambda i=i: np.full((4, 4), i, np.uint8))
-        for i in range(4)
-    ]
+
+    def sample(i):
+        return Sample(str(i), lambda: np.full((4, 4, 3), i, np.uint8), lambda: np.full((4, 4), i, np.uint8))
+
+    images = [sample(i) for i in range(4)]
     how = dataclasses.replace(NO_AUGMENTATION, paste=0.25)
     plain, pasted = (
         np.concatenate(
