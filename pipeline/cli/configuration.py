@@ -14,6 +14,7 @@ What is typed on the command line goes first. Values pass the options' own check
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -27,11 +28,15 @@ from pipeline.core.printable import LONGEST_NAME, printable, well_formed
 from pipeline.core.run import Run
 
 COMMON = ("run", "model", "data", "size", "seed", "alpha", "resize", "batch-norm", "target", "device")
-"""Keys that may stand above the sections: they mean the same in every command that has them."""
+"""Keys that may stand above the sections: they mean the same in every command that has them, but for OTHERWISE."""
+OTHERWISE = (("predict", "model"),)
+"""Commands with an option of that name that means something else: `predict --model` is a file, not a network."""
 MOST_BYTES = 1 << 17
 USED = "segquant.configuration"
 """Where a command's context keeps the file that it was configured by."""
 Scalar = str | int | float | bool
+KINDS = {"true or false": bool, "whole number": int, "number": float, "text": str, "mapping": dict, "list": list}
+"""What messages call the values of a file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +68,9 @@ def read(path: Path, names: Sequence[str], load: Callable[[str], click.Command])
         else:
             raise UnknownName(f"key of {path}", key, {*COMMON, *names})
     for command in map(load, sections):
-        for key in set(common) & set(_options(command)):
-            _check(path, key, _options(command)[key], common[key])
+        for key, parameter in _common_options(command).items():
+            if key in common:
+                _check(path, key, parameter, common[key])
     return Configuration(path, common, sections)
 
 
@@ -77,7 +83,9 @@ def _load(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MOST_BYTES:
         raise BadSpec(f"--config {path} is larger than 128 KiB: it is no configuration.")
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
+        yaml = YAML(typ="safe", pure=True)
+        yaml.Constructor = _as_written()
+        content = yaml.load(path.read_text("utf-8"))
     except (YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
@@ -86,6 +94,40 @@ def _load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise BadSpec(f"--config {path} holds no mapping: write lines like 'data: folder:photos'.")
     return content
+
+
+class Whole(int):
+    """A whole number, and how the file writes it: '007' is a version, and 7 is not."""
+
+    written: str
+
+
+class Real(float):
+    """A number, and how the file writes it: '1.10' is a version, '0016E5' begins the names of images."""
+
+    written: str
+
+
+@functools.cache
+def _as_written() -> type[Any]:
+    """Reads YAML's plain data, numbers with the text that stands in the file, and dates as text."""
+    from ruamel.yaml.constructor import SafeConstructor
+
+    class AsWritten(SafeConstructor):
+        def number(self, node: Any) -> Whole | Real:
+            if node.tag.endswith(":int"):
+                value: Whole | Real = Whole(self.construct_yaml_int(node))
+            else:
+                value = Real(self.construct_yaml_float(node))
+            value.written = node.value
+            return value
+
+        def text(self, node: Any) -> str:
+            return str(node.value)
+
+    for kind, construct in (("int", AsWritten.number), ("float", AsWritten.number), ("timestamp", AsWritten.text)):
+        AsWritten.add_constructor(f"tag:yaml.org,2002:{kind}", construct)
+    return AsWritten
 
 
 def _entries(path: Path, command: str, value: Any) -> list[dict[str, Any]]:
@@ -115,6 +157,12 @@ def _options(command: click.Command) -> dict[str, click.Parameter]:
     return named
 
 
+def _common_options(command: click.Command) -> dict[str, click.Parameter]:
+    """Those that a key above the sections gives."""
+    named = _options(command).items()
+    return {key: option for key, option in named if key in COMMON and (command.name, key) not in OTHERWISE}
+
+
 def _check(path: Path, key: str, parameter: click.Parameter, value: Any) -> None:
     """Raises BadSpec where the value has not the type of the option."""
     if value is None:
@@ -127,7 +175,8 @@ def _check(path: Path, key: str, parameter: click.Parameter, value: Any) -> None
         if not _fits(each, wanted):
             # A list or a mapping is not written out: with YAML's aliases a few lines stand for billions of values.
             shown = f"{printable(str(each), LONGEST_NAME)!r} " if isinstance(each, Scalar) else ""
-            raise BadSpec(f"{path}: {key} is {shown}({type(each).__name__}): it takes {wanted}.")
+            kind = next((name for name, known in KINDS.items() if isinstance(each, known)), type(each).__name__)
+            raise BadSpec(f"{path}: {key} is {shown}({kind}): it takes {wanted}.")
 
 
 def _wanted(parameter: click.Parameter) -> str:
@@ -151,7 +200,8 @@ def _fits(value: Any, wanted: str) -> bool:
 def defaults(configuration: Configuration, name: str, command: click.Command, entry: int = 0) -> dict[str, Any]:
     """Parameter → value, as click takes them for what is not typed."""
     sections = configuration.sections.get(name, ({},))
-    options = {**configuration.common, **sections[entry]}
+    common = {key: value for key, value in configuration.common.items() if key in _common_options(command)}
+    options = {**common, **sections[entry]}
     parameters = _options(command)
     return {
         str(parameters[key].name): _typed(parameters[key], value)
@@ -161,13 +211,17 @@ def defaults(configuration: Configuration, name: str, command: click.Command, en
 
 
 def _typed(parameter: click.Parameter, value: Any) -> Any:
+    as_written = _wanted(parameter) == "text"
     if parameter.multiple:
-        return [_text(each) for each in (value if isinstance(value, list) else [value])]
-    return value if isinstance(value, bool) else _text(value)
+        return [_text(each, as_written) for each in (value if isinstance(value, list) else [value])]
+    return _text(value, as_written)
 
 
-def _text(value: Scalar) -> Scalar:
-    return value if isinstance(value, bool) else str(value)
+def _text(value: Scalar, as_written: bool) -> Scalar:
+    """As it would be typed. ``as_written``: a number as the file has it, else as the option reads numbers."""
+    if isinstance(value, bool):
+        return value
+    return value.written if as_written and isinstance(value, Whole | Real) else str(value)
 
 
 def configure(ctx: click.Context, configuration: Configuration) -> None:
@@ -192,7 +246,7 @@ def record(run: Run) -> None:
     yaml, text = YAML(), io.StringIO()
     yaml.default_flow_style = False
     yaml.dump({ctx.command.name: effective(ctx)}, text)
-    head = f"# All that `{ctx.command.name}` was called with; {ctx.meta[USED]} and the command line said it.\n"
+    head = f"# `{ctx.command.name}` was called with all of this: from {ctx.meta[USED]}, what was typed, and defaults.\n"
     write_atomically(run.configuration / f"{ctx.command.name}.yaml", well_formed(head + text.getvalue()).encode())
 
 

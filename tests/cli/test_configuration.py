@@ -87,7 +87,7 @@ BILLIONS = f"convert: [{{target: cpu}}]\nevaluate:\n  split: {{a: [&l0 [1]{LEVEL
         ("1: 2", "holds no mapping"),
         ("", "holds no mapping"),
         ("evaluate: &a [*a]", "must hold options"),
-        (BILLIONS, "split is (dict): it takes text"),
+        (BILLIONS, "split is (mapping): it takes text"),
         ("evaluate: &a {images: *a}", "takes a whole number"),
         ("evaluate: !!python/object/apply:os.system [true]", "It must be YAML"),
         ("\x00", "It must be YAML"),
@@ -100,6 +100,37 @@ def test_what_a_file_must_not_say_is_refused_in_a_sentence(cli, run, tmp_path, t
     result = cli(command, "--config", "c.yaml", "--run", str(run.path), cwd=tmp_path)
     assert result.returncode == 2 and words in " ".join(result.stderr.split()), result.stderr
     assert "Traceback" not in result.stderr
+
+
+def taken(folder, text):
+    """Section → parameter → value, as click gets them."""
+    write(folder, text)
+    with main.make_context("segquant", ["list"]) as ctx:
+        configuration = read(folder / "c.yaml", list(COMMANDS), lambda name: main.get_command(ctx, name))
+        return {name: defaults(configuration, name, main.get_command(ctx, name)) for name in configuration.sections}
+
+
+@pytest.mark.parametrize(
+    ("section", "parameter", "value"),
+    [
+        ("convert: {target: cpu, model-version: 1.10}", "model_version", "1.10"),
+        ("convert: {target: cpu, model-version: 2026-11-26}", "model_version", "2026-11-26"),
+        ("convert: {target: cpu, author: 007}", "author", "007"),
+        ("train: {hold-out: 0016E5}", "hold_out", ["0016E5"]),  # a drive of CamVid, and a number to YAML
+        ("train: {hold-out: [0016E5, a]}", "hold_out", ["0016E5", "a"]),
+        ("train: {steps: 0o17}", "steps", "15"),
+        ("train: {learning-rate: 1e-3}", "learning_rate", "0.001"),
+    ],
+)
+def test_text_is_what_stands_in_the_file_though_yaml_reads_a_number(tmp_path, section, parameter, value):
+    (values,) = taken(tmp_path, section).values()
+    assert values[parameter] == value
+
+
+def test_the_network_above_the_sections_is_not_the_file_that_predict_takes(tmp_path):
+    given = taken(tmp_path, "run: runs/a\nmodel: unet\nqat: {}\npredict: {source: a.png}\n")
+    assert given["qat"] == {"run_path": "runs/a", "network": "unet"}
+    assert given["predict"] == {"run_path": "runs/a", "source": "a.png"}
 
 
 def test_a_folder_or_nothing_is_no_configuration(cli, tmp_path):
