@@ -17,7 +17,9 @@ Level = Literal["error", "warning", "note"]
 
 SHOWN = 5
 """Names given of many."""
-FEW_IMAGES = 25
+FEW_IMAGES = 35
+"""`qat` holds out a fifth of the training images, and needs seven to tell whether the best of its four checkpoints is
+better than the start; see train/judge."""
 RARE_IMAGES = 3
 """A class that occurs in fewer training images is learnt by heart, if at all."""
 ALIKE_BITS = 8
@@ -89,7 +91,11 @@ def pixels_of(facts: Sequence[Facts], num_classes: int) -> np.ndarray:
 def amounts(splits: Mapping[str, Sequence[Facts]], classes: Sequence[str]) -> Iterator[Finding]:
     train = splits["train"]
     if len(train) < FEW_IMAGES:
-        yield Finding("warning", f"there are {len(train)} training images: give {FEW_IMAGES} or more")
+        yield Finding(
+            "warning",
+            f"there are {len(train)} training images: give {FEW_IMAGES} or more; with fewer `qat` cannot tell whether a"
+            " checkpoint is better than its start, and keeps that",
+        )
     if train:
         images = (pixels_of(train, len(classes)) > 0).sum(0)
         rare = tuple(f"{classes[i]!r} ({n})" for i, n in enumerate(images) if 0 < n < min(RARE_IMAGES, len(train)))

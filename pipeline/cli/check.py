@@ -76,6 +76,8 @@ def check(
     """
     if size is not None:
         parse_size(size)
+    if sheet_path is not None and sheet_path.exists() and not no_sheet:  # before all files are read
+        raise DataError(f"{sheet_path} is there already: name another file with --sheet.")
     dataset = open_dataset(data)
     checked = look_at(dataset, say, skip_bad_images=on_bad_image == "skip")
     show_checked(checked)
@@ -85,8 +87,6 @@ def check(
     write_numbers(json_path, {**checked.to_json(), "training_time": timed})
     if not no_sheet:
         path = sheet_path or unused(Path(), f"contact-sheet-{source_of(data).name}", ".png")
-        if path.exists():
-            raise DataError(f"{path} is there already: name another file with --sheet.")
         write_atomically(path, encoded("mask", sheet(dataset)))
         tell(str(path))
     if not checked.usable:

@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from pipeline.check.facts import REACH, edge_fits, facts_of
-from pipeline.check.findings import inverted
+from pipeline.check.findings import FEW_IMAGES, inverted
+from pipeline.core.dataset import TrainingDefaults
+from pipeline.train.judge import fewest_held_out
 
 HEIGHT, WIDTH = 120, 160
 COLOURS = np.array([(90, 120, 60), (200, 60, 40), (40, 60, 200)], np.int16)
@@ -34,7 +36,7 @@ def write(root, name, image, label):
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
     root = tmp_path_factory.mktemp("good") / "photos"
-    for split, count in (("train", 30), ("val", 8)):
+    for split, count in (("train", FEW_IMAGES), ("val", 8)):
         for i in range(count):
             write(root / split, f"{split}{i:02d}", *scene(i if split == "train" else 100 + i))
     (root / "classes.txt").write_text("ground\nred\nblue\n")
@@ -75,6 +77,13 @@ def test_a_good_dataset_is_counted_as_it_is_and_nothing_is_objected_to(cli, phot
     assert again.stdout.split()[-1] == "contact-sheet-folder-2.png"
 
 
+def test_a_contact_sheet_that_is_there_is_refused_before_all_files_are_read(cli, photos):
+    (photos.parent / "sheet.png").write_bytes(b"mine")
+    result = cli("check", f"folder:{photos}", "--sheet", "sheet.png", "--json", "check.json", cwd=photos.parent)
+    assert result.returncode == 2 and "sheet.png is there already" in result.stderr and not result.stdout
+    assert (photos.parent / "sheet.png").read_bytes() == b"mine" and not (photos.parent / "check.json").exists()
+
+
 def test_images_that_the_camera_says_to_turn_are_listed(cli, photos):
     paths = [photos / "train" / "images" / "train03.png", photos / "val" / "images" / "val01.png"]
     exif = Image.Exif()
@@ -83,17 +92,22 @@ def test_images_that_the_camera_says_to_turn_are_listed(cli, photos):
         Image.open(path).save(path, exif=exif)
     _, report = run(cli, photos)
     (found,) = (f for f in report["findings"] if "EXIF" in f["text"])
-    assert found["names"] == ["train03", "val01"] and found["text"].startswith("2 of 38 images")
+    assert found["names"] == ["train03", "val01"] and found["text"].startswith(f"2 of {FEW_IMAGES + 8} images")
 
 
 def test_frames_of_a_sequence_on_both_sides_are_warned_of(cli, photos):
     for split, drive, other in (("train", "a", 12), ("val", "a", 4)):
-        for number, kind in ((n, k) for n in range(30 if split == "train" else 8) for k in ("images", "masks")):
+        for number, kind in ((n, k) for n in range(FEW_IMAGES if split == "train" else 8) for k in ("images", "masks")):
             name = f"{drive if number < other else split}_{number:03d}.png"
             (photos / split / kind / f"{split}{number:02d}.png").rename(photos / split / kind / name)
     _, report = run(cli, photos)
     (found,) = (f for f in report["findings"] if "--hold-out a" in f["text"])
     assert found["level"] == "warning" and found["names"] == ["a"]
+
+
+def test_as_many_images_are_asked_for_as_qat_needs_by_default_to_choose_a_checkpoint():
+    checkpoints = TrainingDefaults().qat_steps // 50
+    assert FEW_IMAGES // 5 == fewest_held_out(checkpoints) > (FEW_IMAGES - 1) // 5
 
 
 MOVES = [((5, -3), "by -5 rows and +3 columns"), ((0, 8), "+0 rows and -8 columns")]
