@@ -155,7 +155,7 @@ def qat(  # long: one line per option
     )
     settle_bad_images(run, on_bad_image, ("train", "val"), folder, renew=force)
     if parent is not None:
-        adopt(run, parent, say)
+        adopt(run, parent, say, force=force)
     elif (missing := float_training(run, float_steps, batch, encoder_weights, init)) is not None:
         if team is not None:
             raise BadSpec(

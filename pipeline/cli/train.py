@@ -107,7 +107,7 @@ def train(
     force = force and (team is None or team.leads)  # the chief has begun anew already
     settle_bad_images(run, on_bad_image, ("train", "val"), renew=force)
     if parent is not None:
-        adopt(run, parent, say)
+        adopt(run, parent, say, force=force)
     else:
         schedule = float_schedule(run, steps, batch, learning_rate, tuning=init is not None)
         train_float_parent(run, FloatTraining(schedule, encoder_weights, init), force, precision)

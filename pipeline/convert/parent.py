@@ -96,7 +96,10 @@ def choose_parent(run: Run, target: Target, asked: Quantization, say: Say) -> Pa
     if trained and asked.method != "ptq":
         return _qat_parent(run, asked, say)
     if asked.method is None:
-        say("this run has no QAT network: applying post-training quantization (`python cli.py qat` trains one)")
+        say(
+            "this run has no QAT network: applying post-training quantization (`python cli.py qat --run"
+            f" {run.path}` trains one)"
+        )
     with waiting(say, "loading the float network"):
         model = load_float(run, best)
     asked_calibration = asked.calibration or Calibration()

@@ -183,7 +183,10 @@ def open_run(path: Path) -> Run:
     file = path / FILE
     if not file.is_file():
         what = "is not a run directory (it has no run.json)" if path.exists() else "does not exist"
-        raise RunError(f"{path} {what}: make a run with `python cli.py qat --run {path}` on a new directory.")
+        if not path.is_absolute() and (RUNS / path / FILE).is_file():
+            raise RunError(f"{path} {what}: the run of that name is {RUNS / path}.")
+        make = f"`python cli.py qat --run {path if not path.exists() else RUNS / 'NAME'}` makes one"
+        raise RunError(f"{path} {what}: name one that `python cli.py list --runs` lists; {make}.")
     try:
         return Run(path, load_as(file, _config))
     except BadJson as error:

@@ -61,7 +61,7 @@ LONGEST_LINE = 2000
 
 def read_classes(path: Path) -> tuple[tuple[str, ...], tuple[Colour | None, ...]]:
     """(names, colours), None for a class without a colour; raises DataError naming a line that is not a class."""
-    lines = [line for line in read_list(path, "class list", LAYOUT) if not line.startswith("#")]
+    lines = read_list(path, "class list", LAYOUT, comment="#")
     if (longest := max(map(len, lines), default=0)) > LONGEST_LINE:
         raise DataError(
             f"class list {path} has a line of {longest} characters, which is not a class: expected {LAYOUT}."

@@ -65,17 +65,17 @@ def check_unique(images: Iterable[Path]) -> None:
             raise DataError(f"images {seen[image.stem]} and {image} have one name: rename or remove one of them.")
 
 
-def read_list(path: Path, what: str, layout: str) -> list[str]:
+def read_list(path: Path, what: str, layout: str, comment: str = "") -> list[str]:
     """The lines of a UTF-8 text file, stripped, without blank ones; raises DataError for duplicates or no lines.
 
-    ``what``: what the file is, for messages.
+    ``what``: what the file is, for messages. ``comment``: what the lines begin with that do not count; '' for none.
     """
     try:
         lines = [line.strip() for line in read_regular(path, MOST_LIST_BYTES).decode("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise DataError(f"{what} {path} cannot be read ({reason}): expected {layout}.") from None
-    lines = [line for line in lines if line]
+    lines = [line for line in lines if line and not (comment and line.startswith(comment))]
     if not lines:
         raise DataError(f"{what} {path} is empty: expected {layout}.")
     if len(set(lines)) < len(lines):

@@ -9,16 +9,17 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
 import models
-from pipeline.core.errors import WeightsError
+from pipeline.core.errors import RunError, WeightsError
 from pipeline.core.files import sha256, unreadable
 from pipeline.core.run import FILE, Run
 from pipeline.core.say import Say
-from pipeline.core.training import FloatResult, Training
+from pipeline.core.training import FloatResult, Training, changes
 from pipeline.data import dataset_of
 from pipeline.data.decoded import Decoded
 from pipeline.measure.score import score_masks
@@ -34,12 +35,12 @@ ALLOWED = (
 )
 
 
-def adopt(run: Run, path: Path, say: Say) -> FloatResult:
+def adopt(run: Run, path: Path, say: Say, *, force: bool = False) -> FloatResult:
     """Makes trained weights the run's float parent, and scores them on its validation images.
 
     Stores a checkpoint with the file's weights, and with its class weights if it has them.
-    Raises RunError if the run has another parent already, and WeightsError if the file does not hold weights of the
-    run's network.
+    Raises RunError if the run has another parent already, which ``force`` sets aside, and WeightsError if the file does
+    not hold weights of the run's network.
     """
     model = models.build(run.config.model)
     try:
@@ -47,10 +48,11 @@ def adopt(run: Run, path: Path, say: Say) -> FloatResult:
     except WeightsError as error:
         raise WeightsError(f"--parent {path}: {error}. {ALLOWED} ({_described(run)}).") from None
     training, settings = run.float_training, {"parent_sha256": digest}
-    if training.is_finished(settings):
+    replaces = force and _is_other_or_broken(training, settings)
+    if training.is_finished(settings, replaces):
         result = training.float_result()
     else:
-        training.begin(settings)
+        training.begin(settings, replaces)
         dataset = dataset_of(run, "val")
         percent = score_masks(Decoded(dataset.splits["val"]), keras_infer(model), dataset.classes, say=say).miou_percent
         checkpoint.write(model, training.best, class_weights=class_weights)
@@ -58,6 +60,15 @@ def adopt(run: Run, path: Path, say: Say) -> FloatResult:
         training.finish(result)
     say(f"float network: {path}, val mIoU {result.best_val_miou_percent:.2f} %")
     return result
+
+
+def _is_other_or_broken(training: Training, settings: dict[str, Any]) -> bool:
+    try:
+        if training.trained:
+            training.float_result()
+        return bool(changes(training.settings() or settings, settings))
+    except RunError:
+        return True
 
 
 def _described(run: Run) -> str:

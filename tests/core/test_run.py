@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,17 @@ def test_what_is_no_run_says_so(tmp_path):
     (tmp_path / "run.json").write_text('{"schema": 1, "model": {}}')
     with pytest.raises(RunError, match="is broken"):
         open_run(tmp_path)
+
+
+def test_a_run_that_is_not_there_is_answered_with_what_works(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "runs" / "mine")
+    with pytest.raises(RunError, match="^mine does not exist: the run of that name is runs/mine.$"):
+        open_run(Path("mine"))
+    with pytest.raises(RunError, match="^other does not exist: .* lists; `python cli.py qat --run other` makes"):
+        open_run(Path("other"))
+    with pytest.raises(RunError, match=r"^runs is not a run .* `python cli.py qat --run runs/NAME` makes one"):
+        open_run(Path("runs"))
 
 
 def test_a_run_never_takes_over_a_directory_in_use(tmp_path):

@@ -162,6 +162,7 @@ def test_255_and_voids_colour_stay_ignored_in_palettes(tmp_path: Path) -> None:
     [
         "background\ndisc\n",
         "# a comment\nbackground 0 0 0\ndisc 250 50 50\n",
+        "#\n# two lines alike\n#\nbackground\ndisc\n",
         "name,r,g,b\nbackground,0,0,0\ndisc,250,50,50\n",
         "name, r, g, b\nbackground, 0, 0, 0\ndisc, 250, 50, 50\n",
         "# label:color_rgb:parts:actions\nbackground:0,0,0::\ndisc:250,50,50:a,b:jump\n",

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import zipfile
+from types import SimpleNamespace
 
 import h5py
 import keras  # Keras 3, beside tf_keras, which is Keras 2
@@ -17,11 +18,14 @@ import tf_keras
 import models
 from models.fcn8 import load_encoder
 from pipeline.core.errors import RunError, WeightsError
+from pipeline.core.run import create
+from pipeline.core.say import quiet
 from pipeline.core.spec import ModelSpec
 from pipeline.train.adopt import _load as load
-from pipeline.train.adopt import checkpoint_prefix
+from pipeline.train.adopt import adopt, checkpoint_prefix
 from pipeline.weights import checkpoint
 from tests.conftest import ROOT
+from tests.support.small_run import small_data
 
 CLASS_WEIGHTS = (0.5, 0.75, 1.75)
 
@@ -124,6 +128,26 @@ def test_class_weights_come_with_a_checkpoint_of_ours_and_must_make_sense(tmp_pa
             file.attrs[checkpoint.CLASS_WEIGHTS] = str(wrong).replace("nan", "NaN")
         with pytest.raises(RunError, match=words):
             load(network(), path)
+
+
+def test_another_parent_is_refused_and_with_force_sets_the_first_aside(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.train.adopt.score_masks", lambda *_, **__: SimpleNamespace(miou_percent=50.0))
+    spec, data = ModelSpec("fcn8", 16, 24, 5, alpha=0.05), small_data(tmp_path, 16, 24)
+    run = create(tmp_path / "run", spec, data, "abcde", [(i, i, i) for i in range(5)], 0)
+    first, second = tmp_path / "1.weights.h5", tmp_path / "2.weights.h5"
+    for seed, path in enumerate((first, second)):
+        checkpoint.write(with_weights(models.build(run.config.model), seed), path)
+    adopt(run, first, quiet)
+    with pytest.raises(RunError, match="force it"):
+        adopt(run, second, quiet)
+    adopt(run, second, quiet, force=True)
+    adopt(run, second, quiet, force=True)  # the same weights replace nothing
+    assert run.float_training.float_result().parent == second.name
+    assert len(list(run.path.glob("float.replaced-*"))) == 1
+    (run.float_dir / "result.json").write_text("{")
+    with pytest.raises(RunError, match="force a new training"):
+        adopt(run, second, quiet)
+    assert adopt(run, second, quiet, force=True).parent == second.name
 
 
 def test_the_weights_in_the_repository_are_read_as_keras_reads_them():
