@@ -50,10 +50,17 @@ class Wanted:
         """In words, each option that does not describe the run."""
         spec = dataclasses.asdict(run.config.model)
         actual = {**spec, "data": run.config.data, "size": run.config.model.size, "seed": run.config.seed}
-        actual |= dataclasses.asdict(run.config.division)
+        division = run.config.division
+        actual |= {"train_on": division.train_on, "hold_out": _listed(division.hold_out) or "nothing"}
         size = "x".join(map(str, parse_size(self.size))) if self.size else None
-        wanted = {**dataclasses.asdict(self), "size": size, "hold_out": self.hold_out or None}
-        return [f"{k} {actual[k]}, not {v}" for k, v in wanted.items() if v is not None and actual[k] != v]
+        wanted = {**dataclasses.asdict(self), "size": size, "hold_out": _listed(self.hold_out) or None}
+        words = {k: f"{k.replace('_', ' ')} {actual[k]}, not {v}" for k, v in wanted.items()}
+        return [words[k] for k, v in wanted.items() if v is not None and actual[k] != v]
+
+
+def _listed(prefixes: tuple[str, ...]) -> str:
+    """Their order does not matter: the images held out are the same."""
+    return ", ".join(sorted(set(prefixes)))
 
 
 def lock(path: Path, say: Say) -> None:

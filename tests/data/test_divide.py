@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import pipeline
+from pipeline.cli.resolve import Wanted
 from pipeline.core.dataset import Dataset, Sample
 from pipeline.core.division import UNDIVIDED, Division
 from pipeline.core.errors import BadSpec, DataError
@@ -78,6 +79,15 @@ def test_a_run_keeps_its_division_and_one_of_an_earlier_version_has_none(tmp_pat
     earlier = text[: text.index(',\n  "division"')] + text[text.index(',\n  "preprocessing"') :]
     (run.path / "run.json").write_text(earlier)
     assert open_run(run.path).config.division == UNDIVIDED
+
+
+def test_what_is_held_out_may_be_named_in_any_order(tmp_path):
+    run = create(tmp_path, SPEC, "synthetic", "abc", (), 0, Division("train", ("a", "b")))
+    assert Wanted(hold_out=("b", "a", "b")).differences(run) == [] == Wanted().differences(run)
+    assert Wanted(hold_out=("b",), train_on="train+val").differences(run) == [
+        "train on train, not train+val",
+        "hold out a, b, not b",
+    ]
 
 
 @pytest.mark.parametrize(
