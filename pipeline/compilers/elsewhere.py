@@ -128,7 +128,7 @@ class Program:
 
 def _unpacked(packed: bytes) -> CompilerRun:
     try:
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as archive:  # compressed it could be any size
             plain = [m for m in archive if m.isreg() and not m.issparse()]
             files = {m.name: archive.extractfile(m).read() for m in plain}  # type: ignore[union-attr]
         return CompilerRun(

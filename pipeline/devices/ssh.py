@@ -17,7 +17,9 @@ from pipeline.core.files import sha256
 from pipeline.devices import edgetpu
 from pipeline.devices.host import WORKER
 from pipeline.drivers import survey
+from pipeline.drivers.answers import Nonsense, description_of
 from pipeline.drivers.benchmark_model import Installed, shell
+from pipeline.drivers.last_words import how_it_ended
 from pipeline.drivers.openssh import MARK, Link, address, linked
 from pipeline.drivers.ssh_words import SSH_FAILED, last_line
 from pipeline.drivers.worker import WorkerRunner, check_readable, settings_of
@@ -68,7 +70,13 @@ class Ssh:
         ran = self._link.run([self._python, self._worker, verb])
         if ran.code != 0:
             raise self._link.failed(ran.code, ran.output)
-        return dict(json.loads(ran.output.splitlines()[-1]))
+        try:
+            return description_of(last_line(ran.output))
+        except Nonsense as error:
+            raise DeviceError(
+                f"{self.identity}: {self._python} answers nonsense ({error}): see that it is a Python with"
+                " ai-edge-litert, or name another with --remote-python."
+            ) from None
 
     def describe(self) -> dict[str, Any]:
         return {"device": self.identity, **self._query("describe")}
@@ -99,8 +107,8 @@ class Ssh:
                 return better
             if code < 0:
                 return ArtifactError(
-                    f"{signal.Signals(-code).name} ended LiteRT on {self.identity} with {file}: see whether that"
-                    " machine has the memory, else convert the network again."
+                    f"{how_it_ended(code)} ended LiteRT on {self.identity} with {file}: see"
+                    " whether that machine has the memory, else convert the network again."
                 )
             if "ImportError" in log or "ModuleNotFoundError" in log:
                 return DeviceError(

@@ -11,11 +11,26 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.device import RunnerFacts
+from pipeline.core.json_file import BadJson, as_object, made, parse
 from pipeline.core.printable import LONGEST_NAME, printable
+from pipeline.drivers.litert_worker import FEATURES
 
 MOST_MS = 86_400_000.0
 """A day: no loading and no inference takes longer."""
 MOST_BYTES = 1 << 50
+MOST_CORES, MOST_LOAD, MOST_MHZ = 4096, 1_000_000.0, 100_000.0
+"""No machine has more."""
+HOTTEST_CELSIUS = 150.0
+LONGEST_DESCRIPTION = 1 << 16
+TEXTS = ("cpu", "governor", "system", "python", "runtime")
+NUMBERS = {
+    "cores": (int, 1, MOST_CORES),
+    "memory_bytes": (int, 1, MOST_BYTES),
+    "load_average_1min": (float, 0, MOST_LOAD),
+    "temperature_celsius": (float, -HOTTEST_CELSIUS, HOTTEST_CELSIUS),
+    "frequency_mhz": (float, 0, MOST_MHZ),
+}
+"""What ``litert_worker.describe`` and ``state`` tell: names, and numbers of a type within limits."""
 MOST_ESTIMATE = 1e18
 """Of cycles, seconds and KiB that a compiler predicts."""
 DIGITS = re.compile(r"-?[0-9]{1,18}")
@@ -54,6 +69,25 @@ def decimal(text: str, high: float) -> float | None:
 def words(text: Any) -> str | None:
     """A name that a machine gives itself, in one short line; None where there is none."""
     return printable(text.strip(), LONGEST_NAME) if isinstance(text, str) and text.strip() else None
+
+
+def description_of(line: str) -> dict[str, Any]:
+    """The answer of ``litert_worker`` to 'describe' or 'state'; None for a value that cannot be. Raises Nonsense."""
+    try:
+        told = made(parse(line[:LONGEST_DESCRIPTION]), as_object)
+    except BadJson:
+        raise Nonsense(f"it describes itself as {shown(line)}") from None
+    description: dict[str, Any] = {name: words(told[name]) for name in TEXTS if name in told}
+    description |= {name: _number(told[name], *limits) for name, limits in NUMBERS.items() if name in told}
+    if "cpu_features" in told:
+        named = told["cpu_features"] if isinstance(told["cpu_features"], list) else []
+        description["cpu_features"] = [feature for feature in FEATURES if feature in named]
+    return description
+
+
+def _number(value: Any, kind: type, low: float, high: float) -> float | None:
+    """None for what is no number of ``kind`` from ``low`` to ``high``."""
+    return value if type(value) is kind and low <= value <= high else None
 
 
 def facts_of(line: bytes) -> RunnerFacts:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from pipeline.core.errors import BadSpec, DeviceError
 from pipeline.core.keeper import KEEPER, scratch_folder
+from pipeline.core.printable import printable
 from pipeline.core.program import KEPT_BYTES, LONGEST_LINE, Ended, NotEnded, end, run, start, text_of
 from pipeline.drivers.benchmark_model import CommandResult
 from pipeline.drivers.ssh_words import BATCH, SSH_FAILED, for_a_shell, last_line, why
@@ -246,11 +247,17 @@ class Link:
     def pull(self, remote: str, local: Path) -> None:
         folder, name = posixpath.split(remote)
         packed = self._checked(["tar", "-cf", "-", "-C", folder or "/", "--", name], most_bytes=PULLED_BYTES)
-        with (
-            scratch_folder(parent=local.parent) as scratch,
-            tarfile.open(fileobj=io.BytesIO(packed)) as archive,
-        ):
-            archive.extractall(scratch, filter="data")
+        with scratch_folder(parent=local.parent) as scratch:
+            try:
+                with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as archive:  # compressed it could be any size
+                    archive.extractall(scratch, filter="data")
+            except (tarfile.TarError, ValueError, OverflowError) as error:
+                raise DeviceError(
+                    f"{self.name}: {remote} did not come back as an archive ({printable(str(error))}): see that `tar`"
+                    " works there, and repeat the command."
+                ) from None
+            if not os.path.lexists(scratch / name):
+                raise DeviceError(f"{self.name}: the archive of {remote} lacks it: see that `tar` works there.")
             (scratch / name).rename(local)
 
     def close(self) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pipeline.drivers.answers import MOST_BYTES, decimal, whole_number, words
+from pipeline.drivers.answers import HOTTEST_CELSIUS, MOST_BYTES, MOST_CORES, MOST_LOAD, decimal, whole_number, words
 from pipeline.drivers.benchmark_model import Transport, shell
 from pipeline.drivers.litert_worker import CPUS, FEATURES
 
-MOST_CORES, MOST_ABIS = 4096, 16
-MOST_KHZ, MOST_LOAD = 100_000_000, 1_000_000.0
+MOST_ABIS, MOST_KHZ = 16, 100_000_000
 """No machine has more: an answer beyond is none."""
 PROPERTIES = (
     "ro.soc.manufacturer",
@@ -106,12 +105,12 @@ class Survey:
             for name in self.answers
             if name.endswith("/temp")
         ] or self._thermal_service()
-        real = [(name, value) for name, value in zones if 0 < value < 150]  # some zones give volts, or -273
+        real = [(name, value) for name, value in zones if 0 < value < HOTTEST_CELSIUS]  # some zones give volts, or -273
         return max((v for n, v in real if PROCESSOR.search(n)), default=max((v for _, v in real), default=None))
 
     def _thermal_service(self) -> list[tuple[str, float]]:
         found = SERVICE.findall(self.answers.get("thermalservice", ""))
-        return [(name, decimal(value, 150) or 0.0) for value, name in found]
+        return [(name, decimal(value, HOTTEST_CELSIUS) or 0.0) for value, name in found]
 
     def describe(self) -> dict[str, Any]:
         """The keys of ``litert_worker.describe`` and Android's own; None where the machine does not tell."""

@@ -1,7 +1,9 @@
 """A compiler in a container and on another machine: stand-ins for docker, ssh and the compiler, and a real sshd."""
 
+import io
 import os
 import subprocess
+import tarfile
 import time
 
 import pytest
@@ -110,6 +112,14 @@ def test_what_goes_wrong_on_the_far_side_is_one_sentence(artifact, near, far, sc
 
 def test_a_connection_that_breaks_is_no_result(artifact, near, far):
     executable(near / "ssh", "echo segquant-results; echo half")
+    with pytest.raises(CompilerError, match="connection broke"):
+        compile_edgetpu(artifact, program("ssh there", "edgetpu_compiler"))
+    with tarfile.open(far / "bomb", "w:xz") as archive:  # it could become any size
+        for name, data in (("said", b""), ("code", b"0"), ("out/my net;x_edgetpu.tflite", bytes(1 << 20))):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    executable(near / "ssh", f'echo segquant-results; exec cat "{far}/bomb"')
     with pytest.raises(CompilerError, match="connection broke"):
         compile_edgetpu(artifact, program("ssh there", "edgetpu_compiler"))
     executable(near / "ssh", "echo 'kex_exchange_identification: read: reset' >&2; exit 255")

@@ -1,12 +1,14 @@
 """A machine behind ssh: with a stand-in for ssh, a real sshd on this machine, and an ARM64 Python behind it."""
 
 import contextlib
+import io
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from pathlib import Path
@@ -19,7 +21,7 @@ from pipeline.core.errors import ArtifactError, BadSpec, DeviceError
 from pipeline.devices import connect, device
 from pipeline.devices.host import HostRunner
 from pipeline.devices.ssh import Ssh
-from pipeline.drivers.openssh import Address, address
+from pipeline.drivers.openssh import Address, address, linked
 from tests.conftest import ROOT
 from tests.support.int8_networks import int8_network
 from tests.support.single_ops import cases, model
@@ -253,7 +255,8 @@ def test_what_goes_wrong_there_is_one_sentence(near, far, file, tmp_path):
     (far / "bin" / "cat").unlink()
     python = far / "bin" / "python3"
     for ended, message in (
-        ("kill -KILL $$", "ArtifactError: SIGKILL ended LiteRT on ssh:me@board.local:22 with .*memory"),
+        ("exit 200", "ArtifactError: signal 72 ended LiteRT on ssh:me@board.local:22"),
+        ("kill -KILL $$", "ArtifactError: signal SIGKILL ended LiteRT on ssh:me@board.local:22 with .*memory"),
         ("echo 'ImportError: GLIBC_2.99 not found' >&2; exit 1", "DeviceError.*LiteRT does not load in python3.*2.99"),
         ("echo 'ValueError: nothing known' >&2; exit 1", "ArtifactError: LiteRT cannot run .*nothing known"),
         ("echo 'OSError: [Errno 28] No space left on device' >&2; exit 1", "disk is full"),
@@ -264,6 +267,40 @@ def test_what_goes_wrong_there_is_one_sentence(near, far, file, tmp_path):
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(file.read_bytes()[:200])
     assert "broken or truncated" in failing("box", far, broken)
+
+
+def test_a_machine_that_lies_about_itself_is_one_sentence(near, far):
+    python = far / "bin" / "python3"
+    for said in ("", "echo []", "echo '{\"cores\": NaN}'", "printf '\\377'"):
+        executable(python, f'case $2 in describe|state) {said or ":"}; exit;; esac; exec "{sys.executable}" "$@"')
+        connection = connect("ssh:box")
+        try:
+            for ask in (connection.describe, connection.state):
+                with pytest.raises(DeviceError, match="^ssh:me@board.local:22: python3 answers nonsense .*it describes"):
+                    ask()
+        finally:
+            connection.close()
+    assert nothing_left(far, 0)
+
+
+@pytest.mark.parametrize("sent", ["half", "xz", "outside", "another", "nothing"])
+def test_an_archive_from_there_that_is_none_is_one_sentence(sent, near, far, tmp_path):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:xz" if sent == "xz" else "w") as archive:
+        name = {"outside": "../out", "another": "other"}.get(sent, "out")
+        info = tarfile.TarInfo(name)
+        info.size = 3
+        archive.addfile(info, io.BytesIO(b"abc"))
+    data = packed.getvalue()
+    (far / "sent").write_bytes({"half": data[:514], "nothing": b""}.get(sent, data))
+    executable(far / "bin" / "tar", f'exec cat "{far}/sent"')
+    link = linked(address("box"))
+    try:
+        with pytest.raises(DeviceError, match=r"^ssh:me@board.local:22: .*see that `tar` works there"):
+            link.pull(f"{link.folder}/out", tmp_path / "made")
+    finally:
+        link.close()
+    assert not (tmp_path / "made").exists() and not (tmp_path / "out").exists() and nothing_left(far, 0)
 
 
 def test_a_file_compiled_for_the_edge_tpu_asks_for_its_library_there(near, far, tmp_path):

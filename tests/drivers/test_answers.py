@@ -169,3 +169,46 @@ def test_an_array_is_received_whole_or_refused():
     for data in broken:
         with pytest.raises((ValueError, EOFError)):
             receive(io.BytesIO(data))
+
+
+DESCRIPTION = {"cpu": "Cortex-A76", "cores": 4, "memory_bytes": 8 << 30, "load_average_1min": 0.5, "python": "3.11.2"}
+
+
+def test_a_description_that_can_be_is_taken():
+    told = {**DESCRIPTION, "cpu_features": ["asimd", "i8mm"], "temperature_celsius": None, "frequency_mhz": 2400.0}
+    assert answers.description_of(json.dumps(told)) == told
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cores", 10**9),
+        ("cores", "four"),
+        ("cores", -1),
+        ("cores", True),
+        ("memory_bytes", 1 << 60),
+        ("load_average_1min", "busy"),
+        ("load_average_1min", -1.0),
+        ("load_average_1min", [1.0]),
+        ("temperature_celsius", 1e9),
+        ("frequency_mhz", {"a": 1}),
+        ("cpu", 7),
+        ("python", ["3"]),
+    ],
+)
+def test_a_value_of_a_description_that_cannot_be_is_none(name, value):
+    assert answers.description_of(json.dumps({**DESCRIPTION, name: value})) == {**DESCRIPTION, name: None}
+
+
+def test_names_in_a_description_are_short_and_harmless_and_unknown_ones_left_out():
+    told = answers.description_of(
+        json.dumps({"cpu": "a\x1b[31m" + 5000 * "b", "cpu_features": ["avx2", "\x1b"], "device": "host", "more": 1})
+    )
+    assert set(told) == {"cpu", "cpu_features"} and told["cpu_features"] == ["avx2"]
+    assert "\x1b" not in told["cpu"] and len(told["cpu"]) < 200
+
+
+@pytest.mark.parametrize("line", ["", "[]", "{", "null", '{"cores": NaN}', "[" * 5000, '{"a": ' + "9" * 5000 + "}"])
+def test_a_description_that_is_none_is_refused(line):
+    with pytest.raises(Nonsense, match="it describes itself as"):
+        answers.description_of(line)
