@@ -118,10 +118,17 @@ def run(vela: str, file: Path, configuration: Configuration) -> VelaRun:
         data = content(compiled, file)
         twin_of(file, data, "Vela")
         summary = next(scratch.glob("network_summary_*.csv"), None)
-        rows = list(csv.DictReader(text_of(content(summary, file)).splitlines())) if summary else []
+        rows = _rows(text_of(content(summary, file))) if summary else []
         layers = scratch / "network_per-layer.csv"
         per_layer = text_of(content(layers, file)) if os.path.lexists(layers) else ""
         return VelaRun(data, output, rows[0] if rows else {}, per_layer)
+
+
+def _rows(table: str) -> list[dict[str, str]]:
+    try:
+        return list(csv.DictReader(table.splitlines()))
+    except csv.Error:  # a field that does not end
+        return []
 
 
 def refusals(output: str) -> dict[str, str]:

@@ -57,7 +57,10 @@ def convert_all(run: Run, targets: Iterable[Target], options: ConvertAllOptions,
     """
     outcomes: list[TargetOutcome | Future[TargetOutcome]] = []
     parents: dict[str, Parent] = {}
-    with ThreadPoolExecutor(compilers_at_once()) as compilers:
+    threads: list[threading.Thread] = []
+    with ThreadPoolExecutor(
+        compilers_at_once(), initializer=lambda: threads.append(threading.current_thread())
+    ) as compilers:
         try:
             targets = list(targets)
             for target in track(say, targets, "converting", len(targets), "targets"):
@@ -73,7 +76,8 @@ def convert_all(run: Run, targets: Iterable[Target], options: ConvertAllOptions,
             return tuple(each if isinstance(each, TargetOutcome) else each.result() for each in finished)
         except BaseException:  # Ctrl-C: the pool waits for its threads, and they for their compilers
             compilers.shutdown(wait=False, cancel_futures=True)
-            end_those_of(*threading.enumerate())
+            end_those_of(threading.current_thread())
+            end_those_of(*threads, for_good=True)
             raise
 
 

@@ -16,6 +16,7 @@ import sys
 import time
 
 SIGNALS = bytes(range(32))
+MOST_ROUNDS = 10
 
 
 class Kept:
@@ -49,12 +50,17 @@ class Kept:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _kill_marked(self) -> None:
+        """Again, for what one of them began meanwhile."""
         marks = {f"{self._mark}={value}".encode() for value in self._listed("mark")}
-        for name in os.listdir("/proc") if marks and os.path.isdir("/proc") else []:
-            if name.isdigit():
+        for _ in range(MOST_ROUNDS if marks and os.path.isdir("/proc") else 0):
+            killed = False
+            for name in filter(str.isdigit, os.listdir("/proc")):
                 with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
                     if marks & set(file.read().split(b"\0")):
                         os.kill(int(name), signal.SIGKILL)
+                        killed = True
+            if not killed:
+                return
 
 
 def _kill(group: int, number: int) -> bool:

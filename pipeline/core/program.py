@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import resource
 import secrets
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -35,6 +37,8 @@ GRACE_SECONDS = 5
 DRAIN_SECONDS = 2
 """How long output is waited for that a process in another session keeps open."""
 POLL_SECONDS = 0.05
+MOST_ROUNDS = 10
+"""In which processes are killed that begin others meanwhile."""
 CHUNK_BYTES = 1 << 18
 
 
@@ -108,6 +112,8 @@ class Bounded:
 _running: dict[int, tuple[int, list[int], str]] = {}
 """Process id → the thread that started it, the keeper's numbers, its mark."""
 _lock = threading.Lock()
+_ended: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+"""Threads that can start no more programs."""
 
 
 def start(
@@ -126,6 +132,28 @@ def start(
     environment = {**(os.environ if env is None else env), MARK: mark}
     if not daemon_stays:  # such a program outlives this command's folder
         environment |= temporary.environment()
+    numbers = [KEEPER.keep("mark", mark)] if mark else []  # before it is there: a signal may come while it starts
+    try:
+        process = _started(command, environment, memory_bytes, **pipes)
+        numbers.append(KEEPER.keep("group", str(process.pid)))
+        with _lock:
+            _running[process.pid] = (threading.get_ident(), numbers, mark)
+    except OSError:
+        for number in numbers:
+            KEEPER.release(number)
+        raise
+    except BaseException:
+        _end_marked(mark)
+        raise
+    if threading.current_thread() in _ended:
+        end(process, 0)
+        raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
+    return process
+
+
+def _started(
+    command: Sequence[str], environment: Mapping[str, str], memory_bytes: int | None, **pipes: Any
+) -> subprocess.Popen[bytes]:
     try:
         process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
     except ValueError as error:  # a NUL character in a word
@@ -133,9 +161,6 @@ def start(
     if memory_bytes is not None and hasattr(resource, "prlimit"):
         with contextlib.suppress(OSError, ValueError):  # it has ended already, or may have less
             resource.prlimit(process.pid, resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
-    numbers = [KEEPER.keep("group", str(process.pid))] + ([KEEPER.keep("mark", mark)] if mark else [])
-    with _lock:
-        _running[process.pid] = (threading.get_ident(), numbers, mark)
     return process
 
 
@@ -159,8 +184,13 @@ def end(process: subprocess.Popen[bytes], grace_seconds: float | None = None) ->
     return code
 
 
-def end_those_of(*threads: threading.Thread) -> None:
-    """Kills the programs that these threads have started; the threads themselves ``end`` them."""
+def end_those_of(*threads: threading.Thread, for_good: bool = False) -> None:
+    """Kills the programs that these threads have started; the threads themselves ``end`` them.
+
+    ``for_good``: they can start no more: one that goes on with its next file would keep this process waiting.
+    """
+    if for_good:
+        _ended.update(threads)
     starters = {thread.ident for thread in threads}
     with _lock:
         killed = [(process, mark) for process, (starter, _, mark) in _running.items() if starter in starters]
@@ -175,12 +205,17 @@ def _signal(group: int, number: int) -> None:
 
 
 def _end_marked(mark: str) -> None:
-    """Kills what left its group; on Linux."""
+    """Kills what left its group; on Linux. Again, for what one of them began meanwhile."""
     wanted = f"{MARK}={mark}".encode()
-    for place in Path("/proc").glob("[0-9]*") if mark else ():
-        with contextlib.suppress(OSError, ValueError):
-            if wanted in (place / "environ").read_bytes().split(b"\0"):
-                os.kill(int(place.name), signal.SIGKILL)
+    for _ in range(MOST_ROUNDS if mark else 0):
+        killed = False
+        for place in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError, ValueError):
+                if wanted in (place / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(place.name), signal.SIGKILL)
+                    killed = True
+        if not killed:
+            return
 
 
 @contextlib.contextmanager

@@ -79,6 +79,8 @@ class Workers:
         if CONFIG in environment:
             if text is not None and not LOCAL.fullmatch(text):
                 raise BadSpec("--workers and TF_CONFIG both describe the workers: leave one of them out.")
+            if rank is not None:
+                raise BadSpec(f"--rank {rank} and TF_CONFIG both say which worker this is: leave one of them out.")
             return _of_config(environment[CONFIG])
         if text is None:
             if rank is not None:
@@ -101,7 +103,10 @@ def _of_config(text: str) -> Workers | None:
         config = parse(text)
         cluster, task = config.get("cluster", {}), config.get("task", {})
         chiefs, others = _addresses(cluster, "chief"), _addresses(cluster, "worker")
-        kind, index = task.get("type", "worker"), int(task.get("index", 0))
+        kind, index = task.get("type", "worker"), task.get("index", 0)
+        index = int(index) if isinstance(index, str) else index  # TensorFlow takes both
+        if type(index) is not int:
+            raise TypeError(f"task.index is {type(index).__name__}, not a whole number")
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BadSpec(f"{CONFIG} cannot be read ({error}): {HOW}.") from None
     if unknown := sorted(set(cluster) - {"chief", "worker"}):
@@ -110,6 +115,9 @@ def _of_config(text: str) -> Workers | None:
         raise BadSpec(f"{CONFIG} makes this process a {kind}: only chief and worker train here.")
     if len(chiefs) + len(others) < 2:
         return None
+    count = len(chiefs if kind == "chief" else others)
+    if not 0 <= index < count:
+        raise BadSpec(f"{CONFIG} makes this process {kind} {index}, but names {count} of that type: they count from 0.")
     return Workers((*chiefs, *others), index + (len(chiefs) if kind == "worker" else 0))
 
 

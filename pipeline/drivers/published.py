@@ -19,6 +19,7 @@ from pathlib import Path
 from pipeline.core.errors import DeviceError
 from pipeline.core.files import sha256, write_atomically
 from pipeline.core.json_file import BadJson, load_as
+from pipeline.drivers.answers import whole_number
 
 PLACE = "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/latest"
 TRUSTED = ("https://", "http://127.0.0.1:")
@@ -27,6 +28,8 @@ TRIES = 3
 SILENCE_SECONDS = 30
 PAUSE_SECONDS = 1
 CHUNK_BYTES = 1 << 18
+MOST_BYTES = 1 << 30
+"""Many times what any build has."""
 
 
 def cache() -> Path:
@@ -72,8 +75,9 @@ def fetch(url: str, file: Path) -> Path:
             try:
                 _download(url, part)
                 break
-            except (OSError, http.client.HTTPException) as error:
-                if not left or (isinstance(error, urllib.error.HTTPError) and error.code < 500):
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
+                if not left or refused or isinstance(error, ValueError):  # asking again would not help
                     os.truncate(part, 0)
                     raise _cannot(url, error) from None
                 time.sleep(PAUSE_SECONDS)
@@ -95,14 +99,20 @@ def _recorded(record: Path) -> str | None:
 
 
 def _download(url: str, part: Path) -> None:
-    """Writes all of it into ``part``; raises OSError and HTTPException where it does not come whole."""
+    """Writes all of it into ``part``; raises OSError and HTTPException where it does not come whole.
+
+    Raises ValueError where it is not to be taken.
+    """
     with urllib.request.urlopen(url, timeout=SILENCE_SECONDS) as answer, open(part, "r+b") as file:
-        length = answer.headers.get("Content-Length")
-        length_bytes, received = int(length) if length else None, 0
+        if not answer.url.startswith(TRUSTED):
+            raise ValueError(f"the server leads to {answer.url}, and the way there is not protected")
+        length_bytes, received = whole_number(answer.headers.get("Content-Length") or "", 0), 0
         file.truncate()
         while data := answer.read(CHUNK_BYTES):
             file.write(data)
             received += len(data)
+            if received > MOST_BYTES:
+                raise ValueError(f"the download is larger than {MOST_BYTES >> 20} MiB")
             _show(url, received, length_bytes)
     if length_bytes is not None and received != length_bytes:
         raise ConnectionError(f"the connection ended after {received} of {length_bytes} bytes")

@@ -94,7 +94,7 @@ def _answer(target: Target, file: Path, graph: Graph, wait_seconds: float | None
     try:
         answer = answers.get(timeout=wait_seconds)
     except queue.Empty:
-        end_those_of(asking)
+        end_those_of(asking, for_good=True)
         return Answer(None, f"its compiler gave no answer within {wait_seconds:g} s (--wait gives it longer)")
     if isinstance(answer, Exception):
         raise answer

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from pipeline.compilers.vela import INSTALL, Configuration, program
+from pipeline.compilers.vela import INSTALL, Configuration, _rows, program
 from pipeline.targets import targets
 from tests.support.single_ops import cases, model
 
@@ -46,3 +46,8 @@ def test_each_size_is_compiled_for_itself_and_has_a_file_of_its_own(name, vela, 
     assert plain == compiled["256"].path and plain.name == "net_vela.tflite"
     assert all(r.path.name == f"net_{name}-{s}_vela.tflite" for s, r in compiled.items() if s != "256")
     assert len({result.path.read_bytes() for result in compiled.values()}) == len(compiled)
+
+
+def test_a_summary_whose_field_does_not_end_is_none():
+    assert _rows("a,b\n1,2\n") == [{"a": "1", "b": "2"}]
+    assert _rows('a,b\n"' + 40 * ("x" * 3999 + "\n")) == []

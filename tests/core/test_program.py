@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -101,6 +102,38 @@ def test_an_exception_in_the_block_ends_the_program():
     with pytest.raises(KeyError), begun(["sh", "-c", f"{MARKED} & wait"]):
         raise KeyError
     assert gone(MARKED)
+
+
+def test_a_signal_while_a_program_starts_ends_it(monkeypatch):
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *words, **options):
+            super().__init__(*words, **options)
+            raise KeyboardInterrupt  # as a signal's handler does before the caller knows the program
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(["sh", "-c", f"{MARKED} & wait"], 5)
+    assert gone(MARKED, 2)
+
+
+def test_a_thread_whose_programs_are_ended_for_good_starts_no_more():
+    ends = []
+
+    def each_file():
+        for _ in range(3):
+            try:
+                ends.append(shell(MARKED, 60).code)
+            except OSError as error:
+                ends.append(error.strerror)
+
+    thread = threading.Thread(target=each_file, daemon=True)
+    thread.start()
+    while not alive(MARKED):
+        time.sleep(0.05)
+    program.end_those_of(thread, for_good=True)
+    thread.join(10)
+    assert ends == [-signal.SIGKILL, "Operation canceled", "Operation canceled"] and gone(MARKED)
+    assert shell("exit 3").code == 3
 
 
 def test_a_line_without_end_is_cut():

@@ -16,7 +16,7 @@ FILE = b"\x7fELF" + np.random.default_rng(0).bytes(300_000)
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves ``data``. ``breaks``: after how many bytes the next answers end."""
+    """Serves ``data``. ``breaks``: after how many bytes the next answers end. ``leads_to``: instead."""
 
     daemon_threads = True
 
@@ -24,6 +24,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answer)
         self.data, self.status = FILE, 200
         self.breaks: list[int] = []
+        self.leads_to = ""
         self.asked: list[str] = []
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -42,6 +43,11 @@ class Answer(http.server.BaseHTTPRequestHandler):
         server.asked.append(self.path)
         if server.status != 200:
             self.send_error(server.status)
+            return
+        if server.leads_to and "elsewhere" not in self.path:
+            self.send_response(302)
+            self.send_header("Location", server.leads_to)
+            self.end_headers()
             return
         self.send_response(200)
         self.send_header("Content-Length", str(len(server.data)))
@@ -109,6 +115,23 @@ def test_a_network_that_is_not_there_is_a_sentence(server, tmp_path):
     assert len(server.asked) == 4
     with pytest.raises(DeviceError, match=r"cannot be fetched \(.*Connection refused.*--benchmark-binary"):
         published.benchmark_model("android_arm", "http://127.0.0.1:9", tmp_path)
+
+
+def test_a_server_that_leads_to_an_unprotected_address_is_not_followed(server, tmp_path):
+    server.leads_to = f"http://localhost:{server.server_address[1]}/elsewhere"
+    with pytest.raises(DeviceError, match=r"leads to http://localhost:\d+/elsewhere, and the way there is not protect"):
+        get(server, tmp_path)
+    assert len(server.asked) == 2 and not any(file.stat().st_size for file in tmp_path.iterdir())
+    server.leads_to = server.place.replace("latest", "elsewhere")
+    assert get(server, tmp_path).read_bytes() == FILE
+
+
+def test_a_download_without_end_is_ended(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(published, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(published, "CHUNK_BYTES", 10_000)
+    with pytest.raises(DeviceError, match=r"cannot be fetched \(the download is larger than"):
+        get(server, tmp_path)
+    assert len(server.asked) == 1 and not any(file.stat().st_size for file in tmp_path.iterdir())
 
 
 def test_a_page_to_log_in_is_not_taken_for_the_program(server, tmp_path):
