@@ -179,22 +179,24 @@ class CheckpointFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._last: Path | None = None
-        """The last one that was written or read."""
+        self._before: Path | None = None
+        """The last one that was written or read, and the one before it."""
 
     def write(self, step: int, arrays: dict[str, np.ndarray]) -> None:
         """Writes a checkpoint; of those before it, the last good one stays. Raises OSError."""
         path = self.folder / f"checkpoint-{step:09d}.safetensors"
         write_atomically(path, tensors.to_pieces(arrays, KIND))
+        if path != self._last:  # else it is the same step again, as where nothing was trained since it was read
+            self._last, self._before = path, self._last
         for other in self._all():
-            if other not in (path, self._last):
+            if other not in (self._last, self._before):
                 other.unlink(missing_ok=True)
-        self._last = path
 
     def read(self, expected: dict[str, tensors.Expected], say: Say) -> dict[str, np.ndarray] | None:
         """The newest checkpoint that is complete; None where none was written. Raises RunError."""
         again = f"delete {self.folder} to start this training again."
-        broken = ""
-        for path in self._all():
+        broken, paths = "", self._all()
+        for i, path in enumerate(paths):
             try:
                 arrays = tensors.read(path, expected, KIND)
             except tensors.AnotherKind as error:
@@ -206,7 +208,7 @@ class CheckpointFiles:
             else:
                 if broken:
                     say(f"note: {broken}: going on from the one before it, {path.name}")
-                self._last = path
+                self._last, self._before = path, next(iter(paths[i + 1 :]), None)
                 return arrays
         if broken:
             raise RunError(f"{broken}, and there is none before it: {again}")

@@ -75,6 +75,18 @@ def test_a_broken_one_gives_way_to_the_one_before_and_is_reported(tmp_path, dama
         progress(tmp_path).restore()
 
 
+def test_the_one_before_stays_where_a_step_is_saved_again(tmp_path):
+    resume = save(tmp_path, 5, 9, 9)
+    both = [checkpoint(resume, 5).name, checkpoint(resume, 9).name]
+    assert sorted(os.listdir(resume)) == both
+    again = progress(tmp_path)
+    assert again.restore()
+    again.save()  # as Ctrl-C does while the training graph is built
+    assert sorted(os.listdir(resume)) == both
+    at(again, 12).save()
+    assert sorted(os.listdir(resume)) == [checkpoint(resume, 9).name, checkpoint(resume, 12).name]
+
+
 def test_a_checkpoint_of_another_network_or_version_is_refused(tmp_path):
     save(tmp_path, 5)
     with pytest.raises(RunError, match=r"is of another network or of another version .*kernel.*delete"):
