@@ -16,7 +16,7 @@ from pipeline.compilers.browser import HOME as LITERT_JS
 from pipeline.core.artifact import Artifact
 from pipeline.core.errors import RunError
 from pipeline.core.files import write_atomically
-from pipeline.core.leftovers import clear
+from pipeline.core.leftovers import clear_stages
 from pipeline.core.say import Say
 from pipeline.core.target import Target
 from pipeline.core.together import together
@@ -52,7 +52,7 @@ def bundle(
     Raises RunError for a folder that is there already, without ``force``; ArtifactError for a file without an origin.
     """
     if folder.is_dir():
-        clear(folder)
+        clear_stages(folder)
     if folder.exists() and any(folder.iterdir()) and not force:
         raise RunError(f"{folder} is not empty: name another folder with --out, or replace its files with --force.")
     origin = artifact.recipe.known_origin

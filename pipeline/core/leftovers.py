@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from pipeline.core.files import NO_FLOCK, PART
-from pipeline.core.together import COMPILING, READY, STAGED, finish
+from pipeline.core.together import COMPILING, OURS, READY, STAGED, finish
 
 FOLDERS = (STAGED, COMPILING, ".openvino-")
 TENSORFLOW = re.compile(r"checkpoint\.tmp|.*(_temp|\.tempstate\d*)$")
@@ -28,8 +28,15 @@ def is_part(name: str) -> bool:
     return name.startswith(".") and (name.endswith(PART) or name.startswith(f"{PART}."))
 
 
+def clear_stages(folder: Path) -> None:
+    """Finishes or removes what ``together`` left in a folder that is not ours alone, and nothing else there."""
+    for path in list(folder.iterdir()):
+        if OURS.fullmatch(path.name) and path.is_dir() and not path.is_symlink() and _left_over(path):
+            finish(path) if path.name.startswith(READY) else shutil.rmtree(path)
+
+
 def clear(run: Path) -> list[str]:
-    """For the process that holds the run's lock, or of any folder. Returns in words what it did; raises OSError."""
+    """For the process that holds the run's lock. Returns in words what it did; raises OSError."""
     finished: list[Path] = []
     removed: list[Path] = []
     for place, folders, files in os.walk(run):

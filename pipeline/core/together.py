@@ -8,7 +8,9 @@ files ``finish`` moves. Both are done for the next command by ``core/leftovers``
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from pipeline.core.files import claim, sync_folder
 
 STAGED, COMPILING, READY = ".staged-", ".compiling-", ".ready-"
 """What the names of such folders begin with: while files are made, while a compiler makes them, once they count."""
+OURS = re.compile(r"\.(ready-)?staged-[0-9]+-\w{8}")
 
 
 @contextlib.contextmanager
@@ -77,14 +80,22 @@ def _made_ready(stage: Path) -> Path | None:
 
 
 def finish(ready: Path) -> None:
-    """Moves the files of a folder that counts to their places; may be repeated."""
+    """Moves the files of a folder that counts to their places; may be repeated. Raises OSError."""
     files = _files(ready)
     for file in files:
+        _check_no_link(ready.parent, file.parent)
         (ready.parent / file).parent.mkdir(parents=True, exist_ok=True)
         os.replace(ready / file, ready.parent / file)
     for folder in {ready.parent / file.parent for file in files} | {ready.parent}:
         sync_folder(folder)
     shutil.rmtree(ready)
+
+
+def _check_no_link(place: Path, folder: Path) -> None:
+    """Raises OSError where ``folder`` leads out of ``place``: a stranger may have put the folder that counts there."""
+    for below in (folder, *folder.parents):
+        if (place / below).is_symlink() and below != Path():
+            raise OSError(errno.ELOOP, "it is a link", str(place / below))
 
 
 def _files(stage: Path) -> list[Path]:

@@ -137,11 +137,12 @@ def test_the_python_program_checks_itself_and_gives_predicts_mask(bundled, tmp_p
 
 def test_a_folder_that_is_not_empty_stays_as_it_is(run, bundled, tmp_path):
     artifact, _ = bundled("uint8 logits")
-    (tmp_path / "mine.txt").write_text("mine")
+    for name in ("mine.txt", ".mine.part"):
+        (tmp_path / name).write_text("mine")
     ask = (artifact, target("cpu"), photo(40, 50), tmp_path, lambda _: None)
     with pytest.raises(RunError, match="--force"):
         bundle(*ask)
-    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+    assert {file.name for file in tmp_path.iterdir()} == {"mine.txt", ".mine.part"}
     result = bundle(*ask, force=True)
     assert (tmp_path / "mine.txt").read_text() == "mine" and all(file.is_file() for file in result.files)
 

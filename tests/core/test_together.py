@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from pipeline.core.files import new_part, unused, write_atomically, write_new, write_unused
-from pipeline.core.leftovers import clear
+from pipeline.core.leftovers import clear, clear_stages
 from pipeline.core.together import together
 from tests.conftest import ROOT
 from tests.support.faults import KILLED, in_a_child
@@ -128,6 +128,31 @@ def test_what_tensorflow_left_in_a_training_is_removed_and_nothing_else(tmp_path
     clear(tmp_path / "float")
     assert sorted(path.name for path in (tmp_path / "float" / "resume").iterdir()) == ["checkpoint", "ckpt-3.index"]
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == sorted(names)
+
+
+def test_in_a_folder_of_the_users_only_what_was_made_together_there_is_cleared(tmp_path):
+    users = (".download.part", ".compiling-mine", ".staged-notes", "resume/thesis_temp", "deep/.staged-1-abcdefgh/file")
+    for name in (*users, ".staged-1-abcdefgh/half", ".ready-staged-1-abcdefgh/whole"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    clear_stages(tmp_path)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {*users, "whole"}
+
+
+@pytest.mark.parametrize("link", ["artifacts", "artifacts/cpu"])
+def test_what_counts_is_not_moved_through_a_link(tmp_path, link):
+    """A stranger's run may hold both."""
+    run, victim = tmp_path / "run", tmp_path / "home"
+    (victim / "cpu").mkdir(parents=True)
+    (run / link).parent.mkdir(parents=True)
+    (run / link).symlink_to(victim)
+    ready = run / ".ready-staged-1-abcdefgh" / "artifacts" / "cpu"
+    ready.mkdir(parents=True)
+    (ready / "authorized_keys").write_text("x")
+    with pytest.raises(OSError, match="it is a link.*artifacts"):
+        clear(run)
+    assert [path for path in victim.rglob("*") if path.is_file()] == []
 
 
 def test_names_are_taken_once_whoever_takes_them(tmp_path):
