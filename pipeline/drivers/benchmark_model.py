@@ -91,10 +91,13 @@ exit 1
 """$1: its name, which nothing else has; it may be repeated. What stayed on a device because it was unplugged is removed
 a week later."""
 REMOVE_FOLDER = """
-for process in /proc/[0-9]*; do
-    [ "$(readlink "$process/cwd")" = "$1" ] && kill -9 "${process#/proc/}"
-done 2>/dev/null
-rm -rf "$1"
+for place in /data/local/tmp "${TMPDIR:-/tmp}"; do
+    made=$(cd "$place/$1" 2>/dev/null && pwd -P) || continue
+    for process in /proc/[0-9]*; do
+        [ "$(readlink "$process/cwd")" = "$made" ] && kill -9 "${process#/proc/}"
+    done 2>/dev/null
+    rm -rf "$made"
+done
 """
 CALL = 'cd "$1" && shift && exec "$@"'
 CALL_EACH = """
@@ -116,18 +119,26 @@ class RemoteFolder:
     """A private folder on a machine. Closing it ends what runs in it and removes it."""
 
     def __init__(self, machine: Transport) -> None:
-        self.machine = machine
-        name = f"segquant.{secrets.token_hex(6)}"
-        ran = machine.run(shell(MAKE_FOLDER, name))
-        self.path = (ran.output.strip().splitlines() or [""])[-1]
-        if ran.code or not posixpath.isabs(self.path) or posixpath.basename(self.path) != name:
-            raise explained(machine.name, ran.code or 1, ran.output, "a private folder cannot be made there")
-        words = machine.command(shell(REMOVE_FOLDER, self.path))
+        self.machine, self._name = machine, f"segquant.{secrets.token_hex(6)}"
+        words = machine.command(self._removal)
+        # Before it is there: this process may be ended while it is made.
         self._kept = KEEPER.keep("command", json.dumps(words)) if words else None
+        try:
+            ran = machine.run(shell(MAKE_FOLDER, self._name))
+            self.path = (ran.output.strip().splitlines() or [""])[-1]
+            if ran.code or not posixpath.isabs(self.path) or posixpath.basename(self.path) != self._name:
+                raise explained(machine.name, ran.code or 1, ran.output, "a private folder cannot be made there")
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def _removal(self) -> list[str]:
+        return shell(REMOVE_FOLDER, self._name)
 
     def close(self) -> None:
         with contextlib.suppress(DeviceError):  # the machine is gone: nothing can be removed
-            self.machine.run(shell(REMOVE_FOLDER, self.path), 20)
+            self.machine.run(self._removal, 20)
             if self._kept is not None:
                 KEEPER.release(self._kept)
 

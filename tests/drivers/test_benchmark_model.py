@@ -3,6 +3,7 @@
 The lines are those that users published in public threads, and those of its sources' format strings; each is cited.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -394,6 +395,30 @@ def test_a_file_is_run_and_timed_and_nothing_stays(here, file, monkeypatch):
     assert len(here.left()) == 2  # the folder and the tool
     tool.close()
     assert not here.left() and not list(here.home.parent.rglob("pwned"))
+
+
+@pytest.mark.parametrize("when", ["interrupted", "lost", "lied"])
+def test_a_folder_whose_making_is_not_answered_does_not_stay(here, when, monkeypatch):
+    kept = []
+    monkeypatch.setattr(benchmark_model.KEEPER, "keep", lambda kind, value: kept.append(json.loads(value)))
+
+    class Unanswered(Here):
+        def command(self, words):
+            return ["adb", *words]
+
+        def run(self, words, timeout_seconds=60):
+            ran = super().run(words, timeout_seconds)
+            if "mkdir" not in words[2]:
+                return ran
+            (name,) = here.left()
+            assert [words[-1] for words in kept] == [name]  # known before it is there
+            if when == "lied":
+                return CommandResult(0, "/elsewhere\n")
+            raise KeyboardInterrupt if when == "interrupted" else DeviceError("X went away.")
+
+    with pytest.raises(KeyboardInterrupt if when == "interrupted" else DeviceError):
+        benchmark_model.RemoteFolder(Unanswered(here.home))
+    assert not here.left()
 
 
 @pytest.mark.parametrize(
