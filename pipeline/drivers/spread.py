@@ -13,12 +13,14 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
+import logging
 import os
 import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -171,24 +173,45 @@ def _on_cluster(
             f"--cluster {address}: no Dask scheduler answers there ({type(error).__name__}): start one with `dask"
             " scheduler`, or correct the address."
         ) from None
-    with client:
+    with _without_tracebacks(), client:
         futures = client.map(work, shards, pure=False)
         for done, future in enumerate(futures):
             yield _result(client, future, f"{done} of {len(shards)} shards")
             future.release()
 
 
+@contextlib.contextmanager
+def _without_tracebacks() -> Iterator[None]:
+    """Within it, Dask's client does not log the traceback of a connection that was lost: that is an error of ours."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 def _result(client: Any, future: Any, done: str) -> Any:
     """The future's result; ``done``: how much was done before, for messages."""
     from distributed import KilledWorker
+    from distributed.comm import CommClosedError
 
     address, alone_since = client.scheduler.address, None
+    lost = (
+        f"the Dask scheduler {address} has ended or cannot be reached any more, after {done}: see that it runs, restart"
+        " it where it does not, and repeat the command."
+    )
     while True:
         try:
             return future.result(timeout=POLL_SECONDS)
+        except (CancelledError, CommClosedError):  # Dask's client gives up all futures where it loses the scheduler
+            raise DeviceError(lost) from None
         except TimeoutError:
             if client.status != "running" and client.status != "connecting":
-                raise DeviceError(f"the Dask scheduler {address} has ended, after {done}: restart it.") from None
+                raise DeviceError(lost) from None
         except KilledWorker:
             raise DeviceError(
                 f"several workers of {address} died of one shard, after {done}: their logs say why; where the memory is"
@@ -199,7 +222,11 @@ def _result(client: Any, future: Any, done: str) -> Any:
                 f"a worker of {address} cannot import {error.name}: start it in an environment that has segquant, with"
                 f" PYTHONPATH={ROOT} where that is a checkout, as `dask worker {address}`."
             ) from None
-        if client.scheduler_info(n_workers=0).get("n_workers", 1):
+        try:
+            workers = client.scheduler_info(n_workers=0).get("n_workers", 1)
+        except OSError:
+            raise DeviceError(lost) from None
+        if workers:
             alone_since = None
             continue
         alone_since = alone_since or time.monotonic()

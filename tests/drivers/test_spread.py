@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -88,3 +89,22 @@ def test_a_cluster_that_is_not_there(monkeypatch):
     pytest.importorskip("distributed", reason="no Dask: pip install -r requirements-cluster.txt")
     with pytest.raises(DeviceError, match="no Dask scheduler answers there"):
         list(spread(squared, [[1]], Pool(cluster="tcp://127.0.0.1:9")))
+
+
+@pytest.mark.parametrize("where", ["cancelled", "closed", "asked"])
+def test_a_scheduler_that_ends_under_way_is_one_sentence(where):
+    """As Dask's client tells it, which gives up the futures that it has."""
+    distributed = pytest.importorskip("distributed", reason="no Dask: pip install -r requirements-cluster.txt")
+
+    def result(timeout):
+        if where == "cancelled":
+            raise distributed.client.FutureCancelledError("shard-1", "scheduler-connection-lost")
+        raise TimeoutError if where == "asked" else distributed.comm.CommClosedError("in <TCP (closed)>")
+
+    def scheduler_info(n_workers):
+        raise distributed.comm.CommClosedError("in <TCP (closed)>")
+
+    scheduler = SimpleNamespace(address="tcp://a:1")
+    client = SimpleNamespace(scheduler=scheduler, status="running", scheduler_info=scheduler_info)
+    with pytest.raises(DeviceError, match="^the Dask scheduler tcp://a:1 has ended or .*, after 3 of 9 shards: .*repeat"):
+        spreading._result(client, SimpleNamespace(result=result), "3 of 9 shards")
