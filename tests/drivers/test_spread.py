@@ -106,5 +106,5 @@ def test_a_scheduler_that_ends_under_way_is_one_sentence(where):
 
     scheduler = SimpleNamespace(address="tcp://a:1")
     client = SimpleNamespace(scheduler=scheduler, status="running", scheduler_info=scheduler_info)
-    with pytest.raises(DeviceError, match="^the Dask scheduler tcp://a:1 has ended or .*, after 3 of 9 shards: .*repeat"):
+    with pytest.raises(DeviceError, match="^the Dask scheduler tcp://a:1 has ended .*, after 3 of 9 shards: .*repeat"):
         spreading._result(client, SimpleNamespace(result=result), "3 of 9 shards")
