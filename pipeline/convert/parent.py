@@ -114,6 +114,12 @@ def _qat_parent(run: Run, asked: Quantization, say: Say) -> Parent:
     if start is None or settings is None or "per_tensor" not in settings:
         raise RunError(f"{run.qat_dir} is broken: run `qat --force`, or `qat` in a new run.")
     per_tensor = bool(settings["per_tensor"])
+    parent_sha256 = sha256(run.float_training.best)
+    if settings.get("parent_sha256", parent_sha256) != parent_sha256:
+        say(
+            "note: the float network of this run has changed since its QAT network was trained from it: `qat --force`"
+            " trains that again, and method ptq quantizes the float network as it is"
+        )
     if asked.calibration is not None:
         say("note: the QAT network brings its ranges; calibration options are for method ptq")
     if asked.per_tensor and not per_tensor:

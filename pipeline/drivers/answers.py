@@ -23,7 +23,7 @@ MOST_CORES, MOST_LOAD, MOST_MHZ = 4096, 1_000_000.0, 100_000.0
 HOTTEST_CELSIUS = 150.0
 LONGEST_DESCRIPTION = 1 << 16
 TEXTS = ("cpu", "governor", "system", "python", "runtime")
-NUMBERS = {
+NUMBERS: dict[str, tuple[type, float, float]] = {
     "cores": (int, 1, MOST_CORES),
     "memory_bytes": (int, 1, MOST_BYTES),
     "load_average_1min": (float, 0, MOST_LOAD),
@@ -87,7 +87,7 @@ def description_of(line: str) -> dict[str, Any]:
 
 def _number(value: Any, kind: type, low: float, high: float) -> float | None:
     """None for what is no number of ``kind`` from ``low`` to ``high``."""
-    return value if type(value) is kind and low <= value <= high else None
+    return value if type(value) is kind and isinstance(value, int | float) and low <= value <= high else None
 
 
 def facts_of(line: bytes) -> RunnerFacts:

@@ -197,7 +197,7 @@ def _without_tracebacks() -> Iterator[None]:
 def _result(client: Any, future: Any, done: str) -> Any:
     """The future's result; ``done``: how much was done before, for messages."""
     from distributed import KilledWorker
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
     address, alone_since = client.scheduler.address, None
     lost = (

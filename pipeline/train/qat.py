@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
     training.begin(settings, force)
     tf_keras.utils.set_random_seed(run.config.seed)
     with waiting(say, "building the quantization-aware network"):
-        student = _student(run, options, images.training.samples, training, say)
+        student = _student(run, options, lambda: _to_calibrate(run, schedule, options, images, say), training, say)
     teacher = load_float(run, parent) if schedule.distil else None
     scorer = _scorer(run, images, None if schedule.labels else teacher, say)
     evaluations = min(schedule.evaluations, schedule.steps)
@@ -154,6 +154,8 @@ def _announce(run: Run, name: str, schedule: Schedule, images: QatImages, why_no
     say(f"{name}: {network}, {schedule.steps} steps on {len(images.training)} images, {images.held_out_count} held out")
     if why_not is not None:
         say(f"note: the start will be kept, whatever the training gains: {why_not}")
+    if run.config.division.trains_on_val:
+        say("note: val is trained on, so its score says nothing about other images")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +198,12 @@ def _images(run: Run, schedule: Schedule, options: QatOptions, force: bool, say:
     return QatImages(training, held_out, validation, weights)
 
 
+def _to_calibrate(run: Run, schedule: Schedule, options: QatOptions, images: QatImages, say: Say) -> Sequence[Sample]:
+    """None of those held out: without labels, the images of the calibration's folder are those that are trained on."""
+    folder = options.calibration.folder if schedule.labels else None
+    return samples_for(run, folder, say) if folder else images.training.samples
+
+
 @dataclasses.dataclass(frozen=True)
 class Student:
     """The network that is trained, and the float network that its weights are copied to, to be converted and saved.
@@ -236,7 +244,9 @@ class Student:
         return quantize(self.network, ranges, self.target, self.file_spec).data
 
 
-def _student(run: Run, options: QatOptions, samples: Sequence[Sample], training: Training, say: Say) -> Student:
+def _student(
+    run: Run, options: QatOptions, samples: Callable[[], Sequence[Sample]], training: Training, say: Say
+) -> Student:
     network = load_float(run, run.float_training.best)
     if options.control:
         return Student(network, network, None, None, FLOAT, FLOAT.file_spec())
@@ -248,14 +258,18 @@ def _student(run: Run, options: QatOptions, samples: Sequence[Sample], training:
 
 
 def _start_ranges(
-    network: tf_keras.Model, run: Run, options: QatOptions, kept: Sequence[Sample], training: Training, say: Say
+    network: tf_keras.Model,
+    run: Run,
+    options: QatOptions,
+    samples: Callable[[], Sequence[Sample]],
+    training: Training,
+    say: Say,
 ) -> Ranges:
     """The calibrated ranges that training starts from; a resumed training reads them from its folder."""
     if (start := training.start()) is not None:
         return start.ranges
-    asked = options.calibration
-    samples = samples_for(run, asked.folder, say) if asked.folder else kept
-    ranges, calibrated = calibrate(network, run, candidates_of(network, run, samples, say), asked, say)
+    candidates = candidates_of(network, run, samples(), say)
+    ranges, calibrated = calibrate(network, run, candidates, options.calibration, say)
     training.write_start(StartingRanges(ranges, calibrated))
     return ranges
 

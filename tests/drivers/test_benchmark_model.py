@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.core.device import RunnerOptions
 from pipeline.core.errors import ArtifactError, DeviceError
+from pipeline.core.keeper import KEEPER
 from pipeline.drivers import benchmark_model
 from pipeline.drivers.benchmark_model import CommandResult, Installed, check_architecture, explained
 from pipeline.drivers.benchmark_report import parse
@@ -400,7 +401,7 @@ def test_a_file_is_run_and_timed_and_nothing_stays(here, file, monkeypatch):
 @pytest.mark.parametrize("when", ["interrupted", "lost", "lied"])
 def test_a_folder_whose_making_is_not_answered_does_not_stay(here, when, monkeypatch):
     kept = []
-    monkeypatch.setattr(benchmark_model.KEEPER, "keep", lambda kind, value: kept.append(json.loads(value)))
+    monkeypatch.setattr(KEEPER, "keep", lambda kind, value: kept.append(json.loads(value)))
 
     class Unanswered(Here):
         def command(self, words):
