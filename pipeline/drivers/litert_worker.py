@@ -60,13 +60,16 @@ def send(stream: IO[bytes], array: np.ndarray) -> None:
     stream.flush()
 
 
-def receive(stream: IO[bytes]) -> np.ndarray:
-    """Reads one array. Raises EOFError when the other side has closed the stream, ValueError for what is no array."""
+def receive(stream: IO[bytes], most_bytes: int = MOST_ARRAY_BYTES) -> np.ndarray:
+    """Reads one array of at most so many bytes as it is sent.
+
+    Raises EOFError when the other side has closed the stream, ValueError for what is no such array.
+    """
     length = stream.read(8)
     if len(length) < 8:
         raise EOFError
     size = struct.unpack("<q", length)[0]
-    if not 0 < size <= MOST_ARRAY_BYTES:
+    if not 0 < size <= most_bytes:
         raise ValueError(f"an array of {size} bytes")
     data = stream.read(size)
     if len(data) < size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import queue
 import re
@@ -21,7 +22,7 @@ from pipeline.core.memory import free_bytes
 from pipeline.core.program import KEPT_BYTES, end, start
 from pipeline.drivers.answers import Nonsense, bytes_of, check_output, facts_of, times_of
 from pipeline.drivers.last_words import how_it_ended, why_it_failed
-from pipeline.drivers.litert_worker import receive, send
+from pipeline.drivers.litert_worker import MOST_ARRAY_BYTES, receive, send
 from pipeline.drivers.printed import Printed
 from pipeline.tflite.read import read_file
 
@@ -33,6 +34,8 @@ AHEAD = 8
 FACTS = b'{"input_dtype"'
 """How the worker's first line begins; a login far away may print before it."""
 FACTS_BYTES = 1 << 16
+HEADER_BYTES = 1 << 12
+"""More than what goes before the values of an array."""
 LOADING_SECONDS, ANSWER_SECONDS = 900, 3600
 """Longer than any file takes; a process that has not answered by then is stuck."""
 Answer = TypeVar("Answer")
@@ -132,13 +135,13 @@ class WorkerRunner:
         if self._given is not None:
             self.infer(self._given)
 
-    def _ask(self, request: str, array: np.ndarray | None = None) -> np.ndarray:
+    def _ask(self, request: str, most_bytes: int, array: np.ndarray | None = None) -> np.ndarray:
         if self._ahead:
             raise RuntimeError("infer_many is not at its end, nor closed")
         try:
             with self._within(ANSWER_SECONDS):
                 self._tell(request, array)
-                return receive(self._out)
+                return self._received(most_bytes)
         except (OSError, EOFError, ValueError):
             raise self._died() from None
 
@@ -147,6 +150,23 @@ class WorkerRunner:
         if array is not None:
             send(self._in, array)
         self._in.flush()
+
+    def _received(self, most_bytes: int) -> np.ndarray:
+        """An array of at most so many bytes. Raises OSError, EOFError, and DeviceError for what is none."""
+
+        def array() -> np.ndarray:
+            try:
+                return receive(self._out, most_bytes + HEADER_BYTES)
+            except ValueError as error:
+                raise Nonsense(str(error)) from None
+
+        return self._understood(array)
+
+    @property
+    def _output_bytes(self) -> int:
+        if self._output_shape is None:
+            return MOST_ARRAY_BYTES
+        return math.prod(self._output_shape) * np.dtype(self.facts.output_dtype).itemsize
 
     def _died(self) -> SegquantError:
         try:
@@ -174,7 +194,7 @@ class WorkerRunner:
         return self._errors.text()
 
     def infer(self, image: np.ndarray) -> np.ndarray:
-        return self._checked_output(self._ask("infer", self._checked(image)))
+        return self._checked_output(self._ask("infer", self._output_bytes, self._checked(image)))
 
     def _checked(self, image: np.ndarray) -> np.ndarray:
         if image.dtype.name != self.facts.input_dtype:
@@ -198,7 +218,7 @@ class WorkerRunner:
         def reply() -> np.ndarray:
             try:
                 with self._within(ANSWER_SECONDS):
-                    output = receive(self._out)
+                    output = self._received(self._output_bytes)
             except (OSError, EOFError, ValueError):
                 self._ahead = 0
                 raise self._died() from None
@@ -227,12 +247,12 @@ class WorkerRunner:
             sender.join()
 
     def time(self, runs: int) -> Block:
-        times = self._ask(f"time {runs}")
+        times = self._ask(f"time {runs}", 8 * runs)
         return Block(runs, self._understood(lambda: times_of(times, runs)))
 
     def peak_memory_bytes(self) -> int:
         """The most that one of its processes took."""
-        answer = self._ask("memory")
+        answer = self._ask("memory", 8)
         return max(self._peak_memory_bytes, self._understood(lambda: bytes_of(answer)))
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from pipeline.core.errors import ArtifactError
+from pipeline.core.errors import ArtifactError, DeviceError
 from pipeline.drivers.worker import AHEAD, WorkerRunner
 from tests.conftest import ROOT
 from tests.support.single_ops import cases, model
@@ -109,6 +109,29 @@ def test_a_death_in_the_middle_is_told_after_the_replies_that_came(worker):
             for reply in replies:
                 values.append(int(reply[0, 0, 0, 0]))
         assert values == list(range(1, 20))
+
+
+HUGE = "import struct, sys, time; sys.stdout.buffer.write(struct.pack('<q', 3 << 30)); sys.stdout.flush()"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("ask", ["infer", "infer_many", "time", "memory"])
+def test_an_answer_that_would_be_huge_is_refused_before_it_comes(ask, tmp_path):
+    file = tmp_path / "net.tflite"
+    file.write_bytes(model(next(case for case in cases() if case.name == "conv 3x3")))
+    facts = json.dumps({**FACTS, "input_dtype": "int8", "output_dtype": "int8"})
+    lies = f"print({facts!r}, flush=True); input(); {HUGE}; time.sleep(600)"
+    image = np.zeros((1, 16, 16, 8), np.int8)
+    runner = WorkerRunner(file, [sys.executable, "-c", lies])
+    asks = {
+        "infer": lambda: runner.infer(image),
+        "infer_many": lambda: list(runner.infer_many([image])),
+        "time": lambda: runner.time(5),
+        "memory": runner.peak_memory_bytes,
+    }
+    with pytest.raises(DeviceError, match=r"answers nonsense \(an array of 3221225472 bytes\)"):
+        asks[ask]()
+    runner.close()
 
 
 def test_what_the_source_of_images_raises_comes_through(worker):
