@@ -153,6 +153,11 @@ def check_free(path: Path) -> None:
     """Raises RunError where no run can be made at ``path``: it exists and is not an empty directory."""
     if not path.exists():
         return
+    if (path / FILE).exists():
+        raise RunError(
+            f"{path} is a run already, perhaps made by another process just now: open it (a repeated command does), or"
+            " name an empty or new directory."
+        )
     if not path.is_dir() or not all(file.name == LOCK or is_part(file.name) for file in path.iterdir()):
         raise RunError(f"{path} exists and is not a run: name an empty or new directory.")
 

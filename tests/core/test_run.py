@@ -206,3 +206,11 @@ def test_a_run_whose_values_are_of_another_kind_is_refused_with_the_value(tmp_pa
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
     with pytest.raises(RunError, match=words):
         open_run(made.path)
+
+
+def test_a_run_that_another_process_made_meanwhile_is_called_one(tmp_path):
+    run = create(tmp_path / "run", SPEC, "synthetic", "ab", [(0, 0, 0)] * 2, 0)
+    before = (run.path / "run.json").read_bytes()
+    with pytest.raises(RunError, match=r"run is a run already, perhaps made by another process.*open it.*repeated"):
+        create(run.path, SPEC, "synthetic", "ab", [(0, 0, 0)] * 2, 1)
+    assert (run.path / "run.json").read_bytes() == before
