@@ -32,6 +32,7 @@ from pipeline.train.events import Events
 from pipeline.train.feed import Feed, rare_classes
 from pipeline.train.health import described
 from pipeline.train.pace import Pace
+from pipeline.train.precision import MOST_IN_VAIN
 from pipeline.train.reproducible import draw_by_step
 from pipeline.train.resume import Progress
 from pipeline.train.schedule import Decay, Schedule
@@ -271,6 +272,12 @@ class TrainingLoop:
             raise TrainingDiverged(
                 f"the loss became {loss} at step {self._step}{with_it}: lower the learning rate (it was"
                 f" {self._schedule.learning_rate}) in a new run."
+            )
+        if self._progress.loss_scale is not None and self._progress.loss_scale.hopeless():
+            raise TrainingDiverged(
+                f"the loss is {loss:.4g}, but its gradients were not finite in the last {MOST_IN_VAIN} steps to step"
+                f" {self._step}, so that they changed no weight: lower the learning rate, or train with --precision"
+                " float32, in a new run."
             )
         self._losses.append(loss)
         self._events.step(self._step, loss)

@@ -20,6 +20,8 @@ Precision = Literal["float32", "mixed"]
 FIRST_SCALE = 2.0**15
 GOOD_STEPS = 2000
 """The factor and the interval of tf_keras' LossScaleOptimizer."""
+MOST_IN_VAIN = 20
+"""Steps in a row whose gradients are not finite with a factor of 1."""
 
 
 @contextlib.contextmanager
@@ -44,6 +46,7 @@ class LossScale:
     def __init__(self) -> None:
         self._scale = tf.Variable(FIRST_SCALE, trainable=False, name="loss_scale")
         self._good = tf.Variable(0, dtype=tf.int64, trainable=False, name="good_steps")
+        self._in_vain = 0
 
     @staticmethod
     def needed(network: tf_keras.Model) -> LossScale | None:
@@ -54,6 +57,11 @@ class LossScale:
     @property
     def variables(self) -> list[tf.Variable]:
         return [self._scale, self._good]
+
+    def hopeless(self) -> bool:
+        """Asked after each step: whether no factor helps any more, so that no step changes a weight."""
+        self._in_vain = self._in_vain + 1 if float(self._scale) <= 1 and not int(self._good) else 0
+        return self._in_vain >= MOST_IN_VAIN
 
     def scaled(self, loss: tf.Tensor) -> tf.Tensor:
         return loss * self._scale

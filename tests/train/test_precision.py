@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from pipeline.core.errors import TrainingDiverged
 from pipeline.train.precision import FIRST_SCALE, LossScale, computing_in_float16
 from pipeline.train.schedule import Schedule
 from tests.train.test_fit import NO_AUGMENTATION, do_fit, network
@@ -42,3 +43,13 @@ def test_an_overflow_changes_no_weight_and_halves_the_scale():
     assert [v.numpy() for v in scale.variables] == [FIRST_SCALE / 2, 1]
     assert scale.unscaled([scale.scaled(tf.constant(3.0)), None])[0].numpy() == 3
     assert LossScale.needed(network()) is None
+
+
+def test_gradients_that_are_never_finite_end_the_training(tmp_path, monkeypatch):
+    """A loss that is finite, with gradients that are not, as those of a root of 0 are."""
+    with computing_in_float16():
+        model = network()
+    finite = LossScale.unscaled
+    monkeypatch.setattr(LossScale, "unscaled", lambda *given: [g * np.nan for g in finite(*given)])
+    with pytest.raises(TrainingDiverged, match="gradients were not finite in the last 20 steps.*--precision float32"):
+        do_fit(tmp_path, Schedule(60, 1, 0.01, evaluations=1), model=model, how=NO_AUGMENTATION)
