@@ -6,7 +6,8 @@
     name:R,G,B:parts:actions    CVAT's labelmap.txt
     0 name   or   name 0        with its id; ids must be 0, 1, 2, ... in this order
 
-Lines that begin with # are comments; blank lines do not count.
+Lines that begin with # are comments; blank lines do not count. Numbers that alone tell names apart, as of 'zone 1' and
+'zone 2', are part of the names.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ FORMS = (
     re.compile(r"(?P<name>[^,:;\t\[\]{}]+)(?P<rgb>)"),
 )
 """labelmap.txt, class_dict.csv, 'name R G B', and a name alone."""
+ID_FIRST = re.compile(r"(?P<id>\d+)\s*[\s,:;=]\s*(?P<rest>\D.*)")
+ID_LAST = re.compile(r"(?P<rest>\D*[^\s\d,:;=])\s*[\s,:;=]\s*(?P<id>\d+)")
 LONGEST_NAME = 200
 LONGEST_LINE = 2000
 """Longer ones are no classes, and the patterns above take too long on them."""
@@ -99,11 +102,16 @@ def _is_header(line: str) -> bool:
 
 
 def _without_ids(lines: Sequence[str], path: Path) -> list[str]:
-    """The lines without their ids, if all begin or all end with one; raises DataError for ids out of order."""
-    for form in (r"(?P<id>\d+)\s*[\s,:;=]\s*(?P<rest>\D.*)", r"(?P<rest>\D*[^\s\d,:;=])\s*[\s,:;=]\s*(?P<id>\d+)"):
-        matches = [re.fullmatch(form, line) for line in lines]
+    """The lines without their ids, if all begin or all end with one; raises DataError for ids out of order.
+
+    Numbers that alone tell names apart, as of 'zone 1' and 'zone 2', are part of the names.
+    """
+    for form in (ID_FIRST, ID_LAST):
+        matches = [form.fullmatch(line) for line in lines]
         if not matches or not all(matches):
             continue
+        if form is ID_LAST and len({match["rest"] for match in matches if match}) < len(lines):
+            break
         for place, match in enumerate(matches):
             if match is not None and int(match["id"]) != place:
                 raise DataError(

@@ -46,6 +46,8 @@ TURNS = {
 AS_RGB = ("1", "L", "P", "RGB", "RGBX", "RGBA", "RGBa", "LA", "PA", "CMYK", "YCbCr", "LAB", "HSV")
 """Pillow's modes of 8 bits a channel. With alpha, the colours are used as stored."""
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+SIXTEEN_BIT_COLOUR = ";16"
+"""In how a file stores its pixels: Pillow has no mode for colours of 16 bits, and takes the upper byte of each."""
 FEWER_BITS = {"L;2": 0x55, "L;4": 0x11}
 """Pillow multiplies the values of a grey file of 2 or 4 bits by this factor (libImaging/Unpack.c)."""
 ONE_CHANNEL = ("L", "P", "1", "I", *SIXTEEN_BITS)
@@ -156,13 +158,19 @@ def read_image(path: Path) -> np.ndarray:
     not say which values become black and white in the 8 bits that the camera gives the device.
     """
     with open_verified(path, "image") as image:
-        if image.mode not in AS_RGB:
+        if _is_deep(image):
+            mode = image.mode if image.mode not in AS_RGB else _raw_mode(image)
             raise DataError(
-                f"image {path} has mode {image.mode}, more than 8 bits a pixel, and does not say which values are black"
+                f"image {path} has mode {mode}, more than 8 bits a channel, and does not say which values are black"
                 " and white: save it with 8 bits, scaled as your camera does it for the device (16 bits of full range:"
                 " divide by 257)."
             )
         return np.asarray(upright(image).convert("RGB"))
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether the file, not decoded yet, holds more than 8 bits a channel."""
+    return image.mode not in AS_RGB or SIXTEEN_BIT_COLOUR in _raw_mode(image)
 
 
 def size_mismatch(path: Path, size: tuple[int, int]) -> str | None:
@@ -190,9 +198,9 @@ def check_headers(image_path: Path, label_path: Path) -> int:
     Of a PNG or JPEG that does not end as one should, every pixel is decoded.
     """
     with open_image(image_path, "image") as image:
-        size, mode = (image.height, image.width), image.mode
+        size, deep = (image.height, image.width), _is_deep(image)
         _check_end(image)
-    if mode not in AS_RGB:
+    if deep:
         read_image(image_path)
     with open_image(label_path, "label") as label:
         label_size, lossy = (label.height, label.width), label.format in LOSSY
@@ -250,6 +258,8 @@ def read_mask(path: Path) -> Mask:
             raise DataError(f"label {path} is a JPEG, which changes values: save the labels as PNG, from their source.")
         if raw.endswith("I") and image.mode in ("L", "1"):
             raise DataError(f"label {path} is stored with white as 0: save it as a PNG of the ids.")
+        if SIXTEEN_BIT_COLOUR in raw and image.mode not in ONE_CHANNEL:
+            raise DataError(f"label {path} is a colour picture of 16 bits a channel: save it with 8.")
         if image.mode == "RGB":
             return Mask(_codes(np.asarray(upright(image))), {}, coded=True)
         if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.core.errors import DataError
-from pipeline.data.decode import read_image, read_mask
+from pipeline.data.decode import check_headers, read_image, read_mask
 from pipeline.data.decoded import Decoded
 from pipeline.data.images import identity_table, sample
 from pipeline.data.labels import Labels
@@ -152,13 +152,30 @@ def test_labels_whose_values_are_not_sure_are_refused(image, options, words, tmp
         read_mask(path)
 
 
-def test_a_file_is_bounded_whole_and_of_a_known_format(tmp_path: Path) -> None:
+def png_of(height: int, width: int, bits: int, colour_type: int, rows: bytes) -> bytes:
+    """By the PNG specification, as Pillow writes not all kinds."""
+
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_colours_of_16_bits_are_refused_as_greys_are(colour_type: int, channels: int, tmp_path: Path) -> None:
+    path, twelve_bits = tmp_path / "a.png", RNG.integers(0, 1 << 12, (H, W, channels)).astype(">u2")
+    path.write_bytes(png_of(H, W, 16, colour_type, b"".join(b"\0" + row.tobytes() for row in twelve_bits)))
+    for read in (read_image, lambda image: check_headers(image, path)):
+        with pytest.raises(DataError, match="16.*more than 8 bits a channel"):
+            read(path)
+    with pytest.raises(DataError, match="16 bits a channel"):
+        read_mask(path)
+
+
+def test_a_file_is_bounded_whole_and_of_a_known_format(tmp_path: Path) -> None:
     huge = tmp_path / "huge.png"
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 12000, 12000, 8, 2, 0, 0, 0))
-    huge.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b""))
+    huge.write_bytes(png_of(12000, 12000, 8, 2, b"\0" * 99))
     with pytest.raises(DataError, match="144 million pixels; allowed are 89 million"):
         read_image(huge)
     good = saved(tmp_path / "good.png", Image.fromarray(RNG.integers(0, 256, (50, 50, 3), np.uint8)))

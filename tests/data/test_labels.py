@@ -205,6 +205,8 @@ def test_a_line_that_is_no_class_is_named(text: str, words: str, tmp_path: Path)
 def test_names_with_numbers_and_blanks_stay(tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text("4 wheeler\nroad sign 10 20 30\nclass\nT-72 tank\n")
     assert read_classes(tmp_path / "c.txt")[0] == ("4 wheeler", "road sign", "class", "T-72 tank")
+    (tmp_path / "c.txt").write_text("# -\nzone 1\nzone 2\n# -\nlane 3\n")
+    assert read_classes(tmp_path / "c.txt")[0] == ("zone 1", "zone 2", "lane 3")
 
 
 # Classes that never occur
