@@ -174,7 +174,13 @@ def newest_artifact(run: Run, target: str | None, say: Say) -> Artifact:
         others = len({each.parent.name for each in paths}) - 1
         more = f"; {others} other target{'s' if others > 1 else ''}: --target NAME" if others else ""
         say(f"artifact {path.relative_to(run.path)} (target {chosen}{more})")
-    return open_artifact(path)
+    artifact = open_artifact(path)
+    if artifact.recipe.target not in targets():
+        raise ArtifactError(
+            f"{path} was made for target {artifact.recipe.target!r}, which this version does not know: run `convert"
+            " --force` to write it again."
+        )
+    return artifact
 
 
 def _level_of(file: Path) -> int | None:
@@ -183,7 +189,8 @@ def _level_of(file: Path) -> int | None:
         recipe = open_artifact(file).recipe
     except ArtifactError:
         return None
-    return targets()[recipe.target].default_level if recipe.level is None else recipe.level
+    target = targets().get(recipe.target)
+    return target.default_level if target and recipe.level is None else recipe.level
 
 
 def _default_target(run: Run, converted: set[str]) -> str:

@@ -51,7 +51,7 @@ class FileSpec:
         allowed = {"output": Output, "stride": Stride, "io": InputType, "weights": Weights}
         for name, kind in allowed.items():
             value = getattr(self, name)
-            if type(value) is bool or value not in get_args(kind):
+            if type(value) not in (str, int) or value not in get_args(kind):
                 raise BadSpec(f"{name} is {value!r}: choose one of {', '.join(map(str, get_args(kind)))}.")
         if type(self.per_tensor) is not bool:
             raise BadSpec(f"per_tensor is {self.per_tensor!r}: it is true or false.")

@@ -85,6 +85,11 @@ class Inspection:
     subgraphs: int = 1
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Raises ValueError where not each op has its verdict."""
+        if any(len(verdicts) != len(self.ops) for verdicts in (self.verdicts, self.real) if verdicts is not None):
+            raise ValueError("its verdicts are not one for each op")
+
     @property
     def disagreements(self) -> tuple[int, ...]:
         """Ops on which the rules and the real compiler disagree."""

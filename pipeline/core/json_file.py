@@ -27,11 +27,14 @@ class BadJson(ValueError):
     """What is wrong with a JSON file, as the rest of a sentence that names the file."""
 
 
-def parse(text: bytes | str) -> Any:
+def parse(text: bytes | str, most_bytes: int = MOST_BYTES) -> Any:
     """The value of a JSON text, without its pitfalls; raises BadJson.
 
-    Refused are a key that occurs twice, numbers that are not finite or beyond LARGEST, and nesting beyond DEEPEST.
+    Refused are a text of more than ``most_bytes``, a key that occurs twice, numbers that are not finite or beyond
+    LARGEST, and nesting beyond DEEPEST.
     """
+    if len(text) > most_bytes:
+        raise BadJson(f"it has {len(text) >> 20} MiB; {most_bytes >> 20} MiB are allowed")
     try:
         data = json.loads(
             text if isinstance(text, str) else text.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant
@@ -53,7 +56,7 @@ def parse(text: bytes | str) -> Any:
 def load(path: Path, most_bytes: int = MOST_BYTES) -> Any:
     """The value of a JSON file; raises BadJson, also for a file that cannot be read, is not regular or too large."""
     try:
-        return parse(read_regular(path, most_bytes))
+        return parse(read_regular(path, most_bytes), most_bytes)
     except OSError as error:
         why = error.strerror or str(error)
         raise BadJson(why if why.startswith("it ") else f"it cannot be read: {why}") from None

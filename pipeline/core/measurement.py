@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.core.score import Score
+from pipeline.core.score import Score, check_percents
 
 SCHEMA = 5
 
@@ -60,6 +60,12 @@ class Ratio:
     low: float | None
     high: float | None
     confidence_percent: float
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is no quotient of times."""
+        for value in (self.ratio, self.low, self.high):
+            if value is not None and not value > 0:
+                raise ValueError(f"a ratio of times is {value}, not above 0")
 
     @property
     def is_significant(self) -> bool:
@@ -185,6 +191,10 @@ class ImageScore:
     parent_miou_percent: float | None
     miou_percent: float | None
     agreement_percent: float
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is no percentage."""
+        check_percents(self.parent_miou_percent, self.miou_percent, self.agreement_percent)
 
 
 @dataclasses.dataclass(frozen=True)

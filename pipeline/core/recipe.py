@@ -21,7 +21,7 @@ from pipeline.core.json_file import BadJson, as_object, made, parse
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.ranges import Ranges, ranges_from_json, ranges_to_json
 from pipeline.core.rewrite import AppliedRewrite
-from pipeline.core.spec import ModelSpec
+from pipeline.core.spec import ModelSpec, check_classes
 
 SCHEMA = 1
 OUTCOMES = ("rewritten", "approximated")
@@ -236,7 +236,7 @@ def _texts(value: object, name: str) -> tuple[str, ...]:
 
 
 def _recipe(data: dict[str, Any]) -> Recipe:
-    if (schema := data.get("schema")) != SCHEMA:
+    if type(schema := data.get("schema")) is not int or schema != SCHEMA:
         raise ValueError(f"its schema is {schema!r}, and this version reads {SCHEMA}")
     if unknown := sorted(set(data) - {*ORIGIN, *MAKING}):
         raise ValueError(f"it has the unknown key {', '.join(map(str, unknown))}")
@@ -280,10 +280,12 @@ def _origin(data: dict[str, Any]) -> Origin:
     if any(len(colour) != 3 for colour in colours):
         raise ValueError("a colour does not have three values")
     calibration = data.get("calibration")
+    model, classes = from_json(ModelSpec, data["model"], True, "model"), _texts(data["classes"], "classes")
+    check_classes(classes, rgb := tuple((r, g, b) for r, g, b in colours), model.num_classes)
     return Origin(
-        from_json(ModelSpec, data["model"], True, "model"),
-        _texts(data["classes"], "classes"),
-        tuple((r, g, b) for r, g, b in colours),
+        model,
+        classes,
+        rgb,
         _typed(data["data"], str, "data"),
         method,
         from_json(Checkpoint, data["parent"], True, "parent"),

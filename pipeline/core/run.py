@@ -33,7 +33,7 @@ from pipeline.core.lock import FILE as LOCK
 from pipeline.core.number import whole
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.recipe import About
-from pipeline.core.spec import MOST_SEED, ModelSpec
+from pipeline.core.spec import MOST_SEED, ModelSpec, check_classes
 from pipeline.core.training import SETTINGS, Training
 
 RUNS = Path("runs")
@@ -205,12 +205,7 @@ def _config(data: Any) -> RunConfig:
     config = from_json(
         RunConfig, {**data, "model": dataclasses.asdict(from_json(ModelSpec, data["model"], True, "model"))}
     )
-    if len(config.classes) != config.model.num_classes:
-        raise ValueError(f"{len(config.classes)} classes, and the network has {config.model.num_classes}")
-    if len(config.colours) not in (0, len(config.classes)):
-        raise ValueError(f"{len(config.colours)} colours for {len(config.classes)} classes")
-    if not all(0 <= value <= 255 for colour in config.colours for value in colour):
-        raise ValueError("a colour is not of values from 0 to 255")
+    check_classes(config.classes, config.colours, config.model.num_classes)
     if not 0 <= config.seed <= MOST_SEED:
         raise ValueError(f"the seed is {config.seed}, not from 0 to {MOST_SEED}")
     return config

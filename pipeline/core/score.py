@@ -49,6 +49,13 @@ def check_labelled(confusion: np.ndarray | int, images: int) -> None:
         )
 
 
+def check_percents(*percents: float | None) -> None:
+    """Raises ValueError for a number that is not from 0 to 100; None is no number."""
+    for percent in percents:
+        if percent is not None and not 0 <= percent <= 100:
+            raise ValueError(f"an accuracy is {percent} %")
+
+
 @dataclasses.dataclass(frozen=True)
 class Score:
     """Accuracy over a set of images, pooled over all their labelled pixels.
@@ -68,6 +75,10 @@ class Score:
     absent: tuple[str, ...]
     images: int
     one_class: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is no percentage."""
+        check_percents(self.miou_percent, self.pixel_accuracy_percent, *self.iou_percent.values())
 
     @classmethod
     def from_confusion(cls, confusion: np.ndarray, classes: tuple[str, ...], images: int) -> Score:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from pipeline.core.errors import BadSpec
@@ -14,6 +14,7 @@ LONGEST_SIDE = 8192
 """More than an 8K camera has."""
 MOST_SEED = 2**31 - 2
 """Augmentation draws from an int32, and QAT takes the next seed after the run's."""
+NETWORK_NAME = r"[\w.-]{1,64}"
 Resize = Literal["align_corners", "half_pixel"]
 
 
@@ -54,6 +55,8 @@ class ModelSpec:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(NETWORK_NAME, self.network, re.ASCII):
+            raise BadSpec(f"network {self.network[:40]!r} is no name: it has letters, digits, hyphens and dots.")
         for name in ("height", "width", "num_classes"):
             whole(name, getattr(self, name), 0)
         if self.height < 1 or self.width < 1:
@@ -77,6 +80,18 @@ class ModelSpec:
     def channels(self, count: int) -> int:
         """``count`` channels under the width multiplier, rounded, at least 1."""
         return max(1, round(count * self.alpha))
+
+
+def check_classes(classes: Sequence[str], colours: Sequence[tuple[int, int, int]], num_classes: int) -> None:
+    """Raises ValueError for names and colours that are not those of a network's classes; no colours are allowed."""
+    if len(classes) != num_classes:
+        raise ValueError(f"{len(classes)} classes, and the network has {num_classes}")
+    if len(set(classes)) < len(classes):
+        raise ValueError("one class is there twice")
+    if len(colours) not in (0, len(classes)):
+        raise ValueError(f"{len(colours)} colours for {len(classes)} classes")
+    if not all(0 <= value <= 255 for colour in colours for value in colour):
+        raise ValueError("a colour is not of values from 0 to 255")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pipeline.core.from_json import from_json
 from pipeline.core.json_file import BadJson, load_as
 from pipeline.core.measurement import Measurement
 from pipeline.core.run import Run
+from pipeline.core.score import check_percents
 from pipeline.measure.inspect import inspect
 from pipeline.targets import targets
 
@@ -62,9 +63,7 @@ class Standing:
                 raise ValueError(f"{name} is {value}, not above 0")
         if not self.iou_percent:
             raise ValueError("no class was scored, so no accuracy is known: its images have no labels")
-        for percent in (self.miou_percent, *self.iou_percent.values()):
-            if not 0 <= percent <= 100:
-                raise ValueError(f"an IoU is {percent} %")
+        check_percents(self.miou_percent, *self.iou_percent.values())
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": SCHEMA, "kind": "baseline", **dataclasses.asdict(self)}
@@ -85,8 +84,10 @@ def of_run(run: Run, artifact: Artifact, split: str = "val") -> Standing:
 
 
 def _coverage(artifact: Artifact) -> float | None:
-    target = targets()[artifact.recipe.target]
-    return inspect(artifact.path, target, compiler=False).coverage.macs_accelerated_percent if target.rules else None
+    target = targets().get(artifact.recipe.target)
+    if target is None or target.rules is None:
+        return None
+    return inspect(artifact.path, target, compiler=False).coverage.macs_accelerated_percent
 
 
 def of_measurement(measurement: Measurement, where: str = "") -> Standing:

@@ -160,6 +160,6 @@ class Album:
 
 def _kept(run: Run, data: bytes, suffix: str) -> str:
     path = run.measurements / FOLDER / f"{sha256(data)[:16]}{suffix}"
-    if not path.is_file():
+    if not path.is_file() or path.read_bytes() != data:  # one that a crash of the machine cut off
         write_atomically(path, data, sync=False)
     return path.relative_to(run.path).as_posix()

@@ -55,17 +55,31 @@ def _check(source: str | BinaryIO, name: str) -> None:
 
 
 def _read_all(source: str | BinaryIO) -> None:
-    """Reads what any reader here may read. Links, which it leaves alone, are named by the readers."""
+    """Reads what any reader here may read, each object once; raises WeightsError where there are too many.
+
+    Links and values in other files are left alone, and nothing behind them is skipped: the readers name those they meet.
+    """
     with h5py.File(source, "r") as file:
-        for group in (file, *(file[key] for key in file if isinstance(file.get(key, getlink=True), h5py.HardLink))):
-            for name in group.attrs:
-                group.attrs[name]
-        with contextlib.suppress(WeightsError):
-            for dataset in datasets_in(file).values():
-                for name in dataset.attrs:
-                    dataset.attrs[name]
-                if dataset.nbytes <= MOST_DATASET_BYTES:
-                    dataset[()]
+        pending: list[Any] = [file]
+        seen: set[int] = set()
+        while pending:
+            each = pending.pop()
+            if (place := h5py.h5o.get_info(each.id).addr) in seen:
+                continue
+            seen.add(place)
+            if len(seen) > MOST_OBJECTS:
+                raise WeightsError("it holds more objects than a network")
+            for name in each.attrs:
+                each.attrs[name]
+            if isinstance(each, h5py.Group):
+                pending.extend(each[key] for key in each if isinstance(each.get(key, getlink=True), h5py.HardLink))
+            elif isinstance(each, h5py.Dataset) and not _is_elsewhere(each) and each.nbytes <= MOST_DATASET_BYTES:
+                each[()]
+
+
+def _is_elsewhere(dataset: h5py.Dataset) -> bool:
+    """Whether its values are in other files."""
+    return bool(dataset.is_virtual or dataset.external)
 
 
 def datasets_in(group: h5py.Group) -> dict[str, h5py.Dataset]:
@@ -96,7 +110,7 @@ def child_of(group: h5py.Group, path: str) -> Any:
         if not isinstance(link, h5py.HardLink):
             raise WeightsError(f"{child.name.rstrip('/')}/{key} in it is a link, which may lead to other files")
         child = child[key]
-    if isinstance(child, h5py.Dataset) and (child.is_virtual or child.external):
+    if isinstance(child, h5py.Dataset) and _is_elsewhere(child):
         raise WeightsError(f"{child.name} in it takes its values from other files")
     return child
 

@@ -45,6 +45,8 @@ def test_what_is_no_plain_json_is_refused_in_words(text, words):
 def test_plain_json_is_what_it_is():
     data = {"a": [1, -2.5, True, None, "é\x00\udcff"], "b": {"c": {}}, "": 2**100}
     assert parse(json.dumps(data).encode()) == parse(json.dumps(data)) == data
+    with pytest.raises(BadJson, match="it has 48 MiB; 48 MiB are allowed"):
+        parse(b" " * (MOST_BYTES + 1))
     at_the_limit = "[" * DEEPEST + "1" + "]" * DEEPEST
     assert json.dumps(parse(at_the_limit)) == at_the_limit
 

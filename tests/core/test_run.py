@@ -187,6 +187,11 @@ def test_without_a_name_it_is_the_target_named_last_else_cpu_and_said(tmp_path):
     for name in ("x.tflite", "x.json"):
         (run.artifacts("cpu") / name).unlink()
     assert chosen() == "web"
+    artifacts.write(run.artifacts("nnapi") / "x.tflite", data, recipe("nope"))
+    with pytest.raises(RunError, match="no artifact for target nnapi:28"):
+        chosen("nnapi:28")
+    with pytest.raises(ArtifactError, match="was made for target 'nope', which this version does not know"):
+        chosen("nnapi")
 
 
 @pytest.mark.parametrize(

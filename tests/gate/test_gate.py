@@ -176,6 +176,8 @@ def change(data, path, value):
         (("artifact", "latency", "median_ms"), 0.0),
         (("artifact", "score", "miou_percent"), 101),
         (("artifact", "score", "iou_percent", "a"), -1),
+        (("artifact", "score", "pixel_accuracy_percent"), 1e300),
+        (("speedup",), {"ratio": 0.0, "low": None, "high": None, "confidence_percent": 99.0}),
     ],
 )
 def test_a_baseline_of_nonsense_is_refused_in_a_sentence(measured, tmp_path, path, value):

@@ -1,6 +1,8 @@
 """The report against the files that it is made of: every figure is theirs, and what is missing is named."""
 
+import io
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -177,7 +179,20 @@ def test_every_picture_is_in_the_page_with_words_for_those_who_do_not_see_it(ful
         page = Reader(html(page_of([full_run.path], "1.2")))
         assert sum(tag == "img" for tag, _ in page.tags) < len(pictures)
         assert any("is not shown" in text for text in page.sections["pictures"])
+        flipped = bytearray(kept)
+        flipped[kept.index(b"PLTE") + 30] ^= 1
+        one = io.BytesIO()
+        Image.new("P", (1, 1)).save(one, "PNG")
+        for broken in (kept[: len(kept) // 2], bytes(flipped), one.getvalue(), b"%!PS-Adobe-3.0 EPSF-3.0\n"):
+            gone.write_bytes(broken)
+            page = Reader(html(page_of([full_run.path], "1.2")))
+            assert any("is not shown" in text for text in page.sections["pictures"]), broken[:20]
+        gone.unlink()
+        os.mkfifo(gone)
+        page = Reader(html(page_of([full_run.path], "1.2")))
+        assert any("is not shown" in text for text in page.sections["pictures"])
     finally:
+        gone.unlink(missing_ok=True)
         gone.write_bytes(kept)
 
 
@@ -231,6 +246,25 @@ def test_a_measurement_of_an_earlier_version_and_a_broken_file_stop_nothing(full
     assert any("confusion matrix of 2999" in text and "5 classes" in text for text in later.sections["verdict"])
     problems = [text for text in page.sections["verdict"] if "cannot be read" in text]
     assert len(problems) == 2 and "bench-cpu-1.json" in " ".join(problems)
+
+
+@pytest.mark.parametrize(
+    ("kind", "nonsense"),
+    [
+        ("bench", {"speedup": {"ratio": 0, "low": None, "high": None, "confidence_percent": 99}}),
+        ("bench", {"speedup": {"ratio": 1, "low": 0, "high": 2, "confidence_percent": 99}}),
+        ("bench", {"per_image": [{"name": "a", "parent_miou_percent": 1e308, "miou_percent": 1, "agreement_percent": 1}]}),
+        ("inspect", {"verdicts": []}),
+    ],
+    ids=["no ratio", "an interval from 0", "an accuracy of 1e308", "no verdicts"],
+)  # fmt: skip
+def test_numbers_that_cannot_be_are_named_and_stop_nothing(kind, nonsense, full_run, tmp_path, undrawn):
+    copy = tmp_path / "run"
+    shutil.copytree(full_run.path, copy)
+    (file,) = copy.glob(f"measurements/{kind}-*.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | nonsense))
+    page = Reader(html(page_of([copy], "1.2")))
+    assert any(f"{file.name} cannot be read" in text for text in page.sections["verdict"])
 
 
 def test_what_a_compiler_told_counts_before_what_the_rules_said_later(full_run, tmp_path, undrawn):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import zlib
 
 import h5py
 import numpy as np
@@ -9,8 +10,11 @@ import pytest
 import tf_keras
 
 from models.blocks import BilinearResize
+from pipeline.core.confined import why_unsafe
+from pipeline.core.errors import WeightsError
 from pipeline.core.ranges import Range
-from pipeline.weights import checkpoint
+from pipeline.weights import checkpoint, hdf5
+from pipeline.weights.layers import Layer, hdf5_source, read_arrays
 
 
 def content(path):
@@ -67,3 +71,34 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
         checkpoint.write(model, path, class_weights=[1.0])
     assert raised.value.filename == str(path)
     assert path.read_bytes() == before and os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("link", [False, True], ids=["plain", "with a link"])
+def test_a_file_that_unpacks_to_more_than_it_says_ends_its_child_alone(link, tmp_path, monkeypatch):
+    """A chunk of 1 MiB that inflates to more than the child may have; a link that nobody follows changes nothing."""
+    path, side, most = tmp_path / "x.h5", 512, 1 << 27
+    monkeypatch.setattr(hdf5, "why_unsafe", lambda work, seconds: why_unsafe(work, seconds, most))
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = ["only"]
+        group = file.create_group("only")
+        group.attrs["weight_names"] = ["kernel:0"]
+        dataset = group.create_dataset("kernel:0", (side, side), "f4", chunks=(side, side), compression="gzip")
+        packer, empty = zlib.compressobj(1), bytes(1 << 22)
+        pieces = [packer.compress(empty) for _ in range((most >> 22) + 1)]
+        dataset.id.write_direct_chunk((0, 0), b"".join([*pieces, packer.flush()]))
+        if link:
+            file["first"] = h5py.SoftLink("/only")
+    layers = [Layer("only", "Conv2D", (("kernel", (side, side)),))]
+    with pytest.raises(WeightsError, match="is broken"), hdf5_source(str(path), "it") as source:
+        read_arrays(source, layers)
+
+
+def test_attributes_of_every_group_are_read_by_the_child_first(tmp_path, monkeypatch):
+    path, read = tmp_path / "x.h5", []
+    with h5py.File(path, "w") as file:
+        deep = file.create_group("model_weights/first/deep")
+        deep.attrs["weight_names"] = ["kernel:0"]
+        file["model_weights/again"] = file["model_weights"]
+    monkeypatch.setattr(h5py.AttributeManager, "__getitem__", lambda attributes, name: read.append(name))
+    hdf5._read_all(str(path))
+    assert read == ["weight_names"]

@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from pipeline.core.dataset import IGNORE
+from pipeline.core.errors import SegquantError
+from pipeline.core.files import read_regular
 from pipeline.core.measurement import ShownImage
+from pipeline.data.decode import open_image, open_verified
 from pipeline.data.images import palette
 from pipeline.report.page.blocks import (
     Block,
@@ -34,7 +36,7 @@ from pipeline.report.pictures import indexed
 
 MOST_BYTES = 4_000_000
 """Of all pictures in a page, before base64 adds a third. Those of single classes are left out first."""
-UNREADABLE = (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, TypeError)
+UNREADABLE = (OSError, SegquantError, ValueError)
 TYPES = {".jpg": "image/jpeg", ".png": "image/png"}
 DIFFERENCES = (
     ("both right", (232, 232, 232)),
@@ -130,7 +132,7 @@ def _picture(run: Evidence, image: str, shown: Sequence[tuple[Subject, ShownImag
         f" the same class on {fixed(sample.score.agreement_percent)} % of pixels"
         for subject, sample in shown
     ]
-    with Image.open(_inside(home, image)) as opened:
+    with open_image(_inside(home, image), "picture") as opened:
         width, height = opened.size
     first = any(_rank(sample) < len(FIRST) for _, sample in shown)
     return ShownPicture(name, _reasons(shown), "; ".join(captions), tuple(layers), width, height, first)
@@ -152,14 +154,16 @@ def _inside(home: Path, name: str) -> Path:
     path = (home / name).resolve()
     if not path.is_relative_to(home.resolve()) or path.suffix not in TYPES:
         raise OSError(f"{name} is no picture of this run")
+    if not path.exists():
+        raise OSError(f"{name} is not there any more; `bench` makes it again")
     return path
 
 
 def _layer(home: Path, name: str, title: str, kind: str, alternative: str) -> Layer:
     path = _inside(home, name)
-    data = path.read_bytes()
-    with Image.open(io.BytesIO(data)) as opened:
-        opened.verify()
+    with open_verified(path, "picture") as opened:
+        opened.load()
+    data = read_regular(path, MOST_BYTES)
     return Layer(title, _data_url(data, TYPES[path.suffix]), kind, alternative)  # type: ignore[arg-type]
 
 
@@ -168,17 +172,24 @@ def _data_url(data: bytes, kind: str) -> str:
 
 
 def _differences(home: Path, shown: ShownImage, title: str) -> Layer:
-    label, parent, mask = (
-        np.asarray(Image.open(_inside(home, name))) for name in (shown.label, shown.parent_mask, shown.mask)
-    )
-    picture = indexed(differences(label, parent, mask), [colour for _, colour in DIFFERENCES])
+    label, parent, mask = (_ids(_inside(home, name)) for name in (shown.label, shown.parent_mask, shown.mask))
+    if not label.shape == parent.shape == mask.shape:
+        raise ValueError(f"{shown.label}, {shown.parent_mask} and {shown.mask} are not of one size")
+    places = differences(label, parent, mask)
     file = io.BytesIO()
-    picture.save(file, "PNG", optimize=True)
+    indexed(places, [colour for _, colour in DIFFERENCES]).save(file, "PNG", optimize=True)
     shares = ", ".join(
-        f"{fixed(100 * float((differences(label, parent, mask) == i).mean()), 1)} % {what}"
-        for i, (what, _) in enumerate(DIFFERENCES)
+        f"{fixed(100 * float((places == i).mean()), 1)} % {what}" for i, (what, _) in enumerate(DIFFERENCES)
     )
     return Layer(title, _data_url(file.getvalue(), "image/png"), "differences", f"{shown.score.name}: {shares}")
+
+
+def _ids(path: Path) -> np.ndarray:
+    """uint8 [h, w]: the class ids of a palette image; raises DataError, and ValueError for another kind of picture."""
+    with open_image(path, "picture") as opened:
+        if opened.mode != "P":
+            raise ValueError(f"{path} has mode {opened.mode}: a mask is a palette image of class ids")
+        return np.asarray(opened)
 
 
 def differences(label: np.ndarray, parent: np.ndarray, mask: np.ndarray) -> np.ndarray:
