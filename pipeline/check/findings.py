@@ -104,12 +104,13 @@ def amounts(splits: Mapping[str, Sequence[Facts]], classes: Sequence[str]) -> It
 
 
 def sizes(splits: Mapping[str, Sequence[Facts]]) -> Iterator[Finding]:
-    lying = {f.name: f.width >= f.height for facts in splits.values() for f in facts}
-    upright = tuple(name for name, wide in lying.items() if not wide)
-    if upright and len(upright) < len(lying):
-        few = upright if len(upright) <= len(lying) / 2 else tuple(n for n, wide in lying.items() if wide)
-        form = "upright" if few == upright else "lying"
-        yield Finding("note", f"{len(few)} of {len(lying)} images are {form}, the others not: all become one size", few)
+    images = [f for facts in splits.values() for f in facts]
+    upright, lying = (tuple(f.name for f in images if (f.width >= f.height) is wide) for wide in (False, True))
+    if upright and lying:
+        form, few = ("upright", upright) if len(upright) <= len(lying) else ("lying", lying)
+        yield Finding(
+            "note", f"{len(few)} of {len(images)} images are {form}, the others not: all become one size", few
+        )
 
 
 def turned(splits: Mapping[str, Sequence[Facts]]) -> Iterator[Finding]:

@@ -13,6 +13,8 @@ from pipeline.report.pictures import contact_sheet, indexed, overlay
 
 ROWS = 12
 THUMBNAIL_WIDTH = 320
+TALLEST = 4 * THUMBNAIL_WIDTH
+"""Pixels; a taller strip is squeezed, because the sheet would not fit into memory."""
 
 
 def sheet(dataset: Dataset, rows: int = ROWS) -> Image.Image:
@@ -33,7 +35,8 @@ def _row(
         return None
     if image.shape[:2] != label.shape:
         return None
-    size = THUMBNAIL_WIDTH, max(1, round(THUMBNAIL_WIDTH * image.shape[0] / image.shape[1]))
+    height = round(THUMBNAIL_WIDTH * image.shape[0] / image.shape[1])
+    size = THUMBNAIL_WIDTH, min(max(1, height), TALLEST)
     photo = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
     mask = Image.fromarray(label).resize(size, Image.Resampling.NEAREST)
     ids = np.asarray(mask)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.core.artifact import Artifact
 from pipeline.core.errors import RunError
-from pipeline.core.files import newest_first
+from pipeline.core.files import newest_first, sha256
 from pipeline.core.from_json import from_json
 from pipeline.core.json_file import BadJson, load_as
 from pipeline.core.measurement import Measurement
@@ -70,11 +70,15 @@ class Standing:
 
 
 def of_run(run: Run, artifact: Artifact, split: str = "val") -> Standing:
-    """From the newest measurement of the artifact as it is now on that split; raises RunError where there is none."""
+    """From the newest measurement of the artifact as it is now on that split; raises RunError where there is none.
+
+    A device that runs compiled files was given the compiled twin.
+    """
     target = artifact.recipe.target
+    files = {artifact.sha256, *([sha256(artifact.compiled)] if artifact.compiled else [])}
     for path in newest_first(run.measurements.glob(f"bench-{target}-*.json")):
         standing = of_file(path)
-        if (standing.sha256, standing.split) == (artifact.sha256, split):
+        if standing.sha256 in files and standing.split == split:
             return dataclasses.replace(standing, coverage_percent=_coverage(artifact))
     on_split, option = ("", "") if split == "val" else (f" on {split}", f" --split {split}")
     raise RunError(

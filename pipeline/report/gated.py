@@ -9,6 +9,7 @@ from rich.table import Table
 from pipeline.core.printable import printable
 from pipeline.gate.checks import Check, Gated
 from pipeline.report.console import console
+from pipeline.report.markdown import escaped
 
 SIGNS = {"passed": "✓", "failed": "✗", "skipped": "–"}
 
@@ -20,7 +21,8 @@ def show_gated(gated: Gated) -> None:
     for check in gated.checks:
         table.add_row(SIGNS[check.outcome], check.name, _found(check), _limit(check), check.detail)
     out = console()
-    out.print(f"{gated.standing.target}: {gated.standing.where}", soft_wrap=True)
+    s = gated.standing
+    out.print(f"{s.target}: {s.where}, {s.miou_percent:.2f} % on {s.images} {s.split} images of {s.data}", soft_wrap=True)
     if gated.baseline is not None:
         out.print(f"baseline: {gated.baseline.where}", soft_wrap=True)
     out.print(table)
@@ -37,21 +39,17 @@ def _limit(check: Check) -> str:
 def as_markdown(gated: Gated) -> str:
     s = gated.standing
     lines = [
-        f"### segquant gate: {'passed' if gated.passed else 'failed'} ({_escaped(s.target)})",
+        f"### segquant gate: {'passed' if gated.passed else 'failed'} ({escaped(s.target)})",
         "",
         "| | check | found | limit | |",
         "|---|---|---:|---:|---|",
     ]
     for check in gated.checks:
         cells = (SIGNS[check.outcome], check.name, _found(check), _limit(check), check.detail)
-        lines.append(f"| {' | '.join(_escaped(cell) for cell in cells)} |")
+        lines.append(f"| {' | '.join(escaped(cell) for cell in cells)} |")
     where = f"mIoU {s.miou_percent:.2f} % on {s.images} {s.split} images of {s.data}"
     machine = f"; {s.median_ms:.2f} ms on {s.machine.get('cpu')}" if s.median_ms is not None else ""
-    return "\n".join([*lines, "", _escaped(where + machine) + ".", ""])
-
-
-def _escaped(text: str) -> str:
-    return "".join(f"\\{c}" if c in "\\|`*_[]<>#" else c for c in printable(text))
+    return "\n".join([*lines, "", escaped(where + machine) + ".", ""])
 
 
 def as_junit(gated: Gated) -> bytes:

@@ -8,11 +8,13 @@ import pytest
 from PIL import Image
 
 from pipeline.check.facts import REACH, edge_fits, facts_of
-from pipeline.check.findings import FEW_IMAGES, inverted
-from pipeline.core.dataset import TrainingDefaults
+from pipeline.check.findings import FEW_IMAGES, inverted, sizes
+from pipeline.check.sheet import sheet
+from pipeline.core.dataset import Dataset, Sample, TrainingDefaults
 from pipeline.train.judge import fewest_held_out
 
 HEIGHT, WIDTH = 120, 160
+SIZES = {"train": (10, 20), "val": (20, 10)}.items()
 COLOURS = np.array([(90, 120, 60), (200, 60, 40), (40, 60, 200)], np.int16)
 
 
@@ -71,10 +73,22 @@ def test_a_good_dataset_is_counted_as_it_is_and_nothing_is_objected_to(cli, phot
         assert facts["images_with"] == [sum(bool((m == k).any()) for m in masks) for k in range(3)]
         assert facts["sizes"] == {"120x160": len(masks)} and facts["images"] == len(masks)
     assert "train/ and val/" in report["how_split"]
-    sheet = Image.open(photos.parent / "contact-sheet-folder.png")
-    assert sheet.width > 6 * 160 and str(sheet.filename).endswith(result.stdout.split()[-1])
+    picture = Image.open(photos.parent / "contact-sheet-folder.png")
+    assert picture.width > 6 * 160 and str(picture.filename).endswith(result.stdout.split()[-1])
     again, _ = run(cli, photos)
     assert again.stdout.split()[-1] == "contact-sheet-folder-2.png"
+
+
+def test_upright_images_are_counted_though_both_splits_have_their_name():
+    facts = {split: [facts_of("a", np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8))] for split, size in SIZES}
+    (found,) = sizes(facts)
+    assert found.text.startswith("1 of 2 images are upright") and found.names == ("a",)
+
+
+def test_a_strip_of_pixels_makes_no_sheet_of_gigabytes():
+    image, label = np.zeros((4000, 1, 3), np.uint8), np.zeros((4000, 1), np.uint8)
+    dataset = Dataset("folder:x", ("a",), ((1, 2, 3),), {"train": (Sample("a", lambda: image, lambda: label),)})
+    assert sheet(dataset).height < 2000
 
 
 def test_a_contact_sheet_that_is_there_is_refused_before_all_files_are_read(cli, photos):

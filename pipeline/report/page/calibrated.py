@@ -22,6 +22,8 @@ RANGES = (
     Column("scale", "counted", True),
     Column("zero point", "counted", True),
 )
+MOST_LAYERS = 400
+"""More than a network here has; a chart of more cannot be read."""
 UNEVEN = 10.0
 """Times the median range from which on the widest needs a logarithmic axis, or the others are not seen."""
 SATURATION = Column("at an end of the range, %", "measured", True)
@@ -54,7 +56,8 @@ def _of_file(run: Evidence, shipped: Shipped, several: bool) -> Iterator[Block]:
     agreement = run.agreements.get(shipped.artifact.sha256)
     saturated = {layer.layer: layer for layer in agreement.layers} if agreement else {}
     heads = (*RANGES, SATURATION) if agreement else RANGES
-    ranges = _in_order(recipe.ranges, shipped.graph)
+    known = dict(list(recipe.ranges.items())[:MOST_LAYERS])
+    ranges = _in_order(known, shipped.graph)
     rows = tuple(
         words(layer, *_range(r), *(_ends(saturated.get(layer)) if agreement else ())) for layer, r in ranges.items()
     )
@@ -64,7 +67,8 @@ def _of_file(run: Evidence, shipped: Shipped, several: bool) -> Iterator[Block]:
     draw = functools.partial(bars, [Bar(layer, r.low, r.high) for layer, r in ranges.items()], unit, uneven)
     yield Chart(
         f"{name}: the range of each layer",
-        f"{len(rows)} ranges of activations. int8 cuts each into 255 steps: real = scale × (q − zero point).",
+        f"{len(rows)} {'' if len(rows) == len(recipe.ranges) else f'of {len(recipe.ranges)} '}ranges of activations."
+        " int8 cuts each into 255 steps: real = scale × (q − zero point).",
         draw,
         Table(
             f"{name}: the range of each layer",

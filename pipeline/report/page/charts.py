@@ -9,6 +9,7 @@ import dataclasses
 import io
 import itertools
 import re
+import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -219,7 +220,9 @@ def _both(draw: Callable[[Axes, bool], None], height: float) -> tuple[str, str]:
 
 
 def _drawn_as(draw: Callable[[Axes, bool], None], width: float, height: float, narrow: bool) -> str:
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # Of characters that its font lacks, as of Japanese names: the reader's own font has them.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure.add_subplot(), narrow)
         file = io.BytesIO()

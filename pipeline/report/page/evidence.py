@@ -14,6 +14,7 @@ from pipeline.core.agreement import Agreement
 from pipeline.core.artifact import Artifact
 from pipeline.core.command import as_called
 from pipeline.core.errors import SegquantError
+from pipeline.core.files import sha256
 from pipeline.core.from_json import from_json
 from pipeline.core.graph import Graph
 from pipeline.core.inspection import Inspection
@@ -30,6 +31,8 @@ from pipeline.tflite.artifact import open_artifact
 from pipeline.tflite.read import read_file
 
 Noun = TypeVar("Noun")
+_Measured = tuple[str, str, str]
+"""The sha256 of a file, a device and a split."""
 QAT = "quantization-aware training"
 """The title of that training."""
 MOST_PIXELS = 2**53
@@ -75,7 +78,7 @@ class Evidence:
       older_benches: how many older ones there are.
       heads: of each file on each device the newest comparison of the ways to its mask.
       profiles, agreements: by the sha256 of the file, the newest; inspections: by that and the target.
-      gated: by the sha256 of the file, what `gate` decided last.
+      gated: what `gate` decided last of each measured file on each device and split.
       problems: what could not be read, in sentences.
     """
 
@@ -89,20 +92,25 @@ class Evidence:
     profiles: dict[str, Profile]
     inspections: dict[tuple[str, str], Inspection]
     agreements: dict[str, Agreement]
-    gated: dict[str, Gated]
+    gated: dict[_Measured, Gated]
     problems: tuple[str, ...]
 
     def command(self, *words: str) -> str:
         """A command on this run, to be typed as it stands."""
         return as_called(shlex.join(["python", "cli.py", words[0], "--run", str(self.run.path), *words[1:]]))
 
+    def gated_of(self, bench: Measurement) -> Gated | None:
+        """What `gate` decided last of what this measurement measured; None where it was not asked."""
+        return self.gated.get((bench.artifact.sha256, str(bench.machine.get("device")), bench.split))
+
     def artifact_of(self, measurement: Measurement) -> Shipped | None:
         """The file that was measured, or its twin; None where neither is there as it was."""
-        name = measurement.artifact.file
+        name, digest = measurement.artifact.file, measurement.artifact.sha256
         for shipped in self.artifacts:
             compiled = shipped.artifact.compiled
-            twin = compiled is not None and compiled.relative_to(self.run.path).as_posix() == name
-            if twin or (shipped.name == name and shipped.artifact.sha256 == measurement.artifact.sha256):
+            if shipped.name == name and shipped.artifact.sha256 == digest:
+                return shipped
+            if compiled and compiled.relative_to(self.run.path).as_posix() == name and sha256(compiled) == digest:
                 return shipped
         return None
 
@@ -136,7 +144,10 @@ def _evidence(run: Run, label: str) -> Evidence:
         profiles={profile.sha256: profile for profile in _saved(run, PROFILE, Profile, problems)},
         inspections=_inspections(run, problems),
         agreements=dict(_by_sha(run, AGREE, Agreement.from_json, problems)),
-        gated=dict(_by_sha(run, GATE, functools.partial(from_json, Gated), problems)),
+        gated={
+            (each.standing.sha256, str(each.standing.machine.get("device")), each.standing.split): each
+            for _, each in _by_sha(run, GATE, functools.partial(from_json, Gated), problems)
+        },
         problems=tuple(problems),
     )
 

@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from pipeline.core.printable import printable
+from pipeline.report.markdown import escaped
 from pipeline.report.page.accuracy import confusions, per_class
 from pipeline.report.page.blocks import Page, joined
 from pipeline.report.page.calibrated import calibrated
@@ -28,8 +29,6 @@ from pipeline.report.page.training import training
 from pipeline.report.page.verdict import verdict
 
 HOME = Path(__file__).parent
-MARKDOWN = re.compile(r"[\\`*\[\]#|<>&@~$]|(?<!\w)_|_(?!\w)|:(?=[a-z/+-])|(?<=www)\.", re.IGNORECASE)
-"""What Markdown or GitHub gives a meaning: each becomes its number, which has none."""
 
 
 def page_of(paths: Sequence[Path], version: str = "") -> Page:
@@ -92,4 +91,4 @@ def _visible(value: object) -> object:
 def _escaped_markdown(value: object) -> object:
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return MARKDOWN.sub(lambda match: f"&#{ord(match.group())};", printable(value))
+    return escaped(value)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 
-from pipeline.core.training import FloatResult
+from pipeline.core.ranges import LARGEST
+from pipeline.core.training import FloatResult, HistoryEntry
 from pipeline.report.page.blocks import Block, Chart, Missing, Paragraphs, Section, Table, columns, words
 from pipeline.report.page.charts import Curve, curves
 from pipeline.report.page.evidence import QAT, Evidence, Trained
 from pipeline.report.page.numbers import fixed, integer
 
+MOST_SCORINGS = 1000
 
 def training(runs: Sequence[Evidence]) -> Section:
     return Section("training", "Training", tuple(block for run in runs for block in _of_run(run)))
@@ -52,29 +54,36 @@ def _sentences(run: Evidence, trained: Trained) -> Iterator[str]:
         yield f"{what}: step {result.kept_step} was kept."
 
 
+def _thinned(history: Sequence[HistoryEntry]) -> Sequence[HistoryEntry]:
+    """The scorings, or of many so many that a page can hold: evenly spread, with the last."""
+    step = -(-len(history) // MOST_SCORINGS)
+    return history if step <= 1 else history[::-1][::step][::-1]
+
+
 def _charts(run: Evidence, trained: Trained) -> Iterator[Block]:
-    what = f"{run.label}, {trained.title}"
+    what, history = f"{run.label}, {trained.title}", _thinned(trained.history)
     rows = tuple(
         words(integer(entry.step), fixed(entry.loss, 4), fixed(entry.miou_percent), fixed(entry.seconds, 0))
-        for entry in trained.history
+        for entry in history
     )
     heads = columns(("step", "counted"), ("loss", "measured"), ("mIoU %", "measured"), ("seconds", "measured"))
     source = f"Measured while training on {run.run.config.data}."
-    table = Table(f"{what}: every scoring", heads, rows, source, folded=True)
-    scored = tuple((float(e.step), e.miou_percent) for e in trained.history if e.miou_percent is not None)
-    losses = tuple((float(e.step), e.loss) for e in trained.history if e.loss is not None)
+    shown = "every scoring" if len(history) == len(trained.history) else f"{len(history)} of all scorings"
+    table = Table(f"{what}: {shown}", heads, rows, source, folded=True)
+    scored = tuple((float(e.step), e.miou_percent) for e in history if e.miou_percent is not None)
+    losses = tuple((float(e.step), e.loss) for e in history if e.loss is not None and abs(e.loss) < LARGEST)
     first = True
     for title, unit, points in (("mIoU on the way", "mIoU, %", scored), ("loss on the way", "loss", losses)):
         if len(points) < 2:
             continue
         draw = functools.partial(curves, [Curve(trained.title, points)], unit, "step")
-        shown = table if first else Table(f"{what}: {title}, see the table above", (), ())
+        below = table if first else Table(f"{what}: {title}, see the table above", (), ())
         yield Chart(
             f"{what}: {title}",
             f"From {fixed(points[0][1])} at step {points[0][0]:.0f} to {fixed(points[-1][1])} at step"
             f" {points[-1][0]:.0f}.",
             draw,
-            shown,
+            below,
         )
         first = False
     if first:

@@ -76,7 +76,7 @@ def _sentence(subject: Subject) -> str:
     if bench.artifact.size_bytes:
         parts.append(f"{bench.parent.size_bytes / bench.artifact.size_bytes:.2f}× smaller")
     outcomes = [gate.passed for gate in bench.gates]
-    if gated := subject.evidence.gated.get(bench.artifact.sha256):
+    if gated := subject.evidence.gated_of(bench):
         outcomes += [check.outcome == "passed" for check in gated.checks if check.outcome != "skipped"]
     if outcomes:
         failed = outcomes.count(False)
@@ -121,7 +121,7 @@ def _gates(subject: Subject) -> Iterator[tuple[Cell, ...]]:
     for gate in subject.bench.gates:
         result = OUTCOMES["passed" if gate.passed else "failed"]
         yield (*words(subject.label, gate.name, fixed(gate.value), f"{gate.limit:g}"), result)
-    gated = subject.evidence.gated.get(subject.bench.artifact.sha256)
+    gated = subject.evidence.gated_of(subject.bench)
     for check in gated.checks if gated else ():
         value, limit = (NONE if check.value is None else fixed(check.value)), f"{check.limit:g} {check.unit}"
         yield (*words(subject.label, check.name, value, limit), OUTCOMES[check.outcome])
