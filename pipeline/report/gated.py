@@ -22,7 +22,8 @@ def show_gated(gated: Gated) -> None:
         table.add_row(SIGNS[check.outcome], check.name, _found(check), _limit(check), check.detail)
     out = console()
     s = gated.standing
-    out.print(f"{s.target}: {s.where}, {s.miou_percent:.2f} % on {s.images} {s.split} images of {s.data}", soft_wrap=True)
+    scored = f"{s.miou_percent:.2f} % on {s.images} {s.split} images of {s.data}"
+    out.print(f"{s.target}: {s.where}, {scored}", soft_wrap=True)
     if gated.baseline is not None:
         out.print(f"baseline: {gated.baseline.where}", soft_wrap=True)
     out.print(table)

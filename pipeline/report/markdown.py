@@ -1,4 +1,4 @@
-"""Text from files and devices as text in Markdown, such as a comment on GitHub: no link, mention or markup of its own."""
+"""Text from files and devices as text in Markdown, such as a comment on GitHub: no link or mention of its own."""
 
 from __future__ import annotations
 

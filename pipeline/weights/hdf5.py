@@ -57,7 +57,7 @@ def _check(source: str | BinaryIO, name: str) -> None:
 def _read_all(source: str | BinaryIO) -> None:
     """Reads what any reader here may read, each object once; raises WeightsError where there are too many.
 
-    Links and values in other files are left alone, and nothing behind them is skipped: the readers name those they meet.
+    Links and values in other files are left alone: the readers name those that they meet.
     """
     with h5py.File(source, "r") as file:
         pending: list[Any] = [file]

@@ -14,6 +14,7 @@ from pipeline.report.page.numbers import fixed, integer
 
 MOST_SCORINGS = 1000
 
+
 def training(runs: Sequence[Evidence]) -> Section:
     return Section("training", "Training", tuple(block for run in runs for block in _of_run(run)))
 
