@@ -17,7 +17,7 @@ import click
 
 from pipeline.cli.options import say
 from pipeline.cli.resolve import Wanted, run_to_train
-from pipeline.core.errors import SegquantError
+from pipeline.core.errors import RunError, SegquantError
 from pipeline.core.keeper import kept, scratch_folder
 from pipeline.core.printable import printable
 from pipeline.core.run import Run, open_run
@@ -129,6 +129,13 @@ def _followed(workers: Workers) -> Iterator[Run]:
         raise Followed(f"{who}: the chief has nothing to train, its messages say why")
     with scratch_folder("segquant-worker-") as scratch:
         copy = scratch / "run"
-        shutil.copytree(place, copy, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        try:
+            shutil.copytree(place, copy, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        except OSError as error:
+            raise RunError(
+                f"{who}: the chief's run {place} cannot be copied here ({error.strerror or type(error).__name__}): keep"
+                " runs and datasets on a file system that all machines have at the same path, or free some space for"
+                " temporary files."
+            ) from None
         say(f"{who}: run {place}, written by the chief alone")
         yield open_run(copy)

@@ -44,8 +44,14 @@ class Team:
     def __init__(self, workers: Workers) -> None:
         os.environ[CONFIG] = workers.config(workers.rank)
         self.workers, self.met = workers, False
-        with _native(CONNECT_SECONDS), lost_workers("while they were connecting"):
-            self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            with _native(CONNECT_SECONDS), lost_workers("while they were connecting"):
+                self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        except tf.errors.UnknownError as error:  # Could not start gRPC server
+            raise RunError(
+                f"worker {workers.rank} cannot listen at {workers.addresses[workers.rank]} ({error.message}): see that"
+                " no other program uses the port, or name another one for it on all workers."
+            ) from None
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """``function`` in the context in which ``summed`` works; within a tf.function."""

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ import tensorflow as tf
 import tf_keras
 from PIL import Image
 
+from pipeline.cli.resolve import Wanted
+from pipeline.cli.workers import run_of_workers
 from pipeline.core.errors import RunError, TrainingDiverged
 from pipeline.core.run import open_run
 from pipeline.core.workers import Workers
@@ -75,6 +78,27 @@ def test_each_worker_drops_what_one_process_would():
     inputs = np.random.default_rng(0).normal(size=(6, 3, 5, 2)).astype(np.float32)
     parts = [layer(rank)(inputs[3 * rank : 3 * rank + 3], training=True) for rank in (0, 1)]
     assert np.array_equal(np.concatenate(parts), layer()(inputs, training=True))
+
+
+def test_a_port_that_is_in_use_is_one_sentence(monkeypatch):
+    def taken():
+        raise tf.errors.UnknownError(None, None, "Could not start gRPC server")
+
+    monkeypatch.setenv("TF_CONFIG", "")
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", taken)
+    with pytest.raises(RunError, match=r"^worker 1 cannot listen at b:22 \(Could not start .*: see that no other"):
+        Team(Workers(("a:1", "b:22"), 1))
+
+
+def test_a_worker_that_does_not_see_the_chiefs_run_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(distribute, "joined", lambda: SimpleNamespace(meet=lambda run: str(tmp_path / "elsewhere")))
+    with (
+        pytest.raises(
+            RunError, match=r"^worker 1 of 2: the chief's run .*elsewhere cannot be copied here \(No such file"
+        ),
+        run_of_workers(Workers(("a:1", "b:1"), 1), None, Wanted()),
+    ):
+        pass
 
 
 def test_a_synchronized_norm_computes_as_the_fused_one(monkeypatch):
