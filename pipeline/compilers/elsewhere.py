@@ -7,16 +7,19 @@ there and the results come back through that one connection; nothing stays on th
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import shlex
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.compilers.results import contents, most_bytes
 from pipeline.core.errors import BadSpec, CompilerError
 from pipeline.core.keeper import scratch_folder
 from pipeline.core.program import KEPT_BYTES, NotEnded, run, text_of
+from pipeline.core.together import COMPILING
 from pipeline.drivers.last_words import how_it_ended
 from pipeline.drivers.ssh_words import BATCH, SSH_FAILED, for_a_shell, last_line, why
 
@@ -72,7 +75,7 @@ class Program:
         try:
             if kind == "ssh":
                 return self._over_ssh(file, timeout_seconds)
-            with scratch_folder(".compiling-", file.parent) as scratch:
+            with _scratch(file.parent) as scratch:
                 return self._beside(file, scratch, timeout_seconds, kind in CONTAINERS)
         except NotEnded as error:
             raise CompilerError(f"`{self.name}` {error}; the uncompiled file is {file}.") from None
@@ -124,6 +127,17 @@ class Program:
         else:
             problem = f"the connection ended with {how_it_ended(completed.code)}: {last_line(errors)}"
         raise CompilerError(f"compiling on {host}: {problem}. The uncompiled file is {file}.")
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder in ``folder``, which a container sees as well; where nothing can be written there, a temporary one."""
+    with contextlib.ExitStack() as stack:
+        try:
+            scratch = stack.enter_context(scratch_folder(COMPILING, folder))
+        except OSError:
+            scratch = stack.enter_context(scratch_folder())
+        yield scratch
 
 
 def _unpacked(packed: bytes) -> CompilerRun:

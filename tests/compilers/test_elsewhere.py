@@ -1,10 +1,12 @@
 """A compiler in a container and on another machine: stand-ins for docker, ssh and the compiler, and a real sshd."""
 
+import errno
 import io
 import os
 import subprocess
 import tarfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +110,19 @@ def test_what_goes_wrong_on_the_far_side_is_one_sentence(artifact, near, far, sc
         compile_edgetpu(artifact, program("ssh there edgetpu_compiler", "edgetpu_compiler"))
     assert str(artifact) in str(error.value) and not list((far / "tmp").iterdir())
     assert len(list(artifact.parent.iterdir())) == 1
+
+
+def test_a_file_in_a_folder_that_cannot_be_written_can_be_asked_about(artifact, near, far, monkeypatch):
+    make = Path.mkdir
+
+    def read_only(path, *how, **options):
+        if path.parent == artifact.parent:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        make(path, *how, **options)
+
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    ran = Program((), (str(far / "bin" / "edgetpu_compiler"),)).run(artifact, 20)
+    assert ran.code == 0 and ran.files["my net;x_edgetpu.tflite"] == compiled_twin(two_ops())
 
 
 def test_a_connection_that_breaks_is_no_result(artifact, near, far):

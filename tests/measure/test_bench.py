@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import tempfile
 import threading
 import time
 
@@ -191,6 +193,20 @@ def iter_into(kept, measurements):
     for measurement in measurements:
         kept.append(measurement)
     return []
+
+
+def test_a_lock_that_another_user_planted_is_not_followed_and_stops_nobody(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with alone_on("some:machine", print):
+        (lock,) = tmp_path.iterdir()
+    lock.unlink()
+    os.mkfifo(lock)
+    with alone_on("some:machine", print):
+        lock.unlink()
+    lock.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"), alone_on("some:machine", print):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_one_measurement_at_a_time_on_a_machine():
