@@ -86,10 +86,23 @@ def convert(
             )
     quantized = _quantize(run, target, parent, wanted, say)
     beside = shipped(path, quantized.data, quantized.recipe)
+    before = _readable(path)
     artifact = artifacts.write(path, quantized.data, quantized.recipe, beside)
+    if before is not None and before.compiled is not None and before.sha256 != artifact.sha256:
+        for file in target.files_of(before.compiled):
+            file.unlink(missing_ok=True)
+        say(f"removed {before.compiled.name}, which was compiled from the file before")
     for name in beside:
         say(f"makes the mask of its output: {path.with_name(name)}")
     return artifact
+
+
+def _readable(path: Path) -> Artifact | None:
+    """The artifact that is there; None where there is none that can be used."""
+    try:
+        return artifacts.open_artifact(path)
+    except ArtifactError:
+        return None
 
 
 def _existing(path: Path, say: Say) -> Artifact | None:

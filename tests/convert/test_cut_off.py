@@ -8,7 +8,7 @@ from pipeline.convert.convert import compile_artifact, convert
 from pipeline.convert.parent import Parent
 from pipeline.core.errors import ArtifactError, CompilerError
 from pipeline.core.file_spec import FLOAT32
-from pipeline.core.files import write_atomically
+from pipeline.core.files import sha256, write_atomically
 from pipeline.core.leftovers import clear
 from pipeline.core.say import quiet
 from pipeline.core.target import FLOAT, CompileResult
@@ -63,6 +63,17 @@ def test_a_file_without_its_recipe_beside_it_gets_it_again(converted):
     artifacts.beside(artifact.path).unlink()
     repaired, said = again()
     assert repaired == artifact and files(artifact) == whole and "written beside it again" in said[-1]
+
+
+def test_what_was_compiled_from_the_file_before_does_not_stay_beside_the_new_one(converted):
+    artifact, again = converted
+    twin = artifact.path.with_name(f"{artifact.path.stem}_twin.tflite")
+    twin.write_bytes(b"compiled")
+    artifacts.write_record(artifact, compiled={"file": twin.name, "sha256": sha256(twin), "note": ""})
+    assert again()[0].compiled == twin and twin.is_file()  # the same file: reused
+    (artifact.path.parents[2] / "float" / "best.weights.h5").write_bytes(b"trained again")
+    renewed, said = again(replace_stale=True)
+    assert renewed.compiled is None and not twin.exists() and any(f"removed {twin.name}" in line for line in said)
 
 
 def compiled_by(data):
