@@ -28,6 +28,8 @@ MOST_PIXELS, MOST_LABELS = 1 << 28, 4000
 many are counted, of labels drawn with SEED, and of all files the headers are read."""
 SEED = 0
 MOST_KEPT = 16
+MOST_COUNTED = 1 << 50
+"""Pixels of one class: a million images of a thousand megapixels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,13 +77,19 @@ def take_census(run: Run, split: str, decoded: Decoded, fewest: int, say: Say) -
     listing = "\n".join(f"{sample.name} {marks.get(sample.name, '')}" for sample in decoded.samples)
     key = sha256(f"{num_classes} {run.config.data}\n{listing}".encode())
     known = _known(file)
-    if marks and key in known:
+    if marks and key in known and _fits(known[key], len(decoded), num_classes):
         return known[key]
     census = _count_some(decoded, num_classes, split, fewest, say)
     if marks:
         kept = dict([*known.items(), (key, census)][-MOST_KEPT:])
         write_atomically(file, json.dumps(dataclasses.asdict(_Kept(kept))).encode())
     return census
+
+
+def _fits(census: Census, count: int, num_classes: int) -> bool:
+    """Whether it can be of so many images and classes: the run may be a stranger's."""
+    counts = len(census.pixels) == num_classes and all(0 <= pixels < MOST_COUNTED for pixels in census.pixels)
+    return counts and 0 < census.counted <= census.of == count
 
 
 def _known(file: Path) -> dict[str, Census]:

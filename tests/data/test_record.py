@@ -194,6 +194,27 @@ def test_what_was_counted_is_not_counted_again(run: Run, monkeypatch) -> None:
         census.take_census(run, "val", decoded, 1, print)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"pixels": []},
+        {"pixels": [1, 2]},
+        {"pixels": [-1, 5, 5]},
+        {"pixels": [1 << 70, 1, 1]},
+        {"of": 7},
+        {"counted": 0},
+    ],
+)
+def test_counts_that_cannot_be_are_counted_again(wrong, run: Run) -> None:
+    decoded = Decoded(dataset_of(run).splits["val"])
+    first = census.take_census(run, "val", decoded, 1, print)
+    kept = json.loads((run.path / LABELS).read_text())
+    ((key, counts),) = kept["known"].items()
+    (run.path / LABELS).write_text(json.dumps({"known": {key: {**counts, **wrong}}}))
+    assert census.take_census(run, "val", decoded, 1, print) == first
+    assert json.loads((run.path / LABELS).read_text()) == kept
+
+
 @pytest.mark.parametrize("broken", ["cut", "size", "text", "jpeg"])
 def test_the_headers_of_all_files_are_checked_before_training(broken: str, run: Run, monkeypatch) -> None:
     monkeypatch.setattr(census, "MOST_PIXELS", 12 * 16)
