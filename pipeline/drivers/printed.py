@@ -25,7 +25,7 @@ class Printed:
 
     def _read(self) -> None:
         while not self._closed:
-            if select.select([self._stream], [], [], POLL_SECONDS)[0]:
+            if self._readable(POLL_SECONDS):
                 with self._lock:
                     data = os.read(self._stream.fileno(), CHUNK_BYTES)
                     self._kept.add(data)
@@ -43,7 +43,12 @@ class Printed:
     def _waits(self) -> bool:
         """Whether something was printed that is not read yet."""
         with self._lock:
-            return bool(select.select([self._stream], [], [], 0)[0])
+            return self._readable(0)
+
+    def _readable(self, seconds: float) -> bool:
+        poll = select.poll()  # select() takes no descriptor above 1023, which a machine of many cores comes to
+        poll.register(self._stream.fileno(), select.POLLIN)
+        return bool(poll.poll(1000 * seconds))
 
     def close(self) -> None:
         self._closed = True

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import time
 
@@ -11,6 +12,7 @@ import pytest
 
 from pipeline.core.confined import why_unsafe
 from pipeline.core.errors import RunError
+from pipeline.drivers.printed import Printed
 from pipeline.weights import checkpoint, hdf5
 
 
@@ -70,3 +72,25 @@ def test_a_file_of_weights_is_read_in_a_child_once_and_again_where_it_changed(tm
     os.utime(file, ns=(9, 9))
     with pytest.raises(RunError, match=r"broken \(it ends its reader with SIGSEGV"):
         checkpoint.ranges_in(file)
+
+
+def test_it_works_in_a_process_with_more_files_open_than_select_takes():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] != resource.RLIM_INFINITY and before[1] < 1200:
+        pytest.skip("this user may open too few files: raise `ulimit -Hn` to 1200")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(1200, before[0]), before[1]))
+    opened = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        while opened[-1] < 1050:
+            opened.append(os.dup(opened[0]))
+        assert why_unsafe(lambda: None) is None
+        reading, writing = os.pipe()
+        printed = Printed(open(reading, "rb"))
+        os.write(writing, b"said")
+        os.close(writing)
+        assert printed.text() == "said"
+        printed.close()
+    finally:
+        for file in opened:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
