@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pipeline.core.calibration import Calibration as Calibration
     from pipeline.core.calibration import Quantization as Quantization
     from pipeline.core.dataset import Dataset as Dataset
+    from pipeline.core.division import Division as Division
     from pipeline.core.errors import SegquantError as SegquantError
     from pipeline.core.file_spec import FileSpec as FileSpec
     from pipeline.core.inspection import Inspection as Inspection
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from pipeline.data import open_dataset as open_dataset
     from pipeline.gate.checks import Gated as Gated
     from pipeline.gate.checks import Limits as Limits
+    from pipeline.measure.timing import Protocol as Protocol
     from pipeline.quantize.quantize import Quantized as Quantized
     from pipeline.targets import target as target
     from pipeline.tflite.artifact import open_artifact as open_artifact
@@ -79,6 +81,7 @@ WHERE = {
     "core.artifact": "Artifact",
     "core.calibration": "Calibration Quantization",
     "core.dataset": "Dataset",
+    "core.division": "Division",
     "core.errors": "SegquantError",
     "core.file_spec": "FileSpec",
     "core.inspection": "Inspection",
@@ -92,6 +95,7 @@ WHERE = {
     "core.training": "FloatResult QatResult",
     "data": "open_dataset",
     "gate.checks": "Gated Limits",
+    "measure.timing": "Protocol",
     "quantize.quantize": "Quantized",
     "targets": "target",
     "tflite.artifact": "open_artifact",

@@ -39,8 +39,8 @@ from pipeline.targets import target as find_target
 from pipeline.tflite.read import read_file
 from pipeline.train.train import keras_infer
 
-File = Quantized | Artifact | Path | bytes
-"""A .tflite file, wherever it is."""
+File = Quantized | Artifact | Path | str | bytes
+"""A .tflite file, wherever it is; text is its path."""
 
 
 def target_of(target: Target | str) -> Target:
@@ -68,7 +68,7 @@ def calibrate(network: tf_keras.Model, images: Iterable[np.ndarray], method: str
     """
     how, planned = estimator(method), planning.plan(network)
     preprocessing = Preprocessing(*network.input_shape[1:3])
-    tensors = [preprocessing.tensor(image, "float32") for image in images]
+    tensors = [preprocessing.tensor(image, "float32") for image in checked(images)]
     if not tensors:
         raise BadSpec("calibrate got no image: give some, uint8 [height, width, 3]; 100 are enough.")
     return planned.share(measure_ranges(network, planned.points, lambda: iter(tensors), how))
@@ -103,8 +103,9 @@ def score(
 ) -> Score:
     """mIoU of a network in Keras, or of a .tflite file in LiteRT on this machine, on labelled images.
 
-    ``data``: a dataset, or its name such as 'synthetic' or 'camvid:DIR'. ``images``: the first so many, None: all.
-    ``resize``: the convention of the network's resizes, for a file whose output is smaller than the image.
+    ``data``: a dataset of the network's classes, or its name such as 'synthetic' or 'camvid:DIR'. ``images``: the first
+    so many, None: all. ``resize``: the convention of the network's resizes, for a file whose output is smaller than the
+    image. Raises BadSpec, DataError and ArtifactError.
     """
     if images is not None:
         whole("images", images, 1)
@@ -113,9 +114,21 @@ def score(
         raise BadSpec(f"{dataset.text} has no split {split!r}: choose one of {', '.join(dataset.splits)}.")
     decoded = Decoded(dataset.splits[split])
     if isinstance(network, tf_keras.Model):
+        _check_classes(network.output_shape, dataset)
         return score_masks(decoded, keras_infer(network), dataset.classes, images)
     with on_disk(network) as path, _infer(path, resize) as infer:
+        _, graph = read_file(path)
+        _check_classes(graph.tensors[graph.outputs[0]].shape, dataset)
         return score_masks(decoded, infer, dataset.classes, images)
+
+
+def _check_classes(output: tuple[int | None, ...], dataset: Dataset) -> None:
+    """Raises BadSpec where logits or scores of this shape are of another number of classes; a mask does not tell."""
+    if len(output) == 4 and output[3] != len(dataset.classes):
+        raise BadSpec(
+            f"the network has {output[3]} classes and {dataset.text} has {len(dataset.classes)}: score it on a dataset"
+            " of its own classes."
+        )
 
 
 def check(data: Dataset | str, say: Say = quiet) -> Checked:
@@ -131,10 +144,19 @@ def predict(
     ``resize``: as for ``score``. ``pipeline.report.pictures`` draws masks.
     """
     if isinstance(network, tf_keras.Model):
-        yield from map(keras_infer(network), images)
+        yield from map(keras_infer(network), checked(images))
         return
     with on_disk(network) as path, _infer(path, resize) as infer:
-        yield from over(infer, images)
+        yield from over(infer, checked(images))
+
+
+def checked(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The images; raises BadSpec for one that is not uint8 [h, w, 3], whose values would be taken for others."""
+    for image in images:
+        shape, kind = getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__)
+        if kind != np.uint8 or shape is None or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+            raise BadSpec(f"an image is {kind} {list(shape or ())}: give uint8 [height, width, 3], RGB from 0 to 255.")
+        yield image
 
 
 def _infer(path: Path, resize: Resize | None) -> contextlib.AbstractContextManager[Infer]:
@@ -148,8 +170,8 @@ def _infer(path: Path, resize: Resize | None) -> contextlib.AbstractContextManag
 @contextlib.contextmanager
 def on_disk(file: File) -> Iterator[Path]:
     """The file's path; a file in memory is written to a temporary folder meanwhile."""
-    if isinstance(file, Artifact | Path):
-        yield file.path if isinstance(file, Artifact) else file
+    if isinstance(file, Artifact | Path | str):
+        yield file.path if isinstance(file, Artifact) else Path(file)
         return
     with tempfile.TemporaryDirectory(prefix="segquant-") as folder:
         path = Path(folder) / "network.tflite"

@@ -13,6 +13,7 @@ from pipeline.core.artifact import Artifact
 from pipeline.core.calibration import Quantization
 from pipeline.core.device import DeviceOptions
 from pipeline.core.division import UNDIVIDED, Division
+from pipeline.core.errors import BadSpec
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.lock import writing
 from pipeline.core.measurement import Measurement
@@ -155,6 +156,9 @@ def report(*runs: Run, markdown: bool = False) -> str:
     """What is known of the runs, side by side, as one HTML file that loads nothing, or as Markdown.
 
     It is made from their folders: what `bench`, `profile`, `agree` and `inspect` kept there. ``measure`` keeps nothing.
+    Raises BadSpec without a run.
     """
+    if not runs:
+        raise BadSpec("report got no run: give one or several, from open_run or create_run.")
     page = page_of([run.path for run in runs])
     return as_markdown(page) if markdown else html(page)

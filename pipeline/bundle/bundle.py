@@ -47,14 +47,17 @@ class Bundled:
 def bundle(
     artifact: Artifact, target: Target, image: np.ndarray, folder: Path, say: Say, *, force: bool = False
 ) -> Bundled:
-    """Writes the folder; ``image``: uint8 [h, w, 3] RGB of any size, which becomes the golden image.
+    """Writes the folder, or reuses one that holds the same.
 
-    Raises RunError for a folder that is there already, without ``force``; ArtifactError for a file without an origin.
+    ``image``: uint8 [h, w, 3] RGB of any size, which becomes the golden image. Raises RunError for a folder that holds
+    anything else, without ``force``; ArtifactError for a file without an origin.
     """
     if folder.is_dir():
         clear_stages(folder)
-    if folder.exists() and any(folder.iterdir()) and not force:
-        raise RunError(f"{folder} is not empty: name another folder with --out, or replace its files with --force.")
+    taken = folder.exists() and any(folder.iterdir()) and not force
+    not_empty = RunError(f"{folder} is not empty: name another folder with --out, or replace its files with --force.")
+    if taken and not (folder / "network.json").is_file():
+        raise not_empty
     origin = artifact.recipe.known_origin
     origin = dataclasses.replace(origin, colours=origin.colours or palette(len(origin.classes)))
     say("running the file for the golden output")
@@ -70,10 +73,20 @@ def bundle(
     why = refusal(graph, artifact.recipe)
     contents |= _described(artifact, expected, origin.colours)
     contents["README.md"] = readme(artifact, graph, target, expected, why).encode()
+    result = Bundled(folder, tuple(folder / name for name in sorted(contents)), why)
+    if taken:
+        if not all(_holds(folder / name, data) for name, data in contents.items()):
+            raise not_empty
+        say(f"{folder} exists and was made the same way: reused")
+        return result
     with together(folder) as stage:
         for name, data in contents.items():
             write_atomically(stage / name, data, sync=False)
-    return Bundled(folder, tuple(folder / name for name in sorted(contents)), why)
+    return result
+
+
+def _holds(file: Path, data: bytes) -> bool:
+    return file.is_file() and file.stat().st_size == len(data) and file.read_bytes() == data
 
 
 def _network_files(artifact: Artifact, target: Target) -> dict[str, bytes]:

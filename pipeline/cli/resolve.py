@@ -166,7 +166,7 @@ def newest_artifact(run: Run, target: str | None, say: Say) -> Artifact:
         paths = [path for path in paths if _level_of(path) == wanted.level]
     if not paths:
         what = f"no artifact for target {target}" if target else "no artifact"
-        command = f"python cli.py convert --run {run.path} --target {target or 'cpu'}"
+        command = f"python cli.py convert --target {target or 'cpu'} --run {run.path}"
         raise RunError(f"{run.path} has {what} yet: run `{command}` first.")
     chosen = wanted.name if wanted else _default_target(run, {path.parent.name for path in paths})
     path = max((each for each in paths if each.parent.name == chosen), key=lambda path: path.stat().st_mtime_ns)

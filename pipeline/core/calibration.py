@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from pipeline.core.errors import BadSpec
 from pipeline.core.from_json import from_json
 from pipeline.core.number import whole
 from pipeline.core.pool import HERE, Pool
@@ -30,6 +31,9 @@ class Calibration:
         whole("the number of images to calibrate on", self.images, 1)
 
 
+METHODS = ("qat", "ptq", None)
+
+
 @dataclasses.dataclass(frozen=True)
 class Quantization:
     """How the user wants a float network to become an 8-bit file.
@@ -45,6 +49,10 @@ class Quantization:
     calibration: Calibration | None = None
     per_tensor: bool = False
     pool: Pool = HERE
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise BadSpec(f"method is {self.method!r}: choose 'qat', 'ptq', or None for QAT where there is one.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -183,8 +183,9 @@ def create(
     return Run(path, config)
 
 
-def open_run(path: Path) -> Run:
+def open_run(path: Path | str) -> Run:
     """Opens an existing run directory; raises RunError."""
+    path = Path(path)
     file = path / FILE
     if not file.is_file():
         what = "is not a run directory (it has no run.json)" if path.exists() else "does not exist"

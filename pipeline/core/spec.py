@@ -70,8 +70,10 @@ class ModelSpec:
         real("alpha", self.alpha, 0, 4, above=True)
         if self.resize not in get_args(Resize):
             raise BadSpec(f"resize is {self.resize!r}: choose one of {', '.join(get_args(Resize))}.")
-        if not 0 <= self.l2 <= 1000 or not 0 <= self.dropout < 1:
-            raise BadSpec(f"l2 is {self.l2} and dropout {self.dropout}: give 0 ≤ l2 ≤ 1000 and 0 ≤ dropout < 1.")
+        real("l2", self.l2, 0, 1000)
+        real("dropout", self.dropout, 0, 1)
+        if self.dropout == 1:
+            raise BadSpec("dropout is 1, which would drop everything: give a number from 0 to below 1.")
 
     @property
     def size(self) -> str:

@@ -98,5 +98,7 @@ def dataset_to_score(run: Run, split: str) -> Dataset:
     Raises DataError, also where there is no test split.
     """
     dataset = _divided(run)
+    if split != TEST and split not in dataset.splits:
+        raise DataError(f"there is no split {split!r} to score: choose one of {', '.join(dataset.splits)}, {TEST}.")
     samples = dataset.open_test() if split == TEST else dataset.splits[split]
     return as_recorded(run, dataclasses.replace(dataset, splits={split: samples}), [split])

@@ -8,12 +8,21 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from pipeline.core.dataset import IGNORE
+from pipeline.core.errors import BadSpec
 from pipeline.core.score import mean_iou_percent
 from pipeline.heads.full_size import BAND_ROWS, interpolate
 
 
 def confusion(label: np.ndarray, mask: np.ndarray, num_classes: int) -> np.ndarray:
-    """int64 [classes, classes]: row = label, column = predicted; IGNORE in the label does not count."""
+    """int64 [classes, classes]: row = label, column = predicted; IGNORE in the label does not count.
+
+    Raises BadSpec for a mask with a class beyond, which would count as another one.
+    """
+    if (highest := int(mask.max(initial=0))) >= num_classes:
+        raise BadSpec(
+            f"the masks hold class {highest}, and the labels have classes 0 to {num_classes - 1}: score the network on"
+            " a dataset of its own classes."
+        )
     counted = label != IGNORE
     index = label[counted].astype(np.int64) * num_classes + mask[counted]
     return np.bincount(index, minlength=num_classes**2).reshape(num_classes, num_classes)

@@ -82,8 +82,9 @@ def write_record(artifact: Artifact, folder: Path | None = None, compiled: dict[
     write_atomically(path, (json.dumps(data, indent=2, sort_keys=True) + "\n").encode())
 
 
-def open_artifact(path: Path) -> Artifact:
+def open_artifact(path: Path | str) -> Artifact:
     """Opens a file that ``write`` wrote and checks it against its sha256; raises ArtifactError."""
+    path = Path(path)
     data, graph = read_file(path)
     try:
         recipe = graph.recipe()

@@ -13,9 +13,11 @@ import pytest
 import pipeline
 from pipeline import Quantization, Schedule, create_run, open_dataset
 from pipeline.core.calibration import Calibration
-from pipeline.core.errors import BadSpec, RunError, UnknownName
+from pipeline.core.errors import ArtifactError, BadSpec, DataError, RunError, UnknownName
 from pipeline.core.spec import ModelSpec
+from pipeline.data import dataset_to_score
 from pipeline.data.decoded import Decoded
+from pipeline.measure.confusion import confusion
 from pipeline.measure.score import on_this_machine, score, score_masks
 from tests.conftest import ROOT, noise_images, ranges_of, still
 from tests.support.small_run import QUICK, small_data
@@ -86,6 +88,38 @@ def test_quantize_and_score_do_what_the_stages_do(tmp_path):
         pipeline.calibrate(model, [])
     with pytest.raises(BadSpec, match="no split 'test'"):
         pipeline.score(quantized, data, split="test")
+    for network in (model, quantized, str(file)):
+        with pytest.raises(BadSpec, match="the network has 5 classes and synthetic has 9"):
+            pipeline.score(network, data)
+    for wrong in (images[0] / 255, images[0][..., :2], images[0][None], "photo.jpg"):
+        with pytest.raises(BadSpec, match=r"give uint8 \[height, width, 3\]"):
+            pipeline.calibrate(model, [wrong])
+        with pytest.raises(BadSpec, match=r"give uint8 \[height, width, 3\]"):
+            next(pipeline.predict(str(file), [wrong]))
+    assert pipeline.inspect(str(file), "edgetpu", compiler=False) == seen
+
+
+def test_what_python_gives_is_refused_in_a_sentence_or_taken(tmp_path):
+    run = create_run(str(tmp_path / "run"), ModelSpec("fast-scnn", 192, 256, 9), "synthetic")
+    assert pipeline.open_run(str(run.path)) == pipeline.open_run(run.path) == run
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        pipeline.open_artifact(str(tmp_path / "none.tflite"))
+    with pytest.raises(BadSpec, match="method is 'qta': choose 'qat', 'ptq'"):
+        Quantization("qta")
+    for wrong in ({"l2": "a"}, {"dropout": 1}, {"dropout": float("nan")}):
+        with pytest.raises(BadSpec, match=next(iter(wrong))):
+            ModelSpec("fast-scnn", 192, 256, 9, **wrong)
+    with pytest.raises(BadSpec, match="report got no run"):
+        pipeline.report()
+    with pytest.raises(DataError, match="no split 'tset' to score: choose one of train, val, test"):
+        dataset_to_score(run, "tset")
+
+
+def test_a_class_beyond_is_not_counted_as_another_one():
+    label = np.zeros((2, 2), np.uint8)
+    assert confusion(label, label + 8, 9)[0, 8] == 4
+    with pytest.raises(BadSpec, match="the masks hold class 10, and the labels have classes 0 to 8"):
+        confusion(label, label + 10, 9)
 
 
 def test_a_run_goes_through_all_verbs(tmp_path):

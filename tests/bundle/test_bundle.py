@@ -173,8 +173,13 @@ def test_the_command_makes_it_of_the_first_validation_image(cli, run, tmp_path):
     assert result.returncode == 0, result.stderr
     folder = Path(result.stdout.strip())
     assert folder == run.path / "bundles" / "cpu" and (folder / "README.md").is_file()
+    (folder / "node_modules").mkdir()  # of `npm ci`
     again = cli("bundle", "--run", str(run.path), "--target", "cpu", cwd=tmp_path)
-    assert again.returncode == 2 and "--force" in again.stderr
+    assert again.returncode == 0 and "reused" in again.stderr and again.stdout == result.stdout
+    (folder / "labels.txt").write_text("mine\n")
+    changed = cli("bundle", "--run", str(run.path), "--target", "cpu", cwd=tmp_path)
+    assert changed.returncode == 2 and "--force" in changed.stderr
+    assert (folder / "labels.txt").read_text() == "mine\n"
     none = cli("bundle", "--run", str(run.path), "--target", "web", cwd=tmp_path)
     assert none.returncode == 2 and "convert --target web" in none.stderr
 
