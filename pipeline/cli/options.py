@@ -236,7 +236,8 @@ OUTPUT_STRIDE = click.option(
     type=click.Choice(["8", "4", "2", "1"]),
     callback=lambda _, __, value: value and int(value),
     help="Pixels, along each axis, for one sample of the output; 8 leaves out the last resize of the logits, and the"
-    " mask is made outside the network.  [default: 1; for a mask on cpu and openvino-ir 8, with C code that makes it]",
+    " mask is made outside the network.  [default: 1; for a mask on cpu, cpu-amx and openvino-ir 8, with C code that"
+    " makes it]",
 )
 JSON = click.option(
     "--json", "json_path", type=OutputFile(), metavar="FILE", help="Write the numbers here; - is standard output."
