@@ -27,6 +27,11 @@ def faster(ratio: Ratio) -> str:
     return f"{1 / ratio.ratio:.2f}× slower ({ratio.confidence_percent:g} % interval {low:.2f} to {high:.2f})"
 
 
+def smaller(before: int, after: int, times: str = "x") -> str:
+    """'3.05x smaller' or '1.02x larger'."""
+    return f"{before / after:.2f}{times} smaller" if after <= before else f"{after / before:.2f}{times} larger"
+
+
 def _interval(ratio: Ratio, inverted: bool = False) -> str:
     if ratio.low is None or ratio.high is None:
         return f"no interval: that needs {FEWEST_STARTS} starts"
@@ -46,7 +51,7 @@ def show_measurement(m: Measurement) -> None:
         for row in _latency(parent.latency, artifact.latency):
             table.add_row(*row)
     a, b = parent.size_bytes, artifact.size_bytes
-    table.add_row("file MiB", f"{a / MIB:.2f}", f"{b / MIB:.2f}", f"{a / b:.2f}x smaller")
+    table.add_row("file MiB", f"{a / MIB:.2f}", f"{b / MIB:.2f}", smaller(a, b))
     if parent.peak_memory_bytes and artifact.peak_memory_bytes:
         a, b = parent.peak_memory_bytes, artifact.peak_memory_bytes
         table.add_row("peak memory MiB, process", f"{a / MIB:.0f}", f"{b / MIB:.0f}", "")

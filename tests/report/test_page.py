@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,12 +15,16 @@ from PIL import Image
 
 from pipeline.cli.resolve import newest_artifact
 from pipeline.core.run import open_run
+from pipeline.core.training import QatResult
 from pipeline.gate.checks import Limits, gate
 from pipeline.gate.standing import of_run
 from pipeline.measure.saved import GATE, keep
+from pipeline.report.measurement import smaller
 from pipeline.report.page import charts
+from pipeline.report.page.evidence import QAT
 from pipeline.report.page.images import DIFFERENCES, differences
 from pipeline.report.page.report import html, markdown, page_of
+from pipeline.report.page.verdict import _start_kept
 from tests.support.reported import add_the_rest, measured_run, with_names
 
 SECTIONS = ("verdict", "pictures", "classes", "confusion", "training", "tradeoff", "coverage", "time", "ranges")
@@ -208,6 +213,26 @@ def test_a_measurement_that_names_a_file_outside_the_run_shows_nothing_of_it(ful
     page = Reader(html(page_of([copy], "1.2")))
     assert not any(tag == "img" for tag, _ in page.tags)
     assert any("../secret.png is no picture of this run" in text for text in page.sections["pictures"])
+
+
+@pytest.mark.parametrize(
+    ("not_judged", "words"),
+    [
+        (None, "gained nothing beyond luck, .* as good as it gets"),
+        ("5 of 29 images held out are too few", "could not be judged, .* 5 of 29 images held out are too few$"),
+    ],
+)
+def test_a_start_that_was_kept_untested_is_not_called_as_good_as_it_gets(not_judged, words):
+    result = QatResult(50.0, 1.0, kept_step=0, gain_not_judged=not_judged)
+    shipped = SimpleNamespace(artifact=SimpleNamespace(recipe=SimpleNamespace(origin=SimpleNamespace(method="qat"))))
+    trained = SimpleNamespace(title=QAT, result=result)
+    evidence = SimpleNamespace(artifact_of=lambda _: shipped, trainings=(trained,))
+    assert re.search(words, _start_kept(SimpleNamespace(label="x", bench=None, evidence=evidence)))
+
+
+def test_a_file_that_grew_is_not_called_smaller():
+    assert smaller(300, 100) == "3.00x smaller" and smaller(100, 100, "×") == "1.00× smaller"
+    assert smaller(100, 250) == "2.50x larger"
 
 
 def test_differences_say_who_is_right():

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.core.measurement import Ratio
 from pipeline.core.training import QatResult
-from pipeline.report.measurement import faster
+from pipeline.report.measurement import faster, smaller
 from pipeline.report.page.blocks import (
     Block,
     Cell,
@@ -73,8 +73,8 @@ def _sentence(subject: Subject) -> str:
         )
     if bench.speedup:
         parts.append(_latency(bench.speedup))
-    if bench.artifact.size_bytes:
-        parts.append(f"{bench.parent.size_bytes / bench.artifact.size_bytes:.2f}× smaller")
+    if bench.artifact.size_bytes and bench.parent.size_bytes:
+        parts.append(smaller(bench.parent.size_bytes, bench.artifact.size_bytes, "×"))
     outcomes = [gate.passed for gate in bench.gates]
     if gated := subject.evidence.gated_of(bench):
         outcomes += [check.outcome == "passed" for check in gated.checks if check.outcome != "skipped"]
@@ -161,6 +161,11 @@ def _start_kept(subject: Subject) -> str | None:
     result = next((t.result for t in subject.evidence.trainings if t.title == QAT), None)
     if not isinstance(result, QatResult) or result.kept_step != 0:
         return None
+    if result.gain_not_judged:
+        return (
+            f"{subject.label}: what quantization-aware training gained could not be judged, so the file has the float"
+            f" weights with calibrated ranges: {result.gain_not_judged}"
+        )
     return (
         f"{subject.label}: quantization-aware training gained nothing beyond luck, so the file has the float weights"
         " with calibrated ranges: it is as good as it gets by this training"
