@@ -42,7 +42,7 @@ def report(paths: tuple[Path, ...], kind: str, out: str | None) -> None:
     """Write a report of one or several runs in one file: accuracy, pictures, latency, coverage, origin.
 
     It is made from the run directories alone, and the file loads nothing, so it can be sent. A section whose data is
-    missing names the command that brings it.
+    missing names the command that adds it.
 
     \b
       python cli.py report                                        the latest run

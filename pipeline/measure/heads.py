@@ -35,7 +35,7 @@ from pipeline.quantize.quantize import quantize
 from pipeline.targets import target as target_named
 
 STRIDES: tuple[Stride, ...] = (8, 4, 2, 1)
-NO_MASK = "times are up to the file's output: no C code of ours runs on this device, or no C compiler is here"
+NO_MASK = "times are up to the file's output: our C code does not run on this device, or this machine has no C compiler"
 
 
 @dataclasses.dataclass(frozen=True)

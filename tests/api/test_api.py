@@ -6,6 +6,7 @@ import importlib
 import inspect
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,7 +92,8 @@ def test_quantize_and_score_do_what_the_stages_do(tmp_path):
     for network in (model, quantized, str(file)):
         with pytest.raises(BadSpec, match="the network has 5 classes and synthetic has 9"):
             pipeline.score(network, data)
-    for wrong in (images[0] / 255, images[0][..., :2], images[0][None], "photo.jpg"):
+    others: list[Any] = [images[0] / 255, images[0][..., :2], images[0][None], "photo.jpg"]
+    for wrong in others:
         with pytest.raises(BadSpec, match=r"give uint8 \[height, width, 3\]"):
             pipeline.calibrate(model, [wrong])
         with pytest.raises(BadSpec, match=r"give uint8 \[height, width, 3\]"):

@@ -89,7 +89,7 @@ class Paragraphs:
 
 @dataclasses.dataclass(frozen=True)
 class Missing:
-    """What the run does not hold, and the command that brings it."""
+    """What the run does not hold, and the command that adds it."""
 
     what: str
     command: str
