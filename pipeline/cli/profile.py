@@ -8,6 +8,7 @@ import click
 
 from pipeline.cli.options import ARTIFACT_TARGET, JSON, PROFILED, RUN, say, write_numbers
 from pipeline.cli.resolve import newest_artifact, run_to_use
+from pipeline.core.errors import BadSpec
 from pipeline.measure.profile import profile as measure
 from pipeline.measure.saved import PROFILE, keep
 from pipeline.report.profile import show_profile
@@ -38,6 +39,8 @@ def profile(
     """
     if target_name:
         find_target(target_name)
+    if file is not None and (run_path is not None or target_name is not None):
+        raise BadSpec(f"{file} is the file to profile: leave --run and --target out, or leave the file out.")
     if file is None:
         file = newest_artifact(run_to_use(run_path, say), target_name, say).path
     with say.waiting(f"profiling {runs} inferences"):

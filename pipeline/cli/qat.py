@@ -127,6 +127,7 @@ def qat(  # long: one line per option
     quiet_tensorflow(team)
     from pipeline.train.adopt import adopt
     from pipeline.train.feed import Augmentation
+    from pipeline.train.initialize import check_started_from
     from pipeline.train.qat import QatOptions
     from pipeline.train.qat import qat as train_quantized
     from pipeline.train.schedule import Schedule
@@ -169,6 +170,8 @@ def qat(  # long: one line per option
             f" steps (--steps), on {count} training images. An estimate of the time follows the first steps."
         )
         train_float_parent(run, missing, False)
+    elif init is not None:
+        check_started_from(run, init)
     result = train_quantized(run, schedule, qat_options, say, force=force)
     what = "float control: val mIoU" if control else "QAT network: val mIoU of its int8 file"
     tell(f"{what} {result.val_miou_percent:.2f} %, {result.seconds:.0f} s")

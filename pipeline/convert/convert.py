@@ -28,6 +28,12 @@ from pipeline.tflite import artifact as artifacts
 from pipeline.tflite.apply_rules import apply_rules
 from pipeline.tflite.read import read
 
+CHANGED = {
+    "about": "author, licence or version in its metadata (the run keeps what it was told last)",
+    "parent": "parent (the run's weights changed)",
+}
+"""What messages call a key of a recipe, where the key alone says too little."""
+
 
 def spec_for(
     run: Run, target: Target, output: Output, stride: Stride | None, io: InputType | None, say: Say
@@ -81,9 +87,8 @@ def convert(
         if not changed:
             return _reuse(existing, say)
         if not replace_stale:
-            raise RunError(
-                f"{path} exists with another {', '.join(changed)}: to replace it, force it (--force, or force=True)."
-            )
+            named = ", ".join(CHANGED.get(key, key) for key in changed)
+            raise RunError(f"{path} exists with another {named}: to replace it, force it (--force, or force=True).")
     quantized = _quantize(run, target, parent, wanted, say)
     beside = shipped(path, quantized.data, quantized.recipe)
     before = _readable(path)

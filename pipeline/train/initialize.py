@@ -9,8 +9,9 @@ import tf_keras
 
 import models
 from models.pretrained import pretrained
-from pipeline.core.errors import WeightsError
+from pipeline.core.errors import RunError, WeightsError
 from pipeline.core.files import sha256, unreadable
+from pipeline.core.run import Run
 from pipeline.core.spec import ModelSpec
 from pipeline.weights import layers as weights
 from pipeline.weights.weight_files import open_weights
@@ -28,6 +29,21 @@ def weights_file(source: str, network: str) -> Path:
             f"initial weights {source}: no such weights ship, and the file {reason}. Give a file{named}."
         )
     return path
+
+
+def check_started_from(run: Run, init: str) -> None:
+    """Raises RunError where the run's float parent, which is trained, did not start from ``init``; WeightsError."""
+    settings = run.float_training.settings() or {}
+    started_from = settings.get("init")
+    started_from = started_from if isinstance(started_from, dict) else {}
+    if started_from.get("sha256") == sha256(weights_file(init, run.config.model.network)):
+        return
+    started = f"started from {started_from.get('file', 'fresh weights')}"
+    how = "was given with --parent" if "parent_sha256" in settings else started
+    raise RunError(
+        f"--init {init}: the float parent of {run.path} is trained already, and {how}. Leave --init out, name a new"
+        f" --run, or first run `python cli.py train --init {init} --force --run {run.path}`, which sets it aside."
+    )
 
 
 def initialize(model: tf_keras.Model, spec: ModelSpec, path: Path) -> frozenset[str]:

@@ -8,6 +8,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -227,7 +228,8 @@ def test_a_start_that_was_kept_untested_is_not_called_as_good_as_it_gets(not_jud
     shipped = SimpleNamespace(artifact=SimpleNamespace(recipe=SimpleNamespace(origin=SimpleNamespace(method="qat"))))
     trained = SimpleNamespace(title=QAT, result=result)
     evidence = SimpleNamespace(artifact_of=lambda _: shipped, trainings=(trained,))
-    assert re.search(words, _start_kept(SimpleNamespace(label="x", bench=None, evidence=evidence)))
+    subject: Any = SimpleNamespace(label="x", bench=None, evidence=evidence)
+    assert re.search(words, _start_kept(subject))
 
 
 def test_a_file_that_grew_is_not_called_smaller():

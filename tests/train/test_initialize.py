@@ -1,15 +1,17 @@
 """--init: all layers but the head start from other weights, whatever their classes and size, and nothing else does."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 
 import models
 from models.pretrained import pretrained
-from pipeline.core.errors import WeightsError
+from pipeline.core.errors import RunError, WeightsError
+from pipeline.core.run import create
 from pipeline.core.spec import ModelSpec
-from pipeline.train.initialize import initialize, weights_file
+from pipeline.train.initialize import as_setting, check_started_from, initialize, weights_file
 from pipeline.weights import checkpoint
 from tests.conftest import scrambled, small_size, still
 from tests.support.small_run import small_data
@@ -56,6 +58,21 @@ def test_weights_of_another_network_or_no_weights_are_refused_and_nothing_is_set
         weights_file("cambid", "fast-scnn")
     with pytest.raises(WeightsError, match="no such weights ship, and the file does not exist. Give a file\\.$"):
         weights_file("camvid", "unet")
+
+
+def test_qat_does_not_take_a_parent_that_started_otherwise_for_what_init_asks(tmp_path):
+    run = create(tmp_path / "run", ModelSpec("fast-scnn", 192, 256, 3), "synthetic", "abc", (), 0)
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"schedule": {}, "init": None}, "started from fresh weights"),
+        ({"schedule": {}, "init": {"file": "old.h5", "sha256": "0"}}, "started from old.h5"),
+        ({"parent_sha256": "0"}, "was given with --parent"),
+    ]
+    for settings, words in cases:
+        run.float_training.begin(settings, force=True)
+        with pytest.raises(RunError, match=f"{words}. Leave --init out"):
+            check_started_from(run, "camvid")
+    run.float_training.begin({"init": as_setting(weights_file("camvid", "fast-scnn"))}, force=True)
+    check_started_from(run, "camvid")
 
 
 def test_the_weights_that_ship_are_those_of_their_network():
