@@ -114,7 +114,7 @@ def _described(artifact: Artifact, expected: Golden, colours: tuple[tuple[int, i
     data = artifact.path.read_bytes()
     for_browsers, name = browser_file(data), f"{artifact.path.stem}-browser.tflite"
     network = network_json(artifact, read(data), (name, read(for_browsers)), expected, colours)
-    header = network_header(network, expected, artifact.recipe.known_origin.classes)
+    header = network_header(network, expected)
     return {
         "network.json": (json.dumps(network, indent=2) + "\n").encode(),
         "cpp/network.h": header.encode(),

@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.bundle.golden import LEAST_EQUAL_PIXELS, Golden
 from pipeline.core.artifact import Artifact
 from pipeline.core.graph import Graph, Tensor
+from pipeline.core.printable import LONGEST_NAME, printable
 from pipeline.heads.shipping import c_comment, c_string, class_macros
 
 HEADER = """\
@@ -38,7 +39,7 @@ def network_json(
 ) -> dict[str, Any]:
     """``browser``: name and graph of the file for LiteRT.js. real = scale · (q − zero_point)."""
     spec, origin = artifact.recipe.file, artifact.recipe.known_origin
-    input_tensor, output_tensor = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    input_tensor, output_tensor = graph.input_tensor, graph.output_tensor
     name, in_browser = browser
     return {
         "file": artifact.path.name,
@@ -60,9 +61,9 @@ def network_json(
             "resize": origin.model.resize,
             **_quantization(output_tensor),
         },
-        "classes": list(origin.classes),
+        "classes": [printable(name, LONGEST_NAME) for name in origin.classes],
         "colours": [list(colour) for colour in colours],
-        "browser": {"file": f"browser/{name}", "input": in_browser.tensors[in_browser.inputs[0]].dtype},
+        "browser": {"file": f"browser/{name}", "input": in_browser.input_tensor.dtype},
         "golden": {"tolerance": golden.tolerance, "least_equal_pixels": LEAST_EQUAL_PIXELS},
     }
 
@@ -73,9 +74,9 @@ def _quantization(tensor: Tensor) -> dict[str, Any]:
     return {"scale": tensor.scale[0], "zero_point": tensor.zero_point[0]}
 
 
-def network_header(network: dict[str, Any], golden: Golden, classes: tuple[str, ...]) -> str:
+def network_header(network: dict[str, Any], golden: Golden) -> str:
     """``network``: what ``network_json`` gave."""
-    network_input, network_output = network["input"], network["output"]
+    network_input, network_output, classes = network["input"], network["output"], network["classes"]
     return HEADER.format(
         file=c_comment(network["file"]),
         literal=c_string(network["file"]),

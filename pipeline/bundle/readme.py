@@ -10,24 +10,25 @@ from pipeline.core.artifact import Artifact
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.graph import Graph, Tensor
 from pipeline.core.preprocessing import SCALE
-from pipeline.core.printable import LONGEST_NAME, printable
+from pipeline.core.printable import LONGEST_NAME
 from pipeline.core.recipe import Origin
 from pipeline.core.target import Target
+from pipeline.report.markdown import escaped
 from pipeline.tflite.metadata import VERSION_DIGITS
 
-TEMPLATE = Path(__file__).with_name("readme.md")
+TEMPLATE, WITH_MEDIAPIPE = (Path(__file__).with_name(name) for name in ("readme.md", "mediapipe.md"))
 
 
 def readme(artifact: Artifact, graph: Graph, target: Target, golden: Golden, mediapipe: str | None) -> str:
     """``mediapipe``: why its ImageSegmenter cannot use the file; None where it can."""
     recipe = artifact.recipe
     spec, origin = recipe.file, recipe.known_origin
-    input_tensor, output_tensor = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    input_tensor, output_tensor = graph.input_tensor, graph.output_tensor
     height, width = golden.image.shape[:2]
     return string.Template(TEMPLATE.read_text("utf-8")).substitute(
         network=origin.model.network,
         size=origin.model.size,
-        classes=", ".join(printable(name, LONGEST_NAME) for name in origin.classes),
+        classes=", ".join(escaped(name, LONGEST_NAME) for name in origin.classes),
         count=len(origin.classes),
         file=artifact.path.name,
         compiled=_compiled(artifact, target),
@@ -43,7 +44,7 @@ def readme(artifact: Artifact, graph: Graph, target: Target, golden: Golden, med
         output_shape=list(output_tensor.shape),
         output_numbers=_output(output_tensor, spec),
         mask=_mask(spec, origin.model.resize),
-        mediapipe=_mediapipe(mediapipe),
+        mediapipe=_mediapipe(mediapipe, artifact.path.name),
         kotlin=_kotlin(input_tensor, output_tensor, spec),
         golden=f"{height}x{width} pixels, so that the resize is checked, too"
         if (height, width) != (origin.model.height, origin.model.width)
@@ -66,7 +67,7 @@ def _about(origin: Origin) -> str:
     about = origin.about
     version = about.version or f"{origin.parent.sha256[:VERSION_DIGITS]} (the weights' sha256)"
     fields = [("Author", about.author), ("Licence", about.license), ("Version", version)]
-    return " ".join(f"{name}: {printable(text, LONGEST_NAME)}." for name, text in fields if text)
+    return " ".join(f"{name}: {escaped(text, LONGEST_NAME)}." for name, text in fields if text)
 
 
 def _input(tensor: Tensor) -> str:
@@ -90,7 +91,7 @@ def _output(tensor: Tensor, spec: FileSpec) -> str:
 
 def _mask(spec: FileSpec, resize: str) -> str:
     if spec.output == "mask":
-        return "The output is the mask. A pixel of another size takes the nearest sample (`segquant_expand`)."
+        return _finished_mask(spec, resize)
     first = ""
     if spec.stride > 1:
         first = (
@@ -104,14 +105,21 @@ def _mask(spec: FileSpec, resize: str) -> str:
     )
 
 
-def _mediapipe(why: str | None) -> str:
+def _finished_mask(spec: FileSpec, resize: str) -> str:
+    nearest = "each pixel takes the nearest sample (`segquant_expand`), with half-pixel centres"
+    if spec.stride == 1:
+        return f"The output is the mask at the network's size. In an image of another size {nearest}."
+    return (
+        f"The output is the mask with one sample for {spec.stride} pixels along each axis. Expand it to the network's"
+        f" size first (`segquant_expand`, `{resize}`); from there to the image's size, {nearest}."
+    )
+
+
+def _mediapipe(why: str | None, file: str) -> str:
+    """How an app uses it, with the lines of code; why it cannot, without them."""
     if why is not None:
         return f"MediaPipe's `ImageSegmenter` cannot use this file: {why}."
-    return (
-        "MediaPipe's `ImageSegmenter` opens this file as it is: labels and normalization are in its metadata. It"
-        " resizes in its own way: its masks are those of the programs here at the network's size, and nearly so at"
-        " others."
-    )
+    return string.Template(WITH_MEDIAPIPE.read_text("utf-8")).substitute(file=file).rstrip("\n")
 
 
 def _kotlin(input_tensor: Tensor, output_tensor: Tensor, spec: FileSpec) -> str:

@@ -74,7 +74,7 @@ def compile_file(artifact: Path) -> CompileResult:
             None, f"not compiled: OpenVINO is not installed. It needs {command}. Then repeat this command."
         )
     _, graph = read_file(artifact)
-    result = graph.tensors[graph.outputs[0]]
+    result = graph.output_tensor
     scale, zero_point = (result.scale[0], result.zero_point[0]) if result.scale else (0.0, 0)
     info = {"recipe": _recipe_of(graph), "output_scale": repr(scale), "output_zero_point": repr(zero_point)}
     compiled = artifact.with_name(f"{artifact.stem}{SUFFIX}")

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pipeline.core.errors import ArtifactError
 from pipeline.core.recipe import Recipe
 
 RECIPE_KEY = "segquant.recipe"
@@ -155,6 +156,21 @@ class Graph:
     outputs: tuple[int, ...]
     metadata: dict[str, bytes]
     subgraphs: int = 1
+
+    @property
+    def input_tensor(self) -> Tensor:
+        """What the graph takes, the first of several; raises ArtifactError for a graph that takes nothing."""
+        return self._end(self.inputs, "input")
+
+    @property
+    def output_tensor(self) -> Tensor:
+        """What the graph gives, the first of several; raises ArtifactError for a graph that gives nothing."""
+        return self._end(self.outputs, "output")
+
+    def _end(self, indices: tuple[int, ...], what: str) -> Tensor:
+        if not indices:
+            raise ArtifactError(f"the .tflite file has no {what}, so it cannot be run: convert the network again.")
+        return self.tensors[indices[0]]
 
     def reads(self, op: Op) -> Iterator[Tensor]:
         return (self.tensors[i] for i in op.inputs if i >= 0)

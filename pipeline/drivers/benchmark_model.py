@@ -188,7 +188,7 @@ class BenchmarkRunner:
             raise ArtifactError(f"{file} cannot be read ({error.strerror}): convert the network again.") from None
         graph = read(data, str(file))
         self.tool, self.at, self.file = tool, at, file
-        self.source, self.result = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+        self.source, self.result = graph.input_tensor, graph.output_tensor
         self._written = sum(graph.tensors[i].activation_bytes for i in graph.outputs)
         bytes_per_image = self.source.activation_bytes + self._written
         self._at_once = max(1, min(BATCH_IMAGES, BATCH_BYTES // max(1, bytes_per_image)))

@@ -51,7 +51,7 @@ def output_shape(artifact: Path) -> tuple[int, ...] | None:
     if artifact.suffix != ".tflite" or not artifact.is_file():
         return None
     _, graph = read_file(artifact)
-    output = graph.tensors[graph.outputs[0]]
+    output = graph.output_tensor
     return None if output.dynamic else output.shape
 
 

@@ -60,7 +60,7 @@ def shipped(path: Path, data: bytes, recipe: Recipe) -> dict[str, bytes]:
     if postprocess is None:
         return {}
     graph = read(data, str(path))
-    rows, columns = graph.tensors[graph.outputs[0]].shape[1:3]
+    rows, columns = graph.output_tensor.shape[1:3]
     origin = recipe.known_origin
     model = origin.model
     header = HEADER.format(

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from PIL import Image
 
-from pipeline.core.errors import BadSpec
+from pipeline.core.errors import BadSpec, DataError
 from pipeline.predict.segmenter import Segmenter
 from pipeline.report import pictures
 
@@ -17,6 +17,8 @@ Kind = Literal["overlay", "mask", "side", "errors"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SUFFIX = {"overlay": ".jpg", "mask": ".png", "side": ".jpg", "errors": ".jpg"}
 JPEG_QUALITY = 90
+JPEG_PIXELS = 65_500
+"""libjpeg's JPEG_MAX_DIMENSION."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +78,14 @@ def draw(
 
 
 def encoded(kind: Kind, picture: Image.Image) -> bytes:
+    """The file of a picture; raises DataError for one that is too large for a JPEG."""
     file = io.BytesIO()
     if SUFFIX[kind] == ".jpg":
+        if max(picture.size) > JPEG_PIXELS:
+            raise DataError(
+                f"the picture {kind!r} would have {picture.width}x{picture.height} pixels, and a JPEG has at most"
+                f" {JPEG_PIXELS} along a side: scale the image down, or take --write mask."
+            )
         picture.save(file, "JPEG", quality=JPEG_QUALITY)
     else:
         picture.save(file, "PNG", compress_level=3)

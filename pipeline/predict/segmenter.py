@@ -50,11 +50,17 @@ def segmenter(artifact: Artifact, like: Like | None = None) -> Iterator[Segmente
     origin = artifact.recipe.known_origin
     height, width = origin.model.height, origin.model.width
     preprocessing, to_mask = Preprocessing(height, width), None
+    _, graph = read_file(artifact.path)
+    shape = graph.output_tensor.shape
+    if artifact.recipe.file.output != "mask" and shape[3:] != (len(origin.classes),):
+        raise ArtifactError(
+            f"{artifact.path} gives {list(shape)}, and its recipe has {len(origin.classes)} classes: convert the"
+            " network again."
+        )
     if like == "mediapipe":
-        _, graph = read_file(artifact.path)
         if why := refusal(graph, artifact.recipe):
             raise ArtifactError(f"MediaPipe's ImageSegmenter cannot use {artifact.path}: {why}.")
-        preprocessing, to_mask = MediaPipePreprocessing(height, width), mediapipe_mask(graph.tensors[graph.outputs[0]])
+        preprocessing, to_mask = MediaPipePreprocessing(height, width), mediapipe_mask(graph.output_tensor)
     colours = origin.colours or palette(len(origin.classes))
     with on_this_machine(artifact.path, preprocessing, origin.model.resize, to_mask) as infer:
         yield Segmenter(artifact.path, infer, origin.classes, colours)

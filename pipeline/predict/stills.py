@@ -32,7 +32,7 @@ class Predicted:
     Attributes:
       folder: where it lies, a folder for each kind of picture.
       seconds: from the first image to the last, measured here.
-      score: of the masks, where the images have labels.
+      score: of the masks, where the images have labels; None where no pixel is labelled.
     """
 
     folder: Path
@@ -68,14 +68,18 @@ def predict_stills(
             place(folder / kind / f"{still.name}{SUFFIX[kind]}", encoded(kind, picture), force)
         return None if label is None else confusion(label, mask, len(network.classes))
 
-    place(folder / LEGEND, legend_png(network), force=True)
+    place_legend(folder, network, force)
     began, counts = time.monotonic(), np.zeros((len(network.classes),) * 2, np.int64)
     total = len(stills.images)
     for counted in track(say, over(predict_still, stills.images), "predict", total):
         if counted is not None:
             counts += counted
     seconds = time.monotonic() - began
-    score = Score.from_confusion(counts, network.classes, total) if labelled else None
+    score = None
+    if counts.any():
+        score = Score.from_confusion(counts, network.classes, total)
+    elif labelled:
+        say("note: no pixel of these images is labelled, so there is no score")
     return Predicted(folder, kinds, total, seconds, score)
 
 
@@ -88,6 +92,13 @@ def check_free(path: Path, force: bool) -> None:
 def place(path: Path, data: bytes, force: bool) -> None:
     check_free(path, force)
     write_atomically(path, data, sync=False)
+
+
+def place_legend(folder: Path, network: Segmenter, force: bool) -> None:
+    """The legend of the pictures; that of the same classes may be there already."""
+    file, data = folder / LEGEND, legend_png(network)
+    if not file.is_file() or file.read_bytes() != data:
+        place(file, data, force)
 
 
 def legend_png(network: Segmenter) -> bytes:

@@ -28,7 +28,7 @@ from pipeline.measure.threads import over
 from pipeline.predict.looks import SUFFIX, Kind, Looks, draw, encoded
 from pipeline.predict.segmenter import Segmenter
 from pipeline.predict.source import Moving
-from pipeline.predict.stills import LEGEND, check_free, legend_png, place
+from pipeline.predict.stills import check_free, place, place_legend
 
 INSTALL = "videos and cameras need PyAV, which is not installed: run `pip install -r requirements-video.txt`."
 FILMED: tuple[Kind, ...] = ("overlay", "side")
@@ -111,7 +111,7 @@ def predict_video(
         films = {kind: folder / f"{name}-{kind}.mp4" for kind in kinds if kind in FILMED}
         for path in films.values():
             check_free(path, force)
-        place(folder / LEGEND, legend_png(network), force=True)
+        place_legend(folder, network, force)
         watch = Stopwatch()
 
         def drawn(frame: Frame) -> tuple[Frame, dict[Kind, Any]]:

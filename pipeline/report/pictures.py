@@ -23,10 +23,18 @@ LEAST_TEXT_PIXELS, MOST_TEXT_PIXELS = 12, 48
 
 
 def palette_of(colours: Colours) -> np.ndarray:
-    """uint8 [256, 3]: the colour of each id; black where there is no class."""
+    """uint8 [256, 3]: the colour of each id; black where there is no class, and for IGNORE what no class has."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(colours)] = np.asarray(colours, np.uint8).reshape(-1, 3)
+    table[IGNORE] = colour_of_ignored(colours)
     return table
+
+
+def colour_of_ignored(colours: Colours) -> tuple[int, int, int]:
+    """Black, or where a class has that, as in PASCAL VOC, the first of some others that no class has."""
+    taken = {tuple(colour) for colour in colours}
+    others = ((value, value, 192) for value in range(224, -1, -1))  # VOC's void is (224, 224, 192)
+    return next(colour for colour in ((0, 0, 0), *others) if colour not in taken)
 
 
 def indexed(mask: np.ndarray, colours: Colours) -> Image.Image:

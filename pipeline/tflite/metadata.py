@@ -84,7 +84,7 @@ def refusal(graph: Graph, recipe: Recipe) -> str | None:
         )
     if len(graph.inputs) != 1 or len(graph.outputs) != 1 or graph.subgraphs != 1:
         return "it takes one graph with one input and one output"
-    input_tensor, output_tensor = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    input_tensor, output_tensor = graph.input_tensor, graph.output_tensor
     if input_tensor.shape != (1, model.height, model.width, 3) or input_tensor.dtype != spec.io:
         return (
             "it takes images [1, height, width, 3], and this file's input is"

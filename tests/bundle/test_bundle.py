@@ -18,12 +18,17 @@ from PIL import Image
 
 from pipeline.bundle.browser_file import browser_file
 from pipeline.bundle.bundle import bundle
+from pipeline.bundle.golden import Golden
+from pipeline.bundle.readme import readme
 from pipeline.cli.bundle import first_image
 from pipeline.compilers.browser import HOME, missing
 from pipeline.core.errors import RunError
 from pipeline.core.file_spec import FileSpec
+from pipeline.core.recipe import About
 from pipeline.predict.segmenter import segmenter
 from pipeline.targets import target
+from pipeline.tflite.metadata import refusal
+from pipeline.tflite.read import read
 from tests.support.live_page import driven
 from tests.support.shipped import COLOURS, file_of, shipped, shipped_into
 
@@ -108,6 +113,17 @@ def test_the_folder_says_what_an_app_needs_to_know(run, bundled):
     assert (folder / "golden" / "image.ppm").read_bytes().endswith(golden.tobytes())
     (mask,) = masks_by_predict(artifact, [golden])
     assert (np.asarray(Image.open(folder / "golden" / "mask.png")) == mask).all() and len(np.unique(mask)) >= 3
+
+
+def test_a_file_that_mediapipe_misreads_comes_without_its_code_and_a_small_mask_says_how_to_expand_it(run, tmp_path):
+    spec = FileSpec(output="mask", stride=8)
+    artifact = shipped_into(run, "cpu", FileSpec(), recipe_spec=spec, about=About(author="[x](http://y) @someone"))
+    graph = read(artifact.path.read_bytes())
+    nothing = Golden(np.zeros((9, 9, 3), np.uint8), np.zeros(1, np.int32), np.zeros((9, 9), np.uint8))
+    text = readme(artifact, graph, target("cpu"), nothing, refusal(graph, artifact.recipe))
+    assert "cannot use this file: it takes the argmax itself" in text and "createFromOptions" not in text
+    assert "one sample for 8 pixels" in text and "network's size first (`segquant_expand`, `align_corners`)" in text
+    assert "Author: " in text and not any(live in text for live in ("[x](", "@someone")) and "CompiledModel" in text
 
 
 def test_the_python_program_checks_itself_and_gives_predicts_mask(bundled, tmp_path):

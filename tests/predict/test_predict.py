@@ -1,7 +1,9 @@
 """`predict`'s pictures against the file itself: LiteRT asked directly, and masks and colours from their definitions."""
 
+import dataclasses
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,15 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 from pipeline.core.dataset import IGNORE
+from pipeline.core.errors import ArtifactError, DataError, RunError
+from pipeline.data.images import palette
+from pipeline.drivers.worker import output_shape
+from pipeline.predict.looks import Looks, encoded
+from pipeline.predict.segmenter import Segmenter, segmenter
+from pipeline.predict.source import Still, Stills
+from pipeline.predict.stills import predict_stills
 from pipeline.report import pictures
+from pipeline.tflite.read import packed, unpacked_model
 from tests.measure.test_score import bilinear_from_definition
 from tests.support.shipped import COLOURS, shipped
 
@@ -92,6 +102,52 @@ def test_where_labels_exist_errors_are_shown_and_the_score_is_evaluates(cli, run
     # The folder alone leads to the same.
     again = cli("predict", data.partition(":")[2], "--run", str(run.path), "--images", "1", cwd=tmp_path)
     assert again.returncode == 0 and "its val images" in again.stderr, again.stderr
+
+
+def one_class(mask):
+    """Makes that mask of everything."""
+    return Segmenter(Path("x.tflite"), lambda image: mask, ("a", "b"), ((0, 0, 0), (9, 9, 9)))
+
+
+def test_a_legend_of_the_users_stays_and_images_without_labelled_pixels_have_no_score(tmp_path):
+    ids, notes = np.zeros((4, 6), np.uint8), []
+    still = Still("s", lambda: np.zeros((4, 6, 3), np.uint8), lambda: np.full((4, 6), IGNORE, np.uint8))
+    stills = Stills("one", "one", (still,), ("a", "b"))
+    result = predict_stills(stills, one_class(ids), Looks(), tmp_path / "out", notes.append)
+    assert result.score is None and "no pixel of these images is labelled" in notes[-1]
+    predict_stills(stills, one_class(ids), Looks(), tmp_path / "out", notes.append, force=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "legend.png").write_bytes(b"mine")
+    with pytest.raises(RunError, match=r"legend\.png is there already"):
+        predict_stills(stills, one_class(ids), Looks(), tmp_path / "mine", notes.append)
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["legend.png"]
+
+
+def test_a_picture_that_no_jpeg_holds_is_said_in_a_sentence():
+    with pytest.raises(DataError, match="70000x1 pixels, and a JPEG has at most 65500"):
+        encoded("overlay", Image.new("RGB", (70_000, 1)))
+    assert encoded("mask", Image.new("P", (70_000, 1)))
+
+
+def test_a_file_without_an_output_or_with_other_classes_is_refused(run_and_artifact, tmp_path):
+    _, artifact = run_and_artifact
+    origin = artifact.recipe.known_origin
+    spec = dataclasses.replace(origin.model, num_classes=2)
+    fewer = dataclasses.replace(origin, model=spec, classes=("a", "b"), colours=())
+    other = dataclasses.replace(artifact, recipe=dataclasses.replace(artifact.recipe, origin=fewer))
+    with pytest.raises(ArtifactError, match="its recipe has 2 classes"), segmenter(other):
+        pass
+    model = unpacked_model(artifact.path.read_bytes())
+    model.subgraphs[0].outputs, model.signatureDefs = [], None
+    (tmp_path / "x.tflite").write_bytes(packed(model, artifact.path.stat().st_size))
+    with pytest.raises(ArtifactError, match="has no output, so it cannot be run"):
+        output_shape(tmp_path / "x.tflite")
+
+
+def test_what_is_not_labelled_has_a_colour_that_no_class_has():
+    for colours in (palette(2), palette(255), [(0, 0, 0), (224, 224, 192)], [(1, 2, 3)]):
+        table = [tuple(colour) for colour in pictures.palette_of(colours).tolist()]
+        assert table[: len(colours)] == list(map(tuple, colours)) and table[IGNORE] not in colours
 
 
 def test_errors_mark_what_is_wrong_and_what_has_no_label():

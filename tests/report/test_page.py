@@ -1,5 +1,6 @@
 """The report against the files that it is made of: every figure is theirs, and what is missing is named."""
 
+import base64
 import dataclasses
 import io
 import json
@@ -22,7 +23,7 @@ from pipeline.gate.standing import of_run
 from pipeline.measure.saved import GATE, keep
 from pipeline.report.measurement import smaller
 from pipeline.report.page import charts
-from pipeline.report.page.evidence import QAT
+from pipeline.report.page.evidence import QAT, label_of
 from pipeline.report.page.images import DIFFERENCES, differences
 from pipeline.report.page.report import html, markdown, page_of
 from pipeline.report.page.verdict import _start_kept
@@ -225,7 +226,7 @@ def test_a_measurement_that_names_a_file_outside_the_run_shows_nothing_of_it(ful
 )
 def test_a_start_that_was_kept_untested_is_not_called_as_good_as_it_gets(not_judged, words):
     result = QatResult(50.0, 1.0, kept_step=0, gain_not_judged=not_judged)
-    shipped = SimpleNamespace(artifact=SimpleNamespace(recipe=SimpleNamespace(origin=SimpleNamespace(method="qat"))))
+    shipped = SimpleNamespace(artifact=SimpleNamespace(recipe=SimpleNamespace(origin=SimpleNamespace(kept_start=True))))
     trained = SimpleNamespace(title=QAT, result=result)
     evidence = SimpleNamespace(artifact_of=lambda _: shipped, trainings=(trained,))
     subject: Any = SimpleNamespace(label="x", bench=None, evidence=evidence)
@@ -235,6 +236,31 @@ def test_a_start_that_was_kept_untested_is_not_called_as_good_as_it_gets(not_jud
 def test_a_file_that_grew_is_not_called_smaller():
     assert smaller(300, 100) == "3.00x smaller" and smaller(100, 100, "×") == "1.00× smaller"
     assert smaller(100, 250) == "2.50x larger"
+
+
+def test_what_is_not_labelled_is_painted_as_the_legend_says_and_as_no_class(full_run, tmp_path, undrawn):
+    copy = tmp_path / "run"
+    shutil.copytree(full_run.path, copy)
+    bench = json.loads(next(copy.glob("measurements/bench-*.json")).read_text())
+    for name in {shown["label"] for shown in bench["shown"]}:  # as earlier versions kept it, in black
+        ids = np.array(Image.open(copy / name))
+        ids[0, 0] = 255
+        picture = Image.fromarray(ids)
+        picture.putpalette([value for i in range(5) for value in (i, i, i)] + [0] * 753)
+        picture.save(copy / name)
+    page = Reader(html(page_of([copy], "1.2")))
+    url = next(
+        attributes["src"] for tag, attributes in page.tags if tag == "img" and attributes["data-title"] == "label"
+    )
+    painted = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB").getpixel((0, 0))
+    assert painted not in [(i, i, i) for i in range(5)]
+    styles = [attributes["style"] for tag, attributes in page.tags if attributes.get("class") == "swatch"]
+    assert styles[5] == "background: #{:02x}{:02x}{:02x}".format(*painted)
+
+
+def test_runs_of_one_name_are_told_apart_by_as_much_of_their_paths_as_it_takes():
+    parts = [("/", "1", "x", "run"), ("/", "2", "x", "run"), ("/", "2", "y", "run"), ("/", "other")]
+    assert [label_of(own, parts) for own in parts] == ["1/x/run", "2/x/run", "y/run", "other"]
 
 
 def test_differences_say_who_is_right():

@@ -118,11 +118,14 @@ class Evidence:
 def evidence_of(paths: Sequence[Path]) -> tuple[Evidence, ...]:
     """Raises RunError for what is no run directory."""
     runs = [open_run(path) for path in {path.resolve(): path for path in paths}.values()]
-    names = [run.path.resolve().name for run in runs]
-    return tuple(
-        _evidence(run, name if names.count(name) == 1 else "/".join(run.path.resolve().parts[-2:]))
-        for run, name in zip(runs, names, strict=True)
-    )
+    parts = [run.path.resolve().parts for run in runs]
+    return tuple(_evidence(run, label_of(own, parts)) for run, own in zip(runs, parts, strict=True))
+
+
+def label_of(own: tuple[str, ...], parts: Sequence[tuple[str, ...]]) -> str:
+    """As much of a path's end as tells it from the others."""
+    names = (own[-count:] for count in range(1, len(own) + 1))
+    return "/".join(next(name for name in names if sum(each[-len(name) :] == name for each in parts) == 1))
 
 
 def _evidence(run: Run, label: str) -> Evidence:

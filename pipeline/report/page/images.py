@@ -32,7 +32,7 @@ from pipeline.report.page.blocks import columns as columns_of
 from pipeline.report.page.evidence import Evidence
 from pipeline.report.page.numbers import fixed, points
 from pipeline.report.page.subjects import Subject
-from pipeline.report.pictures import indexed
+from pipeline.report.pictures import colour_of_ignored, indexed
 
 MOST_BYTES = 4_000_000
 """Of all pictures in a page, before base64 adds a third. Those of single classes are left out first."""
@@ -115,7 +115,7 @@ def _picture(run: Evidence, image: str, shown: Sequence[tuple[Subject, ShownImag
     several = len(shown) > 1
     name, home = shown[0][1].score.name, run.run.path
     layers = [_layer(home, image, "image", "image", f"{name}: the image")]
-    layers.append(_layer(home, shown[0][1].label, "label", "mask", f"{name}: the label"))
+    layers.append(_label(run, shown[0][1].label, f"{name}: the label"))
     floats: dict[str, str] = {}
     for subject, sample in shown:
         if sample.parent_mask not in floats:
@@ -167,6 +167,17 @@ def _layer(home: Path, name: str, title: str, kind: str, alternative: str) -> La
     return Layer(title, _data_url(data, TYPES[path.suffix]), kind, alternative)  # type: ignore[arg-type]
 
 
+def _label(run: Evidence, name: str, alternative: str) -> Layer:
+    """Painted anew: earlier versions kept it with black for what is not labelled, which may be a class's colour."""
+    file = io.BytesIO()
+    indexed(_ids(_inside(run.run.path, name)), _colours(run)).save(file, "PNG", optimize=True)
+    return Layer("label", _data_url(file.getvalue(), "image/png"), "mask", alternative)
+
+
+def _colours(run: Evidence) -> Sequence[tuple[int, int, int]]:
+    return run.run.config.colours or palette(len(run.run.config.classes))
+
+
 def _data_url(data: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
@@ -204,13 +215,12 @@ def differences(label: np.ndarray, parent: np.ndarray, mask: np.ndarray) -> np.n
 
 
 def _block(run: Evidence, subjects: Sequence[Subject], kept: Sequence[ShownPicture]) -> Pictures:
-    config = run.run.config
-    colours = config.colours or palette(len(config.classes))
-    legend = tuple((name, hexadecimal(colour)) for name, colour in zip(config.classes, colours, strict=True))
+    colours = _colours(run)
+    legend = tuple((name, hexadecimal(colour)) for name, colour in zip(run.run.config.classes, colours, strict=True))
     source = " ".join(dict.fromkeys(subject.source for subject in subjects if subject.bench.shown))
     return Pictures(
         title=f"Images of {run.label}",
-        legend=(*legend, ("without a label", "#000000")),
+        legend=(*legend, ("without a label", hexadecimal(colour_of_ignored(colours)))),
         differences=tuple((what, hexadecimal(colour)) for what, colour in DIFFERENCES),
         pictures=tuple(kept),
         source=source,

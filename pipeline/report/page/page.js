@@ -68,9 +68,10 @@ function viewer(block) {
       labelled("Class", only), labelled("Slider between them", split), labelled("Colours over the image", opacity), blink),
     stage, readout);
   let layers = [], timer = null, shown = 0;
-  const names = new Map([...block.querySelectorAll(".legend li")].map((entry) => {
-    return [rgb(entry), entry.textContent.trim()];
-  }).reverse());  // of two classes with one colour the first counts
+  // Of two classes with one colour the first counts; a class may have a colour of the differences.
+  const [classes, differences] = [...block.querySelectorAll(".legend")].map((legend) => {
+    return new Map([...legend.querySelectorAll("li")].map((entry) => [rgb(entry), entry.textContent.trim()]).reverse());
+  });
   for (const entry of block.querySelector(".legend").querySelectorAll("li")) {
     only.append(element("option", {value: rgb(entry)}, entry.textContent.trim()));
   }
@@ -132,6 +133,7 @@ function viewer(block) {
       context.drawImage(layer, Math.min(width - 1, Math.floor(x * width)), Math.min(height - 1, Math.floor(y * height)),
         1, 1, 0, 0, 1, 1);
       const colour = [...context.getImageData(0, 0, 1, 1).data.slice(0, 3)].join();
+      const names = layer.dataset.kind === "differences" ? differences : classes;
       return `${layer.dataset.title}: ${names.get(colour) ?? "unknown"}`;
     });
     readout.textContent = found.join(" · ");

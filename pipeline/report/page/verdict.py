@@ -18,7 +18,7 @@ from pipeline.report.page.blocks import (
     joined,
     words,
 )
-from pipeline.report.page.evidence import QAT, Evidence, Shipped
+from pipeline.report.page.evidence import Evidence, Shipped
 from pipeline.report.page.numbers import NONE, fixed, interval, mib, points
 from pipeline.report.page.subjects import Subject, source_of
 
@@ -154,14 +154,12 @@ def _notes(subjects: Sequence[Subject]) -> Iterator[str]:
 
 
 def _start_kept(subject: Subject) -> str | None:
-    """What it means that a quantization-aware training gained nothing."""
+    """What it means that the quantization-aware training that the file is from gained nothing."""
     shipped = subject.evidence.artifact_of(subject.bench)
-    if shipped is None or shipped.artifact.recipe.origin is None or shipped.artifact.recipe.origin.method != "qat":
+    if shipped is None or shipped.artifact.recipe.origin is None or not shipped.artifact.recipe.origin.kept_start:
         return None
     result = next((t.result for t in subject.evidence.trainings if t.title == QAT), None)
-    if not isinstance(result, QatResult) or result.kept_step != 0:
-        return None
-    if result.gain_not_judged:
+    if isinstance(result, QatResult) and result.gain_not_judged:
         return (
             f"{subject.label}: what quantization-aware training gained could not be judged, so the file has the float"
             f" weights with calibrated ranges: {result.gain_not_judged}"
