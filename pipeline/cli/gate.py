@@ -134,6 +134,8 @@ def floors_of(texts: tuple[str, ...]) -> dict[str, float]:
     floors = {}
     for text in texts:
         name, _, value = text.rpartition("=")
+        if name in floors:
+            raise BadSpec(f"--class-floor gives {name!r} two limits: leave one of them out.")
         try:
             floors[name] = float(value)
         except ValueError:

@@ -102,10 +102,7 @@ def _labels_among(root: Path, paths: Iterable[Path]) -> set[Path]:
     """The files that are labels by the name of a folder or their own, or because a colour picture has the same name."""
     named, colour, grey = set(), set(), []
     for path in paths:
-        folders = {part.lower() for part in path.relative_to(root).parts[:-1]}
-        if any(part in LABEL_FOLDERS or part.endswith("annot") for part in folders) or path.stem.lower().endswith(
-            LABEL_ENDINGS
-        ):
+        if in_label_folder(path, root) or path.stem.lower().endswith(LABEL_ENDINGS):
             named.add(path)
         else:
             with open_image(path, "image") as image:
@@ -115,6 +112,12 @@ def _labels_among(root: Path, paths: Iterable[Path]) -> set[Path]:
             else:
                 colour.add(path.stem)
     return named | {path for path in grey if path.stem in colour}
+
+
+def in_label_folder(path: Path, root: Path) -> bool:
+    """Whether a folder below ``root`` that leads to the file is called as those of labels are."""
+    folders = {part.lower() for part in path.relative_to(root).parts[:-1]}
+    return any(part in LABEL_FOLDERS or part.endswith("annot") for part in folders)
 
 
 def _photo(path: Path) -> np.ndarray:

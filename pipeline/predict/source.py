@@ -18,6 +18,7 @@ from pipeline.core.say import Say
 from pipeline.data import dataset_in, open_dataset, sources
 from pipeline.data.decode import read_image
 from pipeline.data.images import IMAGE_SUFFIXES
+from pipeline.data.unlabelled import in_label_folder
 
 CAMERA = re.compile(r"camera(?::(?P<number>\d{1,2}))?|(?P<device>/dev/video\d{1,2})")
 
@@ -123,11 +124,21 @@ def _folder(path: Path, split: str, say: Say) -> Stills:
     if (dataset := dataset_in(str(path))) is not None:
         say(f"{path} is a dataset with labels: its {split} images")
         return _labelled(dataset, split)
-    images = sorted(p for p in path.iterdir() if _is_image(p)) or sorted(p for p in path.rglob("*") if _is_image(p))
+    images = sorted(p for p in path.iterdir() if _is_image(p)) or _photos_below(path, say)
     if not images:
         raise DataError(f"folder {path} holds no image ({', '.join(IMAGE_SUFFIXES)}), nor does any below it.")
     name = well_formed(path.resolve().name) or "images"
     return Stills(well_formed(f"{len(images)} images of {path}"), name, tuple(_named(images, path)))
+
+
+def _photos_below(folder: Path, say: Say) -> list[Path]:
+    """Without labels: a dataset in which a file is missing is no dataset, but its labels are no photos."""
+    images = sorted(path for path in folder.rglob("*") if _is_image(path))
+    photos = [path for path in images if not in_label_folder(path, folder)]
+    if photos and len(photos) < len(images):
+        count = len(images) - len(photos)
+        say(f"note: {count} file{'' if count == 1 else 's'} below {folder} lie in folders of labels and are left out")
+    return photos or images
 
 
 def _is_image(path: Path) -> bool:

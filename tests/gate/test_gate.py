@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from pipeline.cli.gate import floors_of
 from pipeline.core.errors import BadSpec, RunError, UnknownName
 from pipeline.core.files import sha256
 from pipeline.gate.checks import Limits, gate
@@ -142,6 +143,8 @@ def test_the_command_passes_fails_saves_and_compares_with_what_it_saved(cli, mea
     assert cli(*ask, "--baseline", "base.json", "--max-size-ratio", "0.9", cwd=tmp_path).returncode == 1
     for wrong in ("person=101", "person", "=3", "a=nan"):
         assert cli(*ask, "--class-floor", wrong, cwd=tmp_path).returncode == 2
+    with pytest.raises(BadSpec, match="gives 'a' two limits"):
+        floors_of(("a=90", "a=1"))
 
 
 def test_a_measurement_of_another_file_does_not_count(cli, tmp_path):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from pipeline.core.dataset import IGNORE
-from pipeline.core.errors import ArtifactError
 from pipeline.heads.full_size import mask_of
 from pipeline.measure.confusion import PixelAgreement, believed, confusion, confusions, expected_confusion, gain
 from pipeline.measure.score import score
@@ -142,11 +141,6 @@ def test_class_weights_are_divided_out_of_what_a_network_believes():
     leaning /= leaning.sum(-1, keepdims=True)
     assert np.allclose(believed(logits, 5, 7, None), leaning, atol=1e-3)
     assert believed(logits, 10, 14, weights).shape == (10, 14, 4)
-
-
-def test_a_mask_with_an_id_that_no_class_has_is_refused_and_not_counted_elsewhere():
-    with pytest.raises(ArtifactError, match="holds the id 4, and there are 4 classes"):
-        confusion(np.zeros((1, 2), np.uint8), np.array([[0, 4]], np.uint8), 4)
 
 
 def test_an_expected_confusion_counts_each_pixel_by_its_probability():

@@ -16,7 +16,7 @@ from pipeline.data.images import palette
 from pipeline.drivers.worker import output_shape
 from pipeline.predict.looks import Looks, encoded
 from pipeline.predict.segmenter import Segmenter, segmenter
-from pipeline.predict.source import Still, Stills
+from pipeline.predict.source import Still, Stills, source_for
 from pipeline.predict.stills import predict_stills
 from pipeline.report import pictures
 from pipeline.tflite.read import packed, unpacked_model
@@ -102,6 +102,15 @@ def test_where_labels_exist_errors_are_shown_and_the_score_is_evaluates(cli, run
     # The folder alone leads to the same.
     again = cli("predict", data.partition(":")[2], "--run", str(run.path), "--images", "1", cwd=tmp_path)
     assert again.returncode == 0 and "its val images" in again.stderr, again.stderr
+
+
+def test_labels_of_a_dataset_that_lacks_a_file_are_not_taken_for_photos(tmp_path):
+    for name in ("images/a", "images/b", "masks/a"):
+        photo(tmp_path / f"{name}.png")
+    (tmp_path / "classes.txt").write_text("x\ny\n")
+    notes = []
+    found = source_for(str(tmp_path), "val", notes.append)
+    assert [still.name for still in found.images] == ["images/a", "images/b"] and "1 file below" in notes[0]
 
 
 def one_class(mask):

@@ -18,7 +18,7 @@ from pipeline.report.page.blocks import (
     joined,
     words,
 )
-from pipeline.report.page.evidence import Evidence, Shipped
+from pipeline.report.page.evidence import QAT, Evidence, Shipped
 from pipeline.report.page.numbers import NONE, fixed, interval, mib, points
 from pipeline.report.page.subjects import Subject, source_of
 
