@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import re
 import struct
@@ -26,6 +27,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 MOST_PIXELS = 89_478_485
 """A quarter of a GiB as RGB: Pillow's own limit against decompression bombs (Image.MAX_IMAGE_PIXELS)."""
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # we refuse these files ourselves
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what it objects to in a damaged file, we say ourselves
 MOST_BYTES = 1 << 29
 """Of a file: more than an uncompressed picture of that many pixels takes."""
 COUNTED_AT_ONCE = 1 << 20
@@ -145,7 +147,9 @@ def _whole_png(file: BinaryIO) -> bool:
 def _whole_bmp(file: BinaryIO, image: Image.Image) -> bool:
     """Whether all rows are there, each filled up to 4 bytes; Pillow checks compressed ones."""
     file.seek(BMP_OFFSET_AT)
-    offset, _, width, height, _, bits, compression = struct.unpack("<IIiiHHI", file.read(24))
+    if len(head := file.read(24)) < 24:  # OS/2's header is shorter, and so may be its picture
+        return True
+    offset, _, width, height, _, bits, compression = struct.unpack("<IIiiHHI", head)
     if compression != 0 or (width, abs(height)) != image.size:  # other headers: OS/2's
         return True
     return file.seek(0, os.SEEK_END) >= offset + abs(height) * (-(-width * bits // 32) * 4)

@@ -173,6 +173,13 @@ def test_colours_of_16_bits_are_refused_as_greys_are(colour_type: int, channels:
         read_mask(path)
 
 
+def test_the_smallest_bmp_of_os2_is_a_picture(tmp_path: Path) -> None:
+    pixels = b"\3\2\1\0"
+    sizes = struct.pack("<IHHI", 26 + len(pixels), 0, 0, 26) + struct.pack("<IHHHH", 12, 1, 1, 1, 24)
+    (tmp_path / "a.bmp").write_bytes(b"BM" + sizes + pixels)
+    assert read_image(tmp_path / "a.bmp").tolist() == [[[1, 2, 3]]]
+
+
 def test_a_file_is_bounded_whole_and_of_a_known_format(tmp_path: Path) -> None:
     huge = tmp_path / "huge.png"
     huge.write_bytes(png_of(12000, 12000, 8, 2, b"\0" * 99))

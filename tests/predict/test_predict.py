@@ -108,8 +108,9 @@ def test_labels_of_a_dataset_that_lacks_a_file_are_not_taken_for_photos(tmp_path
     for name in ("images/a", "images/b", "masks/a"):
         photo(tmp_path / f"{name}.png")
     (tmp_path / "classes.txt").write_text("x\ny\n")
-    notes = []
+    notes: list[str] = []
     found = source_for(str(tmp_path), "val", notes.append)
+    assert isinstance(found, Stills)
     assert [still.name for still in found.images] == ["images/a", "images/b"] and "1 file below" in notes[0]
 
 
@@ -119,7 +120,7 @@ def one_class(mask):
 
 
 def test_a_legend_of_the_users_stays_and_images_without_labelled_pixels_have_no_score(tmp_path):
-    ids, notes = np.zeros((4, 6), np.uint8), []
+    ids, notes = np.zeros((4, 6), np.uint8), list[str]()
     still = Still("s", lambda: np.zeros((4, 6, 3), np.uint8), lambda: np.full((4, 6), IGNORE, np.uint8))
     stills = Stills("one", "one", (still,), ("a", "b"))
     result = predict_stills(stills, one_class(ids), Looks(), tmp_path / "out", notes.append)

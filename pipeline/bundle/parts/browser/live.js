@@ -85,6 +85,8 @@ async function film() {
   } catch (error) {
     stop();
     $("status").textContent = `The camera stopped: ${error.message}`;
+  } finally {
+    mine.getTracks().forEach((track) => track.stop());  // a second click meanwhile may have opened another
   }
 }
 
