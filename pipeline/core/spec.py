@@ -14,7 +14,7 @@ LONGEST_SIDE = 8192
 """More than an 8K camera has."""
 MOST_SEED = 2**31 - 2
 """Augmentation draws from an int32, and QAT takes the next seed after the run's."""
-NETWORK_NAME = r"[\w.-]{1,64}"
+NETWORK_NAME = r"[\w.+-]{1,64}"
 Resize = Literal["align_corners", "half_pixel"]
 
 
@@ -56,7 +56,7 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(NETWORK_NAME, self.network, re.ASCII):
-            raise BadSpec(f"network {self.network[:40]!r} is no name: it has letters, digits, hyphens and dots.")
+            raise BadSpec(f"network {self.network[:40]!r} is no name: it has letters, digits, and - . + or _.")
         for name in ("height", "width", "num_classes"):
             whole(name, getattr(self, name), 0)
         if self.height < 1 or self.width < 1:
