@@ -55,14 +55,9 @@ def score_shard(shard: ScoreShard) -> np.ndarray:
 
 def count(shard: ScoreShard, infer: Infer) -> np.ndarray:
     """int64 [classes, classes]: the confusion over the shard's images. Raises DataError where they are others here."""
-    decoded, classes = _decoded(shard.run, shard.split), len(shard.run.config.classes)
+    decoded, classes = _images_of(shard), len(shard.run.config.classes)
     total = np.zeros((classes, classes), np.int64)
     places = range(shard.first, shard.first + len(shard.names))
-    if [sample.name for sample in decoded.samples[shard.first : places.stop]] != list(shard.names):
-        raise DataError(
-            f"the {shard.split} images of {shard.run.config.data} are not those that they were when the scoring began:"
-            " repeat when nothing changes them, on a file system that all machines share."
-        )
     for place in places:
         image, label = decoded[place]
         total += confusion(label, infer(image), classes)
@@ -107,9 +102,24 @@ def _opened(run: Run, split: str) -> Decoded:
     return Decoded(dataset_to_score(run, split).splits[split], cache_bytes=0)  # each image is read once
 
 
-def _decoded(run: Run, split: str) -> Decoded:
+def _images_of(shard: ScoreShard) -> Decoded:
+    """The split's images. Raises DataError where they are not those of the shard's names."""
     with _OPENING:
-        return _opened(run, split)
+        decoded = _opened(shard.run, shard.split)
+        if not _has(decoded, shard):  # a worker of a cluster may have listed them for a command before
+            _opened.cache_clear()
+            decoded = _opened(shard.run, shard.split)
+    if not _has(decoded, shard):
+        raise DataError(
+            f"the {shard.split} images of {shard.run.config.data} are not those that they were when the scoring began:"
+            " repeat when nothing changes them, on a file system that all machines share."
+        )
+    return decoded
+
+
+def _has(decoded: Decoded, shard: ScoreShard) -> bool:
+    chosen = decoded.samples[shard.first : shard.first + len(shard.names)]
+    return [sample.name for sample in chosen] == list(shard.names)
 
 
 def _infer(shard: ScoreShard) -> Infer:

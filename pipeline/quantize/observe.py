@@ -72,7 +72,7 @@ class Observation:
 
 def observe(asked: Observation) -> np.ndarray:
     """[images, ...] or, for counts, [points, bins]. Raises DataError where the images are not those of the names."""
-    run, samples = asked.run, _samples(asked.run, asked.folder)
+    run, samples = asked.run, _samples(asked.run, asked.folder, asked.names)
     try:
         chosen = [samples[name] for name in asked.names]
     except KeyError as error:
@@ -101,8 +101,11 @@ def _listed(run: Run, folder: str | None) -> dict[str, Sample]:
     return by_name(samples_for(run, folder, quiet))
 
 
-def _samples(run: Run, folder: str | None) -> dict[str, Sample]:
+def _samples(run: Run, folder: str | None, names: Iterable[str]) -> dict[str, Sample]:
+    """By name; listed again where ``names`` are not among them: a worker may have listed them for a command before."""
     with _OPENING:
+        if not set(names) <= set(_listed(run, folder)):
+            _listed.cache_clear()
         return _listed(run, folder)
 
 

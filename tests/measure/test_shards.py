@@ -1,17 +1,21 @@
 """Calibration and scoring in shards, on processes or on a Dask cluster: equal to one process, to the last count."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from pipeline.convert.parent import load_float
 from pipeline.core.artifact import Artifact
 from pipeline.core.calibration import Calibration
+from pipeline.core.dataset import Sample
 from pipeline.core.errors import DataError, DeviceError
 from pipeline.core.file_spec import FileSpec
 from pipeline.core.pool import Pool
@@ -21,8 +25,9 @@ from pipeline.core.say import quiet
 from pipeline.data import dataset_of
 from pipeline.data.decoded import Decoded
 from pipeline.drivers import spread as spreading
+from pipeline.measure import score_shards
 from pipeline.measure.score import on_this_machine, score_masks
-from pipeline.measure.score_shards import ScoreShard, score_shard, score_spread
+from pipeline.measure.score_shards import ScoreShard, count, score_shard, score_spread
 from pipeline.measure.sweep import sweep
 from pipeline.measure.weights_shards import score_weights_shard
 from pipeline.quantize import observe as observing
@@ -93,6 +98,27 @@ def test_a_shard_of_other_images_or_another_file_is_refused(made):
         score_shard(shard)
     with pytest.raises(DeviceError, match="is another file"):
         score_shard(ScoreShard(run, "val", file, "0" * 64, 0, ("0",)))
+
+
+def test_a_worker_that_served_a_command_before_lists_images_that_came_since(made, monkeypatch):
+    """A cluster's workers stay, and what they listed with them."""
+    listed = ["b"]
+
+    def samples():
+        pixels = np.zeros((2, 2), np.uint8)
+        return tuple(Sample(name, lambda: np.dstack([pixels] * 3), lambda: pixels) for name in listed)
+
+    monkeypatch.setattr(score_shards, "dataset_to_score", lambda run, split: SimpleNamespace(splits={split: samples()}))
+    monkeypatch.setattr(observing, "samples_for", lambda *_: samples())
+    shard = ScoreShard(made.run, "val", made.artifact.path, "", 0, ("b",))
+    asked = observing.Observation(made.run, made.artifact.path, "", None, "shares", ("b",))
+    for names in (["b"], ["a", "b"]):
+        listed[:] = names
+        total = count(dataclasses.replace(shard, names=tuple(names)), lambda image: image[..., 0])
+        assert total.sum() == 4 * len(names)
+        assert len(observing.observe(dataclasses.replace(asked, names=tuple(names)))) == len(names)
+    score_shards._opened.cache_clear()
+    observing._listed.cache_clear()
 
 
 @contextlib.contextmanager
