@@ -138,7 +138,7 @@ def _entries(path: Path, command: str, value: Any) -> list[dict[str, Any]]:
 
 
 def _section(path: Path, name: str, command: click.Command, entry: Mapping[str, Any]) -> dict[str, Any]:
-    options = _options(command)
+    options = options_of(command)
     for key, value in entry.items():
         if key not in options:
             raise UnknownName(f"option of {name} in {path}", key, options)
@@ -146,7 +146,7 @@ def _section(path: Path, name: str, command: click.Command, entry: Mapping[str, 
     return dict(entry)
 
 
-def _options(command: click.Command) -> dict[str, click.Parameter]:
+def options_of(command: click.Command) -> dict[str, click.Parameter]:
     """By the names that a configuration has for them: long options without dashes, arguments by their own."""
     named = {}
     for parameter in command.params:
@@ -159,7 +159,7 @@ def _options(command: click.Command) -> dict[str, click.Parameter]:
 
 def _common_options(command: click.Command) -> dict[str, click.Parameter]:
     """Those that a key above the sections gives."""
-    named = _options(command).items()
+    named = options_of(command).items()
     return {key: option for key, option in named if key in COMMON and (command.name, key) not in OTHERWISE}
 
 
@@ -202,7 +202,7 @@ def defaults(configuration: Configuration, name: str, command: click.Command, en
     sections = configuration.sections.get(name, ({},))
     common = {key: value for key, value in configuration.common.items() if key in _common_options(command)}
     options = {**common, **sections[entry]}
-    parameters = _options(command)
+    parameters = options_of(command)
     return {
         str(parameters[key].name): _typed(parameters[key], value)
         for key, value in options.items()
@@ -254,7 +254,7 @@ def effective(ctx: click.Context) -> dict[str, Any]:
     """Option → value of each that has one, as ``--config`` reads them."""
     return {
         key: _plain(value)
-        for key, parameter in _options(ctx.command).items()
+        for key, parameter in options_of(ctx.command).items()
         if (value := ctx.params.get(str(parameter.name))) not in (None, ())
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pipeline.cli.configuration import USED, Configuration, defaults
+from pipeline.cli.configuration import USED, Configuration, defaults, options_of
 from pipeline.cli.options import say
 from pipeline.core.errors import BadSpec
 
@@ -60,11 +60,15 @@ def run(ctx: click.Context) -> None:
 
 
 def _step(parent: click.Context, configuration: Configuration, name: str, entry: int) -> click.Context:
-    """The command's context, its options checked."""
+    """The command's context, its options checked; raises BadSpec where one that it needs is missing."""
     assert isinstance(parent.command, click.Group)
     command = parent.command.get_command(parent, name)
     assert command is not None
     values = defaults(configuration, name, command, entry)
-    step = command.make_context(name, [], parent=parent, default_map=values)
+    try:
+        step = command.make_context(name, [], parent=parent, default_map=values)
+    except click.MissingParameter as error:
+        key = next((key for key, parameter in options_of(command).items() if parameter is error.param), "an option")
+        raise BadSpec(f"{configuration.path}: the section {name!r} lacks {key!r}: add it.") from None
     step.meta[USED] = configuration.path
     return step

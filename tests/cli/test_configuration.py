@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from click.testing import CliRunner
 from ruamel.yaml import YAML
 
 from pipeline.cli import COMMANDS, main
@@ -138,6 +139,13 @@ def test_a_folder_or_nothing_is_no_configuration(cli, tmp_path):
         result = cli("run", "--config", name, cwd=tmp_path)
         assert result.returncode == 2 and words in result.stderr
     assert "give it with --config" in cli("run", cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize(("section", "key"), [("inspect: {}", "file"), ("convert: [{target: cpu}, {}]", "target")])
+def test_what_a_section_lacks_is_named_as_the_file_would_name_it(tmp_path, section, key):
+    write(tmp_path, section)
+    result = CliRunner().invoke(main, ["run", "--config", str(tmp_path / "c.yaml")])
+    assert result.exit_code == 2 and f"the section {section.partition(':')[0]!r} lacks {key!r}" in result.stderr
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
