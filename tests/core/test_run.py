@@ -106,7 +106,7 @@ def test_sizes_are_height_by_width():
         ({"alpha": 0.0}, "alpha is 0.0: "),
         ({"alpha": 4.5}, "alpha is 4.5: "),
         ({"resize": "legacy"}, "resize is 'legacy': choose"),
-        ({"dropout": 1.0}, "dropout 1.0: "),
+        ({"dropout": 1.0}, "dropout is 1, which"),
         ({"l2": float("nan")}, "l2 is nan "),
     ],
     ids=str,
