@@ -165,19 +165,20 @@ TIMED_IMAGES = 8
 
 
 @contextlib.contextmanager
-def adjusted(model: tf_keras.Model, class_weights: np.ndarray) -> Iterator[None]:
+def adjusted(model: tf_keras.Model, class_weights: np.ndarray) -> Iterator[np.ndarray]:
     """Within it, a part of the class weights' logarithm is off the logits (Menon et al., arXiv 2007.07314).
 
-    ``class_weights``: float32 [classes]. A network without a bias on its last logits stays as it is.
+    ``class_weights``: float32 [classes]. Yields those that are left: all of them where the network has no bias that is
+    added to its logits.
     """
     bias = logits_bias_of(model)
     if bias is None:
-        yield
+        yield class_weights
         return
     before = bias.numpy()
     bias.assign(before - TAKEN_BACK * np.log(class_weights))
     try:
-        yield
+        yield class_weights ** (1 - TAKEN_BACK)
     finally:
         bias.assign(before)
 
@@ -245,8 +246,8 @@ class FloatCheckpoints:
         self._write(self.training.last)
 
     def _write(self, path: Path) -> None:
-        with adjusted(self.model, self.class_weights):
-            checkpoint.write(self.model, path, class_weights=self.class_weights.tolist())
+        with adjusted(self.model, self.class_weights) as left:
+            checkpoint.write(self.model, path, class_weights=left.tolist())
 
 
 def train(  # long: each is an option of the command

@@ -100,7 +100,7 @@ def ranges_in(path: Path) -> dict[str, Range]:
 
 
 def class_weights_in(path: Path, num_classes: int | None = None) -> tuple[float, ...] | None:
-    """The class weights of the loss that the weights were trained with; None if the file has none.
+    """What of its loss's class weights is left in the logits, which favour rare classes; None if the file has none.
 
     Raises RunError if they are not positive and finite, or not ``num_classes`` in number.
     """

@@ -17,10 +17,10 @@ def test_half_of_the_logarithm_comes_off_the_logits_while_it_lasts(network):
     model = models.build(ModelSpec(network, 192, 192, 3, alpha=0.25))
     image = np.random.default_rng(0).random((1, 192, 192, 3)).astype(np.float32)
     before = model(image).numpy()
-    with pytest.raises(KeyError), adjusted(model, WEIGHTS):
+    with pytest.raises(KeyError), adjusted(model, WEIGHTS) as left:
         within = model(image).numpy()
         raise KeyError
-    assert TAKEN_BACK == 0.5
+    assert TAKEN_BACK == 0.5 and np.allclose(left, np.sqrt(WEIGHTS))
     assert np.abs(within - (before - np.log(np.sqrt(WEIGHTS)))).max() < 1e-4
     assert (model(image).numpy() == before).all()
 
@@ -38,6 +38,7 @@ def test_a_network_that_does_not_end_in_a_bias_stays_as_it_is(end):
     x = tf_keras.layers.Input((4, 4, 3))
     model = tf_keras.Model(x, end(x))
     before = model.get_weights()
-    with adjusted(model, WEIGHTS):
+    with adjusted(model, WEIGHTS) as left:
+        assert left is WEIGHTS
         assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
     assert logits_bias_of(model) is None
