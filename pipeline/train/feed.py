@@ -21,23 +21,6 @@ LIGHT, PASTED = 1, 2
 """Folded into the seed for the draws of the light and of what is pasted, so that the others stay as they were."""
 
 
-def frequencies_of(pixels: np.ndarray) -> np.ndarray:
-    """Share of each class among the labelled pixels, float64 [classes]; ``pixels``: int64 [images, classes]."""
-    counts = pixels.sum(0)
-    return counts / counts.sum()
-
-
-def class_weights(frequencies: np.ndarray) -> np.ndarray:
-    """1 / ln(1.02 + frequency), normalised to a mean of 1 (ENet, arXiv 1606.02147, section 5.2); float32 [classes]."""
-    weights = 1 / np.log(1.02 + frequencies)
-    return (weights / weights.mean()).astype(np.float32)
-
-
-def rare_classes(weights: np.ndarray) -> tuple[int, ...]:
-    """Ids of the classes that weigh more than the mean class in the loss; float32 [classes]."""
-    return tuple(int(i) for i in np.flatnonzero(weights > weights.mean()))
-
-
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
     """What training does to an image; the same geometry is applied to its label.

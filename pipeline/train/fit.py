@@ -27,9 +27,10 @@ from pipeline.core.training import HistoryEntry, Symptom
 from pipeline.core.workers import Followed
 from pipeline.drivers.spread import versions
 from pipeline.quantize.network import rounded_ranges
+from pipeline.train.balance import rare_classes
 from pipeline.train.distribute import Team, divide_dropout, joined, synchronize_norms
 from pipeline.train.events import Events
-from pipeline.train.feed import Feed, rare_classes
+from pipeline.train.feed import Feed
 from pipeline.train.health import described
 from pipeline.train.pace import Pace
 from pipeline.train.precision import MOST_IN_VAIN

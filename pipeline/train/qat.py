@@ -38,8 +38,9 @@ from pipeline.quantize.network import LearnedRanges, copy_weights, quantization_
 from pipeline.quantize.observe import samples_for
 from pipeline.quantize.quantize import quantize
 from pipeline.targets import target
+from pipeline.train.balance import class_weights, frequencies_of, left
 from pipeline.train.distribute import joined
-from pipeline.train.feed import Augmentation, class_weights, frequencies_of
+from pipeline.train.feed import Augmentation
 from pipeline.train.fit import Fitted, fit
 from pipeline.train.health import Health
 from pipeline.train.held_out import HeldOutScorer, ParentProbabilities, hold_out, percent_of
@@ -189,7 +190,7 @@ def _images(run: Run, schedule: Schedule, options: QatOptions, force: bool, say:
     training, validation = Decoded(kept), Decoded(dataset.splits["val"])
     held_out = Decoded(out) if out else None
     if schedule.labels:
-        weights = class_weights(frequencies_of(pixels_to_learn(run, dataset, training, validation, say)))
+        weights = left(class_weights(frequencies_of(pixels_to_learn(run, dataset, training, validation, say))))
         if held_out is not None:
             check_labelled(count_pixels(held_out, num_classes, "held-out", say), "held-out", dataset.text)
     else:

@@ -9,7 +9,7 @@ import functools
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ import tensorflow as tf
 import tf_keras
 
 import models
-from models.blocks import logits_bias_of
 from pipeline.core.dataset import Dataset, TrainingDefaults
 from pipeline.core.errors import BadSpec, RunError
 from pipeline.core.preprocessing import Preprocessing
@@ -31,7 +30,8 @@ from pipeline.data.census import SEED, check_labels, take_census
 from pipeline.data.decoded import Decoded, kept_note
 from pipeline.heads.full_size import mask_of
 from pipeline.measure.score import Infer, masks_of, score_masks
-from pipeline.train.feed import Augmentation, class_weights, frequencies_of
+from pipeline.train.balance import adjusted, class_weights, frequencies_of
+from pipeline.train.feed import Augmentation
 from pipeline.train.fit import fit
 from pipeline.train.health import Health
 from pipeline.train.initialize import as_setting, initialize, weights_file
@@ -152,35 +152,10 @@ def pixels_to_learn(run: Run, dataset: Dataset, training: Decoded, validation: D
     return train.table()
 
 
-TAKEN_BACK = 0.5
-"""How much of the class weights' logarithm comes off the logits of what is scored and kept.
-
-The loss weighs rare classes up, so the network names them too often. Taking half back was worth 0.3 to 0.5 points of
-mIoU on each of two CamVid drives that were left out of the training; so was a quarter, and all of it lost as much.
-"""
 WRITINGS = 4
 """How much longer than one file of weights takes a scoring's saving: the best, the last, and what resuming needs."""
 TIMED_IMAGES = 8
 """Scored to know how long a scoring will take; an image before them builds the graph."""
-
-
-@contextlib.contextmanager
-def adjusted(model: tf_keras.Model, class_weights: np.ndarray) -> Iterator[np.ndarray]:
-    """Within it, a part of the class weights' logarithm is off the logits (Menon et al., arXiv 2007.07314).
-
-    ``class_weights``: float32 [classes]. Yields those that are left: all of them where the network has no bias that is
-    added to its logits.
-    """
-    bias = logits_bias_of(model)
-    if bias is None:
-        yield class_weights
-        return
-    before = bias.numpy()
-    bias.assign(before - TAKEN_BACK * np.log(class_weights))
-    try:
-        yield class_weights ** (1 - TAKEN_BACK)
-    finally:
-        bias.assign(before)
 
 
 @dataclasses.dataclass

@@ -7,9 +7,8 @@ import tensorflow as tf
 
 from pipeline.core.dataset import IGNORE, Sample
 from pipeline.core.errors import DataError
-from pipeline.data.census import count_pixels
 from pipeline.data.decoded import Allowance, Decoded, kept_note
-from pipeline.train.feed import Augmentation, Feed, augment, class_weights, frequencies_of, paste, rare_classes
+from pipeline.train.feed import Augmentation, Feed, augment, paste
 
 NO_AUGMENTATION = Augmentation(scale=(1.0, 1.0), flip=False, colour=0.0)
 
@@ -155,7 +154,6 @@ def test_rare_classes_are_pasted_as_often_as_was_asked():
     assert (pasted[:-1][changed] == plain[1:][changed]).all() and set(pasted[:-1][changed]) == {1, 3}
     rare_follows = np.isin(plain[1:], (1, 3)) & (plain[1:] != plain[:-1])
     assert 0.19 < changed[rare_follows].mean() < 0.31
-    assert rare_classes(np.array([0.5, 1.2, 0.9, 1.4], np.float32)) == (1, 3)
 
 
 def test_what_earlier_versions_did_not_have_is_no_other_setting_while_it_is_off():
@@ -189,14 +187,3 @@ def test_an_unreadable_image_is_reported_as_itself():
     with pytest.raises(tf.errors.OpError, match="image x.png cannot be decoded"):
         list(Feed(decoded, (12, 18), 1, NO_AUGMENTATION, 0).batches(0, 1))
     assert isinstance(decoded.error, DataError) and str(decoded.error) == "image x.png cannot be decoded"
-
-
-def test_class_weights_are_their_formula():
-    image = np.zeros((2, 5, 3), np.uint8)
-    label = np.array([[0, 0, 0, 0, IGNORE], [1, 1, 0, 0, IGNORE]], np.uint8)
-    pixels = count_pixels(Decoded([Sample("x", lambda: image, lambda: label)] * 2), 3, "training", print)
-    assert pixels.tolist() == [[6, 2, 0]] * 2
-    frequencies = frequencies_of(pixels)
-    assert frequencies.tolist() == [0.75, 0.25, 0.0]
-    raw = 1 / np.log(1.02 + np.array([0.75, 0.25, 0.0]))
-    assert class_weights(frequencies) == pytest.approx(raw / raw.mean())
