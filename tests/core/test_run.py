@@ -107,7 +107,7 @@ def test_sizes_are_height_by_width():
         ({"alpha": 4.5}, "alpha is 4.5: "),
         ({"resize": "legacy"}, "resize is 'legacy': choose"),
         ({"dropout": 1.0}, "dropout is 1, which"),
-        ({"l2": float("nan")}, "l2 is nan "),
+        ({"l2": float("nan")}, "l2 is nan: give"),
     ],
     ids=str,
 )

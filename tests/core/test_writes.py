@@ -27,7 +27,6 @@ ELSEWHERE = {
     "pipeline/cli/options.py": "a copy of standard error",
     "pipeline/predict/video.py": "a part of core/files gets its name",
     "pipeline/drivers/published.py": "a download, locked; it gets its name when it is whole",
-    "pipeline/measure/alone.py": "a lock in the temporary folder",
     "pipeline/compilers/openvino_ir.py": "from one temporary folder into another",
     "pipeline/drivers/openssh.py": "from a temporary folder to a place in another",
     "pipeline/measure/evaluation.py": "into memory",

@@ -418,6 +418,7 @@ class Simulated:
         return {}
 
     chooses = True
+    loss_scale = None
 
     def keep_best(self):
         raise AssertionError("nothing is scored")
