@@ -32,7 +32,7 @@ RESULTS = Path("results/recipes.json")
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What differs from the dataset's defaults.
+    """What differs from ``Augmentation()`` and from the schedule of ``train``.
 
     Attributes:
       augmentation, schedule: fields of ``Augmentation`` and ``Schedule``.
@@ -44,17 +44,19 @@ class Recipe:
     init: str | None = None
 
 
+MILD = {"colour": 0.3, "exposure": 0.6, "gamma": 0.3}
 LIGHT = {"colour": 0.4, "exposure": 1.2, "gamma": 0.5}
 RECIPES = {
     "close": Recipe({"scale": (0.75, 2.0)}),
-    "defaults": Recipe(),
     "light": Recipe(LIGHT),
     "light-close": Recipe({**LIGHT, "scale": (0.75, 2.0)}),
     "light-decay": Recipe(LIGHT, {"weight_decay": 0.1}),
     "light-paste": Recipe({**LIGHT, "paste": 0.5}),
     "light-wide": Recipe({**LIGHT, "scale": (0.5, 2.5)}),
-    "mild": Recipe({"colour": 0.3, "exposure": 0.6, "gamma": 0.3}),
+    "mild": Recipe(MILD),
     "paste": Recipe({"paste": 0.5}),
+    "plain": Recipe(),
+    "shipped": Recipe({**MILD, "scale": (0.6, 2.0), "paste": 0.25}),
 }
 
 
@@ -69,10 +71,11 @@ def main(data: str, name: str, drive: str, steps: int, size: str, seed: int) -> 
     """Trains Fast-SCNN by a recipe on all drives of DATA but DRIVE, and scores it on that one."""
     quiet_tensorflow()
     run = run_of(data, Path("runs/recipes") / f"{name}-{drive}-{size}-{steps}-{seed}", drive, size, seed)
-    defaults, recipe = source_of(data).training, RECIPES[name]
-    augmentation = dataclasses.replace(Augmentation.of(defaults), **recipe.augmentation)
+    recipe = RECIPES[name]
+    augmentation = dataclasses.replace(Augmentation(), **recipe.augmentation)
     schedule = Schedule(
-        steps, **{"batch": 8, "learning_rate": defaults.learning_rate, "evaluations": 4, **recipe.schedule}
+        steps,
+        **{"batch": 8, "learning_rate": source_of(data).training.learning_rate, "evaluations": 4, **recipe.schedule},
     )
     with say.opened():
         result = train(run, schedule, augmentation, say, init=recipe.init)
