@@ -225,7 +225,7 @@ class FloatForm(Form):
             out = (resized, "float32", first_channels(full))
         if self.head == "mask":
             out = (self.node("ArgMax", ["logits"], "mask", axis=1, keepdims=0), "int64", full[:3])
-        image = self.graph.tensors[self.graph.inputs[0]].shape
+        image = self.graph.input_tensor.shape
         return self.serialize([("image", "float32", first_channels(image))], [out])
 
 

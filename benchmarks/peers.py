@@ -150,7 +150,7 @@ def heads_of(net: Any, size: str) -> dict[str, list[Entry]]:
     from pipeline.tflite.read import read
 
     graph = read((net.folder / "int8-stride8.tflite").read_bytes())
-    out = graph.tensors[graph.outputs[0]]
+    out = graph.output_tensor
     exact = {
         "size": list(map(int, size.split("x"))),
         "resize": "align_corners",

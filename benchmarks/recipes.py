@@ -23,6 +23,7 @@ from pipeline.core.files import write_atomically
 from pipeline.core.run import FILE, Run, open_run
 from pipeline.core.spec import ModelSpec, parse_size
 from pipeline.data import dataset_of, open_dataset, source_of
+from pipeline.data.camvid import CAMVID
 from pipeline.train.feed import Augmentation
 from pipeline.train.schedule import Schedule
 from pipeline.train.train import train
@@ -56,7 +57,7 @@ RECIPES = {
     "mild": Recipe(MILD),
     "paste": Recipe({"paste": 0.5}),
     "plain": Recipe(),
-    "shipped": Recipe({**MILD, "scale": (0.6, 2.0), "paste": 0.25}),
+    "shipped": Recipe(dataclasses.asdict(Augmentation.of(CAMVID.training))),
 }
 
 

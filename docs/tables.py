@@ -91,8 +91,13 @@ def quantized(title: str, before: float, after: float) -> list[str]:
     return [title, percent(before), percent(after), points(after - before), ""]
 
 
+def shipped_scores() -> list[dict[str, Any]]:
+    """On val, of the weights that ship: float, and their int8 file."""
+    return [load(f"camvid/fast-scnn-360x480-{kind}.json") for kind in ("float", "int8")]
+
+
 def accuracy_rows() -> list[list[str]]:
-    scores = [load(f"camvid/fast-scnn-360x480-{kind}.json")["miou_percent"] for kind in ("float", "int8")]
+    scores = (score["miou_percent"] for score in shipped_scores())
     fastfcn8 = load("camvid/fastfcn8-ptq.json")
     return [
         quantized("Fast-SCNN, 360x480, post-training quantization", *scores),
@@ -139,7 +144,7 @@ def summary() -> str:
 
 def weights() -> str:
     """The weights that ship, class by class."""
-    scores = [load(f"camvid/fast-scnn-360x480-{kind}.json") for kind in ("float", "int8")]
+    scores = shipped_scores()
     rows = [[name, *(percent(score["iou_percent"][name]) for score in scores)] for name in scores[0]["iou_percent"]]
     mean = ["**mean**", *(f"**{percent(score['miou_percent'])}**" for score in scores)]
     return markdown(("IoU on val, which was trained on", "float", "int8 file"), [*rows, mean])

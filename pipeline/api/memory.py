@@ -118,7 +118,7 @@ def score(
         return score_masks(decoded, keras_infer(network), dataset.classes, images)
     with on_disk(network) as path, _infer(path, resize) as infer:
         _, graph = read_file(path)
-        _check_classes(graph.tensors[graph.outputs[0]].shape, dataset)
+        _check_classes(graph.output_tensor.shape, dataset)
         return score_masks(decoded, infer, dataset.classes, images)
 
 

@@ -81,8 +81,8 @@ def convert(
     origin = parent.origin(run)
     path = run.artifacts(target.name) / spec.file_name(run.config.model.network, origin.way)
     wanted = recipe_of(target, spec, parent.ranges, origin)
-    existing = None if force else _existing(path, say)
-    if existing is not None:
+    existing = _readable(path) if force else _existing(path, say)
+    if existing is not None and not force:
         changed = existing.recipe.differences(wanted)
         if not changed:
             return _reuse(existing, say)
@@ -91,12 +91,11 @@ def convert(
             raise RunError(f"{path} exists with another {named}: to replace it, force it (--force, or force=True).")
     quantized = _quantize(run, target, parent, wanted, say)
     beside = shipped(path, quantized.data, quantized.recipe)
-    before = _readable(path)
     artifact = artifacts.write(path, quantized.data, quantized.recipe, beside)
-    if before is not None and before.compiled is not None and before.sha256 != artifact.sha256:
-        for file in target.files_of(before.compiled):
+    if existing is not None and existing.compiled is not None and existing.sha256 != artifact.sha256:
+        for file in target.files_of(existing.compiled):
             file.unlink(missing_ok=True)
-        say(f"removed {before.compiled.name}, which was compiled from the file before")
+        say(f"removed {existing.compiled.name}, which was compiled from the file before")
     for name in beside:
         say(f"makes the mask of its output: {path.with_name(name)}")
     return artifact

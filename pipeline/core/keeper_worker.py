@@ -40,7 +40,7 @@ class Kept:
             time.sleep(0.05)
         for group in groups:
             _kill(group, signal.SIGKILL)
-        self._kill_marked()
+        kill_marked(self._mark, self._listed("mark"))
         for words in self._listed("command"):
             with contextlib.suppress(OSError, subprocess.SubprocessError):
                 nowhere = subprocess.DEVNULL
@@ -49,18 +49,22 @@ class Kept:
         for folder in 2 * self._listed("directory"):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _kill_marked(self) -> None:
-        """Again, for what one of them began meanwhile."""
-        marks = {f"{self._mark}={value}".encode() for value in self._listed("mark")}
-        for _ in range(MOST_ROUNDS if marks and os.path.isdir("/proc") else 0):
-            killed = False
-            for name in filter(str.isdigit, os.listdir("/proc")):
-                with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
-                    if marks & set(file.read().split(b"\0")):
-                        os.kill(int(name), signal.SIGKILL)
-                        killed = True
-            if not killed:
-                return
+
+def kill_marked(name: str, values: list[str]) -> None:
+    """Kills all processes whose environment gives ``name`` one of the values; on Linux.
+
+    Again, for what one of them began meanwhile.
+    """
+    marks = {f"{name}={value}".encode() for value in values}
+    for _ in range(MOST_ROUNDS if marks and os.path.isdir("/proc") else 0):
+        killed = False
+        for process in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError), open(f"/proc/{process}/environ", "rb") as file:
+                if marks & set(file.read().split(b"\0")):
+                    os.kill(int(process), signal.SIGKILL)
+                    killed = True
+        if not killed:
+            return
 
 
 def _kill(group: int, number: int) -> bool:

@@ -20,11 +20,11 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import IO, Any
 
 from pipeline.core import temporary
 from pipeline.core.keeper import KEEPER, MARK
+from pipeline.core.keeper_worker import kill_marked
 
 KEPT_BYTES = 8 << 20
 """Of each stream of a program: half from its beginning, half from its end."""
@@ -37,8 +37,6 @@ GRACE_SECONDS = 5
 DRAIN_SECONDS = 2
 """How long output is waited for that a process in another session keeps open."""
 POLL_SECONDS = 0.05
-MOST_ROUNDS = 10
-"""In which processes are killed that begin others meanwhile."""
 CHUNK_BYTES = 1 << 18
 
 
@@ -205,17 +203,8 @@ def _signal(group: int, number: int) -> None:
 
 
 def _end_marked(mark: str) -> None:
-    """Kills what left its group; on Linux. Again, for what one of them began meanwhile."""
-    wanted = f"{MARK}={mark}".encode()
-    for _ in range(MOST_ROUNDS if mark else 0):
-        killed = False
-        for place in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError, ValueError):
-                if wanted in (place / "environ").read_bytes().split(b"\0"):
-                    os.kill(int(place.name), signal.SIGKILL)
-                    killed = True
-        if not killed:
-            return
+    """Kills what left its group."""
+    kill_marked(MARK, [mark] if mark else [])
 
 
 @contextlib.contextmanager

@@ -156,7 +156,7 @@ def _announce(run: Run, name: str, schedule: Schedule, images: QatImages, why_no
     if why_not is not None:
         say(f"note: the start will be kept, whatever the training gains: {why_not}")
     if run.config.division.trains_on_val:
-        say("note: val is trained on, so its score says nothing about other images")
+        say(f"note: {run.config.division.note_on('val')}")
 
 
 @dataclasses.dataclass(frozen=True)
