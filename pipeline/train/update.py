@@ -21,7 +21,7 @@ from pipeline.train.schedule import Schedule
 
 AUXILIARY_WEIGHT = 0.4
 AUXILIARY_STRIDE = 8
-"""The auxiliary losses are taken where the logits are, at one pixel of 64: at half the size they took a fifth of a
+"""The auxiliary losses are taken where the logits are, at one pixel of 64: at half the size they took a tenth of a
 step's time."""
 
 
