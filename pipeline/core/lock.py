@@ -1,4 +1,4 @@
-"""One process at a time writes into a run: the lock on its folder, and the message of the process that holds it.
+"""One process at a time, and of it one thread, writes into a run: the lock on its folder, and who holds it.
 
 The lock is the kernel's (flock) on the file ``.lock`` in the run, so it ends with the process, however that ends. The
 file's text only says who holds it. Where the file system has no such locks, the text is the lock: that of a process
@@ -78,18 +78,32 @@ def lives(pid: int, start: str | None = None) -> bool:
     return start is None or start_of(pid) in (start, None)
 
 
+@dataclasses.dataclass
+class _Lock:
+    """One lock of this process.
+
+    Attributes:
+      thread: the thread that took it, and alone may take it again.
+      times: how often that thread holds it.
+    """
+
+    file: int
+    process: Process
+    thread: int = dataclasses.field(default_factory=threading.get_ident)
+    times: int = 0
+
+
 class _Held:
-    """The locks of this process, by the real path of the run: how often each is held, and its file."""
+    """The locks of this process, by the real path of the run."""
 
     def __init__(self) -> None:
         self.guard = threading.Lock()
-        self.files: dict[str, int] = {}
-        self.times: dict[str, int] = {}
+        self.locks: dict[str, _Lock] = {}
 
     def forget(self) -> None:
         """In a forked process, which holds nothing: else it would keep the lock after this one ended."""
-        for file in self.files.values():
-            os.close(file)
+        for lock in self.locks.values():
+            os.close(lock.file)
         self.__init__()  # type: ignore[misc]
 
 
@@ -99,35 +113,41 @@ os.register_at_fork(after_in_child=_HELD.forget)
 
 @contextlib.contextmanager
 def writing(run: Path, command: str) -> Iterator[list[str]]:
-    """Within it, no other process writes into the folder ``run``, which is made where it is missing.
+    """Within it, no other process or thread writes into the folder ``run``, which is made where it is missing.
 
     ``command``: the word that another process shows for this one. May be nested. Yields in words what it finished or
-    removed of processes that have ended. Raises RunError where another process holds the lock, and where the folder
-    cannot be written.
+    removed of processes that have ended. Raises RunError where another process or thread holds the lock, and where the
+    folder cannot be written.
     """
     key, notes = os.path.realpath(run), []
     with _HELD.guard:
-        if key not in _HELD.files:
-            file = _take(run, Process.this(command))
+        if (lock := _HELD.locks.get(key)) is None:
+            process = Process.this(command)
+            lock = _Lock(_take(run, process), process)
             try:
                 notes = clear(run)
             except OSError as error:
-                _release(run, file)
+                _release(run, lock.file)
                 raise RunError(
                     f"{run} cannot be written: what an interrupted command left in it can neither be finished nor"
                     f" removed ({error.strerror}: {error.filename}). Make it writable and free some space, and repeat."
                 ) from None
-            _HELD.files[key] = file
-        _HELD.times[key] = _HELD.times.get(key, 0) + 1
+            _HELD.locks[key] = lock
+        elif lock.thread != threading.get_ident():
+            raise RunError(
+                f"{run} is in use by another thread of this process: `{lock.process.command}` has written into it since"
+                f" {lock.process.since}. Wait until that ends, and repeat, or take another run."
+            )
+        lock.times += 1
     try:
         yield notes
     finally:
         with _HELD.guard:
-            if key in _HELD.times:  # not in a forked process
-                _HELD.times[key] -= 1
-                if not _HELD.times[key]:
-                    del _HELD.times[key]
-                    _release(Path(key), _HELD.files.pop(key))
+            if _HELD.locks.get(key) is lock:  # not in a forked process
+                lock.times -= 1
+                if not lock.times:
+                    del _HELD.locks[key]
+                    _release(Path(key), lock.file)
 
 
 def _take(run: Path, process: Process) -> int:

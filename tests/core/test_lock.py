@@ -1,5 +1,6 @@
 """The lock on a run, held by real other processes."""
 
+import concurrent.futures
 import contextlib
 import errno
 import fcntl
@@ -88,6 +89,20 @@ def test_a_process_does_not_refuse_itself(tmp_path):
         with writing(tmp_path / "run", "train"):
             pass
         assert (tmp_path / "run" / FILE).is_file()
+    assert not (tmp_path / "run" / FILE).exists()
+
+
+def test_a_second_thread_is_refused_until_the_first_has_ended(tmp_path):
+    def train():
+        with writing(tmp_path / "run", "train"), writing(tmp_path / "run", "convert"):
+            return "trained"
+
+    with concurrent.futures.ThreadPoolExecutor(1) as other:
+        with writing(tmp_path / "run", "qat"):
+            with pytest.raises(RunError, match=r"run is in use by another thread of this process: `qat` .*Wait until"):
+                other.submit(train).result()
+            assert (tmp_path / "run" / FILE).is_file()
+        assert other.submit(train).result() == "trained"
     assert not (tmp_path / "run" / FILE).exists()
 
 
