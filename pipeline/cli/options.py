@@ -71,7 +71,7 @@ def quiet_tensorflow(workers: Workers | None = None) -> None:
             from pipeline.train.distribute import join
 
             with open(kept, "w", closefd=False) as stderr, say.diverted(stderr), say.waiting("waiting for all workers"):
-                join(workers)
+                join(workers, stderr)
     finally:
         os.dup2(kept, 2)
         os.close(kept)

@@ -15,7 +15,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import tensorflow as tf
@@ -23,6 +23,7 @@ import tf_keras
 
 from pipeline.core.errors import RunError, TrainingDiverged
 from pipeline.core.workers import CONFIG, Workers
+from pipeline.train.deadline import deadline
 
 LOST = (
     tf.errors.UnavailableError,
@@ -41,11 +42,12 @@ TOLERANCE = 1e-5
 class Team:
     """The workers, connected. Construct it before TensorFlow computes anything; it waits until all are there."""
 
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self, workers: Workers, stderr: TextIO | None = None) -> None:
+        """``stderr``: where a wait that takes too long is reported; None: this process's own."""
         os.environ[CONFIG] = workers.config(workers.rank)
         self.workers, self.met = workers, False
         try:
-            with _native(CONNECT_SECONDS), lost_workers("while they were connecting"):
+            with _native(), deadline(CONNECT_SECONDS, workers, stderr), lost_workers("while they were connecting"):
                 self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
         except tf.errors.UnknownError as error:  # Could not start gRPC server
             raise RunError(
@@ -125,22 +127,19 @@ class Team:
 
 
 @contextlib.contextmanager
-def _native(seconds: int) -> Iterator[None]:
-    """Inside, where TensorFlow holds Python's lock, Ctrl-C ends the process at once, and so does its taking too long.
+def _native() -> Iterator[None]:
+    """Inside, where TensorFlow holds Python's lock, Ctrl-C ends the process at once.
 
     TensorFlow takes SIGTERM for itself there, and ignores it: afterwards it is this process's again.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
@@ -149,9 +148,12 @@ _TEAM: list[Team] = []
 """Of this process: TensorFlow is connected once, before it computes anything."""
 
 
-def join(workers: Workers) -> Team:
-    """Connects this process with the other workers. Raises RunError where they cannot be reached."""
-    _TEAM.append(Team(workers))
+def join(workers: Workers, stderr: TextIO | None = None) -> Team:
+    """Connects this process with the other workers. Raises RunError where they cannot be reached.
+
+    A wait of CONNECT_SECONDS ends this process, with a sentence on ``stderr``: no exception can end it.
+    """
+    _TEAM.append(Team(workers, stderr))
     return _TEAM[-1]
 
 
