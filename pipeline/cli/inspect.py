@@ -8,6 +8,7 @@ import click
 
 from pipeline.cli.options import COMPILER, JSON, LEVEL, SOC, Number, complete, say, write_numbers
 from pipeline.cli.resolve import newest_artifact
+from pipeline.core.contained import check_contained
 from pipeline.core.errors import ArtifactError, BadSpec
 from pipeline.core.number import MOST_SECONDS
 from pipeline.core.run import FILE, RUNS, open_run
@@ -103,7 +104,10 @@ def with_selectors(names: tuple[str, ...], level: int | None, soc: str | None) -
 
 def artifact_for(path: Path, target: str | None) -> Path:
     """The file at ``path``, or the newest artifact (of ``target``) of the run there."""
-    return newest_artifact(open_run(path), target, say).path if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    check_contained(path)
+    return newest_artifact(open_run(path), target, say).path
 
 
 def made_for(path: Path) -> str:

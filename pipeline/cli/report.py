@@ -8,6 +8,7 @@ import click
 
 from pipeline.cli.options import Folder, OutputFile, complete, say, tell, write_text
 from pipeline.cli.resolve import run_to_use
+from pipeline.core.contained import check_inside
 from pipeline.core.errors import RunError
 from pipeline.core.files import write_new
 
@@ -61,6 +62,7 @@ def report(paths: tuple[Path, ...], kind: str, out: str | None) -> None:
     if out is not None:
         write_text(out, text)
     else:
+        check_inside(runs[0], runs[0] / FORMATS[kind])
         write_new(runs[0] / FORMATS[kind], text)
     if out != "-":
         tell(out or str(runs[0] / FORMATS[kind]))

@@ -13,6 +13,7 @@ import click
 from pipeline.cli.configuration import record
 from pipeline.core.artifact import Artifact
 from pipeline.core.compared import ComparedFile
+from pipeline.core.contained import check_contained
 from pipeline.core.division import Division, TrainOn
 from pipeline.core.errors import ArtifactError, BadSpec, RunError
 from pipeline.core.files import sha256
@@ -142,6 +143,8 @@ def run_to_use(path: Path | None, say: Say, *, writes: bool = False) -> Run:
     say(f"run {run.path}" + ("" if path else " (the latest)"))
     if writes:
         lock(run.path, say)
+    else:
+        check_contained(run.path)
     record(run)
     return run
 

@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.core.contained import check_contained
 from pipeline.core.errors import RunError
 from pipeline.core.files import NO_FLOCK
 from pipeline.core.from_json import from_json
@@ -116,8 +117,8 @@ def writing(run: Path, command: str) -> Iterator[list[str]]:
     """Within it, no other process or thread writes into the folder ``run``, which is made where it is missing.
 
     ``command``: the word that another process shows for this one. May be nested. Yields in words what it finished or
-    removed of processes that have ended. Raises RunError where another process or thread holds the lock, and where the
-    folder cannot be written.
+    removed of processes that have ended. Raises RunError where another process or thread holds the lock, where the
+    folder cannot be written, and where a link in it leads out of it.
     """
     key, notes = os.path.realpath(run), []
     with _HELD.guard:
@@ -126,6 +127,10 @@ def writing(run: Path, command: str) -> Iterator[list[str]]:
             lock = _Lock(_take(run, process), process)
             try:
                 notes = clear(run)
+                check_contained(run)
+            except RunError:
+                _release(run, lock.file)
+                raise
             except OSError as error:
                 _release(run, lock.file)
                 raise RunError(

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.contained import check_contained
 from pipeline.core.files import sha256, write_unused
 from pipeline.core.measurement import HeadsMeasurement, Measurement
 from pipeline.core.run import FILE, Run
@@ -32,11 +33,12 @@ def save(run: Run, measurement: Measurement | HeadsMeasurement, name: str = "hos
 def keep(kind: str, file: Path, answer: dict[str, Any], target: str | None = None) -> None:
     """Writes what a command found out about a file of a run into that run; of a file that is in none, nothing.
 
-    ``target``: that was asked; None for the file's own.
+    ``target``: that was asked; None for the file's own. Raises RunError where a link leads out of the run.
     """
     folder = file.resolve().parents[2:3]
     if not folder or not (folder[0] / FILE).is_file():
         return
+    check_contained(folder[0])
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S")
     stem = f"{kind}-{slug(target or file.parent.name)}-{stamp}"
     _write(folder[0] / "measurements", stem, {"sha256": sha256(file), **answer})
