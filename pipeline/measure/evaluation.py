@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import math
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import numpy as np
 
 from pipeline.core.device import Runner
 from pipeline.core.errors import ArtifactError
-from pipeline.core.files import write_atomically
+from pipeline.core.files import open_regular, write_atomically
 from pipeline.core.mask import Grid
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.progress import progress
@@ -27,6 +29,8 @@ CHUNK = 32
 """Images whose masks are in memory at once, at most."""
 CHUNK_SECONDS = 2.0
 """Progress is seen this often."""
+HEADER_BYTES = 4096
+"""A kept prediction has fewer besides its mask."""
 
 Labelled = tuple[np.ndarray, np.ndarray]
 """An image uint8 [h, w, 3] and its label uint8 [h, w]."""
@@ -103,10 +107,14 @@ class Prediction:
 def predict(
     runner: Runner, samples: Sequence[Labelled], evaluation: EvaluationSet, cache: Path | None = None
 ) -> list[Prediction]:
-    """The predictions of the samples' images, in order; those that the folder ``cache`` holds are not run again."""
+    """The predictions of the samples' images, in order; those that the folder ``cache`` holds are not run again.
+
+    A file there that is broken, or is of another image, is made again.
+    """
     images = [image for image, _ in samples]
     files = [cache and cache / f"{hashlib.sha256(image.tobytes()).hexdigest()[:16]}.npz" for image in images]
-    predictions = {i: _read(file) for i, file in enumerate(files) if file and file.is_file()}
+    kept = {i: _read(file, images[i].shape[:2], len(evaluation.classes)) for i, file in enumerate(files) if file}
+    predictions = {i: prediction for i, prediction in kept.items() if prediction is not None}
     missing = [i for i in range(len(images)) if i not in predictions]
     outputs = runner.infer_many(evaluation.tensor(images[i], runner) for i in missing)
     for i, output in zip(missing, outputs, strict=True):
@@ -123,9 +131,22 @@ def _prediction(output: np.ndarray, image: np.ndarray, grid: Grid) -> Prediction
     return Prediction(mask_of(output, height, width, grid), hashlib.sha256(output.tobytes()).hexdigest())
 
 
-def _read(file: Path) -> Prediction:
-    with np.load(file, allow_pickle=False) as arrays:
-        return Prediction(arrays["mask"], str(arrays["output"]))
+def _read(file: Path, size: tuple[int, ...], num_classes: int) -> Prediction | None:
+    """What ``_write`` wrote, of an image of that size; None where there is no such file, or it holds anything else."""
+    most_bytes = math.prod(size) + HEADER_BYTES
+    try:
+        with open_regular(file, 2 * most_bytes) as opened:
+            with zipfile.ZipFile(opened) as archive:
+                if any(member.file_size > most_bytes for member in archive.infolist()):
+                    return None
+            opened.seek(0)
+            with np.load(opened, allow_pickle=False) as arrays:
+                mask, output = arrays["mask"], str(arrays["output"])
+    except Exception:  # of the file system, of zip and zlib, of NumPy: what is broken raises any of a dozen
+        return None
+    if mask.dtype != np.uint8 or mask.shape != size or mask.max(initial=0) >= num_classes:
+        return None
+    return Prediction(mask, output)
 
 
 def _write(file: Path, prediction: Prediction) -> None:
