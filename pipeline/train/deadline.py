@@ -1,7 +1,7 @@
 """Ends this process with one sentence when it waits too long where TensorFlow holds Python's lock.
 
-No Python code of this process runs there. A small process of its own waits as well: at the end of the time it sees which
-workers can be reached, and says so. Then a timer of the C library ends this process.
+No Python code of this process runs there. A small process of its own waits as well: at the end of the time it sees
+which workers can be reached, and says so. Then a timer of the C library ends this process.
 """
 
 from __future__ import annotations
@@ -76,7 +76,10 @@ BY_THREAD = 2
 
 @contextlib.contextmanager
 def deadline(seconds: float, workers: Workers, stderr: TextIO | None = None) -> Iterator[None]:
-    """Inside, this process ends after so many seconds, with exit code 2 and a sentence on ``stderr`` (None: its own)."""
+    """Inside, this process ends after so many seconds, with exit code 2 and a sentence.
+
+    ``stderr``: where the sentence is written; None: this process's own.
+    """
     others = [each for each in workers.addresses if each != workers.addresses[workers.rank]]
     minutes = f"{seconds / 60:.0f} minutes" if seconds >= 60 else f"{seconds:g} s"
     who = f"after {minutes}, worker {workers.rank} of {workers.count}"

@@ -29,9 +29,11 @@ def link(run, name, to="home"):
 )
 def test_a_folder_that_leads_out_of_the_run_is_refused(run, name, to):
     link(run, name, to)
-    with pytest.raises(RunError, match=rf"run/{name} leads out of the run, to .*{to}, and nothing is written there"):
-        with writing(run.path, "train"):
-            (run.path / name / "file").write_text("x")
+    with (
+        pytest.raises(RunError, match=rf"run/{name} leads out of the run, to .*{to}, and nothing is written there"),
+        writing(run.path, "train"),
+    ):
+        (run.path / name / "file").write_text("x")
     assert not (run.path / FILE).exists()
     with writing(run.path.parent / "another", "train"):  # nothing is held
         pass
