@@ -4,6 +4,7 @@ import dataclasses
 import io
 import zipfile
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_kept_prediction_that_is_broken_is_made_again(tmp_path, how):
-    board = Board()
+    board: Any = Board()
     (first,) = predict(board, [SAMPLE], EVALUATION, tmp_path)
     (file,) = tmp_path.glob("*.npz")
     good = file.read_bytes()
