@@ -44,6 +44,11 @@ POINTS, TIMES = Number(-100, 100), Number(0, 1000, min_open=True)
     shell_complete=complete("files_or_runs"),
 )
 @split_option("val", TEST, words="Which images the measurement is of.")
+@click.option(
+    "--images",
+    type=click.IntRange(1),
+    help="Take the measurement of the first N images, which `bench --images N` made.  [default: of all]",
+)
 @click.option("--max-loss", "max_loss", type=POINTS, metavar="POINTS", help="mIoU, from the baseline.  [default: 0.5]")
 @click.option(
     "--max-class-loss", type=POINTS, metavar="POINTS", help="IoU of any class, from the baseline.  [default: 5]"
@@ -71,6 +76,7 @@ def gate(
     target_name: str | None,
     baseline_path: Path | None,
     split: str,
+    images: int | None,
     max_loss: float | None,
     max_class_loss: float | None,
     max_latency_ratio: float | None,
@@ -87,9 +93,9 @@ def gate(
 ) -> None:
     """Let a measured artifact pass, or not: exit code 0 or 1.
 
-    Takes the newest `bench` of the artifact as it is now, and compares it with limits, with a baseline, or both. A
-    limit that was asked for and cannot be checked is not kept. Latencies are compared where the machine is the same.
-    The outcome is kept in the run, where `report` shows it.
+    Takes the newest `bench` of the artifact as it is now on all images, and compares it with limits, with a baseline of
+    the same images, or both. A limit that was asked for and cannot be checked is not kept. Latencies are compared where
+    the machine is the same. The outcome is kept in the run, where `report` shows it.
 
     \b
       python cli.py gate --run runs/new --baseline runs/released
@@ -108,8 +114,8 @@ def gate(
     )
     run = run_to_use(run_path, say)
     artifact = newest_artifact(run, target_name, say)
-    baseline = None if baseline_path is None else _baseline(baseline_path, artifact.recipe.target, split)
-    gated = compare(of_run(run, artifact, split), baseline, limits)
+    baseline = None if baseline_path is None else _baseline(baseline_path, artifact.recipe.target, split, images)
+    gated = compare(of_run(run, artifact, split, images), baseline, limits)
     show_gated(gated)
     keep(GATE, artifact.path, gated.to_json())
     write_numbers(json_path, gated.to_json())
@@ -122,10 +128,10 @@ def gate(
     tell("gate passed")
 
 
-def _baseline(path: Path, target: str, split: str) -> Standing:
+def _baseline(path: Path, target: str, split: str, images: int | None) -> Standing:
     if (path / FILE).is_file():
         run = open_run(path)
-        return of_run(run, newest_artifact(run, target, say), split)
+        return of_run(run, newest_artifact(run, target, say), split, images)
     return of_file(path)
 
 

@@ -244,6 +244,8 @@ class Measurement(MeasurementContext):
       shown: a few of them.
       gates: the limits that were asked for.
       skipped: images of the split that the run leaves out because they cannot be used.
+      of_images: how many images the split has, without ``skipped``; None in files of earlier versions.
+      images_sha256: of the names and files of the images that were scored; '' in files of earlier versions.
     """
 
     parent: FileMeasurement
@@ -261,6 +263,8 @@ class Measurement(MeasurementContext):
     shown: tuple[ShownImage, ...] = ()
     gates: tuple[Gate, ...] = ()
     skipped: tuple[str, ...] = ()
+    of_images: int | None = None
+    images_sha256: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return dict(json.loads(json.dumps({"schema": SCHEMA, **dataclasses.asdict(self)})))

@@ -116,9 +116,9 @@ def differences(split: str, before: Marks, now: Marks) -> list[str]:
     ]
 
 
-def contents(samples: Sequence[Sample]) -> str:
-    """A digest of the samples' names and files, whatever their times."""
-    lines = (f"{name} {_contents(marks)}" for name, marks in mark(samples).items())
+def contents(samples: Sequence[Sample], before: Mapping[str, str] = {}) -> str:
+    """A digest of the samples' names and files, whatever their times and folder; ``before`` as for ``mark``."""
+    lines = (f"{name} {_contents(marks)}" for name, marks in mark(samples, before).items())
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

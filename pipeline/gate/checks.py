@@ -120,6 +120,23 @@ def _comparable(standing: Standing, baseline: Standing) -> None:
         )
     if not set(ours[2]) & set(theirs[2]):
         raise RunError(f"{baseline.where} and {standing.where} have no class in common: their datasets differ.")
+    for each in (baseline, standing):
+        if not each.images_sha256:
+            raise RunError(
+                f"{each.where} is of an earlier version and does not say which images were scored: measure again, and"
+                " save the baseline again."
+            )
+    unlike = baseline.images_sha256 != standing.images_sha256
+    if unlike or baseline.labelled_pixels != standing.labelled_pixels:
+        raise RunError(
+            f"{baseline.where} was scored on other {'images' if unlike else 'labels'} ({_scored(baseline)}) than"
+            f" {standing.where} ({_scored(standing)}): accuracies are compared on the same files; measure both on the"
+            " same dataset."
+        )
+
+
+def _scored(standing: Standing) -> str:
+    return f"{standing.images} {standing.split} images of {standing.data}"
 
 
 def _checks(now: Standing, before: Standing | None, asked: Limits) -> Iterator[Check]:

@@ -32,11 +32,15 @@ class Standing:
 
     Attributes:
       where: the file that says so.
-      miou_percent, iou_percent: of the artifact, overall and by class, on ``images`` images of ``split`` of ``data``.
+      miou_percent, iou_percent: of the artifact, overall and by class, on the first ``images`` images of ``split`` of
+        ``data``.
       drop_points: from its float parent, in percentage points.
       median_ms: latency on ``machine``; None where it was not timed.
       against: sha256 of another file that was timed in the same turns, and its time over the artifact's; None: none.
       coverage_percent: share of the multiply-accumulates that the target's rules accelerate; None where not known.
+      of_images: how many images the split has; None where not known.
+      images_sha256: of the names and files of the images; '' where not known.
+      labelled_pixels: of each class, in ascending order; () where not known.
     """
 
     where: str
@@ -53,6 +57,9 @@ class Standing:
     machine: Mapping[str, Any]
     against: tuple[str, float] | None = None
     coverage_percent: float | None = None
+    of_images: int | None = None
+    images_sha256: str = ""
+    labelled_pixels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no measurement is and no ratio can be taken of."""
@@ -69,22 +76,34 @@ class Standing:
         return {"schema": SCHEMA, "kind": "baseline", **dataclasses.asdict(self)}
 
 
-def of_run(run: Run, artifact: Artifact, split: str = "val") -> Standing:
+def of_run(run: Run, artifact: Artifact, split: str = "val", images: int | None = None) -> Standing:
     """From the newest measurement of the artifact as it is now on that split; raises RunError where there is none.
 
-    A device that runs compiled files was given the compiled twin.
+    ``images``: the first so many that were scored, None: all of the split. A device that runs compiled files was given
+    the compiled twin.
     """
     target = artifact.recipe.target
     files = {artifact.sha256, *([sha256(artifact.compiled)] if artifact.compiled else [])}
+    others = []
     for path in newest_first(run.measurements.glob(f"bench-{target}-*.json")):
         standing = of_file(path)
         if standing.sha256 in files and standing.split == split:
-            return dataclasses.replace(standing, coverage_percent=_coverage(artifact))
-    on_split, option = ("", "") if split == "val" else (f" on {split}", f" --split {split}")
-    raise RunError(
-        f"{artifact.path} has not been measured as it is now{on_split}: run `python cli.py bench --run {run.path}"
-        f" --target {target}{option}` first."
-    )
+            if standing.images == (standing.of_images if images is None else images):
+                return dataclasses.replace(standing, coverage_percent=_coverage(artifact))
+            others.append(standing)
+    on_split, options = ("", "") if split == "val" else (f" on {split}", f" --split {split}")
+    on_images = "" if images is None else f" on the first {images} images"
+    options += "" if images is None else f" --images {images}"
+    remedy = f"run `python cli.py bench --run {run.path} --target {target}{options}` first"
+    why = f"has not been measured as it is now{on_split}{on_images}"
+    if others and images is None:
+        some = others[0]
+        if some.of_images is None:
+            why = f"was measured on {some.images} {split} images by an earlier version, which does not say of how many"
+        else:
+            why = f"was measured on {some.images} of {some.of_images} {split} images alone"
+            remedy += f", or let those count (--images {some.images})"
+    raise RunError(f"{artifact.path} {why}: {remedy}.")
 
 
 def _coverage(artifact: Artifact) -> float | None:
@@ -116,6 +135,10 @@ def of_measurement(measurement: Measurement, where: str = "") -> Standing:
         None if latency is None else latency.median_ms,
         {key: measurement.machine.get(key) for key in MACHINE},
         against,
+        None,
+        measurement.of_images,
+        measurement.images_sha256,
+        tuple(sorted(map(sum, artifact.confusion or ()))),
     )
 
 

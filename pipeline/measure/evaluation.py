@@ -23,6 +23,7 @@ from pipeline.core.run import Run
 from pipeline.core.say import Say, quiet
 from pipeline.data import dataset_to_score
 from pipeline.data.decoded import Decoded
+from pipeline.data.record import contents, read_record
 from pipeline.heads.full_size import mask_of
 
 CHUNK = 32
@@ -44,6 +45,7 @@ class EvaluationSet:
       count: the first so many of ``decoded`` are scored.
       grid: the pixels that an output stands for, whatever its size.
       skipped: images of the split that the run leaves out because they cannot be used.
+      sha256: of the names and files of the images that are scored.
     """
 
     decoded: Decoded
@@ -52,6 +54,7 @@ class EvaluationSet:
     preprocessing: Preprocessing
     grid: Grid
     skipped: tuple[str, ...] = ()
+    sha256: str = ""
 
     @classmethod
     def of(cls, run: Run, split: str, images: int | None) -> EvaluationSet:
@@ -61,7 +64,8 @@ class EvaluationSet:
         count = len(decoded) if images is None else min(images, len(decoded))
         grid = Grid(run.preprocessing.height, run.preprocessing.width, run.config.model.resize)
         skipped = tuple(dataset.skipped.get(split, ()))
-        return cls(decoded, count, dataset.classes, run.preprocessing, grid, skipped)
+        digest = contents(decoded.samples[:count], read_record(run).splits.get(split, {}))
+        return cls(decoded, count, dataset.classes, run.preprocessing, grid, skipped, digest)
 
     @property
     def counted(self) -> str:

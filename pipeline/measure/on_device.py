@@ -75,6 +75,8 @@ def bench_on(plan: BenchPlan, kind: Device, name: str, connection: Connection, s
             per_image=agreement.album.scores(evaluation.names),
             shown=agreement.album.keep(evaluation, run),
             skipped=evaluation.skipped,
+            of_images=len(evaluation.decoded),
+            images_sha256=evaluation.sha256,
         )
 
 

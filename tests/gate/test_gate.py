@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import os
 from xml.etree import ElementTree
 
 import pytest
@@ -20,7 +21,7 @@ from tests.support.shipped import shipped
 
 BEFORE = Standing(
     "before.json", "cpu", "b" * 64, 1000, "camvid:a", "val", 101, 66.0, {"road": 90.0, "car": 60.0}, 0.2, 10.0, MACHINE,
-    coverage_percent=99.0,
+    coverage_percent=99.0, of_images=101, images_sha256="c" * 64, labelled_pixels=(1000, 9000),
 )  # fmt: skip
 
 
@@ -94,6 +95,22 @@ def test_what_cannot_be_compared_is_skipped_by_default_and_failed_when_it_was_as
         outcomes(now(iou_percent={"roof": 50.0}))
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"images_sha256": "e" * 64, "data": "folder:b"}, r"on other images \(101 val images of camvid:a\) than now"),
+        ({"labelled_pixels": (1000, 9001)}, "on other labels"),
+        ({"labelled_pixels": ()}, "on other labels"),
+        ({"images_sha256": ""}, "now.json is of an earlier version and does not say which images were scored"),
+    ],
+)
+def test_accuracies_on_other_images_are_not_compared(changes, says):
+    """However like the datasets are: as many images of classes with the same names."""
+    with pytest.raises(RunError, match=says):
+        outcomes(now(**changes))
+    assert outcomes(now(data="camvid:/another/place"))[LOSS] == "passed"  # the same files in another folder
+
+
 def test_times_of_the_same_turns_go_before_those_of_different_days():
     together = now(median_ms=5.0, against=(BEFORE.sha256, 0.8), machine={**MACHINE, "cpu": "another"})
     (check,) = (c for c in gate(together, BEFORE, Limits()).checks if c.name == LATENCY)
@@ -151,6 +168,31 @@ def test_a_measurement_of_another_file_does_not_count(cli, tmp_path):
     run, _ = shipped(tmp_path)
     result = cli("gate", "--run", str(run.path), "--max-drop", "1", cwd=tmp_path)
     assert result.returncode == 2 and "has not been measured as it is now" in result.stderr
+
+
+def test_a_measurement_of_some_images_counts_where_these_are_asked_for(cli, tmp_path):
+    run, artifact = shipped(tmp_path)
+    run.measurements.mkdir()
+
+    def measure(name, images, of_images, percent):
+        measurement = a_measurement(percent, sha256=artifact.sha256, images=images, of_images=of_images)
+        (run.measurements / f"bench-cpu-{name}.json").write_text(json.dumps(measurement.to_json()))
+
+    measure("1", 1, 5, 99.0)
+    ask = ("gate", "--run", str(run.path), "--max-drop", "1")
+    result = cli(*ask, cwd=tmp_path)
+    assert result.returncode == 2 and "was measured on 1 of 5 val images alone: run `python" in result.stderr
+    assert cli(*ask, "--images", "1", cwd=tmp_path).returncode == 0
+    result = cli(*ask, "--images", "2", cwd=tmp_path)
+    assert result.returncode == 2 and "as it is now on the first 2 images" in result.stderr, result.stderr
+    assert "--images 2` first" in result.stderr
+    measure("0", 5, 5, 66.0)
+    os.utime(run.measurements / "bench-cpu-0.json", (1, 1))  # older than that of one image
+    assert of_run(run, artifact).miou_percent == 66.0 and of_run(run, artifact, images=1).miou_percent == 99.0
+    (run.measurements / "bench-cpu-0.json").unlink()
+    measure("1", 5, None, 66.0)
+    with pytest.raises(RunError, match="on 5 val images by an earlier version, which does not say of how many"):
+        of_run(run, artifact)
 
 
 def test_a_measurement_of_the_compiled_twin_counts(tmp_path):

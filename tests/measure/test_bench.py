@@ -111,7 +111,8 @@ def test_the_host(plan):
     assert measured.against_ratio.low is None
     assert [s.threads for s in measured.sweep] == [2] and measured.machine["threads"] == 1
     some = on_host(dataclasses.replace(plan, images=2))
-    assert some.images == some.artifact.score.images == 2
+    assert some.images == some.artifact.score.images == 2 and some.of_images == measured.of_images == IMAGES
+    assert len({some.images_sha256, measured.images_sha256, ""}) == 3
 
 
 def agreement_by_hand(plan):

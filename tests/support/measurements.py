@@ -23,6 +23,6 @@ def measured(
         "when": "2026-01-02T03:04:05+00:00", "target": "cpu", "protocol": {}, "machine": {**MACHINE, "load": 3},
         "machine_after": {}, "data": "camvid:a", "split": "val", "images": 5, "parent": file, "artifact": file,
         "speedup": None, "against": None, "against_ratio": None, "sweep": (), "drop_points": 0.5,
-        "agreement_percent": 99.0, "on_host": None, "notes": (), **more,
+        "agreement_percent": 99.0, "on_host": None, "notes": (), "of_images": 5, "images_sha256": "d" * 64, **more,
     }  # fmt: skip
     return Measurement(**fields)

@@ -31,7 +31,7 @@ from pipeline.tflite.artifact import open_artifact
 from pipeline.tflite.read import read_file
 
 Noun = TypeVar("Noun")
-_Measured = tuple[str, str, str]
+_Measured = tuple[str, str, str, int]
 """The sha256 of a file, a device and a split."""
 QAT = "quantization-aware training"
 """The title of that training."""
@@ -101,7 +101,7 @@ class Evidence:
 
     def gated_of(self, bench: Measurement) -> Gated | None:
         """What `gate` decided last of what this measurement measured; None where it was not asked."""
-        return self.gated.get((bench.artifact.sha256, str(bench.machine.get("device")), bench.split))
+        return self.gated.get((bench.artifact.sha256, str(bench.machine.get("device")), bench.split, bench.images))
 
     def artifact_of(self, measurement: Measurement) -> Shipped | None:
         """The file that was measured, or its twin; None where neither is there as it was."""
@@ -148,8 +148,9 @@ def _evidence(run: Run, label: str) -> Evidence:
         inspections=_inspections(run, problems),
         agreements=dict(_by_sha(run, AGREE, Agreement.from_json, problems)),
         gated={
-            (each.standing.sha256, str(each.standing.machine.get("device")), each.standing.split): each
+            (s.sha256, str(s.machine.get("device")), s.split, s.images): each
             for _, each in _by_sha(run, GATE, functools.partial(from_json, Gated), problems)
+            for s in (each.standing,)
         },
         problems=tuple(problems),
     )
