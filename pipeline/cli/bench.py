@@ -31,7 +31,7 @@ from pipeline.core.errors import BadSpec
 from pipeline.core.measurement import Measurement
 from pipeline.core.number import MOST_SECONDS
 from pipeline.data import TEST, split_to_score
-from pipeline.devices import device
+from pipeline.devices import check_taken, device
 from pipeline.measure import bench as benching
 from pipeline.measure.gates import check_gates, with_gates
 from pipeline.measure.plan import BenchPlan, HeadsPlan
@@ -133,6 +133,7 @@ def bench(
     overrides = {"runs": runs, "seconds": seconds, "starts": starts}
     timing = dataclasses.replace(PROTOCOLS[protocol], **{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
     options = DeviceOptions(**on_device)
+    check_taken(options, device_names)
     if heads:
         if len(device_names) > 1 or "," in threads or other or max_drop is not None or max_latency_ms is not None:
             raise BadSpec("--heads goes with one --device and one number of --threads; without --vs and the gates.")

@@ -11,6 +11,7 @@ import click
 from pipeline.check.check import Checked
 from pipeline.check.check import check as look_at
 from pipeline.check.sheet import sheet
+from pipeline.cli.given import no_effect
 from pipeline.cli.options import BATCH, JSON, STEPS, complete, quiet_tensorflow, say, tell, write_numbers
 from pipeline.core.dataset import Dataset, TrainingDefaults
 from pipeline.core.errors import DataError
@@ -74,6 +75,10 @@ def check(
     \b
       python cli.py check folder:photos
     """
+    if no_sheet:
+        no_effect("--no-sheet", "sheet_path")
+    if no_time:
+        no_effect("--no-time", "network", "size", "batch", "steps")
     if size is not None:
         parse_size(size)
     if sheet_path is not None and sheet_path.exists() and not no_sheet:  # before all files are read

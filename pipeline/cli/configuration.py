@@ -197,17 +197,29 @@ def _fits(value: Any, wanted: str) -> bool:
     return isinstance(value, str | int | float)
 
 
-def defaults(configuration: Configuration, name: str, command: click.Command, entry: int = 0) -> dict[str, Any]:
-    """Parameter → value, as click takes them for what is not typed."""
+class Defaults(dict[str, Any]):
+    """Parameter → value, as click takes them for what is not typed.
+
+    Attributes:
+      for_all: the parameters whose value comes from a key above the sections, which is for all commands.
+    """
+
+    for_all: frozenset[str] = frozenset()
+
+
+def defaults(configuration: Configuration, name: str, command: click.Command, entry: int = 0) -> Defaults:
+    """What the file gives to a command, in its section of that number or to all."""
     sections = configuration.sections.get(name, ({},))
     common = {key: value for key, value in configuration.common.items() if key in _common_options(command)}
     options = {**common, **sections[entry]}
     parameters = options_of(command)
-    return {
-        str(parameters[key].name): _typed(parameters[key], value)
+    values = Defaults(
+        (str(parameters[key].name), _typed(parameters[key], value))
         for key, value in options.items()
         if key in parameters and value is not None
-    }
+    )
+    values.for_all = frozenset(str(parameters[key].name) for key in common if key not in sections[entry])
+    return values
 
 
 def _typed(parameter: click.Parameter, value: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pipeline.cli.bad_images import ON_BAD_IMAGE, settle_bad_images, skipped_in
+from pipeline.cli.given import no_effect
 from pipeline.cli.options import (
     COMPILER,
     FORCE,
@@ -38,6 +39,9 @@ from pipeline.targets import target as find_target
 from pipeline.targets import targets
 from pipeline.tflite.metadata import refusal
 from pipeline.tflite.read import read_file
+
+CALIBRATION = ("method", "selection", "images", "folder")
+"""The parameters of ``calibration_options``."""
 
 
 @click.command()
@@ -143,6 +147,10 @@ def convert(  # long: one line per option
         options = ConvertAllOptions(output, stride, asked, rewrites, force, require_compiled)
         convert_every_target(run_path, options, about, on_bad_image, json_path)
         return
+    if parent_method == "qat":
+        no_effect("--method qat, whose network brings its ranges", *CALIBRATION)
+    if weights in ("float16", "float32"):
+        no_effect(f"--weights {weights}", "parent_method", "per_tensor", *CALIBRATION)
     target = find_target(target_name, level=level, soc=soc).with_weights(weights)
     target = target.with_compiler(compiler_command).with_approximations(approximations)
     if json_path:
@@ -157,6 +165,8 @@ def convert(  # long: one line per option
     run = run_to_use(run_path, say, writes=True)
     settle_for(run, on_bad_image, asked)
     keep_about(run, about)
+    if target.weights != "int8" and (parent_method or per_tensor or asked.calibration):
+        say(f"note: the file has {target.weights} weights, so how to quantize them to int8 has no effect")
     if target.advice:
         say(f"note: {target.advice}")
     spec = converting.spec_for(run, target, output, stride, io, say)

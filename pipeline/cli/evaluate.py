@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pipeline.cli.bad_images import ON_BAD_IMAGE, settle_bad_images, skipped_in
+from pipeline.cli.given import no_effect
 from pipeline.cli.options import (
     ARTIFACT_TARGET,
     IMAGES,
@@ -56,6 +57,8 @@ def evaluate(
 ) -> None:
     """Score the float network in Keras, or an artifact in LiteRT, on labelled images."""
     pool = Pool(jobs, cluster)
+    if weights == "float":
+        no_effect("--weights float", "target_name")
     quiet_tensorflow()
     from pipeline.convert import parent
     from pipeline.measure.score_shards import score_shard, score_spread

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.given import no_effect
 from pipeline.cli.options import COMPILER, JSON, LEVEL, SOC, Number, complete, say, write_numbers
 from pipeline.cli.resolve import newest_artifact
 from pipeline.core.contained import check_contained
@@ -66,6 +67,8 @@ def inspect(
       python cli.py inspect FILE.tflite --target edgetpu --target gpu
       python cli.py inspect runs/demo
     """
+    if no_compiler:
+        no_effect("--no-compiler", "compiler_command", "wait")
     file = run_called(file)
     texts = names or (made_for(file),)
     targets = [target.with_compiler(compiler_command) for target in with_selectors(texts, level, soc)]

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.given import given, no_effect
 from pipeline.cli.options import ARTIFACT_TARGET, JSON, RUN, Folder, Number, say, tell, write_numbers
 from pipeline.cli.resolve import newest_artifact, run_to_use
 from pipeline.core.artifact import Artifact
@@ -88,7 +89,11 @@ def predict(
       python cli.py predict camera:0 --seconds 20
     """
     looks = Looks(None if kinds is None else kinds_of(kinds), opacity)
+    if looks.kinds is not None and not {"overlay", "side"} & set(looks.kinds):
+        no_effect(f"--write {kinds}, which shows no colours over an image", "opacity")
     pictures = source_for(source, split, say)
+    if isinstance(pictures, Moving) or pictures.classes is None:
+        no_effect(f"{source}, which is no dataset with labels", "split")
     if isinstance(pictures, Stills) and seconds is not None:
         raise BadSpec("--seconds is for a video or a camera; --images N takes the first N images.")
     if isinstance(pictures, Moving) and images is not None:
@@ -107,7 +112,7 @@ def predict(
 def _artifact(file: Path | None, run_path: Path | None, target_name: str | None) -> tuple[Artifact, Path]:
     """The artifact, and the folder in which predictions lie."""
     if file is not None:
-        if run_path is not None or target_name is not None:
+        if given("run_path") or given("target_name"):
             raise BadSpec("--model names the file; leave --run and --target out.")
         return open_artifact(file), Path("predictions")
     run = run_to_use(run_path, say)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.given import given
 from pipeline.cli.options import ARTIFACT_TARGET, JSON, PROFILED, RUN, say, write_numbers
 from pipeline.cli.resolve import newest_artifact, run_to_use
 from pipeline.core.errors import BadSpec
@@ -39,7 +40,7 @@ def profile(
     """
     if target_name:
         find_target(target_name)
-    if file is not None and (run_path is not None or target_name is not None):
+    if file is not None and (given("run_path") or given("target_name")):
         raise BadSpec(f"{file} is the file to profile: leave --run and --target out, or leave the file out.")
     if file is None:
         file = newest_artifact(run_to_use(run_path, say), target_name, say).path

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pipeline.cli.bad_images import ON_BAD_IMAGE, settle_bad_images
+from pipeline.cli.given import no_effect
 from pipeline.cli.options import (
     BATCH,
     FORCE,
@@ -123,11 +124,15 @@ def qat(  # long: one line per option
     if parent is not None and float_steps is not None:
         raise BadSpec("--float-steps is for training a float parent, and --parent gives one: leave one of them out.")
     check_start(parent, init)
+    if control:
+        no_effect("--control, which trains in float", "ranges", "per_tensor", "method", "selection", "images")
+        if labels:
+            no_effect("--control, which trains in float on the labelled images", "folder")
     team = workers_of(workers, rank, batch)
     quiet_tensorflow(team)
     from pipeline.train.adopt import adopt
     from pipeline.train.feed import Augmentation
-    from pipeline.train.initialize import check_started_from
+    from pipeline.train.initialize import check_encoder, check_started_from
     from pipeline.train.qat import QatOptions
     from pipeline.train.qat import qat as train_quantized
     from pipeline.train.schedule import Schedule
@@ -155,6 +160,8 @@ def qat(  # long: one line per option
         control,
     )
     settle_bad_images(run, on_bad_image, ("train", "val"), folder, renew=force)
+    if encoder_weights is not None:
+        check_encoder(run, encoder_weights)
     if parent is not None:
         adopt(run, parent, say, force=force)
     elif (missing := float_training(run, float_steps, batch, encoder_weights, init)) is not None:

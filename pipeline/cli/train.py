@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pipeline.cli.bad_images import ON_BAD_IMAGE, settle_bad_images
+from pipeline.cli.given import no_effect
 from pipeline.cli.options import (
     BATCH,
     FORCE,
@@ -49,9 +50,12 @@ def train_float_parent(run: Any, training: Any, force: bool, precision: Any = "f
 
 
 def check_start(parent: Path | None, init: str | None) -> None:
-    """Raises BadSpec where both are given."""
+    """Raises BadSpec where more than one of --parent, --init and --encoder-weights is given."""
     if parent is not None and init is not None:
         raise BadSpec("--parent takes weights as they are, and --init starts a training from them: leave one out.")
+    for option, value in (("--parent", parent), ("--init", init)):
+        if value is not None:
+            no_effect(f"{option}, which gives the encoder's weights as well", "encoder_weights")
 
 
 @click.command()
@@ -98,6 +102,9 @@ def train(
     resume.
     """
     check_start(parent, init)
+    if parent is not None:
+        training = ("steps", "batch", "learning_rate", "precision", "workers", "rank")
+        no_effect("--parent, which takes weights as they are", *training)
     team = workers_of(workers, rank, batch)
     quiet_tensorflow(team)
     from pipeline.train.adopt import adopt

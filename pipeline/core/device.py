@@ -170,6 +170,7 @@ class Device:
       runs_compiled: names of the targets whose compiled files it runs; for other targets it gets the uncompiled file.
       makes_masks: whether it supports ``RunnerOptions.mask``.
       aliases: what people call it, in small letters; the error for such a name suggests the registered one.
+      takes: the fields of ``DeviceOptions`` that it uses.
     """
 
     name: str
@@ -182,3 +183,4 @@ class Device:
     runs_compiled: tuple[str, ...] = ()
     makes_masks: bool = False
     aliases: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+from collections.abc import Sequence
 
 from pipeline.core.device import Connection, Device, DeviceOptions
 from pipeline.core.errors import BadSpec, DeviceError
@@ -40,6 +42,20 @@ def device(name: str) -> tuple[Device, str]:
     if not selector and chosen.find() is None:
         raise DeviceError(f"device {chosen.name} is not attached: {chosen.missing()}.")
     return chosen, selector
+
+
+def check_taken(options: DeviceOptions, names: Sequence[str]) -> None:
+    """Raises BadSpec for an option that none of the named devices uses."""
+    kinds = [device(name)[0] for name in names]
+    taken = {field for kind in kinds for field in kind.takes}
+    for field, value in dataclasses.asdict(options).items():
+        if value is not None and field not in taken:
+            option = f"--{field.replace('_', '-')}"
+            users = sorted(kind.name for kind in devices().values() if field in kind.takes)
+            raise BadSpec(
+                f"{option} has no effect with device {', '.join(kind.name for kind in kinds)}: leave {option} out, or"
+                f" name one that uses it ({', '.join(users)})."
+            )
 
 
 def connect(name: str, settings: DeviceOptions = DeviceOptions()) -> Connection:

@@ -95,6 +95,7 @@ ANDROID = Device(
     title="an Android device over adb, LiteRT's benchmark_model",
     rank=2,
     selector_help="[:SERIAL]",
+    takes=("benchmark_binary", "delegate_library"),
     find=find,
     missing=missing,
     connect=connect,

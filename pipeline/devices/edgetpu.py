@@ -155,4 +155,5 @@ EDGETPU = Device(
     connect=connect,
     selector_help="[:usb[:N]|:pci[:N]]",
     runs_compiled=(TARGET,),
+    takes=("delegate_library",),
 )

@@ -175,4 +175,5 @@ SSH = Device(
     connect=connect,
     selector_help=":[USER@]HOST[:PORT]",
     runs_compiled=(edgetpu.TARGET,),
+    takes=("benchmark_binary", "delegate_library", "remote_python"),
 )

@@ -46,6 +46,23 @@ def check_started_from(run: Run, init: str) -> None:
     )
 
 
+def check_encoder(run: Run, encoder_weights: str) -> None:
+    """Raises RunError where the run's float parent, which is trained or begun, did not start from these weights."""
+    settings = run.float_training.settings()
+    if settings is None or settings.get("encoder_weights") == encoder_weights:
+        return
+    if "parent_sha256" in settings:
+        how = "was given with --parent"
+    elif (before := settings.get("encoder_weights")) is not None:
+        how = f"started from those of {before}"
+    else:
+        how = "started without any"
+    raise RunError(
+        f"--encoder-weights {encoder_weights}: the float parent of {run.path} {how}. Leave --encoder-weights out, or"
+        " name a new --run."
+    )
+
+
 def initialize(model: tf_keras.Model, spec: ModelSpec, path: Path) -> frozenset[str]:
     """Sets all layers from the file but those of the head, which keep their weights; returns the head's names.
 
