@@ -209,7 +209,7 @@ print([n for n in {HEAVY} if n in sys.modules], [n for n in sys.modules if n.sta
         assert command.name == name and inspect.cleandoc(command.help or "").partition("\n")[0] == line
     files = {f.stem.removesuffix("_") for f in (ROOT / "pipeline" / "cli").glob("*.py") if f.stem != "__init__"}
     shared = {"options", "resolve", "configuration", "completion", "screen", "streams", "bars", "substitute"}
-    assert files - {*shared, "bad_images", "group", "workers"} == set(COMMANDS)
+    assert files - {*shared, "bad_images", "given", "group", "workers"} == set(COMMANDS)
 
 
 REGISTRIES = ((models, Network), (pipeline.targets, Target), (pipeline.devices, Device), (pipeline.data, DatasetSource))

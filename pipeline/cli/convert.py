@@ -10,6 +10,7 @@ import click
 from pipeline.cli.bad_images import ON_BAD_IMAGE, settle_bad_images, skipped_in
 from pipeline.cli.given import no_effect
 from pipeline.cli.options import (
+    CALIBRATED_BY,
     COMPILER,
     FORCE,
     JSON,
@@ -39,9 +40,6 @@ from pipeline.targets import target as find_target
 from pipeline.targets import targets
 from pipeline.tflite.metadata import refusal
 from pipeline.tflite.read import read_file
-
-CALIBRATION = ("method", "selection", "images", "folder")
-"""The parameters of ``calibration_options``."""
 
 
 @click.command()
@@ -148,9 +146,9 @@ def convert(  # long: one line per option
         convert_every_target(run_path, options, about, on_bad_image, json_path)
         return
     if parent_method == "qat":
-        no_effect("--method qat, whose network brings its ranges", *CALIBRATION)
+        no_effect("--method qat, whose network brings its ranges", *CALIBRATED_BY)
     if weights in ("float16", "float32"):
-        no_effect(f"--weights {weights}", "parent_method", "per_tensor", *CALIBRATION)
+        no_effect(f"--weights {weights}", "parent_method", "per_tensor", *CALIBRATED_BY)
     target = find_target(target_name, level=level, soc=soc).with_weights(weights)
     target = target.with_compiler(compiler_command).with_approximations(approximations)
     if json_path:

@@ -263,6 +263,8 @@ CALIBRATION = [
         "--images-from", "folder", metavar="DIR", help="Images without labels to use in place of the training images."
     ),
 ]
+CALIBRATED_BY = ("method", "selection", "images", "folder")
+"""The parameters of these options."""
 PER_TENSOR = click.option(
     "--per-tensor",
     is_flag=True,
