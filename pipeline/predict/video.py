@@ -151,7 +151,12 @@ def _kinds(looks: Looks) -> tuple[Kind, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One picture of a video: uint8 [h, w, 3] RGB, upright, and when it is shown, in seconds (None: not told)."""
+    """One picture of a video.
+
+    Attributes:
+      image: uint8 [h, w, 3] RGB, upright.
+      seconds: when it is shown, after the first one; None: not told.
+    """
 
     image: np.ndarray
     seconds: float | None
@@ -194,6 +199,7 @@ class _Source:
 
     def frames(self, seconds: float | None, watch: Stopwatch) -> Iterator[Frame]:
         decoded, began = iter(self._container.decode(self._stream)), time.monotonic()
+        first: float | None = None  # a broadcast's clock begins anywhere, a camera's with its machine
         while True:
             with watch("decode"):
                 try:
@@ -206,6 +212,9 @@ class _Source:
                     return
                 image = _upright(frame)
             at = None if frame.time is None else float(frame.time)
+            if at is not None:
+                first = at if first is None else first
+                at -= first
             now = time.monotonic() - began if self._moving.camera else at
             if seconds is not None and now is not None and now >= seconds:
                 return

@@ -1,5 +1,7 @@
 """Videos through FFmpeg's libraries for real: frames, sizes, times and colours of what comes out."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -13,8 +15,8 @@ NETWORK = Segmenter(None, lambda image: (image[..., 1] > 128).astype(np.uint8), 
 """Makes its mask of the green channel, so that frames tell themselves apart."""
 
 
-def film(path, frames=30, height=60, width=80, rate=10):
-    """Frame i is green in its left (i + 1) / frames."""
+def film(path, frames=30, height=60, width=80, rate=10, begin=0):
+    """Frame i is green in its left (i + 1) / frames; the first is shown after ``begin`` seconds."""
     av = pytest.importorskip("av", reason="no PyAV: pip install -r requirements-video.txt")
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=rate)
@@ -22,7 +24,9 @@ def film(path, frames=30, height=60, width=80, rate=10):
         for i in range(frames):
             image = np.zeros((height, width, 3), np.uint8)
             image[:, : width * (i + 1) // frames, 1] = 255
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = i + begin * rate, Fraction(1, rate)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 
@@ -49,6 +53,15 @@ def test_every_frame_is_drawn_in_its_order_at_its_time(tmp_path, height, width):
         red = ((overlay[..., 0].astype(int) - overlay[..., 2]) > 0)[5:-5].mean()
         assert red == pytest.approx(green, abs=0.06), i
     assert set(result.part_ms) == {"decode", "infer", "draw", "encode"}
+
+
+@pytest.mark.real
+def test_a_recording_whose_clock_did_not_begin_at_0_is_drawn_from_its_first_frame_on(tmp_path):
+    film(tmp_path / "in.ts", begin=3600)  # as of a broadcast, or of a camera, whose clock is that of its machine
+    assert frames_of(tmp_path / "in.ts")[0][0] == pytest.approx(3600)
+    moving = Moving("in.ts", "in", str(tmp_path / "in.ts"))
+    result = predict_video(moving, NETWORK, Looks(), tmp_path / "out", lambda _: None, seconds=0.95)
+    assert [at for at, _ in frames_of(result.files[0])] == pytest.approx([i / 10 for i in range(10)], abs=0.002)
 
 
 @pytest.mark.real
