@@ -24,6 +24,7 @@ from pipeline.core.errors import BadSpec, DataError
 from pipeline.core.files import new_part
 from pipeline.core.progress import track
 from pipeline.core.say import Say
+from pipeline.data.images import IMAGE_SUFFIXES
 from pipeline.measure.threads import over
 from pipeline.predict.looks import SUFFIX, Kind, Looks, draw, encoded
 from pipeline.predict.segmenter import Segmenter
@@ -31,6 +32,7 @@ from pipeline.predict.source import Moving
 from pipeline.predict.stills import check_free, place, place_legend
 
 INSTALL = "videos and cameras need PyAV, which is not installed: run `pip install -r requirements-video.txt`."
+IMAGES = ", ".join(IMAGE_SUFFIXES)
 FILMED: tuple[Kind, ...] = ("overlay", "side")
 """Pictures that become a video; masks are written a PNG a frame, since a video's compression changes ids."""
 AHEAD = 4
@@ -104,7 +106,8 @@ def predict_video(
     and RunError for a file that is there already, without ``force``. Sound is left out.
     """
     if importlib.util.find_spec("av") is None:
-        raise BadSpec(INSTALL)
+        taken_for = "" if moving.camera else f"{moving.title} is taken for a video, as images are {IMAGES}; "
+        raise BadSpec(f"{taken_for}{INSTALL}")
     kinds = _kinds(looks)
     with _Source(moving) as source:
         name = "camera" if moving.camera else Path(moving.address).stem
@@ -178,8 +181,12 @@ class _Source:
         try:
             self._container = av.open(what, format=form)
         except (OSError, ValueError) as error:  # FFmpeg's errors are both
-            kind = "camera" if self._moving.camera else "image nor video"
-            raise DataError(f"{what} cannot be opened as {kind} ({_words(error)}): name another.") from None
+            if self._moving.camera:
+                raise DataError(f"camera {what} cannot be opened ({_words(error)}): name another.") from None
+            raise DataError(
+                f"{what} is no image ({IMAGES}), and cannot be opened as a video ({_words(error)}): convert it, or name"
+                " another file."
+            ) from None
         if not self._container.streams.video:
             self._container.close()
             raise DataError(f"{what} holds no video: name another file.")

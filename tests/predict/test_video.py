@@ -110,6 +110,7 @@ def test_a_broken_or_empty_video_is_a_sentence(tmp_path, cli):
     for name in ("cut.mp4", "text.mp4"):
         result = cli("predict", name, "--model", str(artifact.path), cwd=tmp_path)
         assert result.returncode == 2 and name in result.stderr and "Traceback" not in result.stderr, result.stderr
+    assert "text.mp4 is no image (.png, .jpg" in result.stderr
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -121,9 +122,10 @@ def test_without_pyav_a_video_says_what_to_install(tmp_path, cli, monkeypatch):
     _, artifact = shipped(tmp_path)
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "av" else real(name, *a))
-    (tmp_path / "in.mp4").write_bytes(b"")
-    result = cli("predict", "in.mp4", "--model", str(artifact.path), cwd=tmp_path)
+    (tmp_path / "photo.heic").write_bytes(b"")
+    result = cli("predict", "photo.heic", "--model", str(artifact.path), cwd=tmp_path)
     assert result.returncode == 2 and "pip install -r requirements-video.txt" in result.stderr
+    assert "photo.heic is taken for a video, as images are .png, .jpg" in result.stderr
 
 
 def test_work_ahead_keeps_the_order_passes_errors_on_and_ends_when_closed():
