@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from pipeline.check.facts import REACH, Facts, edge_fits, facts_of
-from pipeline.check.findings import Finding, findings, pixels_of
+from pipeline.check.findings import Finding, Level, findings, pixels_of
 from pipeline.core.dataset import IGNORE, Dataset, Sample
 from pipeline.core.errors import DataError
 from pipeline.core.progress import track
@@ -73,7 +73,7 @@ def check(dataset: Dataset, say: Say, *, skip_bad_images: bool = False) -> Check
     ``skip_bad_images``: of images that cannot be used it only warns. Raises nothing for the files' sake.
     """
     splits: dict[str, list[Facts]] = {}
-    faults: list[Finding] = []
+    faults: dict[str, list[tuple[Sample, str]]] = {}
     unusable: dict[str, dict[str, str]] = {split: {} for split in dataset.splits}
     fits = np.zeros((3, 2 * REACH + 1, 2 * REACH + 1))
     compared = 0
@@ -97,21 +97,47 @@ def check(dataset: Dataset, say: Say, *, skip_bad_images: bool = False) -> Check
         for sample, (facts, fit, fault) in zip(samples, looks, strict=True):
             if facts is None:
                 unusable[split][sample.name] = fault
-                faults.append(Finding("warning" if skip_bad_images else "error", fault))
+                faults.setdefault(_nameless(fault, sample), []).append((sample, fault))
                 continue
             splits[split].append(facts)
             if fit is not None:
                 fits, compared = fits + fit, compared + 1
     known = [Finding("note", text) for text in dataset.notes()]
-    seen = [*findings(splits, dataset.classes, fits / max(1, compared), dataset.text), *_same_sequences(dataset)]
+    seen = [
+        *(_fault(alike, "warning" if skip_bad_images else "error") for alike in faults.values()),
+        *(_nothing_usable(splits) or findings(splits, dataset.classes, fits / max(1, compared), dataset.text)),
+        *_same_sequences(dataset),
+    ]
     return Checked(
         dataset.text,
         dataset.classes,
         dataset.how_split,
         {split: _summary(facts, len(dataset.classes)) for split, facts in splits.items()},
-        tuple(sorted([*faults, *seen, *known], key=lambda f: ("error", "warning", "note").index(f.level))),
+        tuple(sorted([*seen, *known], key=lambda f: ("error", "warning", "note").index(f.level))),
         unusable,
     )
+
+
+def _nameless(fault: str, sample: Sample) -> str:
+    """The same for the same fault of several files."""
+    for name in (*map(str, sample.files), sample.name):
+        fault = fault.replace(name, "…")
+    return fault
+
+
+def _fault(alike: Sequence[tuple[Sample, str]], level: Level) -> Finding:
+    """One finding for all that have the same fault: a wrong export has it in each of its thousand masks."""
+    (_, first), *others = alike
+    if not others:
+        return Finding(level, first)
+    return Finding(level, f"{first} The same of {len(others)} more", tuple(sample.name for sample, _ in others))
+
+
+def _nothing_usable(splits: Mapping[str, Sequence[Facts]]) -> list[Finding]:
+    """Of a split without an image that can be used nothing more is to be said."""
+    return [
+        Finding("error", f"no image of the {split} split can be used") for split, facts in splits.items() if not facts
+    ]
 
 
 def _same_sequences(dataset: Dataset) -> Iterator[Finding]:

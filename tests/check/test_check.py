@@ -155,6 +155,18 @@ def test_every_file_that_cannot_be_used_is_named_not_the_first_alone(cli, photos
     assert "has 4 errors, listed above" in result.stderr and "Traceback" not in result.stderr
 
 
+def test_the_same_fault_of_many_files_is_said_once_and_what_follows_from_it_not_at_all(cli, photos):
+    change_masks(photos, lambda mask: mask + 100)
+    result, report = run(cli, photos, code=2)
+    assert [(f["level"], len(f["names"])) for f in report["findings"]] == [("error", FEW_IMAGES + 8 - 1)] + [
+        ("error", 0)
+    ] * 2
+    assert "train00.png holds the value 100" in result.stdout and "and 37 more" in result.stdout
+    assert "no image of the val split can be used" in result.stdout and "give 35 or more" not in result.stdout
+    assert sum(map(len, report["unusable"].values())) == FEW_IMAGES + 8
+    run(cli, photos, "--on-bad-image", "skip", "--no-sheet", code=2)
+
+
 def test_images_of_train_that_are_in_val_as_well_are_an_error_and_alike_ones_a_warning(cli, photos):
     image = Image.open(photos / "train" / "images" / "train07.png")
     image.save(photos / "val" / "images" / "val01.png", compress_level=0)  # another file, the same picture
