@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import glob
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -103,4 +104,17 @@ def check_pairs(pairs: Sequence[tuple[Path, Path]], layout: str) -> None:
         if not label.is_file():
             if os.path.lexists(label):
                 raise DataError(f"label {label} is not a file: replace it or remove image {image}.")
+            if (there := _in_place_of(label)) is not None:
+                raise DataError(f"image {image} has no label {label}, but there is {there}.")
             raise DataError(f"image {image} has no label {label}: add it or remove the image; expected {layout}.")
+
+
+def _in_place_of(label: Path) -> str | None:
+    """A file of the missing label's name with another suffix, and what to do with it; None where there is none."""
+    there = sorted(label.parent.glob(f"{glob.escape(label.stem)}.*"))
+    if not there:
+        return None
+    suffix = there[0].suffix.lower()
+    if suffix in (".jpg", ".jpeg"):
+        return f"{there[0]}: a JPEG changes the values, so save the labels as PNG, from their source"
+    return f"{there[0]}: {'rename it' if suffix == label.suffix else 'save the labels as PNG'}"

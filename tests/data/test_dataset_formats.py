@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.core.dataset import IGNORE
 from pipeline.core.errors import DataError
+from pipeline.data import open_dataset
 from pipeline.data.cityscapes import TRAIN_CLASSES, label_id_table
 from tests.support.small_datasets import (
     an_image,
@@ -183,6 +184,23 @@ def test_folder_with_one_split_only_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         opened("folder", tmp_path)
     one_sentence(error, tmp_path / "val" / "images", "does not exist")
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("a[1].jpg", "a JPEG changes the values, so save the labels as PNG"),
+        ("a[1].PNG", "rename it"),
+        ("a[1].bmp", "save the labels as PNG"),
+    ],
+)
+def test_folder_masks_of_another_suffix_are_named_with_advice(tmp_path: Path, name: str, advice: str) -> None:
+    (tmp_path / "classes.txt").write_text("a\nb\n")
+    write_image(tmp_path / "images" / "a[1].jpg")
+    write_label(tmp_path / "masks" / name, [0, 1])
+    with pytest.raises(DataError) as error:
+        open_dataset(f"folder:{tmp_path}")
+    assert f"but there is {tmp_path / 'masks' / name}: {advice}" in str(error.value)
 
 
 def test_folder_a_mask_without_an_image_is_an_error(tmp_path: Path) -> None:
