@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from pipeline.check.check import Checked
 from pipeline.check.check import check as look_at
@@ -87,8 +88,13 @@ def check(
     checked = look_at(dataset, say, skip_bad_images=on_bad_image == "skip")
     show_checked(checked)
     defaults = source_of(data).training
-    defaults = dataclasses.replace(defaults, size=size or defaults.size, steps=steps or defaults.steps)
-    timed = None if no_time or not checked.usable else _timed(_usable(dataset, checked), defaults, network, batch)
+    defaults = dataclasses.replace(
+        defaults,
+        size=size or defaults.size,
+        steps=steps or defaults.steps,
+        tuning_steps=steps or defaults.tuning_steps,
+    )
+    timed = None if no_time or not checked.usable else _timed(dataset, checked, defaults, network, batch)
     write_numbers(json_path, {**checked.to_json(), "training_time": timed})
     if not no_sheet:
         path = sheet_path or unused(Path(), f"contact-sheet-{source_of(data).name}", ".png")
@@ -106,7 +112,9 @@ def _usable(dataset: Dataset, checked: Checked) -> Dataset:
     return dataclasses.replace(dataset, splits=splits)
 
 
-def _timed(dataset: Dataset, defaults: TrainingDefaults, network: str, batch: int) -> dict[str, Any] | None:
+def _timed(
+    dataset: Dataset, checked: Checked, defaults: TrainingDefaults, network: str, batch: int
+) -> dict[str, Any] | None:
     if defaults.size is None:
         say("give --size HEIGHTxWIDTH for an estimate of the training's time")
         return None
@@ -114,6 +122,7 @@ def _timed(dataset: Dataset, defaults: TrainingDefaults, network: str, batch: in
     from pipeline.train.estimate import estimate
 
     height, width = parse_size(defaults.size)
-    time = estimate(ModelSpec(network, height, width, len(dataset.classes)), dataset, defaults, batch, say)
+    spec, pixels = ModelSpec(network, height, width, len(dataset.classes)), np.array(checked.splits["train"].pixels)
+    time = estimate(spec, _usable(dataset, checked), pixels, defaults, batch, say)
     show_training_time(time)
     return time.to_json()

@@ -19,6 +19,10 @@ FIRST_SECONDS, LONGEST_SECONDS = 2.0, 30.0
 LEAST_SHARE = 0.02
 """A remaining time is shown once this share of the work, and at least two items, are finished."""
 
+PAUSE_TIMES, PAUSE_SECONDS, PAUSE_ITEMS = 20.0, 5.0, 5
+"""The longest wait for an item, where it took so many times and seconds longer than the others, was a pause, as of a
+process that was stopped (Ctrl-Z) or of a machine that slept; known after so many others."""
+
 
 class Advance(Protocol):
     """Called as items finish."""
@@ -35,6 +39,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def is_pause(seconds: float, others: int, others_seconds: float) -> bool:
+    """Whether an item that took so long waited for something else, as all the others together tell."""
+    return others >= PAUSE_ITEMS and seconds > max(PAUSE_SECONDS, PAUSE_TIMES * others_seconds / others)
+
+
 class Count:
     """How many items are finished, and how long the others will take.
 
@@ -49,15 +58,18 @@ class Count:
         self._estimated, self._now = estimated, now
         self.began = self._last = now()
         self._first: tuple[int, float] | None = None
+        self._longest = 0, 0.0  # items, and seconds that they took
         self._given: float | None = None
 
     def advance(self, count: int, left_seconds: float | None = None, detail: str = "") -> None:
         self.done += count
         if not count:
             return
-        self._last, self._given, self.detail = self._now(), left_seconds, detail
+        before, self._last, self._given, self.detail = self._last, self._now(), left_seconds, detail
         if self._first is None:
             self._first = self.done, self._last
+        elif (seconds := self._last - before) > self._longest[1]:
+            self._longest = count, seconds
 
     @property
     def elapsed(self) -> float:
@@ -65,11 +77,14 @@ class Count:
 
     @property
     def rate(self) -> float | None:
-        """Items per second; None before it is known."""
+        """Items per second, but for a pause; None before it is known."""
         if self._first is None or not self._estimated:
             return None
-        first, since = self._first
-        return (self.done - first) / (self._last - since) if self.done > first and self._last > since else None
+        items, seconds = self.done - self._first[0], self._last - self._first[1]
+        count, longest = self._longest
+        if is_pause(longest / max(1, count), items - count, seconds - longest):
+            items, seconds = items - count, seconds - longest
+        return items / seconds if items and seconds > 0 else None
 
     @property
     def left_seconds(self) -> float | None:

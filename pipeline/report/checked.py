@@ -33,12 +33,19 @@ def show_checked(checked: Checked) -> None:
 
 
 def show_training_time(time: TrainingTime) -> None:
-    console().print(
+    out = console()
+    out.print(
         f"training {time.network} at {time.size} on this machine would take about {clock(time.seconds)} (estimated):"
         f" {time.steps} steps of {time.batch} images at {time.step_seconds:.2f} s, and {time.evaluations} evaluations"
         f" of {time.val_images} images at {time.image_seconds:.3f} s, as measured over a few",
         soft_wrap=True,
     )
+    if time.tuning_steps != time.steps:
+        out.print(
+            f"from trained weights (--init) it takes {time.tuning_steps} steps: about {clock(time.tuning_seconds)}"
+            " (estimated). Quantization-aware training (`qat`) comes on top of either",
+            soft_wrap=True,
+        )
 
 
 def _sizes(facts: SplitFacts) -> str:

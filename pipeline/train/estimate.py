@@ -17,6 +17,7 @@ from pipeline.core.dataset import Dataset, TrainingDefaults
 from pipeline.core.say import Say
 from pipeline.core.spec import ModelSpec
 from pipeline.data.decoded import Decoded
+from pipeline.train.balance import class_weights, frequencies_of
 from pipeline.train.feed import Augmentation
 from pipeline.train.fit import prepare
 from pipeline.train.schedule import Schedule
@@ -36,6 +37,7 @@ class TrainingTime:
         image.
       first_step_seconds: measured: building the graph and the first step.
       seconds: estimated for ``steps`` steps and ``evaluations`` scorings of ``val_images`` images.
+      tuning_seconds: the same for ``tuning_steps`` steps, from trained weights.
     """
 
     network: str
@@ -48,13 +50,20 @@ class TrainingTime:
     step_seconds: float
     image_seconds: float
     seconds: float
+    tuning_steps: int
+    tuning_seconds: float
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
 
-def estimate(spec: ModelSpec, dataset: Dataset, defaults: TrainingDefaults, batch: int, say: Say) -> TrainingTime:
-    """Takes real steps with fresh weights on the dataset's images; writes nothing. Raises DataError and BadSpec."""
+def estimate(
+    spec: ModelSpec, dataset: Dataset, pixels: np.ndarray, defaults: TrainingDefaults, batch: int, say: Say
+) -> TrainingTime:
+    """Takes real steps with fresh weights on the dataset's images; writes nothing. Raises DataError and BadSpec.
+
+    ``pixels``: int64 [classes], labelled training pixels: a training may paste the rare classes, which takes time.
+    """
     models.check_size(spec)
     steps = SKIPPED_STEPS + TIMED_STEPS
     say(f"timing {steps} training steps of {spec.network} at {spec.size}: the first builds the graph")
@@ -62,7 +71,7 @@ def estimate(spec: ModelSpec, dataset: Dataset, defaults: TrainingDefaults, batc
     decoded = Decoded(dataset.splits["train"])
     lesson = Lesson(
         decoded,
-        np.ones(spec.num_classes, np.float32),
+        class_weights(frequencies_of(pixels[None])),
         Augmentation.of(defaults),
         0,
         spec.resize,
@@ -72,18 +81,27 @@ def estimate(spec: ModelSpec, dataset: Dataset, defaults: TrainingDefaults, batc
     with tempfile.TemporaryDirectory(prefix="segquant-") as folder:
         laps = _time_steps(model, lesson, schedule, Path(folder))
     step, image_seconds = median(laps[SKIPPED_STEPS:]), _time_scoring(model, dataset)
-    evaluations, val_images = max(1, min(defaults.evaluations, defaults.steps // 100)), len(dataset.splits["val"])
+    val_images = len(dataset.splits["val"])
+
+    def scorings(steps: int) -> int:
+        return max(1, min(defaults.evaluations, steps // 100))
+
+    def seconds(steps: int) -> float:
+        return laps[0] + steps * step + scorings(steps) * val_images * image_seconds
+
     return TrainingTime(
         spec.network,
         spec.size,
         batch,
         defaults.steps,
-        evaluations,
+        scorings(defaults.steps),
         val_images,
         laps[0],
         step,
         image_seconds,
-        laps[0] + defaults.steps * step + evaluations * val_images * image_seconds,
+        seconds(defaults.steps),
+        defaults.tuning_steps,
+        seconds(defaults.tuning_steps),
     )
 
 

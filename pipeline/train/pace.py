@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 from statistics import fmean, median
 
+from pipeline.core.progress import is_pause
+
 SKIPPED = 2
 """The first steps build the training graph, which may take minutes: they are not counted."""
 ENOUGH_STEPS, ENOUGH_SECONDS, ENOUGH_SHARE = 10, 10.0, 0.05
@@ -44,8 +46,9 @@ class Pace:
 
     @property
     def step_seconds(self) -> float:
-        """Mean over the last steps; only if ``known``."""
-        return fmean(self._steps)
+        """Mean over the last steps, but for a pause; only if ``known``."""
+        *others, longest = sorted(self._steps)
+        return fmean(others if is_pause(longest, len(others), sum(others)) else self._steps)
 
     def left_seconds(self, steps: int, scorings: int, scoring_seconds: float = 0.0) -> float | None:
         """The time for so many steps and scorings; None if not ``known``.

@@ -256,6 +256,25 @@ def test_the_time_of_a_training_is_estimated_from_real_steps(cli, photos):
     assert wrong.returncode == 2 and "HEIGHTxWIDTH" in wrong.stderr
 
 
+def test_the_estimate_pastes_rare_classes_as_the_training_would_and_knows_how_long_fine_tuning_is(monkeypatch):
+    from pipeline.core.spec import ModelSpec
+    from pipeline.train import estimate as estimating
+    from pipeline.train.balance import rare_classes
+
+    lessons = []
+    monkeypatch.setattr(estimating.models, "build", lambda spec: None)
+    monkeypatch.setattr(estimating, "_time_steps", lambda model, lesson, *_: lessons.append(lesson) or [30.0] + [2.0] * 6)
+    monkeypatch.setattr(estimating, "_time_scoring", lambda *_: 0.5)
+    sample = Sample("a", lambda: scene(0)[0], lambda: scene(0)[1])
+    dataset = Dataset("some", ("a", "b", "c"), ((0, 0, 0),) * 3, {"train": (sample,), "val": (sample,)})
+    defaults = TrainingDefaults(paste=0.5, steps=1000, tuning_steps=200)
+    time = estimating.estimate(
+        ModelSpec("fast-scnn", 192, 192, 3), dataset, np.array([900, 90, 10]), defaults, 2, lambda _: None
+    )
+    assert rare_classes(lessons[0].class_weights) == (2,) and lessons[0].augmentation.paste == 0.5
+    assert time.seconds == 30 + 1000 * 2 + 10 * 0.5 and time.tuning_seconds == 30 + 200 * 2 + 2 * 0.5
+
+
 def test_real_street_scenes_have_one_finding_the_drive_that_train_and_val_share(cli, real_data, tmp_path):
     result = cli("check", f"camvid:{real_data / 'camvid'}", "--no-sheet", "--no-time", cwd=tmp_path)
     assert result.returncode == 0 and "--hold-out 0016E5" in result.stdout and result.stdout.endswith("1 warning\n")

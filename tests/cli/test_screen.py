@@ -172,6 +172,19 @@ def test_after_a_tenth_of_the_work_the_time_left_is_right_to_a_fifth(total, comp
     assert before.left_seconds is None
 
 
+def test_a_pause_does_not_count_and_what_takes_long_now_and_then_does():
+    now = Clock()
+    paused, uneven = Count(1000, "images", now=now), Count(1000, "images", now=now)
+    for i in range(1, 301):
+        now.seconds += 0.1 + (3600 if i == 150 else 0)  # the process was stopped for an hour
+        paused.advance(1)
+    assert paused.left_seconds == pytest.approx(70, rel=0.05)
+    for i in range(1, 301):
+        now.seconds += 0.1 + (6 if i % 20 == 0 else 0)  # a network's disk
+        uneven.advance(1)
+    assert uneven.left_seconds == pytest.approx(700 * 0.4, rel=0.05)
+
+
 def test_the_time_left_runs_down_between_items_and_the_caller_may_give_it():
     now = Clock()
     count = Count(100, "steps", estimated=False, now=now)

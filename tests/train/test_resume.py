@@ -260,3 +260,10 @@ def test_a_short_training_has_its_estimate_after_a_tenth():
     for seconds in (9.0, 0.6, 0.2, 0.2):
         pace.step(seconds)
     assert pace.left_seconds(36, 0) == pytest.approx(7.2)
+
+
+def test_a_pause_between_steps_does_not_count():
+    pace = Pace(1000)
+    for seconds in (9.0, 0.6, *[0.5] * 30, 3600.0, *[0.5] * 5):
+        pace.step(seconds)
+    assert pace.left_seconds(900, 0) == pytest.approx(450)
