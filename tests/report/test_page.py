@@ -308,11 +308,13 @@ def test_the_pictures_lead_to_the_live_page(full_run, tmp_path, undrawn):
     def said():
         return next(text for text in Reader(html(page_of([copy], "1.2"))).sections["pictures"] if "camera" in text)
 
-    assert f"bundle --run {copy} --target cpu" in said()
+    assert f"bundle --run {copy} --target cpu writes that page, npm ci --prefix {copy}/bundles/cpu/browser" in said()
     page = copy / "bundles" / "gpu" / "browser" / "serve.py"
     page.parent.mkdir(parents=True)
     page.touch()
-    assert "bundle --run" not in said() and f"python {page} serves it" in said()
+    assert "bundle --run" not in said() and f"fetches LiteRT.js, and python {page} serves it" in said()
+    (page.parent / "node_modules").mkdir()
+    assert "npm" not in said()
 
 
 def test_several_runs_stand_side_by_side(full_run, measured, cli, tmp_path, undrawn):

@@ -1,6 +1,7 @@
 """Parts of the report that need no run."""
 
 import re
+import xml.etree.ElementTree as ElementTree
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from pipeline.core.training import QatResult
 from pipeline.report.measurement import smaller
+from pipeline.report.page.charts import Point, Series, dot_plot, scatter
 from pipeline.report.page.evidence import QAT, label_of
 from pipeline.report.page.images import DIFFERENCES, differences
 from pipeline.report.page.verdict import _start_kept
@@ -38,6 +40,25 @@ def test_a_file_that_grew_is_not_called_smaller():
 def test_runs_of_one_name_are_told_apart_by_as_much_of_their_paths_as_it_takes():
     parts = [("/", "1", "x", "run"), ("/", "2", "x", "run"), ("/", "2", "y", "run"), ("/", "other")]
     assert [label_of(own, parts) for own in parts] == ["1/x/run", "2/x/run", "y/run", "other"]
+
+
+@pytest.mark.parametrize("count", [2, 9])
+def test_no_legend_is_cut_off_on_a_phone_or_takes_the_charts_place(count):
+    titles = [f"summer-{n} · openvino-ir" for n in range(count)]
+    for drawn in (
+        dot_plot(["road", "sky"], [Series(title, (1.0, 2.0)) for title in titles], "IoU, %"),
+        scatter([Point(title, 1.0, 2.0, n) for n, title in enumerate(titles)], "ms", "mIoU"),
+    ):
+        for svg in drawn:
+            root = ElementTree.fromstring(svg)
+            width = float(root.attrib["viewBox"].split()[2])
+            shown = {text.text: text for text in root.iter("{http://www.w3.org/2000/svg}text")}
+            assert set(titles) <= set(shown)
+            for title in titles:
+                assert float(shown[title].attrib["x"]) + 0.45 * 9.5 * len(title) <= width  # narrow letters, of 9.5 points
+            axes = next(e for e in root.iter() if e.attrib.get("id", "").endswith("patch_2"))
+            corners = [float(n) for n in re.findall(r"[ML] [\d.]+ ([\d.]+)", next(iter(axes)).attrib["d"])]
+            assert max(corners) - min(corners) > 30
 
 
 def test_differences_say_who_is_right():

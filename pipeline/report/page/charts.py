@@ -56,6 +56,10 @@ STYLE: dict[Any, Any] = {
 WIDE, NARROW = 7.6, 3.6
 """Inches; a phone's 390 pixels leave room for 358, of which 72 make an inch of ours."""
 LONGEST_LABEL = 28
+HALF_A_PHONE = 16
+"""Characters that fit beside as many others in a phone's legend."""
+LEGEND_ROW = 0.2
+"""Inches."""
 APART = 0.5
 """Of a row, over which its marks are spread, so that none hides another of the same value."""
 _drawn = itertools.count()
@@ -137,9 +141,8 @@ def dot_plot(places: Sequence[str], series: Sequence[Series], unit: str, from_ze
         axes.invert_yaxis()
         axes.set_xlabel(unit)
         axes.grid(axis="x")
-        _legend(axes)
 
-    return _both(draw, 0.9 + 0.25 * len(places))
+    return _both(draw, 0.9 + 0.25 * len(places), [each.title for each in series])
 
 
 def curves(lines: Sequence[Curve], unit: str, across: str) -> tuple[str, str]:
@@ -158,9 +161,8 @@ def curves(lines: Sequence[Curve], unit: str, across: str) -> tuple[str, str]:
         axes.set_xlabel(across)
         axes.set_ylabel(unit)
         axes.grid()
-        _legend(axes)
 
-    return _both(draw, 3.0)
+    return _both(draw, 3.0, [line.title for line in lines])
 
 
 def scatter(points: Sequence[Point], across: str, unit: str) -> tuple[str, str]:
@@ -184,9 +186,8 @@ def scatter(points: Sequence[Point], across: str, unit: str) -> tuple[str, str]:
         axes.set_xlabel(across)
         axes.set_ylabel(unit)
         axes.grid()
-        _legend(axes)
 
-    return _both(draw, 3.2 + 0.12 * len(points))
+    return _both(draw, 3.4, [point.title for point in points])
 
 
 def bars(rows: Sequence[Bar], unit: str, symmetric_log: bool = False) -> tuple[str, str]:
@@ -211,20 +212,25 @@ def bars(rows: Sequence[Bar], unit: str, symmetric_log: bool = False) -> tuple[s
     return _both(draw, 0.7 + 0.19 * len(rows))
 
 
-def _legend(axes: Axes) -> None:
-    axes.figure.legend(loc="outside upper left", ncols=2, handletextpad=0.4, columnspacing=1.2, borderpad=0)  # type: ignore[union-attr]
+def _both(draw: Callable[[Axes, bool], None], height: float, entries: Sequence[str] = ()) -> tuple[str, str]:
+    """``height``: inches, with up to two rows of legend; ``entries``: of the legend, where there is one."""
+    return _drawn_as(draw, WIDE, height, False, entries), _drawn_as(draw, NARROW, height, True, entries)
 
 
-def _both(draw: Callable[[Axes, bool], None], height: float) -> tuple[str, str]:
-    return _drawn_as(draw, WIDE, height, False), _drawn_as(draw, NARROW, height, True)
-
-
-def _drawn_as(draw: Callable[[Axes, bool], None], width: float, height: float, narrow: bool) -> str:
+def _drawn_as(
+    draw: Callable[[Axes, bool], None], width: float, height: float, narrow: bool, entries: Sequence[str]
+) -> str:
+    columns = 1 if narrow and max(map(len, entries), default=0) > HALF_A_PHONE else 2
+    height += LEGEND_ROW * max(0, -(-len(entries) // columns) - 2)
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # Of characters that its font lacks, as of Japanese names: the reader's own font has them.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure.add_subplot(), narrow)
+        if entries:
+            figure.legend(
+                loc="outside upper left", ncols=columns, handletextpad=0.4, columnspacing=1.2, borderpad=0
+            )
         file = io.BytesIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inlined(file.getvalue(), f"chart{next(_drawn)}-")

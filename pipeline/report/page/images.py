@@ -88,11 +88,14 @@ def _live(run: Evidence) -> str:
     pages = sorted(run.run.path.glob("bundles/*/browser/serve.py"))
     target = run.artifacts[0].target
     page = pages[0] if pages else run.run.path / "bundles" / target / "browser" / "serve.py"
-    bundle = "" if pages else f"{run.command('bundle', '--target', target)} writes that page, and "
+    bundle = "" if pages else f"{run.command('bundle', '--target', target)} writes that page, "
+    fetch = f"{shlex.join(['npm', 'ci', '--prefix', str(page.parent)])} fetches LiteRT.js, and "
+    if (page.parent / "node_modules").is_dir():
+        fetch = ""
     serve = shlex.join(["python", str(page)])
     return (
         "A page beside this report runs the file on your own picture or the camera:"
-        f" {bundle}{serve} serves it to your browser."
+        f" {bundle}{fetch}{serve} serves it to your browser."
     )
 
 
