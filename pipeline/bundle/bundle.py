@@ -50,7 +50,8 @@ def bundle(
     """Writes the folder, or reuses one that holds the same.
 
     ``image``: uint8 [h, w, 3] RGB of any size, which becomes the golden image. Raises RunError for a folder that holds
-    anything else, without ``force``; ArtifactError for a file without an origin.
+    anything else, without ``force``, and where the file was compiled for another system on chip or configuration;
+    ArtifactError for a file without an origin.
     """
     if folder.is_dir():
         clear_stages(folder)
@@ -58,6 +59,7 @@ def bundle(
     not_empty = RunError(f"{folder} is not empty: name another folder with --out, or replace its files with --force.")
     if taken and not (folder / "network.json").is_file():
         raise not_empty
+    target = _for_twin(artifact, target)
     origin = artifact.recipe.known_origin
     origin = dataclasses.replace(origin, colours=origin.colours or palette(len(origin.classes)))
     say("running the file for the golden output")
@@ -83,6 +85,19 @@ def bundle(
         for name, data in contents.items():
             write_atomically(stage / name, data, sync=False)
     return result
+
+
+def _for_twin(artifact: Artifact, target: Target) -> Target:
+    """The target for the system on chip or configuration of the compiled file; raises RunError where not as asked."""
+    if artifact.compiled is None:
+        return target
+    compiled_for = target.variant_of(artifact.compiled)
+    if target.selector and compiled_for.text != target.text:
+        raise RunError(
+            f"{artifact.compiled} was compiled for {compiled_for.text}: for {target.text} run `python cli.py convert"
+            f" --target {target.text}` first, or name {compiled_for.text}."
+        )
+    return compiled_for
 
 
 def _holds(file: Path, data: bytes) -> bool:

@@ -33,7 +33,7 @@ def readme(artifact: Artifact, graph: Graph, target: Target, golden: Golden, med
         file=artifact.path.name,
         compiled=_compiled(artifact, target),
         about=_about(origin),
-        target=target.name,
+        target=target.text,
         title=target.title,
         height=origin.model.height,
         width=origin.model.width,

@@ -230,7 +230,7 @@ def compile_with(vendor: Vendor, soc: str, suffix: str) -> Callable[[Path], Comp
         if plugin_run.data is None:
             why = next(iter(plugin_run.reasons.values()), "it gives no reason")
             raise CompilerError(f"{vendor.by()} takes no op of {artifact} ({why}): `inspect` says more of each op.")
-        result = artifact.with_name(f"{artifact.stem}_{soc}{suffix}")
+        result = artifact.with_name(f"{artifact.stem}{suffix}")
         write_atomically(result, plugin_run.data)
         return CompileResult(result, f"compiled by {vendor.by()} for {soc}: {result.name}; {plugin_run.report}")
 
@@ -268,6 +268,7 @@ def target_of(
 
     def for_soc(soc: str) -> Target:
         suffix = f"_{name}.tflite"
+        of_soc = f"_{soc}{suffix}"
         return Target(
             name=name,
             title=f"{title}, {soc}",
@@ -278,8 +279,9 @@ def target_of(
             rewrites=(PADDING_FOLDED, *rewrites),
             ask=ask_with(vendor, soc),
             missing=lambda: unfit() or vendor.ready(soc),
-            compile=compile_with(vendor, soc, suffix),
+            compile=compile_with(vendor, soc, of_soc),
             compiled_suffix=suffix,
+            variant_suffix=of_soc,
             compiled_ops=(COMPILED_OP,),
             aliases=vendor.aliases,
         )

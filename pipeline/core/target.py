@@ -67,6 +67,7 @@ class Target:
       use_compiler: (this target, a command) → this target with the compiler that the command starts, on this machine or
         elsewhere; None where no command can be given.
       compiled_suffix: the ending of a compiled file's name.
+      variant_suffix: the same of one that is compiled for this system on chip or configuration; '' where there are none.
       companions: suffixes of the files that belong to a compiled file and differ from it in their suffix alone, such as
         its weights.
       compiled_ops: names of the custom ops that its compiler puts in place of others.
@@ -98,6 +99,7 @@ class Target:
     missing: Callable[[], str | None] | None = None
     use_compiler: Callable[[Target, str], Target] | None = None
     compiled_suffix: str = ""
+    variant_suffix: str = ""
     companions: tuple[str, ...] = ()
     compiled_ops: tuple[str, ...] = ()
     delegate: str = ""
@@ -147,6 +149,12 @@ class Target:
         if self.socs:
             return self.with_soc(selector)
         raise BadSpec(f"target '{self.name}:{selector}': {self.name} has no variants; write {self.name}.")
+
+    def variant_of(self, compiled: Path) -> Target:
+        """This target for the system on chip or configuration that a compiled file was made for, as its name tells."""
+        variants = {**self.socs, **self.configurations}.items()
+        fitting = [(suffix, name) for name, each in variants if compiled.name.endswith(suffix := each.variant_suffix)]
+        return self.with_selector(max(fitting, key=lambda pair: len(pair[0]))[1]) if fitting else self
 
     def without_rewrites(self) -> Target:
         """This target, for which `convert` leaves every op as it is."""

@@ -58,6 +58,7 @@ def npu(macs: int, configuration: Configuration, rules: Rules, resize: Rewrite) 
         missing=missing,
         compile=compile_with(configuration, suffix),
         compiled_suffix=SUFFIX,
+        variant_suffix=suffix,
         compiled_ops=(COMPILED_OP,),
         aliases=("ethos", "ethos-u", "microcontroller", "mcu", "vela"),
     )

@@ -179,6 +179,30 @@ def test_what_a_compiler_made_comes_along(bundled, tmp_path):
     assert json.loads((result.folder / "network.json").read_text())["compiled"] == twin.name
 
 
+@pytest.mark.parametrize(
+    ("compiled", "made_for", "other"),
+    [
+        ("net_SM8550_qualcomm.tflite", "qualcomm:SM8550", "qualcomm:SM8650"),
+        ("net_ethos-u55-128_vela.tflite", "ethos-u55:128", "ethos-u55:256"),
+        ("net_vela.tflite", "ethos-u55:256", "ethos-u55:128"),
+    ],
+)
+def test_a_file_that_was_compiled_for_another_chip_is_refused_or_called_what_it_is(
+    bundled, tmp_path, compiled, made_for, other
+):
+    artifact, _ = bundled("uint8 logits")
+    twin = tmp_path / compiled
+    twin.write_bytes(b"compiled")
+    artifact, image = dataclasses.replace(artifact, compiled=twin), photo(*artifact_size(artifact))
+    with pytest.raises(RunError, match=f"compiled for {made_for}: for {other} run"):
+        bundle(artifact, target(other), image, tmp_path / "no", lambda _: None)
+    for name in (made_for, made_for.partition(":")[0]):
+        result = bundle(artifact, target(name), image, tmp_path / name, lambda _: None)
+        title = target(made_for).title
+        text = (result.folder / "README.md").read_text()
+        assert f"compiled for {title}" in text and f"This bundle is for `{made_for}`" in text
+
+
 def artifact_size(artifact):
     model = artifact.recipe.origin.model
     return model.height, model.width

@@ -198,7 +198,7 @@ def half_compiled():
 def test_a_success_leaves_the_compiled_file_and_litert_s_report(artifact, vendor, tool, tmp_path):
     (tmp_path / "twin").write_bytes(half_compiled())
     tool(f"test -e libNotThere.so || exit 9\ncp {tmp_path}/twin compiled.tflite", err=STATS.format(1, 1))
-    compiled = litert_aot.compile_with(vendor, "X1", "_vendor.tflite")(artifact)
+    compiled = litert_aot.compile_with(vendor, "X1", "_X1_vendor.tflite")(artifact)
     assert compiled.path == artifact.with_name("net_X1_vendor.tflite")
     assert compiled.path.read_bytes() == half_compiled()
     assert "Subgraph 0 partially compiled: 1 / 2 ops offloaded to 1 partitions." in compiled.note
@@ -218,7 +218,7 @@ def test_a_file_of_which_nothing_is_taken_is_answered_and_not_compiled(artifact,
     assert [v.outcome for v in answer.verdicts] == ["falls back"] * 2
     assert [v.reason for v in answer.verdicts] == ["[4294967295] has incorrect Rank 5.", "not in the plugin"]
     with pytest.raises(CompilerError, match="takes no op"):
-        litert_aot.compile_with(vendor, "X1", "_vendor.tflite")(artifact)
+        litert_aot.compile_with(vendor, "X1", "_X1_vendor.tflite")(artifact)
     assert [p.name for p in artifact.parent.iterdir()] == ["net.tflite"]
 
 
@@ -259,7 +259,7 @@ def test_a_file_of_which_nothing_is_taken_is_answered_and_not_compiled(artifact,
 def test_a_failure_says_what_the_tool_said_and_leaves_nothing(artifact, vendor, tool, script, out, err, message):
     tool(script, out, err)
     with pytest.raises(CompilerError, match=message):
-        litert_aot.compile_with(vendor, "X1", "_vendor.tflite")(artifact)
+        litert_aot.compile_with(vendor, "X1", "_X1_vendor.tflite")(artifact)
     answer = litert_aot.ask_with(vendor, "X1")(artifact, read(artifact.read_bytes()))
     assert answer.verdicts is None and "ended with" in answer.note
     assert [p.name for p in artifact.parent.iterdir()] == ["net.tflite"]

@@ -70,7 +70,7 @@ def written(full_run):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Charts take most of the time, and not all tests look at them."""
-    monkeypatch.setattr(charts, "_both", lambda draw, height: ("<svg/>", "<svg/>"))
+    monkeypatch.setattr(charts, "_both", lambda *_: ("<svg/>", "<svg/>"))
 
 
 def cells(section):
