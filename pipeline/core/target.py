@@ -67,7 +67,7 @@ class Target:
       use_compiler: (this target, a command) → this target with the compiler that the command starts, on this machine or
         elsewhere; None where no command can be given.
       compiled_suffix: the ending of a compiled file's name.
-      variant_suffix: the same of one that is compiled for this system on chip or configuration; '' where there are none.
+      variant_suffix: the same of one for this system on chip or configuration; '' where there are none.
       companions: suffixes of the files that belong to a compiled file and differ from it in their suffix alone, such as
         its weights.
       compiled_ops: names of the custom ops that its compiler puts in place of others.

@@ -55,7 +55,7 @@ def test_no_legend_is_cut_off_on_a_phone_or_takes_the_charts_place(count):
             shown = {text.text: text for text in root.iter("{http://www.w3.org/2000/svg}text")}
             assert set(titles) <= set(shown)
             for title in titles:
-                assert float(shown[title].attrib["x"]) + 0.45 * 9.5 * len(title) <= width  # narrow letters, of 9.5 points
+                assert float(shown[title].attrib["x"]) + 0.45 * 9.5 * len(title) <= width  # narrow letters
             axes = next(e for e in root.iter() if e.attrib.get("id", "").endswith("patch_2"))
             corners = [float(n) for n in re.findall(r"[ML] [\d.]+ ([\d.]+)", next(iter(axes)).attrib["d"])]
             assert max(corners) - min(corners) > 30

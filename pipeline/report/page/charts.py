@@ -228,9 +228,7 @@ def _drawn_as(
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure.add_subplot(), narrow)
         if entries:
-            figure.legend(
-                loc="outside upper left", ncols=columns, handletextpad=0.4, columnspacing=1.2, borderpad=0
-            )
+            figure.legend(loc="outside upper left", ncols=columns, handletextpad=0.4, columnspacing=1.2, borderpad=0)
         file = io.BytesIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inlined(file.getvalue(), f"chart{next(_drawn)}-")
