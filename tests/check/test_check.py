@@ -260,11 +260,16 @@ def test_the_estimate_pastes_rare_classes_as_the_training_would_and_knows_how_lo
     from pipeline.core.spec import ModelSpec
     from pipeline.train import estimate as estimating
     from pipeline.train.balance import rare_classes
+    from pipeline.train.update import Lesson
 
-    lessons = []
-    monkeypatch.setattr(estimating.models, "build", lambda spec: None)
-    laps = [30.0] + [2.0] * 6
-    monkeypatch.setattr(estimating, "_time_steps", lambda model, lesson, *_: lessons.append(lesson) or laps)
+    lessons: list[Lesson] = []
+
+    def laps(_, lesson, *__):
+        lessons.append(lesson)
+        return [30.0] + [2.0] * 6
+
+    monkeypatch.setattr("pipeline.train.estimate.models.build", lambda spec: None)
+    monkeypatch.setattr(estimating, "_time_steps", laps)
     monkeypatch.setattr(estimating, "_time_scoring", lambda *_: 0.5)
     sample = Sample("a", lambda: scene(0)[0], lambda: scene(0)[1])
     dataset = Dataset("some", ("a", "b", "c"), ((0, 0, 0),) * 3, {"train": (sample,), "val": (sample,)})
