@@ -6,6 +6,7 @@ A shell asks with every Tab, so nothing here loads TensorFlow or opens more than
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def datasets(incomplete: str) -> Items:
     if not colon:
         named = ((s.name + (":" if s.layout else ""), s.title) for s in sources().values())
         return _items(named, incomplete)
-    path = Path(folder).expanduser()
+    path = Path(os.path.expanduser(folder))
     parent = path if folder.endswith("/") or not folder else path.parent
     shown = folder[: folder.rfind("/") + 1]
     names = sorted(each.name for each in parent.iterdir() if each.is_dir()) if parent.is_dir() else []

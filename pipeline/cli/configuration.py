@@ -23,7 +23,7 @@ from typing import Any
 import click
 
 from pipeline.core.errors import BadSpec, UnknownName
-from pipeline.core.files import unreadable, write_atomically
+from pipeline.core.files import may_name, unreadable, write_atomically
 from pipeline.core.printable import LONGEST_NAME, printable, well_formed
 from pipeline.core.run import Run
 
@@ -68,10 +68,14 @@ def read(path: Path, names: Sequence[str], load: Callable[[str], click.Command])
         else:
             raise UnknownName(f"key of {path}", key, {*COMMON, *names})
     for command in map(load, sections):
-        for key, parameter in _common_options(command).items():
-            if key in common:
-                _check(path, key, parameter, common[key])
+        _check_common(path, command, common)
     return Configuration(path, common, sections)
+
+
+def _check_common(path: Path, command: click.Command, common: Mapping[str, Any]) -> None:
+    for key, parameter in _common_options(command).items():
+        if key in common:
+            _check(path, key, parameter, common[key])
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -172,6 +176,9 @@ def _check(path: Path, key: str, parameter: click.Parameter, value: Any) -> None
     if isinstance(value, list) and not parameter.multiple:
         raise BadSpec(f"{path}: {key} takes one value, not a list.")
     for each in values:
+        if isinstance(each, str) and not may_name(each):
+            shown = printable(each, LONGEST_NAME)
+            raise BadSpec(f"{path}: {key} is '{shown}': no name has a NUL or half of a surrogate pair: remove it.")
         if not _fits(each, wanted):
             # A list or a mapping is not written out: with YAML's aliases a few lines stand for billions of values.
             shown = f"{printable(str(each), LONGEST_NAME)!r} " if isinstance(each, Scalar) else ""
@@ -244,6 +251,7 @@ def configure(ctx: click.Context, configuration: Configuration) -> None:
             f"--config {configuration.path} has {count} sections {ctx.command.name!r}: `run --config` goes through all"
             " of them; for this command alone leave one."
         )
+    _check_common(configuration.path, ctx.command, configuration.common)  # which may have no section
     ctx.default_map = defaults(configuration, ctx.command.name, ctx.command)
     ctx.meta[USED] = configuration.path
 

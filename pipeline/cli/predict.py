@@ -14,6 +14,7 @@ from pipeline.cli.resolve import newest_artifact, run_to_use
 from pipeline.core.artifact import Artifact
 from pipeline.core.errors import BadSpec
 from pipeline.core.files import unused
+from pipeline.core.number import MOST_SECONDS
 from pipeline.predict.looks import KINDS, Looks, kinds_of
 from pipeline.predict.segmenter import Segmenter, segmenter
 from pipeline.predict.source import Moving, Stills, source_for
@@ -53,7 +54,7 @@ from pipeline.tflite.artifact import open_artifact
 @click.option("--images", type=click.IntRange(1), help="Only the first N images.  [default: all]")
 @click.option(
     "--seconds",
-    type=Number(0, min_open=True),
+    type=Number(0, MOST_SECONDS, min_open=True),
     help="Length to draw of a video or camera.  [default: to its end]",
 )
 @click.option(

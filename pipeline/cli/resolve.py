@@ -16,7 +16,7 @@ from pipeline.core.compared import ComparedFile
 from pipeline.core.contained import check_contained
 from pipeline.core.division import Division, TrainOn
 from pipeline.core.errors import ArtifactError, BadSpec, RunError
-from pipeline.core.files import sha256
+from pipeline.core.files import newest_first, sha256
 from pipeline.core.lock import writing
 from pipeline.core.run import FILE, Run, check_free, create, latest, new_path, open_run, remove_if_empty
 from pipeline.core.say import Say
@@ -162,7 +162,7 @@ def newest_artifact(run: Run, target: str | None, say: Say) -> Artifact:
     suffixes = tuple(each.compiled_suffix for each in targets().values() if each.compiled_suffix)
     paths = [
         path
-        for path in folder.glob(f"{wanted.name if wanted else '*'}/*.tflite")
+        for path in newest_first(folder.glob(f"{wanted.name if wanted else '*'}/*.tflite"))
         if path.parent.name != "float32" and not path.name.endswith(suffixes)
     ]
     if wanted and wanted.level is not None:
@@ -172,7 +172,7 @@ def newest_artifact(run: Run, target: str | None, say: Say) -> Artifact:
         command = f"python cli.py convert --target {target or 'cpu'} --run {run.path}"
         raise RunError(f"{run.path} has {what} yet: run `{command}` first.")
     chosen = wanted.name if wanted else _default_target(run, {path.parent.name for path in paths})
-    path = max((each for each in paths if each.parent.name == chosen), key=lambda path: path.stat().st_mtime_ns)
+    path = next(each for each in paths if each.parent.name == chosen)
     if target is None:
         others = len({each.parent.name for each in paths}) - 1
         more = f"; {others} other target{'s' if others > 1 else ''}: --target NAME" if others else ""

@@ -21,7 +21,7 @@ from pipeline.core.keeper import scratch_folder
 from pipeline.core.program import KEPT_BYTES, NotEnded, run, text_of
 from pipeline.core.together import COMPILING
 from pipeline.drivers.last_words import how_it_ended
-from pipeline.drivers.ssh_words import BATCH, SSH_FAILED, for_a_shell, last_line, why
+from pipeline.drivers.ssh_words import BATCH, DAMAGED_TAR, SSH_FAILED, for_a_shell, last_line, why
 
 CONTAINERS = ("docker", "podman")
 INSIDE = "/segquant"
@@ -150,7 +150,7 @@ def _unpacked(packed: bytes) -> CompilerRun:
             text_of(files["said"]),
             {Path(name).name: data for name, data in files.items() if name.startswith("out/")},
         )
-    except (tarfile.TarError, KeyError, ValueError, EOFError):
+    except (*DAMAGED_TAR, KeyError):
         raise CompilerError("the connection broke before the results were here: repeat the command.") from None
 
 

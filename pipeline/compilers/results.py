@@ -36,10 +36,21 @@ def content(path: Path, source: Path) -> bytes:
 
 
 def contents(folder: Path, source: Path) -> dict[str, bytes]:
-    """All files in ``folder`` by name; raises CompilerError as ``content`` does."""
-    return {
-        path.name: content(path, source) for path in sorted(folder.iterdir()) if path.is_symlink() or not path.is_dir()
-    }
+    """The files in ``folder`` by name, none where it is gone or a link; raises CompilerError as ``content`` does.
+
+    All of them together are bounded as one is.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return {}
+    files: dict[str, bytes] = {}
+    size_bytes = 0
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not path.is_dir():
+            files[path.name] = content(path, source)
+            size_bytes += len(files[path.name])
+        if size_bytes > most_bytes(source):
+            raise _unusable(path, "and the files beside it are far larger than a compiler makes them", source)
+    return files
 
 
 def _unusable(path: Path, what: str, source: Path) -> CompilerError:

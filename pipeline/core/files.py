@@ -166,7 +166,6 @@ def write_new(path: Path, text: str) -> None:
 
     Writes to a device, pipe or terminal as it is, and follows links. Raises OSError.
     """
-    path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         try:
             with open(path, "wb") as file:
@@ -174,6 +173,7 @@ def write_new(path: Path, text: str) -> None:
         except OSError as error:  # one of writing names no file
             raise OSError(error.errno, error.strerror, str(path)) from None
         return
+    path = Path(os.path.realpath(path))  # not before: a pipe in /dev/fd has none that can be opened
     _remove_dead_parts(path)
     with _part(path, well_formed(text).encode(), sync=True) as part, _swapping(path.parent):
         number = 1
@@ -208,9 +208,9 @@ def disk_error(error: BaseException, path: str | None = None) -> OSError | None:
 
 
 def sha256(data: bytes | Path) -> str:
-    """Hex digest of bytes or of a file's content."""
+    """Hex digest of bytes or of a regular file's content; raises OSError, as ``open_regular`` does."""
     if isinstance(data, Path):
-        with open(data, "rb") as file:
+        with open_regular(data, sys.maxsize) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     return hashlib.sha256(data).hexdigest()
 
@@ -246,6 +246,14 @@ def newest_first(paths: Iterable[Path]) -> list[Path]:
         with contextlib.suppress(OSError):
             times.append((path.stat().st_mtime_ns, path))
     return [path for _, path in sorted(times, reverse=True)]
+
+
+def may_name(text: str) -> bool:
+    """Whether the system takes ``text`` as a part of a path: it has no NUL and no half of a surrogate pair."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def unreadable(path: Path) -> str | None:

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any, Literal, TypeVar
 
 from pipeline.core.calibration import CalibrationRecord
@@ -36,6 +37,11 @@ class Checkpoint:
 
     checkpoint: str
     sha256: str
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a path that may lead out of the run."""
+        if PurePosixPath(self.checkpoint).is_absolute() or ".." in PurePosixPath(self.checkpoint).parts:
+            raise ValueError(f"its checkpoint {self.checkpoint[:40]!r} does not lie in the run")
 
 
 @dataclasses.dataclass(frozen=True)

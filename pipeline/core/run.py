@@ -25,7 +25,7 @@ from typing import Any
 
 from pipeline.core.division import UNDIVIDED, Division
 from pipeline.core.errors import RunError
-from pipeline.core.files import unused, write_atomically
+from pipeline.core.files import may_name, unused, write_atomically
 from pipeline.core.from_json import from_json
 from pipeline.core.json_file import BadJson, load_as
 from pipeline.core.leftovers import is_part
@@ -206,6 +206,8 @@ def _config(data: Any) -> RunConfig:
     config = from_json(
         RunConfig, {**data, "model": dataclasses.asdict(from_json(ModelSpec, data["model"], True, "model"))}
     )
+    if not may_name(config.data):
+        raise ValueError(f"no dataset has the name {config.data[:40]!r}")
     check_classes(config.classes, config.colours, config.model.num_classes)
     if not 0 <= config.seed <= MOST_SEED:
         raise ValueError(f"the seed is {config.seed}, not from 0 to {MOST_SEED}")

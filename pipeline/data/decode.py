@@ -26,8 +26,15 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 """The formats that Pillow may detect, whatever a file's name: none that starts another program. JPEG includes MPO."""
 MOST_PIXELS = 89_478_485
 """A quarter of a GiB as RGB: Pillow's own limit against decompression bombs (Image.MAX_IMAGE_PIXELS)."""
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # we refuse these files ourselves
-logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what it objects to in a damaged file, we say ourselves
+# What Pillow objects to in a damaged or huge file, we say ourselves.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
+DAMAGED = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, RuntimeError,
+    struct.error, zlib.error, MemoryError,
+)  # fmt: skip
+"""What Pillow raises for damaged files, as its readers of TIFF and EXIF trust tags. MemoryError: for sizes inside the
+file that its header does not show."""
 MOST_BYTES = 1 << 29
 """Of a file: more than an uncompressed picture of that many pixels takes."""
 COUNTED_AT_ONCE = 1 << 20
@@ -73,8 +80,7 @@ def open_image(path: Path, what: str) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         _check_pixels(max(map(int, re.findall(r"\d+", str(error))), default=0), path, what)
         raise DataError(f"{what} {path} cannot be decoded ({error}): replace or remove it.") from None
-    # TypeError: Pillow's TIFF reader on damaged tags. MemoryError: sizes inside the file that its header does not show.
-    except (OSError, SyntaxError, ValueError, TypeError, MemoryError) as error:
+    except DAMAGED as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "not enough memory"
         raise DataError(f"{what} {path} cannot be decoded ({reason}): replace or remove it.") from None
 
@@ -96,7 +102,7 @@ def orientation(image: Image.Image) -> int:
         return 1
     try:
         stored = image.getexif().get(ORIENTATION, 1)
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError):
+    except DAMAGED:
         return 1
     return stored if stored in TURNS else 1
 

@@ -15,8 +15,8 @@ from pipeline.core.json_file import BadJson, as_object, made, parse
 from pipeline.core.printable import LONGEST_NAME, printable
 from pipeline.drivers.litert_worker import FEATURES
 
-MOST_MS = 86_400_000.0
-"""A day: no loading and no inference takes longer."""
+LEAST_MS, MOST_MS = 1e-6, 86_400_000.0
+"""A nanosecond and a day: no inference takes less, and neither it nor loading takes longer."""
 MOST_BYTES = 1 << 50
 MOST_CORES, MOST_LOAD, MOST_MHZ = 4096, 1_000_000.0, 100_000.0
 """No machine has more."""
@@ -124,7 +124,7 @@ def times_of(answer: np.ndarray, runs: int) -> tuple[float, ...]:
     """Milliseconds of ``runs`` inferences; raises Nonsense."""
     if answer.shape != (runs,) or answer.dtype.kind != "f":
         raise Nonsense(f"{answer.dtype.name} {list(answer.shape)} for the times of {runs} inferences")
-    wrong = answer[~((answer > 0) & (answer <= MOST_MS))]
+    wrong = answer[~((answer >= LEAST_MS) & (answer <= MOST_MS))]
     if wrong.size:
         raise Nonsense(f"an inference takes {wrong[0]} ms")
     return tuple(answer.tolist())

@@ -11,6 +11,7 @@ import itertools
 import json
 import posixpath
 import secrets
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 
 from pipeline.core.device import XNNPACK, Block, RunnerFacts, RunnerOptions
 from pipeline.core.errors import ArtifactError, DeviceError, SegquantError
+from pipeline.core.files import open_regular
 from pipeline.core.keeper import KEEPER, scratch_folder
 from pipeline.drivers.benchmark_report import last_words, parse
 from pipeline.tflite.read import read
@@ -319,7 +321,7 @@ class BenchmarkRunner:
 def check_architecture(name: str, binary: Path, runs: Sequence[str]) -> None:
     """Raises DeviceError for a file that is not there, or a program of another processor; a script passes."""
     try:
-        with open(binary, "rb") as file:
+        with open_regular(binary, sys.maxsize) as file:
             head = file.read(20)
     except OSError as error:
         raise DeviceError(f"{binary} cannot be read ({error.strerror}): give the path of benchmark_model.") from None

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 
 from pipeline.core.errors import DeviceError
-from pipeline.drivers.answers import MOST_MS, Nonsense, decimal, shown
+from pipeline.drivers.answers import LEAST_MS, MOST_MS, Nonsense, decimal, shown
 
 STATISTICS = re.compile(r"^(?:INFO: )?count=[0-9]+.*", re.MULTILINE)
 """At the start of a line: the profile has such figures too, behind words."""
@@ -92,7 +92,7 @@ def parse(output: str) -> Report:
 def _statistics(line: str) -> dict[str, float]:
     """'count=50 first=79449 curr=81350 ...' → its figures, in microseconds; raises ValueError.
 
-    A time of no microseconds, a negative one, one that is no number and an average beyond the extremes are Nonsense.
+    A time below a nanosecond, a negative one, one that is no number and an average beyond the extremes are Nonsense.
     """
     words = line.removeprefix("INFO: ").replace("(all same)", "").split()
     told = {name: value for name, equals, value in (word.partition("=") for word in words) if equals}
@@ -108,7 +108,7 @@ def _statistics(line: str) -> dict[str, float]:
 
 def _microseconds(name: str, text: str) -> float:
     value = decimal(text, MOST_RUNS if name == "count" else 1000 * MOST_MS)
-    if value is None or (value == 0 and name not in ("count", "std")):
+    if value is None or (value < 1000 * LEAST_MS and name not in ("count", "std")):
         raise Nonsense(f"{name}={shown(text)}")
     return value
 
@@ -135,7 +135,8 @@ def runs_on(output: str) -> str:
     if applied["how"] == "completely":
         return name
     counts = REPLACED.search(output)
-    left = f"{int(counts[2]) - int(counts[1])} of {counts[2]} ops" if counts else "some ops"
+    known = counts is not None and int(counts[1]) <= int(counts[2])
+    left = f"{int(counts[2]) - int(counts[1])} of {counts[2]} ops" if counts and known else "some ops"
     rest = KERNELS if name == "XNNPACK" else "the CPU"
     return f"{name} in {applied['pieces'] or 'several'} pieces, {left} left to {rest}"
 

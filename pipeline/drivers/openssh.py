@@ -28,7 +28,7 @@ from pipeline.core.keeper import KEEPER, scratch_folder
 from pipeline.core.printable import printable
 from pipeline.core.program import KEPT_BYTES, LONGEST_LINE, Ended, NotEnded, end, run, start, text_of
 from pipeline.drivers.benchmark_model import CommandResult
-from pipeline.drivers.ssh_words import BATCH, SSH_FAILED, for_a_shell, last_line, why
+from pipeline.drivers.ssh_words import BATCH, DAMAGED_TAR, SSH_FAILED, for_a_shell, last_line, why
 
 ADDRESS = re.compile(r"(?:(?P<user>.+)@)?(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:@\[\]]+))(?::(?P<port>\d{1,5}))?")
 UNSAFE = re.compile(r"^-|[\s\x00-\x1f\x7f'\"`$;&<>|(){}\\]")
@@ -251,7 +251,7 @@ class Link:
             try:
                 with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as archive:  # compressed it could be any size
                     archive.extractall(scratch, filter="data")
-            except (tarfile.TarError, ValueError, OverflowError) as error:
+            except DAMAGED_TAR as error:
                 raise DeviceError(
                     f"{self.name}: {remote} did not come back as an archive ({printable(str(error))}): see that `tar`"
                     " works there, and repeat the command."

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shlex
+import tarfile
 
 SSH_FAILED = 255
 """Exit code of ssh(1) where the connection failed, and not what runs at its end."""
 BATCH = ("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
 """No terminal, no question that nobody answers, no waiting without end."""
+DAMAGED_TAR = (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError)
+"""What Python's tarfile raises for what comes back and is no whole archive, such as sizes beyond 64 bits, or a thousand
+headers for one file."""
 SSH_SAYS = {
     "REMOTE HOST IDENTIFICATION HAS CHANGED": "its host key is not the one known here: make sure that it is the same"
     " machine, then remove the old key with `ssh-keygen -R`",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -74,7 +75,7 @@ def source_for(text: str, split: str, say: Say) -> Stills | Moving:
     """What SOURCE names; raises DataError, and UnknownName for a dataset that there is not."""
     if camera := CAMERA.fullmatch(text):
         return _camera(text, camera["device"] or camera["number"] or "0")
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # Path.expanduser raises where a file is called ~x
     if path.is_dir():
         return _folder(path, split, say)
     if path.exists():

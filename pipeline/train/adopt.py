@@ -16,7 +16,7 @@ import tf_keras
 
 import models
 from pipeline.core.errors import RunError, WeightsError
-from pipeline.core.files import sha256, unreadable
+from pipeline.core.files import open_regular, sha256, unreadable
 from pipeline.core.run import FILE, Run
 from pipeline.core.say import Say
 from pipeline.core.training import FloatResult, Training, changes
@@ -33,6 +33,8 @@ ALLOWED = (
     "Allowed are the best.weights.h5 of a run, .h5, .weights.h5 and .keras files of Keras 2 or 3, and SavedModel"
     " folders and checkpoints that tf_keras wrote, of the same network"
 )
+MOST_LIST_BYTES = 1 << 20
+"""Of a folder's list of checkpoints, which names a few."""
 
 
 def adopt(run: Run, path: Path, say: Say, *, force: bool = False) -> FloatResult:
@@ -121,7 +123,8 @@ def checkpoint_prefix(path: Path) -> Path | None:
 
 def _last_listed(folder: Path) -> Path | None:
     """The checkpoint that the folder's list names as the last; only one in that folder, whatever path is listed."""
-    with contextlib.suppress(ValueError, tf.errors.OpError):
+    with contextlib.suppress(OSError, ValueError, tf.errors.OpError):
+        open_regular(folder / "checkpoint", MOST_LIST_BYTES).close()  # TensorFlow would wait for a pipe
         state = tf.train.get_checkpoint_state(str(folder))
         if state is not None and (name := Path(state.model_checkpoint_path).name):
             return folder / name if (folder / f"{name}.index").is_file() else None
@@ -130,14 +133,18 @@ def _last_listed(folder: Path) -> Path | None:
 
 @contextlib.contextmanager
 def _in_checkpoint(prefix: Path) -> Iterator[Source]:
+    for part in _parts(prefix):
+        if (reason := unreadable(part)) is not None:
+            raise WeightsError(f"its {part.name} {reason}")
     try:
         with _without_wildcards(prefix) as plain:
             reader = tf.train.load_checkpoint(str(plain))
             yield weights.checkpoint_source(
                 reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map(), reader.get_tensor
             )
-    except (tf.errors.OpError, ValueError, RuntimeError, OSError) as error:
-        raise WeightsError(f"it is a broken TensorFlow checkpoint ({str(error).splitlines()[0]})") from None
+    except (tf.errors.OpError, ValueError, TypeError, RuntimeError, OSError) as error:
+        why = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise WeightsError(f"it is a broken TensorFlow checkpoint ({why})") from None
 
 
 @contextlib.contextmanager

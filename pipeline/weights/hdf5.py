@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -41,11 +42,13 @@ _checked: dict[tuple[int, ...], str | None] = {}
 
 
 def _check(source: str | BinaryIO, name: str) -> None:
-    """Raises WeightsError for a file that a child process did not survive."""
+    """Raises WeightsError for what is no regular file, and for one that a child process did not survive."""
     identity = None
     if isinstance(source, str):
         with contextlib.suppress(OSError):
             found = os.stat(source)
+            if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for its other end
+                raise WeightsError(f"{name} is not a file")
             identity = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
     why = _checked[identity] if identity in _checked else why_unsafe(lambda: _read_all(source), SECONDS)
     if identity is not None:

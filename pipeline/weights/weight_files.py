@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from pipeline.weights.layers import Source
 
 HDF5, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 INSIDE_KERAS = "model.weights.h5"
+DAMAGED = (zipfile.BadZipFile, OSError, RuntimeError, EOFError, ValueError, OverflowError, zlib.error, lzma.LZMAError)
+"""What Python's zipfile raises for broken archives, by the ways in which their files may be compressed."""
 OPTIMIZER_TIMES, MARGIN_BYTES = 8, 64 << 20
 """A .keras file may hold the optimizer's state too, several times the weights' size; larger ones are refused."""
 
@@ -47,7 +50,7 @@ def _unpacked(path: Path, size_bytes: int) -> bytes:
                 raise WeightsError(f"it is {_archive(names)}")
             with archive.open(INSIDE_KERAS) as inside:
                 data = inside.read(most + 1)
-    except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, ValueError, zlib.error) as error:
+    except DAMAGED as error:
         raise WeightsError(f"it is a broken .keras file ({error})") from None
     if len(data) > most:
         raise WeightsError(

@@ -171,3 +171,12 @@ def test_a_refused_command_leaves_no_empty_run(cli, tmp_path, arguments, configu
     done = cli(*arguments, *more, cwd=tmp_path)
     assert done.returncode == 2 and "nowhere" in done.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["given.yaml"]
+
+
+@pytest.mark.parametrize("character", ["\\0", "\\ud800"])
+@pytest.mark.parametrize("text", ['run: "{}"', 'gate: {{baseline: "{}", max-drop: 1}}', 'report: {{out: "a{}"}}'])
+def test_what_no_name_can_hold_is_refused(tmp_path, text, character):
+    write(tmp_path, text.format(character))
+    command = "gate" if "gate" in text else "report"
+    result = CliRunner().invoke(main, [command, "--config", str(tmp_path / "c.yaml")])
+    assert result.exit_code == 2 and "no name has a NUL or half of a surrogate pair" in result.stderr

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.compilers.edgetpu_compiler import compile_edgetpu
 from pipeline.compilers.elsewhere import Program, program
+from pipeline.compilers.results import contents
 from pipeline.core.errors import BadSpec, CompilerError
 from pipeline.targets import target
 from tests.compilers.test_edgetpu import compiled_twin, success, two_ops
@@ -137,6 +138,15 @@ def test_a_connection_that_breaks_is_no_result(artifact, near, far):
     executable(near / "ssh", f'echo segquant-results; exec cat "{far}/bomb"')
     with pytest.raises(CompilerError, match="connection broke"):
         compile_edgetpu(artifact, program("ssh there", "edgetpu_compiler"))
+    header = tarfile.TarInfo("said")
+    header.size = 1 << 70
+    (far / "bomb").write_bytes(header.tobuf(tarfile.GNU_FORMAT))
+    with pytest.raises(CompilerError, match="connection broke"):
+        compile_edgetpu(artifact, program("ssh there", "edgetpu_compiler"))
+    header.size, header.type = 4, tarfile.GNUTYPE_LONGNAME
+    (far / "bomb").write_bytes((header.tobuf() + b"name".ljust(512, b"\0")) * 2000)
+    with pytest.raises(CompilerError, match="connection broke"):
+        compile_edgetpu(artifact, program("ssh there", "edgetpu_compiler"))
     executable(near / "ssh", "echo 'kex_exchange_identification: read: reset' >&2; exit 255")
     with pytest.raises(CompilerError, match="compiling on there: kex_exchange_identification"):
         compile_edgetpu(artifact, program("ssh there", "edgetpu_compiler"))
@@ -248,3 +258,17 @@ def test_inspect_asks_the_compiler_that_it_is_given(near, far, tmp_path, cli):
     result = cli("inspect", str(file), "--target", "edgetpu", "--compiler", "ssh there", cwd=tmp_path)
     # The stand-in leaves the twin of another file: it was asked, and its answer is refused.
     assert result.returncode == 0 and "other outputs" in " ".join(result.stdout.split()), result.stdout + result.stderr
+
+
+def test_what_is_left_in_place_of_results_is_no_result(artifact, tmp_path):
+    out = tmp_path / "out"
+    assert contents(out, artifact) == {}  # the compiler removed it
+    out.symlink_to("/etc")
+    assert contents(out, artifact) == {}
+    out.unlink()
+    out.mkdir()
+    for name in ("a", "b", "c"):
+        with open(out / name, "wb") as file:
+            file.truncate(40 << 20)  # sparse
+    with pytest.raises(CompilerError, match="b and the files beside it are far larger than a compiler makes them"):
+        contents(out, artifact)

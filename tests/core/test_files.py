@@ -3,10 +3,11 @@
 import errno
 import os
 import re
+from pathlib import Path
 
 import pytest
 
-from pipeline.core.files import disk_error, write_atomically
+from pipeline.core.files import disk_error, may_name, sha256, write_atomically, write_new
 
 
 @pytest.fixture
@@ -77,3 +78,25 @@ def test_a_full_disk_is_recognised_in_the_words_of_native_code():
     error = disk_error(RuntimeError("{{node Flush}} run/events.v2; No space left on device\nFailed to flush"), "run")
     assert (error.errno, error.filename) == (errno.ENOSPC, "run")
     assert disk_error(RuntimeError("shapes differ")) is None
+
+
+def test_the_pipe_of_a_shells_substitution_gets_what_is_written():
+    """bash's >(...) is /dev/fd/63, whose real path is none."""
+    reading, writing = os.pipe()
+    write_new(Path(f"/dev/fd/{writing}"), "text")
+    os.close(writing)
+    with open(reading) as pipe:
+        assert pipe.read() == "text"
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_file_has_no_digest_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    for name in ("pipe", "endless"):
+        with pytest.raises(OSError, match="it is not a file"):
+            sha256(tmp_path / name)
+
+
+def test_a_name_is_what_the_system_takes():
+    assert may_name("a \x1b ä \udcff") and not may_name("a\0") and not may_name("\ud800")

@@ -177,6 +177,8 @@ def nested(path, value):
         (nested("calibration.images", "x"), "calibration.images is str, not list"),
         (nested("calibration.split", 1), "calibration.split is int, not str"),
         (nested("parent", {"checkpoint": "x"}), "has no 'sha256'"),
+        (nested("parent.checkpoint", "/root/x.h5"), "does not lie in the run"),
+        (nested("parent.checkpoint", "float/../../x.h5"), "does not lie in the run"),
         (nested("rewritten", [{"op": "ADD"}]), "has no 'rewrite'"),
         (nested("approximated", {"data": 1}), "approximated.data is int, not str"),
         (nested("versions", {"numpy": 2}), "versions.numpy is int"),

@@ -219,3 +219,12 @@ def test_a_run_that_another_process_made_meanwhile_is_called_one(tmp_path):
     with pytest.raises(RunError, match=r"run is a run already, perhaps made by another process.*open it.*repeated"):
         create(run.path, SPEC, "synthetic", "ab", [(0, 0, 0)] * 2, 1)
     assert (run.path / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("data", ["folder:~\0", "folder:~\ud800"])
+def test_a_dataset_that_no_path_can_be_is_refused(tmp_path, data):
+    run = make(tmp_path / "run")
+    file = run.path / "run.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "data": data}))
+    with pytest.raises(RunError, match="no dataset has the name"):
+        open_run(run.path)

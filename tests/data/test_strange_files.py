@@ -45,6 +45,15 @@ def test_a_file_that_lost_its_end_is_not_filled_up(suffix: str, missing: int, tm
             read_mask(path)
 
 
+@pytest.mark.parametrize("exif", [b"II*\0", b"II*\0\x08\0", b"MM\0*\0\0\0\x08\0\x01\x01\x12"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_exif_data_that_are_cut_off_turn_nothing(suffix: str, exif: bytes, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{suffix}"
+    PICTURE.save(path, exif=b"Exif\0\0" + exif)
+    assert read_image(path).shape == (30, 41, 3)
+    assert decode.size_mismatch(path, (30, 41)) is None and not decode.is_turned(path)
+
+
 def as_fifo(path: Path) -> None:
     os.mkfifo(path)
 

@@ -38,6 +38,7 @@ WRONG_TIMES = [
     "²³",
     "٣",
     "1_000",
+    "1e-40",
     "0x10",
     "9" * 5000,
     "",
@@ -131,7 +132,7 @@ def test_facts_that_are_no_facts_are_refused(line):
 
 def test_times_memory_and_outputs_are_those_that_were_asked_for():
     assert answers.times_of(np.array([1.0, 2.0]), 2) == (1.0, 2.0)
-    for times in ([1.0], [1.0, 0.0], [1.0, -1.0], [1.0, np.nan], [1.0, np.inf], [1.0, 1e12], [1, 2]):
+    for times in ([1.0], [1.0, 0.0], [1.0, 1e-9], [1.0, -1.0], [1.0, np.nan], [1.0, np.inf], [1.0, 1e12], [1, 2]):
         with pytest.raises(Nonsense):
             answers.times_of(np.array(times), 2)
     assert answers.bytes_of(np.array([1 << 20])) == 1 << 20

@@ -208,6 +208,11 @@ def test_what_it_printed_over_the_years_is_read(printed, runs, summary, init, fi
             "INFO: Explicitly applied XNNPACK delegate, and the model graph will be completely executed by the delegate.",  # noqa: E501
             "XNNPACK",
         ),
+        (
+            "INFO: Explicitly applied GPU delegate, and the model graph will be partially executed by the delegate w/"
+            " 2 delegate kernels.\nINFO: Replacing 9 out of 3 node(s) with delegate",
+            "GPU delegate in 2 pieces, some ops left to the CPU",
+        ),
     ],
 )
 def test_it_is_said_what_runs_the_graph(line, where):
@@ -471,5 +476,7 @@ def test_another_program_and_another_processor_are_refused(here, file):
     with pytest.raises(DeviceError, match="a program for arm64-v8a, and X runs x86_64"):
         Installed(here, other, ("x86_64",))
     check_architecture("X", other, ("armeabi-v7a", "arm64-v8a"))
-    with pytest.raises(DeviceError, match="cannot be read"):
-        check_architecture("X", here.home / "none", ("x86_64",))
+    os.mkfifo(here.home / "pipe")
+    for name in ("none", "pipe"):
+        with pytest.raises(DeviceError, match="cannot be read"):
+            check_architecture("X", here.home / name, ("x86_64",))

@@ -202,6 +202,7 @@ def test_the_legend_has_a_swatch_for_each_class_and_shows_any_name():
         (["synthetic"], "knows the classes"),
         (["pipe"], "neither a file nor a folder"),
         (["broken.png"], "cannot be decoded"),
+        (["~nobody-here/a.png"], "does not exist: name an image"),
     ],
 )
 def test_what_cannot_be_shown_is_said_in_a_sentence(cli, run_and_artifact, tmp_path, arguments, words):

@@ -1,6 +1,8 @@
 """Parts of the report that need no run."""
 
+import math
 import re
+import sys
 import xml.etree.ElementTree as ElementTree
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 
 from pipeline.core.training import QatResult
 from pipeline.report.measurement import smaller
+from pipeline.report.page import charts
 from pipeline.report.page.charts import Point, Series, dot_plot, scatter
 from pipeline.report.page.evidence import QAT, label_of
 from pipeline.report.page.images import DIFFERENCES, differences
@@ -74,3 +77,11 @@ def test_differences_say_who_is_right():
         "both wrong, different classes",
         "without a label",
     ]
+
+
+@pytest.mark.parametrize("value", [sys.float_info.max, math.inf, math.nan])
+def test_a_chart_of_what_is_no_figure_is_drawn(value):
+    """Floats add up to infinity, and infinities to no number."""
+    assert "<svg" in charts.bars([charts.Bar("x", 0.0, value), charts.Bar("y", 0.0, 1.0)], "ms")[0]
+    assert "<svg" in charts.curves([charts.Curve("x", ((1.0, value), (value, 1.0)))], "loss", "step")[0]
+    assert "<svg" in charts.scatter([charts.Point("x", value, 1.0, 0)], "ms", "%")[0]

@@ -226,6 +226,18 @@ def strange(kind, folder):
         os.mkfifo(path)
     elif kind == "a folder":
         path.mkdir()
+    elif kind == "lzma.keras":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+            archive.writestr("model.weights.h5", bytes(1000))
+        data = bytearray(path.read_bytes())
+        data[30 + len("model.weights.h5") + 4 + 5] = 255  # the first of the stream, which is always 0
+        path.write_bytes(data)
+    elif kind == "a folder with a pipe":
+        path.mkdir()
+        os.mkfifo(path / "checkpoint")
+    elif kind == "piped checkpoint":
+        path.with_name(f"{kind}.index").write_bytes(b"")
+        os.mkfifo(path.with_name(f"{kind}.data-00000-of-00001"))
     elif kind == "a run":
         path.mkdir()
         (path / "run.json").write_text("{}")
@@ -257,6 +269,7 @@ def strange(kind, folder):
         ("bomb.keras", "more than 64 MiB"),
         ("cut.keras", "a broken .keras"),
         ("text.keras", "a broken .keras"),
+        ("lzma.keras", "a broken .keras"),
         ("cut.h5", "it is broken"),
         ("text.h5", "a broken .h5"),
         ("empty.h5", "it is empty"),
@@ -264,6 +277,8 @@ def strange(kind, folder):
         ("a link", "a link to .*nowhere, which does not exist"),
         ("a pipe", "neither a file nor a folder"),
         ("a folder", "a folder without weights"),
+        ("a folder with a pipe", "a folder without weights"),
+        ("piped checkpoint", "data-00000-of-00001 is neither a file nor a folder"),
         ("a run", "float/best"),
         ("cut checkpoint.index", "broken TensorFlow checkpoint"),
         ("nothing", "it does not exist"),

@@ -102,3 +102,10 @@ def test_attributes_of_every_group_are_read_by_the_child_first(tmp_path, monkeyp
     monkeypatch.setattr(h5py.AttributeManager, "__getitem__", lambda attributes, name: read.append(name))
     hdf5._read_all(str(path))
     assert read == ["weight_names"]
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_no_checkpoint_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WeightsError, match="it is not a file"), hdf5.open_hdf5(str(tmp_path / "pipe"), "it"):
+        pass

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
+import math
 import re
 import warnings
 import xml.etree.ElementTree as ElementTree
@@ -55,6 +56,8 @@ STYLE: dict[Any, Any] = {
 }
 WIDE, NARROW = 7.6, 3.6
 """Inches; a phone's 390 pixels leave room for 358, of which 72 make an inch of ours."""
+FARTHEST = 1e38
+"""Of a coordinate; beyond some 1e308 matplotlib's own sums are infinite."""
 LONGEST_LABEL = 28
 HALF_A_PHONE = 16
 """Characters that fit beside as many others in a phone's legend."""
@@ -96,6 +99,11 @@ class Bar:
     title: str
     low: float
     high: float
+
+
+def _drawn_at(value: float) -> float:
+    """A coordinate that a chart can have: what a stranger's file says may be more, or no number once it is added."""
+    return value if -FARTHEST < value < FARTHEST else math.copysign(FARTHEST, value)
 
 
 def _look(number: int) -> tuple[str, str]:
@@ -149,8 +157,8 @@ def curves(lines: Sequence[Curve], unit: str, across: str) -> tuple[str, str]:
     def draw(axes: Axes, narrow: bool) -> None:
         for number, line in enumerate(lines):
             axes.plot(
-                [x for x, _ in line.points],
-                [y for _, y in line.points],
+                [_drawn_at(x) for x, _ in line.points],
+                [_drawn_at(y) for _, y in line.points],
                 color=SERIES[number % len(SERIES)],
                 linestyle=DASHES[number % len(DASHES)],
                 marker=MARKERS[number % len(MARKERS)],
@@ -172,8 +180,8 @@ def scatter(points: Sequence[Point], across: str, unit: str) -> tuple[str, str]:
         for point in points:
             colour, marker = _look(point.kind)
             axes.scatter(
-                [point.x],
-                [point.y],
+                [_drawn_at(point.x)],
+                [_drawn_at(point.y)],
                 s=60,
                 marker=marker,
                 facecolors="none" if point.hollow else colour,
@@ -194,8 +202,8 @@ def bars(rows: Sequence[Bar], unit: str, symmetric_log: bool = False) -> tuple[s
     def draw(axes: Axes, narrow: bool) -> None:
         axes.barh(
             range(len(rows)),
-            [row.high - row.low for row in rows],
-            left=[row.low for row in rows],
+            [_drawn_at(row.high) - _drawn_at(row.low) for row in rows],
+            left=[_drawn_at(row.low) for row in rows],
             height=0.62,
             color=SERIES[1],
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from pipeline.core.agreement import Agreement
 from pipeline.core.artifact import Artifact
 from pipeline.core.command import as_called
 from pipeline.core.errors import SegquantError
-from pipeline.core.files import sha256
+from pipeline.core.files import newest_first, sha256
 from pipeline.core.from_json import from_json
 from pipeline.core.graph import Graph
 from pipeline.core.inspection import Inspection
@@ -117,8 +118,8 @@ class Evidence:
 
 def evidence_of(paths: Sequence[Path]) -> tuple[Evidence, ...]:
     """Raises RunError for what is no run directory."""
-    runs = [open_run(path) for path in {path.resolve(): path for path in paths}.values()]
-    parts = [run.path.resolve().parts for run in runs]
+    runs = [open_run(path) for path in {os.path.realpath(path): path for path in paths}.values()]
+    parts = [Path(os.path.realpath(run.path)).parts for run in runs]
     return tuple(_evidence(run, label_of(own, parts)) for run, own in zip(runs, parts, strict=True))
 
 
@@ -159,8 +160,8 @@ def _evidence(run: Run, label: str) -> Evidence:
 def _artifacts(run: Run, problems: list[str]) -> Iterator[Shipped]:
     """Those that `convert` wrote; the compiled ones belong to them."""
     suffixes = tuple(target.compiled_suffix for target in targets().values() if target.compiled_suffix)
-    files = sorted(run.path.glob("artifacts/*/*.tflite"), key=lambda file: (file.parent.name, -file.stat().st_mtime_ns))
-    for file in files:
+    files = newest_first(run.path.glob("artifacts/*/*.tflite"))
+    for file in sorted(files, key=lambda file: file.parent.name):
         if file.name.endswith(suffixes) or file.parent.name == FLOAT.name:
             continue
         with _named(problems, run, file):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -154,8 +155,8 @@ def _reasons(shown: Sequence[tuple[Subject, ShownImage]]) -> tuple[str, ...]:
 
 def _inside(home: Path, name: str) -> Path:
     """A picture's file; raises OSError for one that is not in the run, whatever a measurement says."""
-    path = (home / name).resolve()
-    if not path.is_relative_to(home.resolve()) or path.suffix not in TYPES:
+    path = Path(os.path.realpath(home / name))
+    if not path.is_relative_to(os.path.realpath(home)) or path.suffix not in TYPES:
         raise OSError(f"{name} is no picture of this run")
     if not path.exists():
         raise OSError(f"{name} is not there any more; `bench` makes it again")

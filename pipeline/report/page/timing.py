@@ -19,6 +19,8 @@ FIGURES = (
     Column("kB moved", "counted", True),
     Column("attainable ms", "estimated", True),
 )
+MOST_ROWS = 200
+"""Stages and operators, the longest first: more than a network here has, and a chart of more cannot be read."""
 
 
 def timing(runs: Sequence[Evidence]) -> Section:
@@ -40,7 +42,7 @@ def _of_file(name: str, profile: Profile) -> Iterator[Block]:
         f" without the profiler takes {fixed(profile.plain_ms)} ms."
         " Attainable is estimated from this machine's peaks, measured at the same time."
     )
-    groups = profile.by("stage")
+    groups = profile.by("stage")[:MOST_ROWS]
     shown = [Bar(title or UNATTRIBUTED, 0.0, sum(op.measured_ms for op in ops)) for title, ops in groups]
     rows = tuple((Cell(title or UNATTRIBUTED), *_figures(ops, profile)) for title, ops in groups)
     between = (Cell("between ops"), Cell(fixed(profile.between_ms, 3)), Cell(_share(profile.between_ms, profile)))
@@ -59,7 +61,7 @@ def _of_file(name: str, profile: Profile) -> Iterator[Block]:
         draw,
         table,
     )
-    kinds = tuple((Cell(title), *_figures(ops, profile)) for title, ops in profile.by("op"))
+    kinds = tuple((Cell(title), *_figures(ops, profile)) for title, ops in profile.by("op")[:MOST_ROWS])
     yield Table(f"{name}: time by operator", (Column("operator"), *FIGURES), kinds, source, folded=True)
 
 
