@@ -203,11 +203,13 @@ def test_a_measurement_that_names_a_file_outside_the_run_shows_nothing_of_it(ful
     Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
     (file,) = copy.glob("measurements/bench-*.json")
     data = json.loads(file.read_text())
-    data["shown"] = [{**data["shown"][0], "image": "../secret.png"}]
+    (copy / "loop.png").symlink_to("loop.png")
+    data["shown"] = [{**data["shown"][0], "image": name} for name in ("../secret.png", "loop.png")]
     file.write_text(json.dumps(data))
     page = Reader(html(page_of([copy], "1.2")))
     assert not any(tag == "img" for tag, _ in page.tags)
     assert any("../secret.png is no picture of this run" in text for text in page.sections["pictures"])
+    assert any("loop.png is not shown" in text for text in page.sections["pictures"])
 
 
 def test_what_is_not_labelled_is_painted_as_the_legend_says_and_as_no_class(full_run, tmp_path, undrawn):
@@ -243,6 +245,7 @@ def test_a_measurement_of_an_earlier_version_and_a_broken_file_stop_nothing(full
     file.write_text(json.dumps({**data, "schema": 4}))
     (copy / "measurements" / "profile-cpu-1.json").write_text("{")
     (copy / "measurements" / "bench-cpu-1.json").write_text('{"schema": 1}')
+    (copy / "artifacts" / "cpu" / "gone.tflite").symlink_to("nowhere")
     page = Reader(html(page_of([copy], "1.2")))
     assert f"{data['artifact']['score']['miou_percent']:.2f}" in page.sections["verdict"]
     for section in ("pictures", "confusion"):

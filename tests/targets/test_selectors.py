@@ -75,6 +75,7 @@ def test_a_level_chooses_the_artifact_made_for_it(tmp_path):
         return newest_artifact(run, text, print).path.stem
 
     artifacts.write(run.artifacts("nnapi") / "plain.tflite", data, recipe("nnapi"))
+    (run.artifacts("nnapi") / "gone.tflite").symlink_to("nowhere")
     assert chosen("nnapi") == chosen("nnapi:30") == "plain"
     with pytest.raises(RunError, match="no artifact for target nnapi:29 yet.*convert --target nnapi:29"):
         chosen("nnapi:29")
