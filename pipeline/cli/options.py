@@ -20,6 +20,7 @@ from pipeline.core.errors import BadSpec
 from pipeline.core.files import write_new
 from pipeline.core.number import MOST_IMAGES, MOST_RATE, MOST_STEPS
 from pipeline.core.pool import MOST_JOBS
+from pipeline.core.printable import well_formed
 from pipeline.core.spec import MOST_SEED
 from pipeline.core.workers import GPU, Workers
 
@@ -142,7 +143,12 @@ def write_text(destination: str | None, text: str) -> None:
         return
     if destination == "-":
         stdout = click.get_current_context().meta[STDOUT]
-        stdout.write(text)
+        stdout.flush()
+        content = well_formed(text)
+        if hasattr(stdout, "buffer"):  # the same bytes as in a file, whatever a terminal's encoding is
+            stdout.buffer.write(content.encode())
+        else:
+            stdout.write(content)
         stdout.flush()
     else:
         write_new(Path(destination), text)

@@ -24,7 +24,7 @@ SWAP_SECONDS = 10
 NO_FLOCK = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
 """What flock raises where the file system has no locks."""
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES)
 Content = bytes | Iterable[bytes | memoryview]
 """Of a file: whole, or in pieces."""
@@ -211,7 +211,7 @@ def sha256(data: bytes | Path) -> str:
     """Hex digest of bytes or of a regular file's content; raises OSError, as ``open_regular`` does."""
     if isinstance(data, Path):
         with open_regular(data, sys.maxsize) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     return hashlib.sha256(data).hexdigest()
 
 

@@ -1,13 +1,15 @@
 """Where commands write what they are told to write: each option of each command, and what it refuses."""
 
 import os
+import subprocess
+import sys
 
 import click
 import pytest
 
 from pipeline.cli import COMMANDS, main
 from pipeline.cli.options import Folder, OutputFile
-from tests.conftest import call_cli
+from tests.conftest import ROOT, call_cli
 from tests.support.small_run import empty_run
 
 WRITTEN = ("json", "junit", "markdown", "save", "out")
@@ -48,6 +50,13 @@ def test_a_report_goes_where_it_is_told(tmp_path):
     words = ("report", "--run", run, "--format", "md", "--out")
     printed = call_cli(*words, "-", cwd=tmp_path)
     assert printed.returncode == 0 and printed.stdout.startswith("#"), printed
+    narrow = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, str(ROOT / "cli.py"), *words, "-"]
+    assert subprocess.run(command, cwd=tmp_path, env=narrow, capture_output=True).stdout == printed.stdout.encode()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "ä").symlink_to(run)
+    listed = subprocess.run([*command[:2], "list", "--runs"], cwd=tmp_path, env=narrow, capture_output=True)
+    assert listed.returncode == 0 and rb"runs/\xe4" in listed.stdout, listed
     assert call_cli(*words, "/dev/null", cwd=tmp_path).returncode == 0
     assert os.stat("/dev/null").st_rdev == os.makedev(1, 3)
     refused = call_cli(*words, run, cwd=tmp_path)

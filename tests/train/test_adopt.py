@@ -229,9 +229,9 @@ def strange(kind, folder):
     elif kind == "lzma.keras":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
             archive.writestr("model.weights.h5", bytes(1000))
-        data = bytearray(path.read_bytes())
-        data[30 + len("model.weights.h5") + 4 + 5] = 255  # the first of the stream, which is always 0
-        path.write_bytes(data)
+        damaged = bytearray(path.read_bytes())
+        damaged[30 + len("model.weights.h5") + 4 + 5] = 255  # the first of the stream, which is always 0
+        path.write_bytes(damaged)
     elif kind == "a folder with a pipe":
         path.mkdir()
         os.mkfifo(path / "checkpoint")
