@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.core.errors import ArtifactError
 from pipeline.core.mask import Grid
 from pipeline.core.spec import Resize
 from pipeline.heads.exact import axis as axis_of
 from pipeline.heads.exact import exact_mask, nearest_mask
 
+MOST_CLASSES = 256
+"""Of a mask, which is uint8."""
 BAND_ROWS = 16
 """Rows of a mask that are made at a time."""
 
@@ -20,11 +23,22 @@ def mask_of(output: np.ndarray, height: int, width: int, grid: Grid | None = Non
     resize would do it: int8 logits or scores [1, h, w, classes] exactly where the mask has that size as well, others in
     floating point; an int32 mask [1, h, w] takes the nearest sample. From there to the mask's size, and without
     ``grid`` directly, pixels have half-pixel centres, as in images. The argmax takes the lowest index on ties.
+    Raises ArtifactError for an output of another form.
     """
+    if output.ndim not in (3, 4) or not output.size or output.shape[3:] > (MOST_CLASSES,):
+        raise ArtifactError(
+            f"the output has shape {output.shape}: expected [1, h, w], or [1, h, w, classes] with {MOST_CLASSES} at"
+            " most."
+        )
     output = output[0]
     pixels = Grid(height, width, "half_pixel")
     grids = [pixels] if grid is None or grid.size == output.shape[:2] else [grid, pixels]
     if output.ndim == 2:
+        if output.dtype.kind not in "iu" or not 0 <= output.min() <= output.max() < MOST_CLASSES:
+            raise ArtifactError(
+                f"the output is a mask of {output.dtype} from {output.min()} to {output.max()}: expected whole numbers"
+                f" from 0 to {MOST_CLASSES - 1}."
+            )
         for each in grids:
             output = nearest_mask(output, each)
         return output.astype(np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from typing import get_args
 
 import numpy as np
 import tensorflow as tf
@@ -14,14 +15,16 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from pipeline.convert.parent import load_float, parent_of
 from pipeline.core.agreement import CLOSE_STEPS, DIVERGED_BELOW_PERCENT, Agreement, LayerAgreement
 from pipeline.core.artifact import Artifact
+from pipeline.core.device import RunnerOptions
 from pipeline.core.errors import BadSpec
 from pipeline.core.graph import Graph
-from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.preprocessing import InputType, Preprocessing
 from pipeline.core.progress import track, waiting
 from pipeline.core.ranges import Ranges
 from pipeline.core.run import Run
 from pipeline.core.say import Say
 from pipeline.data import dataset_of
+from pipeline.devices import connect
 from pipeline.measure.confusion import PixelAgreement
 from pipeline.quantize import network as quantize
 from pipeline.quantize import plan as planning
@@ -117,11 +120,13 @@ def tallies_of(
                 reasons.setdefault(layer, "a rewrite left only parts of it")
             elif tensor.dtype != "int8":
                 reasons[layer] = f"it is {tensor.dtype} in the file"
+            elif len(tensor.scale) != 1:
+                reasons[layer] = f"it has {len(tensor.scale)} scales in the file"
             elif tuple(tensor.shape[1:]) != shapes[layer]:
                 in_file, in_keras = ("x".join(map(str, shape)) for shape in (tensor.shape[1:], shapes[layer]))
                 reasons[layer] = f"it has shape {in_file} in the file and {in_keras} in Keras"
             else:
-                tallies[layer] = _Tally(layer, f"{op.index} {op.name}", index, tensor.scale[0], tensor.zero_point[0])
+                tallies[layer] = _Tally(layer, f"{op.index} {op.name}", index, tensor.scale[0], tensor.range[1][0])
     missing = (layer for layer in names.values() if layer not in tallies)
     return tallies, {layer: reasons.get(layer, "no tensor has its name") for layer in missing}
 
@@ -143,6 +148,8 @@ def agree(run: Run, artifact: Artifact, images: int, say: Say) -> Agreement:
     name = str(artifact.path.relative_to(run.path))
     if artifact.recipe.approximation:
         say("note: a rewrite of this file is approximate, as it was asked for: the layer that it replaces will differ")
+    with contextlib.closing(connect("host").open(artifact.path, RunnerOptions())):
+        pass  # in a process of its own: a stranger's file may end the one that loads it
     data = artifact.path.read_bytes()
     with contextlib.ExitStack() as building:
         building.enter_context(waiting(say, "building the network that the file is compared with"))
@@ -168,10 +175,14 @@ def compare(
 
     Layer by layer with integer arithmetic (see ``imitate``), and the logits alone in floating point, as in training.
     """
+    graph = read(data, name)
+    takes = [(graph.tensors[i].dtype in get_args(InputType), graph.tensors[i].shape) for i in graph.inputs]
+    if takes != [(True, preprocessing.shape)]:
+        raise BadSpec(f"{name} takes other images than the run's network, {list(preprocessing.shape)}: convert again.")
     quantized = quantize.quantization_aware(model, ranges, per_tensor=per_tensor)
     order = list(planning.rounded_at(model))
     shapes = {layer: tuple(model.get_layer(layer).output_shape[1:]) for layer in order}
-    tally_of, missing = tallies_of(read(data, name), names_in_file(model, order), shapes)
+    tally_of, missing = tallies_of(graph, names_in_file(model, order), shapes)
     if order[-1] in missing:
         raise BadSpec(
             f"{name} gives the logits in another form than Keras ({missing[order[-1]]}): nothing can be"

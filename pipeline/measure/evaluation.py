@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.device import Runner
-from pipeline.core.errors import ArtifactError
 from pipeline.core.files import open_regular, write_atomically
 from pipeline.core.mask import Grid
 from pipeline.core.preprocessing import Preprocessing
@@ -129,8 +128,6 @@ def predict(
 
 
 def _prediction(output: np.ndarray, image: np.ndarray, grid: Grid) -> Prediction:
-    if output.ndim not in (3, 4):
-        raise ArtifactError(f"the output has shape {output.shape}: expected [1, h, w] or [1, h, w, classes].")
     height, width = image.shape[:2]
     return Prediction(mask_of(output, height, width, grid), hashlib.sha256(output.tobytes()).hexdigest())
 

@@ -86,9 +86,7 @@ def runner_infer(
             idle.put(taken)
         if to_mask is not None:
             return to_mask(output, *image.shape[:2])
-        if output.ndim not in (3, 4):
-            raise ArtifactError(f"the output has shape {output.shape}: expected [1, h, w] or [1, h, w, classes].")
-        if grid is None and output.shape[1:3] != (preprocessing.height, preprocessing.width):
+        if grid is None and output.ndim in (3, 4) and output.shape[1:3] != (preprocessing.height, preprocessing.width):
             raise ArtifactError(
                 f"the output has {output.shape[1]}x{output.shape[2]} samples for {preprocessing.height}x"
                 f"{preprocessing.width} pixels: only the network's resize convention says where they lie."

@@ -14,7 +14,16 @@ import tf_keras
 
 from pipeline.core.errors import RunError
 from pipeline.core.ranges import Range, Ranges
-from pipeline.quantize.plan import CHANNEL_AXES, KERNELS, QuantizationPlan, gain_of, kind_of, readers_of, rounded_at
+from pipeline.quantize.plan import (
+    CHANNEL_AXES,
+    KERNELS,
+    QuantizationPlan,
+    check_ranges,
+    gain_of,
+    kind_of,
+    readers_of,
+    rounded_at,
+)
 
 layers = tf_keras.layers
 
@@ -178,6 +187,7 @@ def quantization_aware(
     Each of its layers is named ``quant_<layer>``; ``copy_weights`` copies the trained weights back. With ``learned``,
     which starts at ``ranges``, the ranges are trained as well.
     """
+    check_ranges(model, ranges)
     points = rounded_at(model)
 
     def annotate(layer: Any) -> Any:

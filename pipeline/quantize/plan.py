@@ -150,3 +150,13 @@ def rounded_at(model: tf_keras.Model) -> dict[str, str]:
         if origin.name in points and (layer.name in points or isinstance(layer, ROUNDING)):
             rounded[layer.name] = origin.name
     return rounded
+
+
+def check_ranges(model: tf_keras.Model, ranges: Ranges) -> None:
+    """Raises BadSpec where a point of the network has no range."""
+    if missing := [point for point in plan(model).points if point not in ranges]:
+        raise BadSpec(
+            f"there is no range for {len(missing)} of the network's layers, the first of them {missing[0]!r}: these are"
+            " the ranges of another network, or not all of them. Calibrate it again: `qat --force`, or `convert"
+            " --method ptq`."
+        )

@@ -268,6 +268,7 @@ def _start_ranges(
 ) -> Ranges:
     """The calibrated ranges that training starts from; a resumed training reads them from its folder."""
     if (start := training.start()) is not None:
+        planning.check_ranges(network, start.ranges)  # the run may be a stranger's
         return start.ranges
     candidates = candidates_of(network, run, samples(), say)
     ranges, calibrated = calibrate(network, run, candidates, options.calibration, say)

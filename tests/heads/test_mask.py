@@ -9,6 +9,7 @@ import pytest
 from pipeline.core.errors import ArtifactError, CompilerError
 from pipeline.core.mask import Grid
 from pipeline.heads.exact import exact_mask, nearest_mask
+from pipeline.heads.full_size import mask_of
 from pipeline.heads.native import NativeMask, build, compiler
 from pipeline.heads.shipping import SOURCES
 from tests.conftest import ROOT
@@ -199,6 +200,22 @@ def test_a_missing_or_failing_compiler_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr("pipeline.heads.native.compiler", lambda: None)
     with pytest.raises(CompilerError, match="no C compiler: install one .*apt-get install gcc"):
         NativeMask(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        np.zeros((1, 10), np.int8),
+        np.zeros((1, 4, 4, 0), np.int8),
+        np.zeros((1, 4, 4, 257), np.int8),
+        np.full((1, 4, 4), 256, np.int32),
+        np.full((1, 4, 4), -1, np.int32),
+        np.zeros((1, 4, 4), np.float32),
+    ],
+)
+def test_an_output_of_no_mask_is_refused(output):
+    with pytest.raises(ArtifactError, match="expected"):
+        mask_of(output, 4, 4)
 
 
 def test_only_small_integers_have_an_exact_mask():

@@ -196,3 +196,11 @@ def test_a_layer_that_only_gives_zero_still_has_a_range():
     model = tf_keras.Model(image, tf_keras.layers.ReLU(name="dead_relu")(x))
     dead = measure(model, ["dead_relu"], lambda: [np.zeros((1, 4, 4, 3), np.float32)])["dead_relu"]
     assert 0 == dead.low < dead.high < 0.1
+
+
+def test_a_layer_without_its_range_is_named():
+    model, ranges = still("fast-scnn"), dict(ranges_of("fast-scnn"))
+    first = next(iter(ranges))
+    del ranges[first]
+    with pytest.raises(BadSpec, match=f"no range for 1 of the network's layers, the first of them '{first}'"):
+        quantize.quantization_aware(model, ranges)
