@@ -73,18 +73,22 @@ async function film() {
   }
   const mine = stream, video = document.createElement("video");
   Object.assign(video, {srcObject: stream, muted: true, playsInline: true});
-  await video.play();
   $("camera").textContent = "Stop the camera";
-  latest++;
   try {
-    while (stream === mine) {
-      await segment(await pixelsOf(video));
+    await video.play();
+    if (stream === mine) latest++;
+    while (stream === mine) {  // it may be stopped, or an image given, at any time
+      const image = await pixelsOf(video);
+      if (stream !== mine) break;
+      await segment(image);
       window.segquant.frames++;
       await new Promise(requestAnimationFrame);
     }
   } catch (error) {
-    stop();
-    $("status").textContent = `The camera stopped: ${error.message}`;
+    if (stream === mine) {
+      stop();
+      $("status").textContent = `The camera stopped: ${error.message}`;
+    }
   } finally {
     mine.getTracks().forEach((track) => track.stop());  // a second click meanwhile may have opened another
   }
