@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.core.artifact import Artifact
 from pipeline.core.errors import RunError
-from pipeline.core.files import newest_first, sha256
+from pipeline.core.files import sha256
 from pipeline.core.from_json import from_json
 from pipeline.core.json_file import BadJson, load_as
 from pipeline.core.measurement import Measurement
@@ -85,7 +85,8 @@ def of_run(run: Run, artifact: Artifact, split: str = "val", images: int | None 
     target = artifact.recipe.target
     files = {artifact.sha256, *([sha256(artifact.compiled)] if artifact.compiled else [])}
     others = []
-    for path in newest_first(run.measurements.glob(f"bench-{target}-*.json")):
+    saved = (path for path in run.measurements.glob(f"bench-{target}-*.json") if path.is_file())
+    for path in sorted(saved, key=lambda path: path.stem, reverse=True):  # a copy has another time, its name the same
         standing = of_file(path)
         if standing.sha256 in files and standing.split == split:
             if standing.images == (standing.of_images if images is None else images):

@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import json
-import os
 from xml.etree import ElementTree
 
 import pytest
@@ -187,7 +186,6 @@ def test_a_measurement_of_some_images_counts_where_these_are_asked_for(cli, tmp_
     assert result.returncode == 2 and "as it is now on the first 2 images" in result.stderr, result.stderr
     assert "--images 2` first" in result.stderr
     measure("0", 5, 5, 66.0)
-    os.utime(run.measurements / "bench-cpu-0.json", (1, 1))  # older than that of one image
     assert of_run(run, artifact).miou_percent == 66.0 and of_run(run, artifact, images=1).miou_percent == 99.0
     (run.measurements / "bench-cpu-0.json").unlink()
     measure("1", 5, None, 66.0)
@@ -204,6 +202,16 @@ def test_a_measurement_of_the_compiled_twin_counts(tmp_path):
     run.measurements.mkdir()
     (run.measurements / "bench-edgetpu-1.json").write_text(json.dumps(measurement.to_json()))
     assert of_run(run, artifact).miou_percent == 66.0
+
+
+def test_the_newest_measurement_counts_whatever_times_a_copy_gave_the_files(tmp_path):
+    run, artifact = shipped(tmp_path)
+    run.measurements.mkdir()
+    for name, percent in (("20260102T030405-2", 64.0), ("20260102T030405", 65.0), ("20251231T235959", 66.0)):
+        measurement = a_measurement(percent, sha256=artifact.sha256)
+        (run.measurements / f"bench-cpu-{name}.json").write_text(json.dumps(measurement.to_json()))
+    (run.measurements / "bench-cpu-20260103T000000.json").symlink_to("gone")
+    assert of_run(run, artifact).miou_percent == 64.0
 
 
 def change(data, path, value):
