@@ -201,9 +201,10 @@ class Training:
         if before is None:
             return False
         if changed := changes(before, settings):
+            how = "--force" if "parent_sha256" in settings else forced(self.folder)
             raise RunError(
                 f"{self.folder} was trained with other settings, listed below: to train again, force it"
-                " (--force, or force=True; the old training is set aside), or take a new run.",
+                f" ({how}, or force=True; the old training is set aside), or take a new run.",
                 changed,
             )
         return self.trained
@@ -256,6 +257,16 @@ class Training:
         write_atomically(self.folder / HISTORY, lines.encode())
 
 
+COMMANDS = {"float": "train", "qat": "qat", "control": "qat --control"}
+"""Folder → the command that trains in it."""
+
+
+def forced(folder: Path) -> str:
+    """What forces the training of a run's folder: `qat --force` does not train the float network again."""
+    command = COMMANDS.get(folder.name)
+    return f"`{command} --force`" if command else "--force"
+
+
 def plain(noun: Any) -> dict[str, Any]:
     """A dataclass as JSON returns it, so that settings can be compared with those on disk."""
     return dict(json.loads(json.dumps(dataclasses.asdict(noun))))
@@ -278,7 +289,7 @@ def _read(file: Path, make: Callable[[Any], Noun]) -> Noun:
         return load_as(file, make)
     except BadJson as error:
         raise RunError(
-            f"{file} is broken ({error}): restore it, or force a new training (--force, or force=True)."
+            f"{file} is broken ({error}): restore it, or force a new training ({forced(file.parent)}, or force=True)."
         ) from None
 
 

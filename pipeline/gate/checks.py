@@ -129,14 +129,10 @@ def _comparable(standing: Standing, baseline: Standing) -> None:
     unlike = baseline.images_sha256 != standing.images_sha256
     if unlike or baseline.labelled_pixels != standing.labelled_pixels:
         raise RunError(
-            f"{baseline.where} was scored on other {'images' if unlike else 'labels'} ({_scored(baseline)}) than"
-            f" {standing.where} ({_scored(standing)}): accuracies are compared on the same files; measure both on the"
+            f"{baseline.where} was scored on other {'images' if unlike else 'labels'} ({baseline.scored}) than"
+            f" {standing.where} ({standing.scored}): accuracies are compared on the same files; measure both on the"
             " same dataset."
         )
-
-
-def _scored(standing: Standing) -> str:
-    return f"{standing.images} {standing.split} images of {standing.data}"
 
 
 def _checks(now: Standing, before: Standing | None, asked: Limits) -> Iterator[Check]:

@@ -41,6 +41,8 @@ class Standing:
       of_images: how many images the split has; None where not known.
       images_sha256: of the names and files of the images; '' where not known.
       labelled_pixels: of each class, in ascending order; () where not known.
+      skipped: images of the split that were left out because they cannot be used.
+      one_class: the class of every pixel of the masks, where the labels hold others too: then accuracies say nothing.
     """
 
     where: str
@@ -60,6 +62,15 @@ class Standing:
     of_images: int | None = None
     images_sha256: str = ""
     labelled_pixels: tuple[int, ...] = ()
+    skipped: int = 0
+    one_class: str | None = None
+
+    @property
+    def scored(self) -> str:
+        """'98 of 101 val images of camvid:DIR'."""
+        total = (self.of_images or self.images) + self.skipped
+        count = str(self.images) if self.images == total else f"{self.images} of {total}"
+        return f"{count} {self.split} images of {self.data}"
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no measurement is and no ratio can be taken of."""
@@ -84,10 +95,14 @@ def of_run(run: Run, artifact: Artifact, split: str = "val", images: int | None 
     """
     target = artifact.recipe.target
     files = {artifact.sha256, *([sha256(artifact.compiled)] if artifact.compiled else [])}
-    others = []
+    others, broken = [], ""
     saved = (path for path in run.measurements.glob(f"bench-{target}-*.json") if path.is_file())
     for path in sorted(saved, key=lambda path: path.stem, reverse=True):  # a copy has another time, its name the same
-        standing = of_file(path)
+        try:
+            standing = of_file(path)
+        except RunError as error:  # one file does not hide the others
+            broken = broken or f" ({error.message.partition(':')[0]})"
+            continue
         if standing.sha256 in files and standing.split == split:
             if standing.images == (standing.of_images if images is None else images):
                 return dataclasses.replace(standing, coverage_percent=_coverage(artifact))
@@ -104,7 +119,7 @@ def of_run(run: Run, artifact: Artifact, split: str = "val", images: int | None 
         else:
             why = f"was measured on {some.images} of {some.of_images} {split} images alone"
             remedy += f", or let those count (--images {some.images})"
-    raise RunError(f"{artifact.path} {why}: {remedy}.")
+    raise RunError(f"{artifact.path} {why}{broken}: {remedy}.")
 
 
 def _coverage(artifact: Artifact) -> float | None:
@@ -140,6 +155,8 @@ def of_measurement(measurement: Measurement, where: str = "") -> Standing:
         measurement.of_images,
         measurement.images_sha256,
         tuple(sorted(map(sum, artifact.confusion or ()))),
+        len(measurement.skipped),
+        artifact.score.one_class,
     )
 
 

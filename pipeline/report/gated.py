@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 from rich.table import Table
 
 from pipeline.core.printable import printable
+from pipeline.core.score import says_nothing
 from pipeline.gate.checks import Check, Gated
 from pipeline.report.console import console
 from pipeline.report.markdown import escaped
@@ -22,8 +23,9 @@ def show_gated(gated: Gated) -> None:
         table.add_row(SIGNS[check.outcome], check.name, _found(check), _limit(check), check.detail)
     out = console()
     s = gated.standing
-    scored = f"{s.miou_percent:.2f} % on {s.images} {s.split} images of {s.data}"
-    out.print(f"{s.target}: {s.where}, {scored}", soft_wrap=True)
+    out.print(f"{s.target}: {s.where}, {s.miou_percent:.2f} % on {s.scored}", soft_wrap=True)
+    if s.one_class is not None:
+        out.print(f"note: {says_nothing(s.one_class)}", soft_wrap=True)
     if gated.baseline is not None:
         out.print(f"baseline: {gated.baseline.where}", soft_wrap=True)
     out.print(table)
@@ -48,9 +50,10 @@ def as_markdown(gated: Gated) -> str:
     for check in gated.checks:
         cells = (SIGNS[check.outcome], check.name, _found(check), _limit(check), check.detail)
         lines.append(f"| {' | '.join(escaped(cell) for cell in cells)} |")
-    where = f"mIoU {s.miou_percent:.2f} % on {s.images} {s.split} images of {s.data}"
+    where = f"mIoU {s.miou_percent:.2f} % on {s.scored}"
     machine = f"; {s.median_ms:.2f} ms on {s.machine.get('cpu')}" if s.median_ms is not None else ""
-    return "\n".join([*lines, "", escaped(where + machine) + ".", ""])
+    note = [escaped(f"Note: {says_nothing(s.one_class)}."), ""] if s.one_class is not None else []
+    return "\n".join([*lines, "", escaped(where + machine) + ".", "", *note])
 
 
 def as_junit(gated: Gated) -> bytes:

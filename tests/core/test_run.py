@@ -186,6 +186,7 @@ def test_without_a_name_it_is_the_target_named_last_else_cpu_and_said(tmp_path):
     assert chosen() == "cpu"
     for name in ("x.tflite", "x.json"):
         (run.artifacts("cpu") / name).unlink()
+    (run.artifacts("cpu") / "x.tflite").symlink_to("nowhere")
     assert chosen() == "web"
     artifacts.write(run.artifacts("nnapi") / "x.tflite", data, recipe("nope"))
     with pytest.raises(RunError, match="no artifact for target nnapi:28"):

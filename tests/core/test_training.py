@@ -27,9 +27,12 @@ def test_a_training_is_finished_when_its_result_is_there(training):
     training.finish(result)
     assert training.trained and training.is_finished(SETTINGS) and training.float_result() == result
     with pytest.raises(
-        RunError, match=r"other settings, listed below: to train again, force it.*\n  schedule.steps: 4, now 9"
+        RunError,
+        match=r"other settings, listed below: to train again, force it \(`train --force`.*\n  schedule.steps: 4, now 9",
     ):
         training.is_finished({**SETTINGS, "schedule": {"steps": 9, "batch": 2}})
+    with pytest.raises(RunError, match=r"force it \(--force"):  # with --parent, that takes other weights
+        training.is_finished({"parent_sha256": "0"})
     assert not training.is_finished({"schedule": 1}, force=True)
     training.begin({"schedule": 1}, force=True)
     assert not training.trained and training.settings() == {"schedule": 1}

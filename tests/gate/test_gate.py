@@ -11,8 +11,8 @@ from pipeline.cli.gate import floors_of
 from pipeline.core.errors import BadSpec, RunError, UnknownName
 from pipeline.core.files import sha256
 from pipeline.gate.checks import Limits, gate
-from pipeline.gate.standing import Standing, of_file, of_run
-from pipeline.report.gated import as_junit, as_markdown
+from pipeline.gate.standing import Standing, of_file, of_measurement, of_run
+from pipeline.report.gated import as_junit, as_markdown, show_gated
 from pipeline.tflite import artifact as artifacts
 from tests.support.measurements import MACHINE
 from tests.support.measurements import measured as a_measurement
@@ -191,6 +191,29 @@ def test_a_measurement_of_some_images_counts_where_these_are_asked_for(cli, tmp_
     measure("1", 5, None, 66.0)
     with pytest.raises(RunError, match="on 5 val images by an earlier version, which does not say of how many"):
         of_run(run, artifact)
+
+
+def test_a_broken_measurement_does_not_hide_a_good_one(tmp_path):
+    run, artifact = shipped(tmp_path)
+    run.measurements.mkdir()
+    (run.measurements / "bench-cpu-2.json").write_text("{")
+    with pytest.raises(
+        RunError, match=r"as it is now \(.*bench-cpu-2.json is no measurement that can be compared .*run"
+    ):
+        of_run(run, artifact)
+    measurement = a_measurement(sha256=artifact.sha256)
+    (run.measurements / "bench-cpu-1.json").write_text(json.dumps(measurement.to_json()))
+    assert of_run(run, artifact).miou_percent == 66.0
+
+
+def test_images_left_out_and_masks_that_say_nothing_are_told(capsys):
+    measurement = a_measurement(skipped=("x", "y"))
+    score = dataclasses.replace(measurement.artifact.score, one_class="road")
+    artifact = dataclasses.replace(measurement.artifact, score=score)
+    gated = gate(of_measurement(dataclasses.replace(measurement, artifact=artifact)), None, Limits(max_drop_points=1))
+    show_gated(gated)
+    for text in (capsys.readouterr().out, as_markdown(gated)):
+        assert "5 of 7 val images of camvid" in text and "every pixel is of one class, 'road'" in text, text
 
 
 def test_a_measurement_of_the_compiled_twin_counts(tmp_path):
