@@ -71,7 +71,7 @@ def network_json(
 def _quantization(tensor: Tensor) -> dict[str, Any]:
     if not tensor.scale:
         return {"scale": 1.0, "zero_point": 0}
-    return {"scale": tensor.scale[0], "zero_point": tensor.zero_point[0]}
+    return {"scale": tensor.scale[0], "zero_point": tensor.range[1][0]}
 
 
 def network_header(network: dict[str, Any], golden: Golden) -> str:

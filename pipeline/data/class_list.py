@@ -1,7 +1,7 @@
 """Reads a list of classes: names in the order of their ids, with or without colours, in the formats of common tools.
 
     name                        one class a line
-    name R G B                  with its colour
+    name R G B                  with its colour; R G B name likewise, as in CamVid's label_colors.txt
     name,R,G,B                  class_dict.csv, with or without the header 'name,r,g,b'
     name:R,G,B:parts:actions    CVAT's labelmap.txt
     0 name   or   name 0        with its id; ids must be 0, 1, 2, ... in this order
@@ -52,9 +52,10 @@ FORMS = (
     re.compile(r"(?P<name>[^:]*[^:\s])\s*:\s*(?P<rgb>(\d+\s*,\s*\d+\s*,\s*\d+)?)\s*:[^:]*(:[^:]*)?"),
     re.compile(r"(?P<name>[^,;\t]*[^,;\s])\s*[,;\t]\s*(?P<rgb>\d+\s*[,;\t]\s*\d+\s*[,;\t]\s*\d+)\s*[,;]?"),
     re.compile(r"(?P<name>.*\S)\s+(?P<rgb>\d+\s+\d+\s+\d+)"),
+    re.compile(r"(?P<rgb>\d+[\s,;]+\d+[\s,;]+\d+)[\s,;]+(?P<name>[^\d\s,:;\[\]{}][^,:;\t\[\]{}]*)"),
     re.compile(r"(?P<name>[^,:;\t\[\]{}]+)(?P<rgb>)"),
 )
-"""labelmap.txt, class_dict.csv, 'name R G B', and a name alone."""
+"""labelmap.txt, class_dict.csv, 'name R G B', 'R G B name', and a name alone."""
 ID_FIRST = re.compile(r"(?P<id>\d+)\s*[\s,:;=]\s*(?P<rest>\D.*)")
 ID_LAST = re.compile(r"(?P<rest>\D*[^\s\d,:;=])\s*[\s,:;=]\s*(?P<id>\d+)")
 LONGEST_NAME = 200

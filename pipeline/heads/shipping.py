@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.core.artifact import Artifact
+from pipeline.core.errors import ArtifactError
 from pipeline.core.file_spec import EXACT, NEAREST
 from pipeline.core.files import write_atomically
 from pipeline.core.printable import LONGEST_NAME, printable, well_formed
@@ -60,7 +61,9 @@ def shipped(path: Path, data: bytes, recipe: Recipe) -> dict[str, bytes]:
     if postprocess is None:
         return {}
     graph = read(data, str(path))
-    rows, columns = graph.output_tensor.shape[1:3]
+    if len(shape := graph.output_tensor.shape) < 3:
+        raise ArtifactError(f"{path} gives {list(shape)}, which is no output of a segmentation: convert again.")
+    rows, columns = shape[1:3]
     origin = recipe.known_origin
     model = origin.model
     header = HEADER.format(

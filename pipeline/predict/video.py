@@ -24,6 +24,7 @@ from pipeline.core.errors import BadSpec, DataError
 from pipeline.core.files import new_part
 from pipeline.core.progress import track
 from pipeline.core.say import Say
+from pipeline.data.decode import MOST_PIXELS
 from pipeline.data.images import IMAGE_SUFFIXES
 from pipeline.measure.threads import over
 from pipeline.predict.looks import SUFFIX, Kind, Looks, draw, encoded
@@ -38,6 +39,9 @@ FILMED: tuple[Kind, ...] = ("overlay", "side")
 AHEAD = 4
 """Decoded frames that wait at most."""
 DEFAULT_RATE = Fraction(25)
+LEAST_RATE, MOST_RATE, MOST_RATE_DENOMINATOR = Fraction(1, 1000), 2000, 10_000
+"""Frames a second that are believed: time-lapse cameras are slower than screens, and high-speed ones faster. With
+TICKS_A_FRAME, the numbers of such a fraction have 31 bits, as FFmpeg wants."""
 TICKS_A_FRAME = 100
 """Of a written video's clock: fine enough for frames at uneven times."""
 CAMERAS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
@@ -192,8 +196,21 @@ class _Source:
             raise DataError(f"{what} holds no video: name another file.")
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
-        self.rate = Fraction(self._stream.average_rate or self._stream.base_rate or DEFAULT_RATE)
+        try:
+            self._check_size(self._stream.width, self._stream.height)
+        except DataError:
+            self._container.close()
+            raise
+        self.rate = usable_rate(self._stream.average_rate, self._stream.base_rate)
         return self
+
+    def _check_size(self, width: int, height: int) -> None:
+        """Raises DataError for frames that are larger than an image may be."""
+        if width * height > MOST_PIXELS:
+            raise DataError(
+                f"{self._moving.title} has frames of {width}x{height} pixels; allowed are {MOST_PIXELS / 1e6:.0f}"
+                " million: scale it down."
+            )
 
     def __exit__(self, *_: object) -> None:
         self._container.close()
@@ -217,6 +234,7 @@ class _Source:
                     ) from None
                 if frame is None:
                     return
+                self._check_size(frame.width, frame.height)  # it may differ from what the header says
                 image = _upright(frame)
             at = None if frame.time is None else float(frame.time)
             if at is not None:
@@ -226,6 +244,12 @@ class _Source:
             if seconds is not None and now is not None and now >= seconds:
                 return
             yield Frame(image, at)
+
+
+def usable_rate(*told: Fraction | int | None) -> Fraction:
+    """The first rate that a video can have, as a fraction that FFmpeg can count in ticks; else DEFAULT_RATE."""
+    rates = (Fraction(rate).limit_denominator(MOST_RATE_DENOMINATOR) for rate in told if rate)
+    return next((rate for rate in rates if LEAST_RATE <= rate <= MOST_RATE), DEFAULT_RATE)
 
 
 def _upright(frame: Any) -> np.ndarray:

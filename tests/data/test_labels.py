@@ -174,6 +174,8 @@ def test_255_and_voids_colour_stay_ignored_in_palettes(tmp_path: Path) -> None:
         "0: background\n1: disc\n",
         "background 0\ndisc 1\n",
         "background=0\ndisc=1\n",
+        "0 0 0 background\n250 50 50 disc\n",
+        "0 0 0\tbackground\n250 50 50\tdisc\n",
     ],
 )
 def test_class_lists_as_other_tools_write_them(text: str, tmp_path: Path) -> None:

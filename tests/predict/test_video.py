@@ -5,10 +5,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from pipeline.core.errors import DataError
+from pipeline.predict import video
 from pipeline.predict.looks import Looks
 from pipeline.predict.segmenter import Segmenter
 from pipeline.predict.source import Moving
-from pipeline.predict.video import ahead, predict_video
+from pipeline.predict.video import ahead, predict_video, usable_rate
 
 COLOURS = ((0, 0, 255), (255, 0, 0))
 NETWORK = Segmenter(None, lambda image: (image[..., 1] > 128).astype(np.uint8), ("dark", "green"), COLOURS)
@@ -151,3 +153,28 @@ def test_work_ahead_keeps_the_order_passes_errors_on_and_ends_when_closed():
     endless.close()
     count = len(asked)
     assert count < 10 and len(asked) == count
+
+
+@pytest.mark.parametrize(
+    ("told", "rate"),
+    [
+        ((Fraction(30000, 1001), None), Fraction(30000, 1001)),
+        ((None, 10), 10),
+        ((Fraction(10**9), 25), 25),
+        ((Fraction(1, 10**9), None), 25),
+        ((0, -5), 25),
+        ((Fraction(120_000_000, 5_005_005),), Fraction(2997, 125)),
+    ],
+)
+def test_a_rate_that_cannot_be_is_not_believed(told, rate):
+    assert float(usable_rate(*told)) == pytest.approx(float(rate), rel=1e-6)
+    ticks = usable_rate(*told) * video.TICKS_A_FRAME
+    assert max(ticks.numerator, ticks.denominator) < 2**31
+
+
+def test_frames_larger_than_an_image_may_be_are_refused(tmp_path, monkeypatch):
+    film(tmp_path / "in.mp4", frames=2)
+    monkeypatch.setattr(video, "MOST_PIXELS", 60 * 80 - 1)
+    with pytest.raises(DataError, match="frames of 80x60 pixels; allowed are"):
+        predict_video(Moving("in.mp4", "in", str(tmp_path / "in.mp4")), NETWORK, Looks(), tmp_path / "out", print)
+    assert not list(tmp_path.glob("out/*.mp4"))
