@@ -8,7 +8,6 @@ or its page leaves out, and each target and device without a page of its own; wh
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import statistics
@@ -22,10 +21,10 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from benchmarks.coverage import table as coverage_table  # noqa: E402
+from docs.cells import TITLES, interval, load, markdown, percent, points  # noqa: E402
+from docs.compared import input_sizes, networks  # noqa: E402
 from docs.pages import generated  # noqa: E402
 
-RESULTS = ROOT / "results"
-TITLES = {"fast-scnn": "Fast-SCNN", "fastfcn8": "FastFCN8", "fcn8": "FCN8"}
 HEADS = {
     "logits, stride 8": "logits of stride 8, no mask",
     "logits, stride 8 + exact mask in C": "**the same, and the exact mask in C**",
@@ -50,30 +49,6 @@ PEERS = {
 }
 PEERS_TO_LOGITS = {"ONNX Runtime int8": "ONNX Runtime int8", "OpenVINO int8": "OpenVINO int8 (NNCF)"}
 """Where no mask is made."""
-
-
-def load(name: str) -> Any:
-    return json.loads((RESULTS / name).read_text())
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
-def interval(ratio: dict[str, float]) -> str:
-    """'1.65 (1.59 to 1.71)'; what all others are compared with is 1."""
-    if ratio["ratio"] == ratio["low"] == ratio["high"] == 1:
-        return "1"
-    return f"{ratio['ratio']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
-
-
-def percent(value: float) -> str:
-    return f"{value:.2f} %"
-
-
-def points(value: float) -> str:
-    return f"{value:+.2f} points".replace("-", "−") if abs(value) >= 0.005 else "0.00 points"
 
 
 def trained(title: str, files: Sequence[str], what: str = "") -> list[str]:
@@ -289,6 +264,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "calibration": calibration,
     "weights": weights,
     "recipes": recipes,
+    "networks": networks,
+    "input-sizes": input_sizes,
     "heads": heads,
     "peers": lambda: peers("camvid-360x480", "mask"),
     "peers-stride8": lambda: peers("camvid-360x480", "stride8"),
