@@ -49,7 +49,7 @@ def command(*arguments: object) -> int:
 
 def trained(run: Path, network: str, data: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Trains the network in the run; returns the time of a step and the peak of the memory."""
-    note = run.with_suffix(".json")
+    note = run.parent / f"{run.name}.json"
     options = [x for name in ("size", "alpha", "steps", "batch", "seed") for x in (f"--{name}", settings[name])]
     while not note.exists():
         peak = command("train", "--run", run, "--model", network, "--data", data, *options)
