@@ -117,7 +117,8 @@ def row_of(run: Path, network: str, data: str, settings: dict[str, Any]) -> tupl
 @click.option("--only", multiple=True, type=click.Choice(NETWORKS), help="Prepare this network alone; keep no result.")
 def main(data: str, only: tuple[str, ...], **settings: Any) -> None:
     """Trains, converts and measures the three networks on DATA."""
-    rows, files = {}, {}
+    rows: dict[str, Any] = {}
+    files: dict[str, Path] = {}
     for network in only or NETWORKS:
         name = "-".join(re.sub(r"[^\w.]", "", str(settings[key])) for key in KEY)
         run = Path("runs/networks") / f"{network}-{name}"
