@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 import models
-from benchmarks.networks import ROOT, command, in_turns, measured
+from benchmarks.networks import KINDS, ROOT, command, in_turns, measured
 from pipeline.core.errors import BadSpec
 from pipeline.core.files import sha256, write_atomically
 from pipeline.core.spec import ModelSpec, parse_size
@@ -51,7 +51,7 @@ def main(data: str, weights: Path, network: str, sizes: tuple[str, ...]) -> None
             command("train", "--run", run, "--model", network, "--data", data, "--size", size, "--parent", weights)
         bench = measured(run)
         row: dict[str, Any] = {"size": size}
-        for kind, which in (("float", "parent"), ("int8", "artifact")):
+        for kind, which in KINDS.items():
             row[f"{kind}_miou_percent"] = bench[which]["score"]["miou_percent"]
             files[f"{size} {kind}"] = run / bench[which]["file"]
         rows.append(row)

@@ -23,8 +23,7 @@ import click
 import models
 from pipeline.core.device import RunnerOptions
 from pipeline.core.files import write_atomically
-from pipeline.core.spec import ModelSpec, parse_size
-from pipeline.data import open_dataset
+from pipeline.core.run import open_run
 from pipeline.devices import connect
 from pipeline.measure.timing import Protocol, latency_of, measure, ratio_of
 
@@ -33,6 +32,8 @@ RESULTS = ROOT / "results" / "networks.json"
 NETWORKS = ("fcn8", "fastfcn8", "fast-scnn")
 FEWEST_STEPS = 500
 KEY = ("size", "alpha", "steps", "batch", "seed")
+KINDS = {"float": "parent", "int8": "artifact"}
+"""Kind of file → its name in what `bench` writes."""
 PROTOCOL = Protocol("networks", runs=30, seconds=60.0)
 
 
@@ -50,8 +51,8 @@ def command(*arguments: object) -> int:
 def trained(run: Path, network: str, data: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Trains the network in the run; returns the time of a step and the peak of the memory."""
     note = run.parent / f"{run.name}.json"
-    options = [x for name in ("size", "alpha", "steps", "batch", "seed") for x in (f"--{name}", settings[name])]
-    while not note.exists():
+    options = [x for name in KEY for x in (f"--{name}", settings[name])]
+    if not note.exists():
         peak = command("train", "--run", run, "--model", network, "--data", data, *options)
         note.write_text(json.dumps({"training_peak_memory_bytes": peak}))
     result = json.loads((run / "float" / "result.json").read_text())
@@ -76,11 +77,11 @@ def in_turns(files: dict[str, Path]) -> dict[str, Any]:
         timed = measure(runners, PROTOCOL)
         rows = {}
         for name, runner, each in zip(files, runners, timed, strict=True):
-            latency = dataclasses.asdict(latency_of(each, runner, 1))
+            latency = latency_of(each, runner, 1)
             rows[name] = {
-                "median_ms": latency["median_ms"],
-                "min_ms": latency["min_ms"],
-                "runs": latency["runs"],
+                "median_ms": latency.median_ms,
+                "min_ms": latency.min_ms,
+                "runs": latency.runs,
                 "times_first": dataclasses.asdict(ratio_of(each, timed[0])),
             }
             runner.close()
@@ -93,17 +94,14 @@ def row_of(run: Path, network: str, data: str, settings: dict[str, Any]) -> tupl
     """One network's figures, and its files by kind."""
     training = trained(run, network, data, settings)
     bench = measured(run)
-    height, width = parse_size(settings["size"])
-    spec = ModelSpec(network, height, width, len(open_dataset(data).classes), alpha=settings["alpha"])
-    weights = models.build(spec).trainable_weights
+    weights = models.build(open_run(run).config.model).trainable_weights
     row: dict[str, Any] = {"parameters": sum(int(each.shape.num_elements()) for each in weights), **training}
-    for kind, which in (("float", "parent"), ("int8", "artifact")):
+    files: dict[str, Path] = {}
+    for kind, which in KINDS.items():
         row[kind] = {name: bench[which][name] for name in ("size_bytes", "peak_memory_bytes")}
         if settings["steps"] >= FEWEST_STEPS:
             row[kind]["miou_percent"] = bench[which]["score"]["miou_percent"]
-    files = {
-        f"{network} {kind}": run / bench[which]["file"] for kind, which in (("float", "parent"), ("int8", "artifact"))
-    }
+        files[f"{network} {kind}"] = run / bench[which]["file"]
     return row, files
 
 
