@@ -20,7 +20,8 @@ from pipeline.train.judge import fewest_held_out, judge_gain
 from pipeline.train.train import float_schedule, float_training
 from pipeline.weights import checkpoint
 
-COMMON = ("--steps", "3", "--batch", "2", "--images", "3", "--evaluations", "1")
+SHORT = ("--steps", "3", "--batch", "2", "--evaluations", "1")
+COMMON = (*SHORT, "--images", "3")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,8 @@ def parent(tmp_path_factory, cli):
 def start(parent, cli, name, *more):
     home, arguments = parent
     weights = "runs/parent/float/best.weights.h5"
-    process = cli("qat", "--run", f"runs/{name}", *arguments, "--parent", weights, *COMMON, *more, cwd=home)
+    common = SHORT if "--control" in more else COMMON
+    process = cli("qat", "--run", f"runs/{name}", *arguments, "--parent", weights, *common, *more, cwd=home)
     assert process.returncode == 0, process.stderr
     return open_run(home / "runs" / name), process
 
