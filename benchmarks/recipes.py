@@ -47,6 +47,7 @@ class Recipe:
 
 MILD = {"colour": 0.3, "exposure": 0.6, "gamma": 0.3}
 LIGHT = {"colour": 0.4, "exposure": 1.2, "gamma": 0.5}
+SHIPPED = dataclasses.asdict(Augmentation.of(CAMVID.training))
 RECIPES = {
     "close": Recipe({"scale": (0.75, 2.0)}),
     "light": Recipe(LIGHT),
@@ -57,7 +58,15 @@ RECIPES = {
     "mild": Recipe(MILD),
     "paste": Recipe({"paste": 0.5}),
     "plain": Recipe(),
-    "shipped": Recipe(dataclasses.asdict(Augmentation.of(CAMVID.training))),
+    "shipped": Recipe(SHIPPED),
+    "shipped-colour": Recipe({**SHIPPED, "colour": 0.6}),
+    "shipped-decay": Recipe(SHIPPED, {"weight_decay": 0.1}),
+    "shipped-light": Recipe({**SHIPPED, **LIGHT}),
+    "shipped-no-average": Recipe(SHIPPED, {"average": 0}),
+    "shipped-no-jaccard": Recipe(SHIPPED, {"jaccard": 0.0}),
+    "shipped-no-paste": Recipe({**SHIPPED, "paste": 0.0}),
+    "shipped-paste": Recipe({**SHIPPED, "paste": 0.5}),
+    "shipped-wide": Recipe({**SHIPPED, "scale": (0.5, 2.5)}),
 }
 
 

@@ -51,20 +51,19 @@ def segmentation_loss(
         align_corners=convention == "align_corners",
         half_pixel_centers=convention == "half_pixel",
     )
-    classes = logits.shape[-1]
-    ids = tf.reshape(tf.cast(label, tf.int32), [-1])
-    logits = tf.reshape(logits, [-1, classes])
-    counted = ids != IGNORE
-    known = tf.where(counted, ids, 0)
-    pixel_weights = tf.gather(weights, known) * tf.cast(counted, tf.float32)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(known, logits)
+    ids = tf.reshape(tf.cast(label, tf.int32), [1, -1])
+    truth = tf.cast(ids == tf.range(logits.shape[-1])[:, None], tf.float32)  # an ignored pixel is of no class
+    scores = tf.transpose(tf.reshape(logits, [-1, logits.shape[-1]]))  # [c, pixels]: sums over classes are faster
+    scores -= tf.stop_gradient(tf.reduce_max(scores, 0))
+    shares = tf.exp(scores)
+    sums = tf.reduce_sum(shares, 0)
+    pixel_weights = tf.linalg.matvec(truth, weights, transpose_a=True)
+    losses = tf.math.log(sums) - tf.reduce_sum(truth * scores, 0)
     lost, weight = total([tf.reduce_sum(losses * pixel_weights), tf.reduce_sum(pixel_weights)])
     loss = lost / tf.maximum(1.0, weight)
     if jaccard:
-        mask = tf.cast(counted, tf.float32)[:, None]
-        truth = tf.one_hot(known, classes) * mask
-        guess = tf.nn.softmax(logits) * mask
-        both, pixels, guessed = total([tf.reduce_sum(x, 0) for x in (truth * guess, truth, guess)])
+        guess = shares * (tf.cast(ids != IGNORE, tf.float32) / sums)
+        both, pixels, guessed = total([tf.reduce_sum(x, 1) for x in (truth * guess, truth, guess)])
         union = pixels + guessed - both
         present = tf.cast(pixels > 0, tf.float32)
         share = tf.reduce_sum(present * both / tf.maximum(union, 1.0)) / tf.maximum(1.0, tf.reduce_sum(present))
