@@ -48,15 +48,27 @@ def target_of(target: Target | str) -> Target:
     return find_target(target) if isinstance(target, str) else target
 
 
-def build(spec: ModelSpec | str, size: str = "360x480", num_classes: int = 19, alpha: float = 1.0) -> tf_keras.Model:
+def build(
+    spec: ModelSpec | str, size: str | None = None, num_classes: int | None = None, alpha: float | None = None
+) -> tf_keras.Model:
     """A network with fresh weights: float32 [batch, h, w, 3] in [0, 1] → float32 logits [batch, h, w, classes].
 
-    ``spec``: all of it, or a name from `list`, which ``size`` (HEIGHTxWIDTH in pixels), ``num_classes`` and ``alpha``
-    then go with. Raises UnknownName and BadSpec.
+    ``spec``: all of it, or a name from `list`, which ``size`` (HEIGHTxWIDTH in pixels, by default 360x480),
+    ``num_classes`` (19) and ``alpha`` (1) then go with. Raises UnknownName, and BadSpec, also for one of these beside a
+    ModelSpec, which has its own.
     """
     if isinstance(spec, str):
         models.network(spec)  # first: an unknown name is the error to report before a bad size
-        spec = ModelSpec(spec, *parse_size(size), num_classes, alpha)
+        height, width = parse_size("360x480" if size is None else size)
+        spec = ModelSpec(
+            spec, height, width, 19 if num_classes is None else num_classes, 1.0 if alpha is None else alpha
+        )
+    else:
+        for name, value in (("size", size), ("num_classes", num_classes), ("alpha", alpha)):
+            if value is not None:
+                raise BadSpec(
+                    f"{name}={value!r} has no effect beside a ModelSpec, which has its own: leave {name} out."
+                )
     return models.build(spec)
 
 
@@ -114,12 +126,20 @@ def score(
         raise BadSpec(f"{dataset.text} has no split {split!r}: choose one of {', '.join(dataset.splits)}.")
     decoded = Decoded(dataset.splits[split])
     if isinstance(network, tf_keras.Model):
+        _check_no_resize(resize)
         _check_classes(network.output_shape, dataset)
         return score_masks(decoded, keras_infer(network), dataset.classes, images)
     with on_disk(network) as path, _infer(path, resize) as infer:
         _, graph = read_file(path)
         _check_classes(graph.output_tensor.shape, dataset)
         return score_masks(decoded, infer, dataset.classes, images)
+
+
+def _check_no_resize(resize: Resize | None) -> None:
+    if resize is not None:
+        raise BadSpec(
+            f"resize={resize!r} has no effect for a Keras network, which resizes by itself: leave resize out."
+        )
 
 
 def _check_classes(output: tuple[int | None, ...], dataset: Dataset) -> None:
@@ -144,6 +164,7 @@ def predict(
     ``resize``: as for ``score``. ``pipeline.report.pictures`` draws masks.
     """
     if isinstance(network, tf_keras.Model):
+        _check_no_resize(resize)
         yield from map(keras_infer(network), checked(images))
         return
     with on_disk(network) as path, _infer(path, resize) as infer:

@@ -20,6 +20,7 @@ from pipeline.cli.options import (
     PER_TENSOR,
     RUN,
     SOC,
+    SPREAD_BY,
     calibration_of,
     calibration_options,
     complete,
@@ -146,9 +147,9 @@ def convert(  # long: one line per option
         convert_every_target(run_path, options, about, on_bad_image, json_path)
         return
     if parent_method == "qat":
-        no_effect("--method qat, whose network brings its ranges", *CALIBRATED_BY)
+        no_effect("--method qat, whose network brings its ranges", *CALIBRATED_BY, *SPREAD_BY)
     if weights in ("float16", "float32"):
-        no_effect(f"--weights {weights}", "parent_method", "per_tensor", *CALIBRATED_BY)
+        no_effect(f"--weights {weights}", "parent_method", "per_tensor", *CALIBRATED_BY, *SPREAD_BY)
     target = find_target(target_name, level=level, soc=soc).with_weights(weights)
     target = target.with_compiler(compiler_command).with_approximations(approximations)
     if json_path:

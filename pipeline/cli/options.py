@@ -350,6 +350,10 @@ POOL = [
 ]
 
 
+SPREAD_BY = ("jobs", "cluster")
+"""The parameters of these options."""
+
+
 def split_option(
     *splits: str,
     words: str = "Which images to score on; nothing is trained, calibrated or chosen on those of test.",

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pipeline.core.dataset import Sample
 from pipeline.core.errors import DataError, RunError
+from pipeline.core.lock import writing
 from pipeline.core.progress import track
 from pipeline.core.run import DATA, Run
 from pipeline.core.say import Say
@@ -46,20 +47,22 @@ def settle(
         wanted |= {split: dataset.splits[split] for split in splits}
     if folder is not None:
         wanted[folder_key(folder)] = photos_below(folder)
-    record = read_record(run)
     if on_bad_image == "fail":
+        record = read_record(run)
         if names := [name for split in wanted for name in record.skipped.get(split, ())]:
             raise RunError(
                 f"{run.path} skips {len(names)} images ({listed(names)}), and --on-bad-image fail forbids it: leave it"
                 f" out, or mend the images and delete {run.path / DATA}."
             )
         return
-    skipped = dict(record.skipped)
-    for split, samples in wanted.items():
-        if split not in skipped:
-            skipped[split] = bad_images(samples, split, say)
-    if skipped != record.skipped:
-        write_record(run, dataclasses.replace(record, skipped=skipped))
+    with writing(run.path, "--on-bad-image skip"):
+        record = read_record(run)
+        skipped = dict(record.skipped)
+        for split, samples in wanted.items():
+            if split not in skipped:
+                skipped[split] = bad_images(samples, split, say)
+        if skipped != record.skipped:
+            write_record(run, dataclasses.replace(record, skipped=skipped))
 
 
 def bad_images(samples: Sequence[Sample], what: str, say: Say) -> dict[str, str]:

@@ -258,16 +258,16 @@ def train(  # long: each is an option of the command
         )
         return result
     dataset, spec, seed = dataset_of(run, renew=force), run.config.model, run.config.seed
+    family = models.network(spec.network)
+    if encoder_weights and family.load_encoder is None:
+        raise BadSpec(f"--encoder-weights does not fit {spec.network}: it has no published encoder; leave it out.")
     images, validation = Decoded(dataset.splits["train"]), Decoded(dataset.splits["val"])
     weights = class_weights(frequencies_of(pixels_to_learn(run, dataset, images, validation, say)))
     training.begin(settings, force)
-    family = models.network(spec.network)
     tf_keras.utils.set_random_seed(seed)
     with waiting(say, f"building {family.title}"):
         model = models.build(spec)
-    if encoder_weights:
-        if family.load_encoder is None:
-            raise BadSpec(f"--encoder-weights does not fit {spec.network}: it has no published encoder; leave it out.")
+    if encoder_weights and family.load_encoder is not None:
         family.load_encoder(model, encoder_weights)
     if start is not None:
         head = initialize(model, spec, start)

@@ -111,6 +111,14 @@ def test_what_python_gives_is_refused_in_a_sentence_or_taken(tmp_path):
     for wrong in ({"l2": "a"}, {"dropout": 1}, {"dropout": float("nan")}):
         with pytest.raises(BadSpec, match=next(iter(wrong))):
             ModelSpec("fast-scnn", 192, 256, 9, **wrong)
+    for given in ({"size": "192x256"}, {"num_classes": 9}, {"alpha": 0.5}):
+        with pytest.raises(BadSpec, match=f"{next(iter(given))}=.* has no effect beside a ModelSpec"):
+            pipeline.build(run.config.model, **given)
+    network = pipeline.build("fast-scnn", "192x256", 9, 0.125)
+    with pytest.raises(BadSpec, match="resize='half_pixel' has no effect for a Keras network"):
+        pipeline.score(network, "synthetic", resize="half_pixel")
+    with pytest.raises(BadSpec, match="resize='half_pixel' has no effect for a Keras network"):
+        next(pipeline.predict(network, noise_images(network, 1), "half_pixel"))
     with pytest.raises(BadSpec, match="report got no run"):
         pipeline.report()
     with pytest.raises(DataError, match="no split 'tset' to score: choose one of train, val, test"):

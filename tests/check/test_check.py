@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.check import findings as compared
 from pipeline.check.facts import REACH, edge_fits, facts_of
 from pipeline.check.findings import FEW_IMAGES, inverted, sizes
 from pipeline.check.sheet import sheet
@@ -183,6 +184,19 @@ def test_images_of_train_that_are_in_val_as_well_are_an_error_and_alike_ones_a_w
         ("warning", ["train01 = train00"]),
         ("warning", ["val04 ~ train11"]),
     ]
+
+
+def test_pairs_too_many_to_compare_are_said(monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
+    facts = [facts_of(str(i), image, np.zeros((16, 16), np.uint8)) for i, image in enumerate(images)]
+    splits = {"train": facts[:3], "val": [facts[0], *facts[3:]]}
+    monkeypatch.setattr(compared, "COMPARED", 9)
+    assert [f.names for f in compared.duplicates(splits)] == [("0 = 0",)]
+    monkeypatch.setattr(compared, "COMPARED", 8)
+    error, note = compared.duplicates(splits)
+    assert (
+        error.level == "error" and note.level == "note" and "not for similar pictures: more than 8 pairs" in note.text
+    )
 
 
 def test_absent_and_rare_classes_and_empty_labels_are_named(cli, photos):

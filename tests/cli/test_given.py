@@ -27,6 +27,8 @@ PAIRS = [
     *(("qat --control", f"{option} {value}") for option, value in zip(SOURCES, ("mse", "first", 8, "d"), strict=True)),
     *(("convert --target cpu --method qat", f"{option} 8") for option in SOURCES),
     *(("convert --target edgetpu --weights float32", f"{option} 8") for option in SOURCES),
+    ("convert --target cpu --method qat", "--jobs 2"),
+    ("convert --target edgetpu --weights float32", "--jobs 2"),
     ("convert --target cpu --weights float16", "--method ptq"),
     ("convert --target cpu --weights float16", "--per-tensor"),
     ("inspect x --target edgetpu --no-compiler", "--wait 3"),

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from pipeline.data.bad_images import settle, skipped_lines
 from pipeline.data.decoded import Decoded
 from pipeline.data.unlabelled import unlabelled
 from pipeline.quantize.observe import samples_for
+from tests.conftest import ROOT
 
 
 def picture(path: Path, seed: int) -> None:
@@ -137,6 +140,22 @@ def test_bad_images_are_skipped_by_every_command_alike(run: Run) -> None:
     settle(run, None, ("train",), None, print)
     with pytest.raises(RunError, match=r"skips 2 images \(i1, i4\), and --on-bad-image fail forbids it"):
         settle(run, "fail", ("train",), None, print)
+
+
+def test_the_list_is_not_written_while_another_process_writes_into_the_run(run: Run) -> None:
+    dataset_of(run)
+    before = (run.path / DATA).read_bytes()
+    held = "import sys; from pathlib import Path; from pipeline.core.lock import writing\n"
+    held += "with writing(Path(sys.argv[1]), 'train'): print(1, flush=True); sys.stdin.read()"
+    other = subprocess.Popen(
+        (sys.executable, "-c", held, str(run.path)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert other.stdout.readline()
+    with pytest.raises(RunError, match="in use by another process: `train`"):
+        settle(run, "skip", ("train",), None, print)
+    other.communicate()
+    assert (run.path / DATA).read_bytes() == before
+    settle(run, "skip", ("train",), None, print)
 
 
 def test_the_list_is_made_once_and_again_for_other_files(run: Run) -> None:
