@@ -18,6 +18,8 @@ ENOUGH = 50
 """After so many binary masks with a 255, the others are not searched for a 1."""
 VOID = (224, 224, 192)
 """PASCAL VOC's colour of pixels that belong to no class."""
+SHOWN = 12
+"""Colours given of many."""
 
 
 class Labels:
@@ -91,8 +93,9 @@ class Labels:
         """uint8 [h, w] of train ids, from a colour picture: each pixel has the colour of its class."""
         if not self._class_of or None in self._colours:
             raise DataError(
-                f"label {path} has mode RGB: a label image has one channel (or a palette) whose value is the class, or,"
-                " in a dataset whose class list gives every class its colour, those colours; convert it."
+                f"label {path} has mode RGB and {_colours_of(mask)}, and nothing says which class each is: a label has"
+                " one channel (or a palette) whose value is the class, or, in a folder whose classes.txt gives every"
+                " class its colour (`road 128 64 128`), those colours. Convert it, or write them there."
             )
         codes = {(red << 16) + (green << 8) + blue: i for (red, green, blue), i in self._class_of.items()}
         codes.setdefault((VOID[0] << 16) + (VOID[1] << 8) + VOID[2], IGNORE)
@@ -197,3 +200,13 @@ def _no_ones(paths: Sequence[Path]) -> bool:
         if marked >= ENOUGH:
             break
     return marked > 0
+
+
+def _colours_of(mask: Mask) -> str:
+    """The colours of a colour picture in words, the commonest first."""
+    codes, counts = np.unique(mask.values, return_counts=True)
+    commonest = [int(code) for code in codes[np.argsort(-counts, kind="stable")][:SHOWN]]
+    shown = ", ".join(f"{code >> 16} {code >> 8 & 255} {code & 255}" for code in commonest)
+    if len(codes) == 1:
+        return f"one colour, {shown}"
+    return f"{len(codes)} colours, {shown}" + (", …" if len(codes) > SHOWN else "")
