@@ -17,8 +17,9 @@ from pipeline.core.training import plain
 from pipeline.data.decoded import Decoded
 from pipeline.drivers.litert_worker import cores
 
-LIGHT, PASTED = 1, 2
-"""Folded into the seed for the draws of the light and of what is pasted, so that the others stay as they were."""
+LIGHT, PASTED, CENTRED = 1, 2, 3
+"""Folded into the seed for the draws of the light, of what is pasted and of what is looked at, so that the others stay
+as they were."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Augmentation:
       gamma: the exponent of the pixels is drawn log-uniformly from e^−gamma to e^gamma. 0 turns it off.
       paste: probability with which each rare class is cut out of another training image, augmented by itself, and
         pasted where it was there (copy-paste, Ghiasi et al., arXiv 2012.07177). 0 turns it off.
+      balance: probability with which the part of the image that is shown is chosen to hold a pixel of a rare class,
+        where the image has one. 0 turns it off.
     """
 
     scale: tuple[float, float] = (0.6, 1.8)
@@ -42,6 +45,7 @@ class Augmentation:
     exposure: float = 0.0
     gamma: float = 0.0
     paste: float = 0.0
+    balance: float = 0.0
 
     def __post_init__(self) -> None:
         for end in self.scale:
@@ -51,6 +55,7 @@ class Augmentation:
         for name in ("colour", "exposure", "gamma"):
             real(name, getattr(self, name), 0, 4)
         real("paste", self.paste, 0, 1)
+        real("balance", self.balance, 0, 1)
 
     @classmethod
     def of(cls, defaults: TrainingDefaults) -> Augmentation:
@@ -58,25 +63,32 @@ class Augmentation:
 
     def as_setting(self) -> dict[str, Any]:
         """What a training keeps. What earlier versions did not have is left out while it is off."""
-        return {key: value for key, value in plain(self).items() if value or key not in ("exposure", "gamma", "paste")}
+        later = ("exposure", "gamma", "paste", "balance")
+        return {key: value for key, value in plain(self).items() if value or key not in later}
 
 
 def augment(
-    image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor, height: int, width: int, settings: Augmentation
+    image: tf.Tensor,
+    label: tf.Tensor,
+    seed: tf.Tensor,
+    height: int,
+    width: int,
+    settings: Augmentation,
+    rare: tuple[int, ...] = (),
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """uint8 [h, w, 3] and [h, w] → float32 [height, width, 3] in [0, 1] and uint8 [height, width].
 
-    ``seed`` is int32 [2]: the same seed gives the same result.
+    ``seed`` is int32 [2]: the same seed gives the same result. ``rare``: ids of the classes that ``balance`` looks for.
     """
     draws = tf.random.stateless_uniform([12], seed)
     light = tf.random.stateless_uniform([2], tf.random.experimental.stateless_fold_in(seed, LIGHT))
     zoom = tf.exp(_between(draws[0], np.log(settings.scale[0]), np.log(settings.scale[1])))
     aspect = 1.0 if settings.scale[0] == settings.scale[1] else tf.exp(_between(draws[1], -0.1, 0.1))
-    boxes = []
-    for draw, extent in ((draws[2], 1 / (zoom * aspect)), (draws[3], aspect / zoom)):
-        start = draw * (1 - extent)  # extent > 1: negative, the image lies somewhere inside the padded window
-        boxes.append((start, start + extent))
-    (top, bottom), (left, right) = boxes
+    extents = tf.stack([1 / (zoom * aspect), aspect / zoom])
+    starts = draws[2:4] * (1 - extents)  # extent > 1: negative, the image lies somewhere inside the padded window
+    if settings.balance and rare:
+        starts = _looking_at(rare, label, seed, starts, extents, settings.balance)
+    (top, left), (bottom, right) = tf.unstack(starts), tf.unstack(starts + extents)
     if settings.flip:
         left, right = tf.cond(draws[4] < 0.5, lambda: (left, right), lambda: (right, left))
     box = tf.stack([[top, left, bottom, right]])
@@ -94,6 +106,25 @@ def augment(
         mean = tf.reduce_mean(pixels)
         pixels = tf.clip_by_value(mean + (pixels - mean) * gains[2], 0.0, 1.0)
     return tf.ensure_shape(pixels, [height, width, 3]), tf.ensure_shape(tf.cast(ids, tf.uint8), [height, width])
+
+
+def _looking_at(
+    rare: tuple[int, ...], label: tf.Tensor, seed: tf.Tensor, starts: tf.Tensor, extents: tf.Tensor, share: float
+) -> tf.Tensor:
+    """Where the window starts, [2] in parts of the image: with probability ``share``, so that a rare pixel is in it."""
+    draws = tf.random.stateless_uniform([2], tf.random.experimental.stateless_fold_in(seed, CENTRED))
+    among = np.zeros(IGNORE + 1, bool)
+    among[list(rare)] = True
+    places = tf.where(tf.gather(among, tf.cast(label, tf.int32)))  # [n, 2]
+    count = tf.shape(places)[0]
+
+    def looking() -> tf.Tensor:
+        place = places[tf.minimum(tf.cast(draws[1] * tf.cast(count, tf.float32), tf.int32), count - 1)]
+        at = (tf.cast(place, tf.float32) + 0.5) / tf.cast(tf.shape(label), tf.float32)
+        before = tf.where(extents < 1, starts / (1 - extents), 0.5)  # the draw: how far into the window it is
+        return tf.where(extents < 1, tf.clip_by_value(at - before * extents, 0.0, 1 - extents), starts)
+
+    return tf.cond((draws[0] < share) & (count > 0), looking, lambda: starts)
 
 
 def _lit(image: tf.Tensor, light: tf.Tensor, settings: Augmentation) -> tf.Tensor:
@@ -139,7 +170,7 @@ class Feed:
       batch: images in each.
       seed: of the orders and of the augmentation.
       part: (rank of the worker, how many there are): which part of each batch is its own.
-      rare: ids of the classes that are pasted, where the augmentation pastes.
+      rare: ids of the classes that are pasted or looked at, where the augmentation does.
     """
 
     decoded: Decoded
@@ -176,7 +207,7 @@ class Feed:
         image.set_shape([None, None, 3])
         label.set_shape([None, None])
         seed = tf.stack([tf.cast(position, tf.int32), self.seed])
-        augmented = augment(image, label, seed, *self.size, self.augmentation)
+        augmented = augment(image, label, seed, *self.size, self.augmentation, self.rare)
         if not self._pastes:
             return augmented
         drawn = tf.random.stateless_uniform([len(self.rare)], tf.random.experimental.stateless_fold_in(seed, PASTED))

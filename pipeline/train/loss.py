@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -34,12 +35,13 @@ def segmentation_loss(
     convention: str,
     total: Callable[[list[tf.Tensor]], list[tf.Tensor]] = list,
     stride: int = LOSS_STRIDE,
+    hard: float = 0.0,
 ) -> tf.Tensor:
     """Class-weighted cross entropy plus soft Jaccard, at every ``stride``-th pixel of the label.
 
     logits float32 [b, h, w, c] at any stride; label uint8 [b, height, width] with IGNORE. Half the resolution saves a
     fifth of a step's time and moves no boundary by more than a pixel. ``total``: makes sums over a part of the batch
-    those over all of it.
+    those over all of it. ``hard``: see ``Schedule``.
     """
     full = label.shape[1:3]
     size = [-(-n // stride) for n in full]
@@ -59,6 +61,8 @@ def segmentation_loss(
     sums = tf.reduce_sum(shares, 0)
     pixel_weights = tf.linalg.matvec(truth, weights, transpose_a=True)
     losses = tf.math.log(sums) - tf.reduce_sum(truth * scores, 0)
+    if hard:
+        pixel_weights *= tf.cast(losses > -math.log(hard), tf.float32)
     lost, weight = total([tf.reduce_sum(losses * pixel_weights), tf.reduce_sum(pixel_weights)])
     loss = lost / tf.maximum(1.0, weight)
     if jaccard:

@@ -83,7 +83,7 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
     """
     training = run.control_training if options.control else run.qat_training
     parent = run.float_training.best
-    settings = {"schedule": plain(schedule), **options.as_settings(), "parent_sha256": sha256(parent)}
+    settings = {"schedule": schedule.as_setting(), **options.as_settings(), "parent_sha256": sha256(parent)}
     name = "control (float)" if options.control else "QAT network"
     if training.is_finished(settings, force):
         training.tidy()

@@ -11,6 +11,7 @@ import tf_keras
 
 from pipeline.core.errors import RunError
 from pipeline.core.number import MOST_IMAGES, MOST_RATE, MOST_STEPS, real, whole
+from pipeline.core.training import plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Schedule:
       distil: weight of the distance to the class probabilities of the teacher; the labels' losses have weight 1.
       temperature: softens both distributions of that distance (Hinton et al., arXiv 1503.02531).
       labels: whether to learn from the labels; without them, from the teacher alone.
+      auxiliary: weight of each auxiliary classifier's loss, where the network has such; 0 leaves them out.
+      hard: pixels whose class the network gives less than this probability are the only ones that count in the cross
+        entropy (online hard examples, Shrivastava et al., arXiv 1604.03540); 0 counts all.
       statistics_until: share of the steps after which batch norm's statistics (and dropout) stay as they are.
     """
 
@@ -42,6 +46,8 @@ class Schedule:
     temperature: float = 1.0
     labels: bool = True
     statistics_until: float = 1.0
+    auxiliary: float = 0.4
+    hard: float = 0.0
 
     def __post_init__(self) -> None:
         whole("steps", self.steps, 1, MOST_STEPS)
@@ -53,6 +59,8 @@ class Schedule:
         real("the weight of the Jaccard loss", self.jaccard, 0, 1e6)
         real("the weight of the teacher", self.distil, 0, 1e6)
         real("the temperature", self.temperature, 0, 1e6, above=True)
+        real("the weight of the auxiliary losses", self.auxiliary, 0, 1e6)
+        real("hard, a probability,", self.hard, 0, 1)
         real("statistics_until, a share of the steps,", self.statistics_until, 0, 1)
         if self.steps * self.batch >= 1 << 31:
             raise RunError(
@@ -61,6 +69,10 @@ class Schedule:
             )
         if not self.labels and not self.distil:
             raise RunError("without labels, the teacher is all there is to learn from: its weight must not be 0.")
+
+    def as_setting(self) -> dict[str, Any]:
+        """What a training keeps. What earlier versions did not have is left out while it has its default."""
+        return {k: v for k, v in plain(self).items() if (k, v) not in (("auxiliary", 0.4), ("hard", 0.0))}
 
     @property
     def scoring_steps(self) -> set[int]:

@@ -24,7 +24,7 @@ from pipeline.core.progress import waiting
 from pipeline.core.run import Run
 from pipeline.core.say import Say
 from pipeline.core.score import Score
-from pipeline.core.training import FloatResult, Symptom, Training, plain
+from pipeline.core.training import FloatResult, Symptom, Training
 from pipeline.data import dataset_of, source_of
 from pipeline.data.census import SEED, check_labels, take_census
 from pipeline.data.decoded import Decoded, kept_note
@@ -244,7 +244,7 @@ def train(  # long: each is an option of the command
     training = run.float_training
     start = None if init is None else weights_file(init, run.config.model.network)
     settings = {
-        "schedule": plain(schedule),
+        "schedule": schedule.as_setting(),
         "augmentation": augmentation.as_setting(),
         "encoder_weights": encoder_weights,
         "init": None if start is None else as_setting(start),
@@ -283,7 +283,7 @@ def train(  # long: each is an option of the command
     if not chooses:
         say("note: val is trained on, so its score says nothing about other images, and the last checkpoint is kept")
     checkpoints = FloatCheckpoints(model, validation, dataset.classes, weights, training, say, chooses, trained)
-    lesson = Lesson(images, weights, augmentation, seed, spec.resize, family.auxiliary)
+    lesson = Lesson(images, weights, augmentation, seed, spec.resize, family.auxiliary if schedule.auxiliary else ())
     fitted = fit(trained or model, lesson, schedule, checkpoints, training.folder, say)
     assert fitted.best_percent is not None  # every checkpoint is scored
     result = FloatResult(fitted.best_percent, fitted.last_percent, fitted.seconds, fitted.step_seconds, fitted.history)

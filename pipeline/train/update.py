@@ -19,7 +19,6 @@ from pipeline.train.reproducible import one_order_of_sums
 from pipeline.train.resume import Progress
 from pipeline.train.schedule import Schedule
 
-AUXILIARY_WEIGHT = 0.4
 AUXILIARY_STRIDE = 8
 """The auxiliary losses are taken where the logits are, at one pixel of 64: at half the size they took a tenth of a
 step's time."""
@@ -136,10 +135,11 @@ class WeightUpdate:
                     self._resize,
                     list if self._team is None else summed,
                     LOSS_STRIDE if not i else AUXILIARY_STRIDE,
+                    schedule.hard,
                 )
                 for i, x in enumerate(outputs)
             ]
-            total += losses[0] + AUXILIARY_WEIGHT * sum(losses[1:])
+            total += losses[0] + schedule.auxiliary * sum(losses[1:])
         if schedule.distil and self._teacher is not None:
             target = tf.stop_gradient(tf.nest.flatten(self._teacher(images, training=False))[0])
             total += schedule.distil * distillation_loss(outputs[0], target, schedule.temperature)

@@ -96,6 +96,22 @@ def test_zooming_out_pads_and_ignores_the_padding():
     assert 0.7 < (ids.numpy() == IGNORE).mean() < 0.8
 
 
+def test_a_window_is_moved_to_rare_pixels():
+    label = np.zeros((60, 90), np.uint8)
+    label[50:52, 10:12] = 2
+    image = np.repeat(label[..., None] * 100, 3, 2)
+    how = Augmentation((3.0, 3.0), False, 0.0, balance=1.0)
+    shown = lambda how, rare: np.array(  # noqa: E731
+        [(augment(image, label, tf.constant([seed, 0]), 60, 90, how, rare)[1].numpy() == 2).sum() for seed in range(60)]
+    )
+    always, half = shown(how, (1, 2)), shown(dataclasses.replace(how, balance=0.5), (2,))
+    assert (always > 0).all() and 0.3 < (half > 0).mean() < 0.8
+    never = shown(dataclasses.replace(how, balance=0.0), (2,))
+    assert (never > 0).mean() < 0.25 and np.array_equal(shown(how, (1,)), never), "no pixel to look at"
+    wide = dataclasses.replace(how, scale=(0.5, 0.5))
+    assert np.array_equal(shown(wide, (2,)), shown(dataclasses.replace(wide, balance=0.0), (2,)))
+
+
 def test_colour_changes_pixels_but_stays_in_range():
     sample = samples(1)[0]
     pixels, ids = augment(sample.image(), sample.label(), tf.constant([3, 4]), 12, 18, Augmentation((1, 1), False, 0.5))

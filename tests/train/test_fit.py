@@ -83,12 +83,13 @@ def do_fit(folder, schedule, score=lambda: 1.0, model=None, how=Augmentation(), 
     return model, fit(model, lesson, schedule, Checkpoints(model, folder, score, chooses), folder, lambda _: None)
 
 
-def test_the_loss_is_its_definition():
+@pytest.mark.parametrize("hard", [0.0, 0.3])
+def test_the_loss_is_its_definition(hard):
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(2, 8, 8, 3)).astype(np.float32)
     label = rng.choice([0, 1, 2, IGNORE], (2, 16, 16)).astype(np.uint8)
     loss = segmentation_loss(
-        tf.constant(logits), tf.constant(label), tf.constant(WEIGHTS), 0.5, "align_corners"
+        tf.constant(logits), tf.constant(label), tf.constant(WEIGHTS), 0.5, "align_corners", hard=hard
     ).numpy()
     rows = np.rint(np.linspace(0, 15, 8)).astype(int)
     small = label[:, rows][:, :, rows]
@@ -98,8 +99,9 @@ def test_the_loss_is_its_definition():
     for place in np.ndindex(small.shape):
         klass = small[place]
         if klass != IGNORE:
-            cross -= WEIGHTS[klass] * np.log(probability[place][klass])
-            weight += float(WEIGHTS[klass])
+            if not hard or probability[place][klass] < hard:
+                cross -= WEIGHTS[klass] * np.log(probability[place][klass])
+                weight += float(WEIGHTS[klass])
             truth = np.eye(3)[klass]
             both += truth * probability[place]
             either += truth + probability[place] - truth * probability[place]
