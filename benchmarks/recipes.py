@@ -2,7 +2,7 @@
 
     python -m benchmarks.recipes camvid:DIR RECIPE DRIVE [--steps 2000] [--size 240x320] [--seed 0]
 
-DRIVE is the beginning of the images' names, such as 0016E5. The runs go to runs/recipes/, and can be interrupted; each
+DRIVE is the beginning of the images' names, such as 0016E5; several with + between them. The runs go to runs/recipes/, and can be interrupted; each
 result is added to results/recipes.json. RECIPES has what can be compared.
 """
 
@@ -116,7 +116,7 @@ def run_of(data: str, path: Path, drive: str, size: str, seed: int) -> Run:
         return open_run(path)
     height, width = parse_size(size)
     spec = ModelSpec("fast-scnn", height, width, len(open_dataset(data).classes))
-    return create_run(path, spec, data, seed=seed, division=Division("train+val", (drive,)))
+    return create_run(path, spec, data, seed=seed, division=Division("train+val", tuple(drive.split("+"))))
 
 
 def add(result: dict[str, Any]) -> None:
