@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.cli.streams import copy_of
 from pipeline.cli.substitute import Substitute
 from pipeline.core.printable import LONGEST_NAME, printable
 from pipeline.core.progress import clock
@@ -45,7 +45,7 @@ class Display(contextlib.ExitStack):
         self._starting = True
 
     def __enter__(self) -> Display:
-        self._terminal = self.enter_context(_copy_of(sys.stderr))
+        self._terminal = self.enter_context(copy_of(sys.stderr))
         self._substitute = self.enter_context(Substitute(self._terminal))
         self._substitute.shows("starting", time.monotonic())  # imports keep Python's lock too
         self._console = Console(file=self._terminal, highlight=False, force_terminal=True)
@@ -139,10 +139,3 @@ class Above:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-@contextlib.contextmanager
-def _copy_of(stream: TextIO) -> Iterator[TextIO]:
-    """Reaches the terminal also while file descriptor 2 leads elsewhere."""
-    with os.fdopen(os.dup(stream.fileno()), "w", encoding=stream.encoding, errors="replace") as copy:
-        yield copy

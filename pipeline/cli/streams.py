@@ -1,11 +1,12 @@
-"""Standard output and standard error whose reader has left."""
+"""Standard output and standard error: whose reader has left, and which lead elsewhere for a while."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import select
-from typing import IO
+from collections.abc import Iterator
+from typing import IO, TextIO
 
 READER_LEFT = 1
 """The exit code that click and Rich end with, too."""
@@ -27,3 +28,10 @@ def reader_left(stream: IO[str]) -> bool:
         return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
     except (OSError, ValueError):
         return False
+
+
+@contextlib.contextmanager
+def copy_of(stream: TextIO) -> Iterator[TextIO]:
+    """Reaches the terminal or the log also while file descriptor 2 leads elsewhere."""
+    with os.fdopen(os.dup(stream.fileno()), "w", encoding=stream.encoding, errors="replace") as copy:
+        yield copy

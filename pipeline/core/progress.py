@@ -107,10 +107,10 @@ class Count:
 
 
 class Lines:
-    """Shows a count in lines; ``growing``: at growing intervals."""
+    """Shows a count in lines at growing intervals."""
 
-    def __init__(self, say: Say, what: str, count: Count, growing: bool = True) -> None:
-        self._say, self._what, self._count, self._growing = say, what, count, growing
+    def __init__(self, say: Say, what: str, count: Count) -> None:
+        self._say, self._what, self._count = say, what, count
         self._wait, self._next = FIRST_SECONDS, FIRST_SECONDS
 
     def __call__(self, count: int, left_seconds: float | None = None, detail: str = "") -> None:
@@ -118,8 +118,7 @@ class Lines:
         elapsed = self._count.elapsed
         if elapsed < self._next or self._count.done == self._count.total:
             return
-        if self._growing:
-            self._wait = min(2 * self._wait, LONGEST_SECONDS)
+        self._wait = min(2 * self._wait, LONGEST_SECONDS)
         self._next = elapsed + self._wait
         self._say(f"{self._what}: {self._count}")
 

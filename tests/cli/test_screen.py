@@ -1,9 +1,11 @@
 """Bars on a terminal, plain lines elsewhere, and never a long silence."""
 
+import itertools
 import json
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -109,6 +111,7 @@ from pipeline.core.progress import waiting
 
 with say.opened():
     with waiting(say, "converting"):
+        ctypes.CDLL(None).usleep(800000)
         ctypes.PyDLL(None).sleep(5)  # keeps Python's lock, as TensorFlow's converter does
     say("converted")
     with waiting(say, "then"):
@@ -117,10 +120,46 @@ with say.opened():
 
 
 def test_the_time_runs_on_while_python_is_locked():
-    script = LOCKED.replace("        ctypes.PyDLL", "        ctypes.CDLL(None).usleep(800000)\n        ctypes.PyDLL")
-    seen = in_terminal([sys.executable, "-c", script], ROOT)
+    seen = in_terminal([sys.executable, "-c", LOCKED], ROOT)
     assert seen.returncode == 0 and seen.silences[-1] < 2 and "converting 0:04" in seen.written
     assert seen.screen == ["converted"]
+
+
+def in_log(script):
+    """Lines of standard error, a pipe, and the longest silence between them in seconds."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", script], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    lines, times = [], []
+    for line in process.stderr:
+        lines.append(line.rstrip("\n"))
+        times.append(time.monotonic())
+    assert process.wait() == 0, lines
+    return lines, max(after - before for before, after in itertools.pairwise(times))
+
+
+def test_a_log_goes_on_while_python_is_locked():
+    lines, silence = in_log(LOCKED)
+    assert lines[-1] == "converted" and silence < 2.2, (lines, silence)
+    assert all(re.fullmatch("converting(: 0:0[1-7] so far)?", line) for line in lines[:-1]) and len(lines) > 3, lines
+
+
+def test_after_ten_minutes_the_lines_of_a_log_come_at_growing_intervals():
+    script = """
+import time
+from pipeline.cli import screen
+screen.LINE_SECONDS = screen.say._wait = 0.2
+screen.LOG_TICK_SECONDS, screen.STEADY_SECONDS, screen.LONGEST_SECONDS = 0.02, 2.0, 0.8
+with screen.say.opened(), screen.say.progress("steps", 100, "steps") as advance:
+    for _ in range(50):
+        time.sleep(0.1)
+        advance(1)
+"""
+    lines, silence = in_log(script)
+    assert all(re.fullmatch(r"steps: \d+ of 100 steps, .* so far", line) for line in lines)
+    steps = [int(line.split()[1]) for line in lines]
+    between = [after - before for before, after in itertools.pairwise(steps)]
+    assert max(between[:6]) <= 4 and 6 <= max(between) <= 11 and 0.7 < silence < 1.5, steps
 
 
 def run(script):
@@ -133,10 +172,9 @@ def test_no_silence_is_longer_than_two_seconds_in_a_fake_slow_step(terminal):
     if terminal:
         assert in_terminal([sys.executable, "-c", script], ROOT).silences[-1] < 2
         return
-    result = run(script)
-    assert result.stdout == ""
-    lines = result.stderr.splitlines()
-    assert lines[0] == "a slow step" and re.fullmatch(r"a slow step: 0:0[34] so far", lines[1])
+    lines, silence = in_log(script)
+    assert silence < 2, (lines, silence)
+    assert lines[0] == "a slow step" and re.fullmatch(r"a slow step: 0:0[23] so far", lines[1])
     assert any(re.fullmatch(r"still working: 0:0\d so far", line) for line in lines)
 
 
