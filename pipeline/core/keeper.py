@@ -74,7 +74,7 @@ class Keeper:
                     )
                     assert self._process.stdin is not None
                     os.set_blocking(self._process.stdin.fileno(), False)
-                    atexit.register(self.close)
+                    atexit.register(self._close_in_the_end)
             return self._process.stdin.fileno() if self._process and self._process.stdin else None
 
     def keep(self, kind: Kind, value: str) -> int:
@@ -110,11 +110,16 @@ class Keeper:
         with self._lock:
             process = self._process
             self._forget()
-        atexit.unregister(self.close)
+        atexit.unregister(self._close_in_the_end)
         if process is not None and process.stdin is not None:
             process.stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(GRACE_SECONDS + COMMAND_SECONDS)
+
+    def _close_in_the_end(self) -> None:
+        """The command is over and has its exit code: Ctrl-C interrupts nothing more."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.close()
 
     def leave(self) -> None:
         """In a process that was forked off: the list is the other process's."""

@@ -215,3 +215,26 @@ def test_a_program_that_takes_more_memory_than_it_may_ends():
     assert run([sys.executable, "-c", code], 60, memory_bytes=1 << 30).out == f"{400 << 20}\n"
     ended = run([sys.executable, "-c", code], 60, memory_bytes=200 << 20)
     assert ended.code == 1 and "MemoryError" in ended.err
+
+
+AT_EXIT = """
+import os, signal, threading, time
+from pipeline.core.keeper import KEEPER
+
+KEEPER.started()
+keeper = KEEPER._process.pid
+os.kill(keeper, signal.SIGSTOP)
+
+def interrupt():
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.5)
+    os.kill(keeper, signal.SIGCONT)
+
+threading.Thread(target=interrupt, daemon=True).start()
+"""
+
+
+def test_ctrl_c_while_a_command_that_has_ended_is_cleaned_up_behind_changes_nothing():
+    result = subprocess.run([sys.executable, "-c", AT_EXIT], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert (result.returncode, result.stderr) == (0, "")
