@@ -31,6 +31,7 @@ COMMON = ("run", "model", "data", "size", "seed", "alpha", "resize", "batch-norm
 """Keys that may stand above the sections: they mean the same in every command that has them, but for OTHERWISE."""
 OTHERWISE = (("predict", "model"),)
 """Commands with an option of that name that means something else: `predict --model` is a file, not a network."""
+UNREADABLE = {UnicodeDecodeError: "it is not UTF-8", RecursionError: "it is nested too deeply"}
 MOST_BYTES = 1 << 17
 USED = "segquant.configuration"
 """Where a command's context keeps the file that it was configured by."""
@@ -80,7 +81,6 @@ def _check_common(path: Path, command: click.Command, common: Mapping[str, Any])
 
 def _load(path: Path) -> dict[str, Any]:
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
 
     if (why := unreadable(path)) is not None:
         raise BadSpec(f"--config {path} {why}: name a YAML file.")
@@ -90,10 +90,10 @@ def _load(path: Path) -> dict[str, Any]:
         yaml = YAML(typ="safe", pure=True)
         yaml.Constructor = _as_written()
         content = yaml.load(path.read_text("utf-8"))
-    except (YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # not only YAML's: its constructors of tags raise whatever a value leads to
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
-        words = getattr(error, "problem", None) or type(error).__name__
+        words = getattr(error, "problem", None) or UNREADABLE.get(type(error), "a value is not what its tag says")
         raise BadSpec(f"--config {path}{where}: {printable(str(words), LONGEST_NAME)}. It must be YAML.") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise BadSpec(f"--config {path} holds no mapping: write lines like 'data: folder:photos'.")
@@ -115,7 +115,8 @@ class Real(float):
 @functools.cache
 def _as_written() -> type[Any]:
     """Reads YAML's plain data, numbers with the text that stands in the file, and dates as text."""
-    from ruamel.yaml.constructor import SafeConstructor
+    from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+    from ruamel.yaml.nodes import MappingNode, ScalarNode
 
     class AsWritten(SafeConstructor):
         def number(self, node: Any) -> Whole | Real:
@@ -125,6 +126,12 @@ def _as_written() -> type[Any]:
                 value = Real(self.construct_yaml_float(node))
             value.written = node.value
             return value
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            for key, _ in node.value if isinstance(node, MappingNode) else ():
+                if not isinstance(key, ScalarNode):
+                    raise ConstructorError(problem="a key is no word", problem_mark=key.start_mark)
+            return super().construct_mapping(node, deep)
 
         def text(self, node: Any) -> str:
             return str(node.value)

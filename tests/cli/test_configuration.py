@@ -92,7 +92,12 @@ BILLIONS = f"convert: [{{target: cpu}}]\nevaluate:\n  split: {{a: [&l0 [1]{LEVEL
         ("evaluate: &a {images: *a}", "takes a whole number"),
         ("evaluate: !!python/object/apply:os.system [true]", "It must be YAML"),
         ("\x00", "It must be YAML"),
-        ("[" * 5000, "It must be YAML"),
+        ("[" * 5000, "nested too deeply. It must be YAML"),
+        ("evaluate: {a: 1}\n? - a", "line 2: a key is no word"),
+        ("? {a: 1}\n: 2", "line 1: a key is no word"),
+        ("evaluate: !!omap [[a]: 1]", "not what its tag says"),
+        ('evaluate: {images: !!float ""}', "not what its tag says"),
+        ("evaluate: {images: !!bool 9}", "not what its tag says"),
     ],
 )
 def test_what_a_file_must_not_say_is_refused_in_a_sentence(cli, run, tmp_path, text, words):
