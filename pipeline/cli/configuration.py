@@ -66,6 +66,11 @@ def read(path: Path, names: Sequence[str], load: Callable[[str], click.Command])
             common[key] = value
         elif key in names:
             sections[key] = tuple(_section(path, key, load(key), each) for each in _entries(path, key, value))
+        elif having := [name for name in names if key in options_of(load(name))]:
+            raise BadSpec(
+                f"{path}: {key!r} cannot stand above the sections: put it into the section of a command that has this"
+                f" option ({', '.join(having)})."
+            )
         else:
             raise UnknownName(f"key of {path}", key, {*COMMON, *names})
     for command in map(load, sections):

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli.screen import NORMAL, say
+from pipeline.cli.screen import NORMAL, QUIET, say
 from pipeline.cli.streams import READER_LEFT, abandon, reader_left
 from pipeline.core.errors import SegquantError
 from pipeline.core.files import disk_error
@@ -52,6 +52,8 @@ class Main(click.Group):
             sys.exit(_interrupted(interruption))
 
     def invoke(self, ctx: click.Context) -> Any:
+        if "--quiet" in ctx.args and say.loudness == NORMAL:  # the command itself reads it when bars are drawn already
+            say.loudness = QUIET
         try:
             with say.opened(), own_temporary_folder():
                 return self._invoke(ctx)

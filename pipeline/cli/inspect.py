@@ -86,9 +86,12 @@ def inspect(
 
 
 def run_called(path: Path) -> Path:
-    """``path``, or the run of that name in runs/ where there is nothing at ``path``."""
-    named = RUNS / path
-    return named if not path.exists() and (named / FILE).is_file() else path
+    """``path``, or the run of that name in runs/ where there is nothing at ``path``; raises ArtifactError."""
+    if path.exists():
+        return path
+    if (RUNS / path / FILE).is_file():
+        return RUNS / path
+    raise ArtifactError(f"{path} does not exist: name a .tflite file, or a run that `list --runs` lists.")
 
 
 def with_selectors(names: tuple[str, ...], level: int | None, soc: str | None) -> list[Target]:

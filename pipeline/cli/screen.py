@@ -31,7 +31,7 @@ LINE_SECONDS, LOG_TICK_SECONDS = 1.5, 0.25
 """A log gets a line after so long without one, and whether it is time is looked up so often."""
 SUBSTITUTE_SECONDS = 0.5
 """Commands that take longer get somebody to write for them."""
-STEADY_SECONDS = 600.0
+STEADY_SECONDS = 3600.0
 """After so much of a command the time between a log's lines doubles with each, up to LONGEST_SECONDS: else a night
 would fill it."""
 ANNOUNCED_SECONDS = 1.0

@@ -61,7 +61,8 @@ class UnknownName(SegquantError):
             super().__init__(f"unknown {kind} {name!r}: {what}. Known: {', '.join(known)}.")
             return
         folded = {each.lower(): each for each in known}
-        near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
+        near = [each for each in folded if "-" in each and name.lower() == "".join(w[:1] for w in each.split("-"))]
+        near = near or difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
         hint = f"did you mean {folded[near[0]]!r}? " if near else ""
         super().__init__(f"unknown {kind} {name!r}: {hint}Known: {', '.join(known)}.")
 

@@ -277,11 +277,17 @@ def changes(before: dict[str, Any], now: dict[str, Any], above: str = "") -> lis
     lines = []
     for key, value in now.items():
         was = before.get(key)
-        if isinstance(was, dict) and isinstance(value, dict):
-            lines += changes(was, value, f"{above}{key}.")
+        if isinstance(was, dict) and value is None:
+            value = dict.fromkeys(was)
+        if isinstance(value, dict) and (was is None or isinstance(was, dict)):
+            lines += changes(was or {}, value, f"{above}{key}.")
         elif was != value:
-            lines.append(f"{above}{key}: {was}, now {value}")
+            lines.append(f"{above}{key}: {_in_words(was)}, now {_in_words(value)}")
     return lines
+
+
+def _in_words(setting: Any) -> str:
+    return "not given" if setting is None else str(setting)
 
 
 def _read(file: Path, make: Callable[[Any], Noun]) -> Noun:

@@ -8,7 +8,7 @@ import os
 import sys
 
 from pipeline.core.dataset import Dataset, DatasetSource
-from pipeline.core.errors import DataError, RunError
+from pipeline.core.errors import DataError, RunError, UnknownName
 from pipeline.core.registry import discover, find
 from pipeline.core.run import Run
 from pipeline.core.say import Say
@@ -25,7 +25,12 @@ def sources() -> dict[str, DatasetSource]:
 
 def source_of(text: str) -> DatasetSource:
     """The registered source that ``'name:DIR'`` names; raises UnknownName."""
-    return find(sys.modules[__name__], DatasetSource, "dataset", text.partition(":")[0])
+    name, colon, _ = text.partition(":")
+    if not colon and name not in sources() and os.path.isdir(name):
+        found = dataset_in(name)
+        meant = source_of(found.text) if found is not None else sources()["folder"]
+        raise UnknownName("dataset", name, sources(), {f"{meant.name}:{name}": meant.title})
+    return find(sys.modules[__name__], DatasetSource, "dataset", name)
 
 
 def open_dataset(text: str) -> Dataset:

@@ -8,10 +8,12 @@ import pytest
 from PIL import Image
 
 from pipeline.check import findings as compared
+from pipeline.check.check import Checked, SplitFacts
 from pipeline.check.facts import REACH, edge_fits, facts_of
 from pipeline.check.findings import FEW_IMAGES, inverted, sizes
 from pipeline.check.sheet import sheet
 from pipeline.core.dataset import Dataset, Sample, TrainingDefaults
+from pipeline.core.errors import DataError
 from pipeline.train.judge import fewest_held_out
 
 HEIGHT, WIDTH = 120, 160
@@ -52,7 +54,8 @@ def photos(good, tmp_path):
 
 
 def run(cli, photos, *arguments, code=0):
-    result = cli("check", f"folder:{photos}", "--json", "check.json", *arguments, cwd=photos.parent)
+    time = () if "--size" in arguments else ("--no-time",)
+    result = cli("check", f"folder:{photos}", "--json", "check.json", *time, *arguments, cwd=photos.parent)
     assert result.returncode == code, result.stdout + result.stderr
     return result, json.loads((photos.parent / "check.json").read_text())
 
@@ -264,10 +267,29 @@ def test_the_time_of_a_training_is_estimated_from_real_steps(cli, photos):
     assert time["seconds"] == pytest.approx(time["first_step_seconds"] + 400 * time["step_seconds"] + scoring)
     assert 0 < time["step_seconds"] < time["first_step_seconds"] and "(estimated)" in result.stdout
     assert list(photos.parent.iterdir()) and not (photos.parent / "runs").exists()
-    result, report = run(cli, photos)
-    assert report["training_time"] is None and "give --size" in result.stderr
     wrong = cli("check", f"folder:{photos}", "--size", "72", cwd=photos.parent)
     assert wrong.returncode == 2 and "HEIGHTxWIDTH" in wrong.stderr
+
+
+def test_a_training_is_timed_at_a_size_that_is_told_where_nobody_gives_one(monkeypatch):
+    from pipeline.cli.check import _timed
+
+    specs = []
+    monkeypatch.setattr("pipeline.cli.check.quiet_tensorflow", lambda: None)
+
+    def never(spec, *_):
+        specs.append(spec.size)
+        raise DataError("enough")
+
+    monkeypatch.setattr("pipeline.train.estimate.estimate", never)
+    dataset = Dataset("some", ("a", "b"), ((0, 0, 0),) * 2, {"train": (), "val": ()})
+    seen = Checked(
+        "some", ("a", "b"), "", {"train": SplitFacts(0, {}, (0, 0), 0, (0, 0))}, (), {"train": {}, "val": {}}
+    )
+    for size in (None, "64x96"):
+        with pytest.raises(DataError):
+            _timed(dataset, seen, TrainingDefaults(size=size), "fast-scnn", 2)
+    assert specs == ["360x480", "64x96"]
 
 
 def test_the_estimate_pastes_rare_classes_as_the_training_would_and_knows_how_long_fine_tuning_is(monkeypatch):

@@ -74,6 +74,11 @@ BILLIONS = f"convert: [{{target: cpu}}]\nevaluate:\n  split: {{a: [&l0 [1]{LEVEL
     [
         ("runs: x", "did you mean 'run'"),
         ("evaluate: {image: 3}", "did you mean 'images'"),
+        ("train: {lr: 3}", "did you mean 'learning-rate'"),
+        (
+            "steps: 3",
+            "'steps' cannot stand above the sections: put it into the section of a command that has this option (",
+        ),
         ("evaluate: {images: 3.5}", "takes a whole number"),
         ("evaluate: {images: true}", "takes a whole number"),
         ("evaluate: {images: [3]}", "one value, not a list"),

@@ -144,7 +144,7 @@ def test_a_log_goes_on_while_python_is_locked():
     assert all(re.fullmatch("converting(: 0:0[1-7] so far)?", line) for line in lines[:-1]) and len(lines) > 3, lines
 
 
-def test_after_ten_minutes_the_lines_of_a_log_come_at_growing_intervals():
+def test_after_an_hour_the_lines_of_a_log_come_at_growing_intervals():
     script = """
 import time
 from pipeline.cli import screen
@@ -259,6 +259,35 @@ def test_durations():
 
 def test_the_terminal_of_these_tests_obeys():
     assert screen_of("one\ntwo\x1b[2K\rthree\x1b[1A\rTWO\n") == ["TWO", "three"]
+
+
+LATE = """
+import sys, time
+import click
+from pipeline.cli.group import Main
+from pipeline.cli.options import loudness_options, say
+from pipeline.core.progress import track
+
+class Slow(Main):
+    def get_command(self, ctx, name):
+        time.sleep(2)
+        return super().get_command(ctx, name)
+
+@click.command(params=loudness_options())
+def work():
+    say("a message")
+    for _ in track(say, range(2), "images", 2):
+        time.sleep(0.5)
+    click.echo("done")
+
+Slow(commands={"work": work}, params=loudness_options())(["work", "--quiet"])
+"""
+
+
+def test_quiet_after_the_command_is_known_before_bars_are_drawn():
+    assert in_terminal([sys.executable, "-c", LATE], ROOT).written == "done\r\n"
+    log = run(LATE)
+    assert (log.stdout, log.stderr) == ("done\n", "")
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before the command", "after it"])

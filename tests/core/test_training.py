@@ -8,7 +8,7 @@ import pytest
 from pipeline.core.calibration import CalibrationRecord
 from pipeline.core.errors import RunError
 from pipeline.core.ranges import Range
-from pipeline.core.training import FloatResult, HistoryEntry, QatResult, StartingRanges, Symptom, Training
+from pipeline.core.training import FloatResult, HistoryEntry, QatResult, StartingRanges, Symptom, Training, changes
 from tests.conftest import ROOT
 
 SETTINGS = {"schedule": {"steps": 4, "batch": 2}, "per_tensor": False}
@@ -31,6 +31,9 @@ def test_a_training_is_finished_when_its_result_is_there(training):
         match=r"other settings, listed below: to train again, force it \(`train --force`.*\n  schedule.steps: 4, now 9",
     ):
         training.is_finished({**SETTINGS, "schedule": {"steps": 9, "batch": 2}})
+    for begun, now in ((None, {"file": "a"}), ({"file": "a"}, None)):
+        (line,) = changes({"init": begun}, {"init": now})
+        assert line == f"init.file: {'a' if begun else 'not given'}, now {'a' if now else 'not given'}"
     with pytest.raises(RunError, match=r"force it \(--force"):  # with --parent, that takes other weights
         training.is_finished({"parent_sha256": "0"})
     assert not training.is_finished({"schedule": 1}, force=True)

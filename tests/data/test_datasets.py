@@ -45,6 +45,12 @@ def test_a_good_dataset_opens(small_dataset: tuple[str, Path]) -> None:
             assert set(np.unique(label)) <= {*range(len(dataset.classes)), IGNORE}
 
 
+def test_a_folder_without_the_name_of_its_dataset_gets_it(small_dataset: tuple[str, Path]) -> None:
+    kind, root = small_dataset
+    with pytest.raises(UnknownName, match=f"it is called '{kind}:{root}' \\("):
+        open_dataset(str(root))
+
+
 def test_opening_reads_no_pixels_and_is_deterministic(small_dataset: tuple[str, Path]) -> None:
     kind, root = small_dataset
     names = {split: [s.name for s in samples] for split, samples in opened(kind, root).splits.items()}

@@ -163,6 +163,8 @@ def test_a_run_is_inspected_by_its_newest_file(cli, tmp_path):
     where = Path("runs/mine/artifacts")
     names = (("edgetpu", other.path.name), ("cpu", artifact.path.name))
     assert inspected == [(str(where / target / name), target) for target, name in names]
+    result = cli("inspect", "main", cwd=tmp_path)
+    assert result.returncode == 2 and "name a .tflite file, or a run" in result.stderr
     result = cli("inspect", "mine", "--target", "web", cwd=tmp_path)
     assert result.returncode == 2 and "no artifact for target web yet" in result.stderr
     write(tmp_path, model(conv("c")), "theirs.tflite")
