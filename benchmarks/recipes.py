@@ -2,8 +2,8 @@
 
     python -m benchmarks.recipes camvid:DIR RECIPE DRIVE [--steps 2000] [--size 240x320] [--seed 0]
 
-DRIVE is the beginning of the images' names, such as 0016E5; several with + between them. The runs go to runs/recipes/, and can be interrupted; each
-result is added to results/recipes.json. RECIPES has what can be compared.
+DRIVE is the beginning of the images' names, such as 0016E5; several with + between them. The runs go to runs/recipes/,
+and can be interrupted; each result is added to results/recipes.json. RECIPES has what can be compared.
 """
 
 from __future__ import annotations
