@@ -202,7 +202,7 @@ assert CliRunner().invoke(main, ["--help"]).exit_code == 0
 print([n for n in {HEAVY} if n in sys.modules], [n for n in sys.modules if n.startswith("pipeline.cli.")])
 """
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    loaded = [f"pipeline.cli.{name}" for name in ("streams", "screen", "group", "options")]
+    loaded = [f"pipeline.cli.{name}" for name in ("streams", "substitute", "screen", "group", "options")]
     assert result.stdout.strip() == f"[] {loaded}"
     for name, line in COMMANDS.items():
         command = main.get_command(None, name)
