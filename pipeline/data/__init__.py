@@ -24,12 +24,12 @@ def sources() -> dict[str, DatasetSource]:
 
 
 def source_of(text: str) -> DatasetSource:
-    """The registered source that ``'name:DIR'`` names; raises UnknownName."""
+    """The registered source that ``'name:DIR'`` names; raises UnknownName, which names the source of a folder."""
     name, colon, _ = text.partition(":")
     if not colon and name not in sources() and os.path.isdir(name):
-        found = dataset_in(name)
-        meant = source_of(found.text) if found is not None else sources()["folder"]
-        raise UnknownName("dataset", name, sources(), {f"{meant.name}:{name}": meant.title})
+        fitting = [source for source in sources().values() if source.layout and _opens(source, name)]
+        named = fitting or [source for source in sources().values() if source.layout]
+        raise UnknownName("dataset", name, sources(), {f"{source.name}:{name}": source.title for source in named})
     return find(sys.modules[__name__], DatasetSource, "dataset", name)
 
 
@@ -40,6 +40,14 @@ def open_dataset(text: str) -> Dataset:
     if source.layout and not argument:
         raise DataError(f"dataset {text!r} names no folder: write {source.name}:DIR, where DIR holds {source.layout}.")
     return source.open(argument)
+
+
+def _opens(source: DatasetSource, folder: str) -> bool:
+    try:
+        source.open(folder)
+    except DataError:
+        return False
+    return True
 
 
 def dataset_in(folder: str) -> Dataset | None:
