@@ -27,7 +27,7 @@ def sample_positions(size: int, full: int, convention: str) -> np.ndarray:
     return ((np.arange(size) + 0.5) * full / size).astype(int)
 
 
-def segmentation_loss(
+def segmentation_loss(  # long: the parts of one sum
     logits: tf.Tensor,
     label: tf.Tensor,
     weights: tf.Tensor,
@@ -43,19 +43,8 @@ def segmentation_loss(
     fifth of a step's time and moves no boundary by more than a pixel. ``total``: makes sums over a part of the batch
     those over all of it. ``hard``: see ``Schedule``.
     """
-    full = label.shape[1:3]
-    size = [-(-n // stride) for n in full]
-    rows, columns = (sample_positions(size[i], full[i], convention) for i in (0, 1))
-    label = tf.gather(tf.gather(label, rows, axis=1), columns, axis=2)
-    logits = tf.raw_ops.ResizeBilinear(
-        images=logits,
-        size=size,
-        align_corners=convention == "align_corners",
-        half_pixel_centers=convention == "half_pixel",
-    )
-    ids = tf.reshape(tf.cast(label, tf.int32), [1, -1])
+    scores, ids = _sampled(logits, label, convention, stride)
     truth = tf.cast(ids == tf.range(logits.shape[-1])[:, None], tf.float32)  # an ignored pixel is of no class
-    scores = tf.transpose(tf.reshape(logits, [-1, logits.shape[-1]]))  # [c, pixels]: sums over classes are faster
     scores -= tf.stop_gradient(tf.reduce_max(scores, 0))
     shares = tf.exp(scores)
     sums = tf.reduce_sum(shares, 0)
@@ -73,3 +62,21 @@ def segmentation_loss(
         share = tf.reduce_sum(present * both / tf.maximum(union, 1.0)) / tf.maximum(1.0, tf.reduce_sum(present))
         loss += jaccard * (1 - share)
     return loss
+
+
+def _sampled(logits: tf.Tensor, label: tf.Tensor, convention: str, stride: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Logits float32 [c, pixels] and class ids int32 [1, pixels] at every ``stride``-th pixel of the label.
+
+    Classes come first: sums over them are faster so.
+    """
+    full = label.shape[1:3]
+    size = [-(-n // stride) for n in full]
+    rows, columns = (sample_positions(size[i], full[i], convention) for i in (0, 1))
+    label = tf.gather(tf.gather(label, rows, axis=1), columns, axis=2)
+    logits = tf.raw_ops.ResizeBilinear(
+        images=logits,
+        size=size,
+        align_corners=convention == "align_corners",
+        half_pixel_centers=convention == "half_pixel",
+    )
+    return tf.transpose(tf.reshape(logits, [-1, logits.shape[-1]])), tf.reshape(tf.cast(label, tf.int32), [1, -1])
