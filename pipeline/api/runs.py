@@ -147,7 +147,10 @@ def _augmentation(run: Run) -> Augmentation:
 
 
 def gate(measurement: Measurement, limits: Limits = Limits(), baseline: Measurement | None = None) -> Gated:
-    """A measurement against limits, and against that of a baseline; see ``Limits`` and ``Gated``."""
+    """A measurement against limits, and against that of a baseline; see ``Limits`` and ``Gated``.
+
+    One of some of the images counts as it is: see ``Measurement.of_images``.
+    """
     before = None if baseline is None else of_measurement(baseline)
     return check_limits(of_measurement(measurement), before, limits)
 

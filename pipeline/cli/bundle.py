@@ -41,7 +41,7 @@ ENLARGED = 1.25
     "--out",
     type=Folder(file_okay=False),
     metavar="DIR",
-    help="The folder.  [default: bundles/TARGET in the run]",
+    help="The folder.  [default: bundles/TARGET in the run, for a chip bundles/TARGET-CHIP]",
 )
 @click.option("--force", is_flag=True, help="Replace the files of a folder that is not empty.")
 def bundle(run_path: Path | None, target_name: str, file: Path | None, out: Path | None, force: bool) -> None:
@@ -53,8 +53,9 @@ def bundle(run_path: Path | None, target_name: str, file: Path | None, out: Path
     run = run_to_use(run_path, say, writes=True)
     artifact = newest_artifact(run, target_name, say)
     image = read_image(file) if file is not None else first_image(run)
-    folder = out or run.path / "bundles" / artifact.recipe.target
-    result = write_bundle(artifact, find_target(target_name), image, folder, say, force=force)
+    target = find_target(target_name)
+    folder = out or run.path / "bundles" / target.text.replace(":", "-")
+    result = write_bundle(artifact, target, image, folder, say, force=force)
     if result.mediapipe:
         say(f"note: MediaPipe's ImageSegmenter cannot use this file: {result.mediapipe}")
     say(f"{len(result.files)} files; README.md says how to use them")

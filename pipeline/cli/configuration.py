@@ -33,6 +33,10 @@ OTHERWISE = (("predict", "model"),)
 """Commands with an option of that name that means something else: `predict --model` is a file, not a network."""
 UNREADABLE = {UnicodeDecodeError: "it is not UTF-8", RecursionError: "it is nested too deeply"}
 MOST_BYTES = 1 << 17
+LONGEST_NUMBER = 64
+"""In characters. Python writes out no whole number of thousands of digits, which a hexadecimal one can be."""
+MOST_MERGED = 100_000
+"""Keys of all mappings, with those that `<<` takes over: with aliases a few lines stand for billions."""
 USED = "segquant.configuration"
 """Where a command's context keeps the file that it was configured by."""
 Scalar = str | int | float | bool
@@ -124,7 +128,18 @@ def _as_written() -> type[Any]:
     from ruamel.yaml.nodes import MappingNode, ScalarNode
 
     class AsWritten(SafeConstructor):
+        merged = 0
+
+        def flatten_mapping(self, node: Any) -> None:
+            """Puts what `<<` names into a mapping; called for what it names as well, each time, before it is taken."""
+            super().flatten_mapping(node)
+            self.merged += len(node.value)
+            if self.merged > MOST_MERGED:
+                raise ConstructorError(None, None, f"more than {MOST_MERGED} keys with those of `<<`", node.start_mark)
+
         def number(self, node: Any) -> Whole | Real:
+            if len(node.value) > LONGEST_NUMBER:
+                raise ConstructorError(None, None, f"a number of {len(node.value)} characters", node.start_mark)
             if node.tag.endswith(":int"):
                 value: Whole | Real = Whole(self.construct_yaml_int(node))
             else:

@@ -17,8 +17,8 @@ from pipeline.cli.screen import NORMAL, QUIET, VERBOSE
 from pipeline.cli.screen import say as say
 from pipeline.cli.screen import tell as tell
 from pipeline.core.errors import BadSpec
-from pipeline.core.files import write_new
-from pipeline.core.number import MOST_IMAGES, MOST_RATE, MOST_STEPS
+from pipeline.core.files import descriptor, write_new
+from pipeline.core.number import MOST_IMAGES, MOST_RATE, MOST_STEPS, MOST_THREADS
 from pipeline.core.pool import MOST_JOBS
 from pipeline.core.printable import well_formed
 from pipeline.core.spec import MOST_SEED
@@ -113,6 +113,8 @@ class OutputFile(click.ParamType):
             return "-"
         if path.is_dir():
             self.fail(f"{value} is a folder: name a file in it.", param, ctx)
+        if descriptor(path) is not None and not path.exists():
+            self.fail(f"{value} is not open: name a file, or redirect it, as `3>FILE` does for /dev/fd/3.", param, ctx)
         existing = next((place for place in (path, *path.absolute().parents) if place.exists()), path)
         if not os.access(existing, os.W_OK) or (existing != path and not existing.is_dir()):
             self.fail(f"{value} cannot be written: {existing} is not writable; name another file.", param, ctx)
@@ -322,8 +324,8 @@ def device_options(command: Any) -> Any:
 def threads_of(text: str) -> tuple[int, ...]:
     """'1,2,4' → (1, 2, 4); raises BadSpec."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and 1 <= int(part) <= 64 for part in parts):
-        raise BadSpec(f"--threads {text}: give numbers from 1 to 64, such as 1 or 1,2,4.")
+    if not all(part.isdecimal() and len(part) <= 2 and 1 <= int(part) <= MOST_THREADS for part in parts):
+        raise BadSpec(f"--threads {text}: give numbers from 1 to {MOST_THREADS}, such as 1 or 1,2,4.")
     return tuple(dict.fromkeys(map(int, parts)))
 
 

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import itertools
 import os
+import re
 import stat
 import sys
 import time
@@ -26,6 +27,7 @@ NO_FLOCK = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.E
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES)
+DESCRIPTOR = re.compile(r"/dev/stderr|/(?:dev|proc/self)/fd/([0-9]{1,9})")
 Content = bytes | Iterable[bytes | memoryview]
 """Of a file: whole, or in pieces."""
 _numbers = itertools.count(1)
@@ -161,14 +163,22 @@ def _linked(file: Path, path: Path) -> bool:
     return True
 
 
+def descriptor(path: Path) -> int | None:
+    """The open file of this process that ``path`` stands for, such as 2 for /dev/stderr; None for another path."""
+    match = DESCRIPTOR.fullmatch(os.path.normpath(path))
+    return None if match is None else 2 if match[1] is None else int(match[1])
+
+
 def write_new(path: Path, text: str) -> None:
     """Writes a file that the user named; keeps a regular file of that name as <name>.1, .2, ...
 
-    Writes to a device, pipe or terminal as it is, and follows links. Raises OSError.
+    Writes to a device, a pipe, a terminal and an open file (``descriptor``) as it is, and follows links. Raises
+    OSError.
     """
-    if path.exists() and not path.is_file():
+    number = descriptor(path)
+    if number is not None or (path.exists() and not path.is_file()):
         try:
-            with open(path, "wb") as file:
+            with open(path if number is None else os.dup(number), "wb") as file:
                 file.write(well_formed(text).encode())
         except OSError as error:  # one of writing names no file
             raise OSError(error.errno, error.strerror, str(path)) from None

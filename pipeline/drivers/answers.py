@@ -44,11 +44,13 @@ class Nonsense(ValueError):
 
 def finite(value: Any, what: str, low: float = -math.inf, high: float = math.inf) -> float:
     """Raises Nonsense for what is no number from ``low`` to ``high``."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise Nonsense(f"{what} is {shown(value)}")
-    if not math.isfinite(value):
-        raise Nonsense(f"{what} is {shown(value)}")
-    return float(value)
+    try:
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+        if fits and math.isfinite(number := float(value)):
+            return number
+    except OverflowError:  # a whole number beyond all floats
+        pass
+    raise Nonsense(f"{what} is {shown(value)}")
 
 
 def shown(value: Any) -> str:

@@ -46,6 +46,13 @@ TICKS_A_FRAME = 100
 """Of a written video's clock: fine enough for frames at uneven times."""
 CAMERAS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 """FFmpeg's input format for cameras on each system."""
+ONLY_FILES = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,mjpeg,yuv4mpegpipe,asf,flv,"
+    "ogg,mxf,nut,dv,rm,gif,apng",
+}
+"""What FFmpeg may detect in a video file, and read. Lists of other files and of addresses, as HLS and concat, are not
+among it."""
 T = TypeVar("T")
 
 
@@ -178,12 +185,14 @@ class _Source:
     def __enter__(self) -> _Source:
         import av
 
-        what, form = self._moving.address, None
-        if self._moving.camera:
-            form = CAMERAS.get(sys.platform)
-            what = f"/dev/video{what}" if form == "v4l2" and what.isdecimal() else what
+        what = self._moving.address
         try:
-            self._container = av.open(what, format=form)
+            if self._moving.camera:
+                form = CAMERAS.get(sys.platform)
+                what = f"/dev/video{what}" if form == "v4l2" and what.isdecimal() else what
+                self._container = av.open(what, format=form)
+            else:  # else FFmpeg takes what is before a colon for a protocol
+                self._container = av.open(f"file:{what}", options=ONLY_FILES)
         except (OSError, ValueError) as error:  # FFmpeg's errors are both
             if self._moving.camera:
                 raise DataError(f"camera {what} cannot be opened ({_words(error)}): name another.") from None

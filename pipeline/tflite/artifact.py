@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import glob
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,14 +24,21 @@ from pipeline.tflite.read import read, read_file, with_recipe
 
 @dataclasses.dataclass(frozen=True)
 class Twin:
-    """What the JSON beside an artifact says of its compiled twin; ``file`` lies in the same folder."""
+    """What the JSON beside an artifact says of its compiled twin; ``file`` lies in the same folder.
+
+    Attributes:
+      companions: the sha256 of each file that belongs to it and differs from it in the suffix alone, by that suffix.
+    """
 
     file: str
     sha256: str
+    companions: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if Path(self.file).name != self.file or self.file in ("", ".", "..") or "\0" in self.file:
             raise ValueError("the compiled file must lie beside it")
+        if wrong := next((s for s in self.companions if not re.fullmatch(r"\.[A-Za-z0-9]{1,16}", s)), None):
+            raise ValueError(f"{wrong[:40]!r} is no suffix of a companion of the compiled file")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +78,8 @@ def lacks_metadata(artifact: Artifact) -> bool:
 
 def with_compiled(artifact: Artifact, compiled: Path, note: str) -> Artifact:
     """Records the compiled twin in JSON, in the folder in which the twin lies now."""
-    twin = {"file": compiled.name, "sha256": sha256(compiled), "note": note}
+    companions = {file.suffix: sha256(file) for file in sorted(_companions(compiled))}
+    twin = {"file": compiled.name, "sha256": sha256(compiled), "companions": companions, "note": note}
     write_record(artifact, compiled.parent, twin)
     return dataclasses.replace(artifact, compiled=artifact.path.with_name(compiled.name))
 
@@ -116,12 +126,20 @@ def _compiled_beside(path: Path, data: bytes) -> Path | None:
     if twin is None or not (path.parent / twin.file).is_file():
         return None
     compiled = path.parent / twin.file
-    if compiled.is_symlink() or sha256(compiled) != twin.sha256:
-        raise ArtifactError(
-            f"{compiled} is not the file that the compiler made (its sha256 differs from {sidecar.name}): run"
-            " `convert` to make both again."
-        )
+    digests = {compiled: twin.sha256, **{compiled.with_suffix(s): digest for s, digest in twin.companions.items()}}
+    for file in (compiled, *sorted({*digests, *_companions(compiled)} - {compiled})):
+        unlike = file in digests and (not file.is_file() or sha256(file) != digests[file])
+        if file.is_symlink() or unlike:
+            raise ArtifactError(
+                f"{file} is not the file that the compiler made (its sha256 differs from {sidecar.name}, or it is a"
+                " link): run `convert` to make both again."
+            )
     return compiled
+
+
+def _companions(compiled: Path) -> list[Path]:
+    """What lies beside a compiled file and differs from it in the suffix alone, such as its weights."""
+    return [file for file in compiled.parent.glob(f"{glob.escape(compiled.stem)}.*") if file.name != compiled.name]
 
 
 def _cut_off(folder: Path) -> str:

@@ -58,7 +58,7 @@ if not select.select([0], [], [], 5)[0]:
 
 
 class _Event(ctypes.Structure):
-    """The C library's ``struct sigevent``."""
+    """The C library's ``struct sigevent`` on Linux (glibc and musl)."""
 
     _fields_ = (
         ("value", ctypes.c_void_p),
@@ -102,6 +102,9 @@ def deadline(seconds: float, workers: Workers, stderr: TextIO | None = None) -> 
 @contextlib.contextmanager
 def _exit_after(seconds: float) -> Iterator[None]:
     """Inside, the C library calls ``_exit`` when the time is over; nothing happens where it has no such timer."""
+    if sys.platform != "linux":  # elsewhere the structure has another order
+        yield
+        return
     try:
         library = ctypes.CDLL(None)
         create, set_time, delete = library.timer_create, library.timer_settime, library.timer_delete

@@ -67,6 +67,10 @@ def test_run_finds_a_wrong_value_in_any_section_before_it_begins(cli, run, tmp_p
 LEVELS = "".join(f", {{x: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]}}" for n in range(1, 10))
 BILLIONS = f"convert: [{{target: cpu}}]\nevaluate:\n  split: {{a: [&l0 [1]{LEVELS}], b: *l9}}"
 """Lists of ten aliases, nine deep: written out, they have a billion values."""
+MERGED = "evaluate:\n  a: &m0 {x: 1, y: 2}\n" + "".join(
+    f"  b{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 10)}]}}\n" for n in range(1, 10)
+)
+"""Mappings that take over ten times the keys of the one before, nine deep."""
 
 
 @pytest.mark.parametrize(
@@ -103,6 +107,9 @@ BILLIONS = f"convert: [{{target: cpu}}]\nevaluate:\n  split: {{a: [&l0 [1]{LEVEL
         ("evaluate: !!omap [[a]: 1]", "not what its tag says"),
         ('evaluate: {images: !!float ""}', "not what its tag says"),
         ("evaluate: {images: !!bool 9}", "not what its tag says"),
+        (MERGED, "more than 100000 keys"),
+        (f"evaluate: {{images: 0x{'f' * 5000}}}", "line 1: a number of 5002 characters"),
+        (f"%YAML 1.1\n---\nseed: {':'.join(['1'] * 4000)}.5", "line 3: a number of 8001 characters"),
     ],
 )
 def test_what_a_file_must_not_say_is_refused_in_a_sentence(cli, run, tmp_path, text, words):

@@ -8,7 +8,8 @@ import click
 import pytest
 
 from pipeline.cli import COMMANDS, main
-from pipeline.cli.options import Folder, OutputFile
+from pipeline.cli.options import Folder, OutputFile, threads_of
+from pipeline.core.errors import BadSpec
 from tests.conftest import ROOT, call_cli
 from tests.support.small_run import empty_run
 
@@ -79,3 +80,14 @@ def test_out_of_memory_is_no_internal_error(tmp_path, monkeypatch, error):
     monkeypatch.setattr("pipeline.report.page.report.page_of", fail)
     result = call_cli("report", "--run", str(empty_run(tmp_path).path), cwd=tmp_path)
     assert result.returncode == 2 and "out of memory: take fewer images at once" in result.stderr, result
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "65", "0", "1,,2", "²", ""])
+def test_threads_are_as_many_as_a_machine_has(text):
+    with pytest.raises(BadSpec, match="give numbers from 1 to 64"):
+        threads_of(text)
+
+
+def test_a_descriptor_that_is_not_open_is_refused_before_the_command_starts(tmp_path):
+    result = call_cli("inspect", "x.tflite", "--json", "/dev/fd/987", cwd=tmp_path)
+    assert result.returncode == 2 and "/dev/fd/987 is not open" in " ".join(result.stderr.split()), result

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.files import disk_error, may_name, sha256, write_atomically, write_new
+from pipeline.core.files import descriptor, disk_error, may_name, sha256, write_atomically, write_new
 
 
 @pytest.fixture
@@ -87,6 +87,29 @@ def test_the_pipe_of_a_shells_substitution_gets_what_is_written():
     os.close(writing)
     with open(reading) as pipe:
         assert pipe.read() == "text"
+
+
+@pytest.mark.parametrize("folder", ["/dev/fd", "/proc/self/fd", "/dev//fd"])
+def test_a_file_that_the_shell_opened_is_written_where_it_is(tmp_path, folder):
+    """As `--json /dev/fd/3 3>>log`, or /dev/stderr where 2>log: nothing is set aside, nor taken for a name."""
+    with open(tmp_path / "log", "a") as log:
+        log.write("before\n")
+        log.flush()
+        write_new(Path(f"{folder}/{log.fileno()}"), "text\n")
+        (tmp_path / "log").unlink()
+        write_new(Path(f"{folder}/{log.fileno()}"), "gone")
+        assert os.listdir(tmp_path) == []
+    (tmp_path / "log").write_text("before\n")
+    with open(tmp_path / "log", "a") as log:
+        write_new(Path(f"{folder}/{log.fileno()}"), "text\n")
+    assert (tmp_path / "log").read_text() == "before\ntext\n" and os.listdir(tmp_path) == ["log"]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        write_new(Path(f"{folder}/987654321"), "text")
+
+
+def test_standard_error_is_an_open_file_too():
+    assert (descriptor(Path("/dev/stderr")), descriptor(Path("/dev/fd/3"))) == (2, 3)
+    assert descriptor(Path("/dev/null")) is descriptor(Path("fd/3")) is None
 
 
 @pytest.mark.timeout(20)

@@ -109,6 +109,7 @@ def test_facts_that_can_be_are_read():
         {"init_ms": -1},
         {"first_ms": 1e300},
         {"output_scale": float("inf")},
+        {"output_scale": 10**400},
         {"output_scale": "1"},
         {"output_scale": True},
         {"output_zero_point": 1.5},

@@ -40,6 +40,20 @@ def frames_of(path):
 
 
 @pytest.mark.real
+def test_a_file_is_opened_alone_whatever_it_names(tmp_path, monkeypatch):
+    """A list of files (FFmpeg's concat) is no video; a colon in a name is no protocol."""
+    monkeypatch.chdir(tmp_path)
+    film(tmp_path / "a.mp4", frames=3)
+    (tmp_path / "a.mp4").rename("a:b.mp4")
+    with video._Source(Moving("a:b.mp4", "a", "a:b.mp4")) as source:
+        assert sum(1 for _ in source.frames(None, video.Stopwatch())) == 3
+    (tmp_path / "a:b.mp4").rename("a.mp4")
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
+    with pytest.raises(DataError, match="cannot be opened as a video"):
+        video._Source(Moving("list.mp4", "list", "list.mp4")).__enter__()
+
+
+@pytest.mark.real
 @pytest.mark.parametrize(("height", "width"), [(60, 80), (61, 81)])
 def test_every_frame_is_drawn_in_its_order_at_its_time(tmp_path, height, width):
     film(tmp_path / "in.mp4", height=height - height % 2, width=width - width % 2)

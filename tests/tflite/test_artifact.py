@@ -45,6 +45,32 @@ def test_a_twin_that_was_changed_or_is_a_link_is_refused(compiled, tmp_path):
         artifacts.open_artifact(artifact.path)
 
 
+def test_what_belongs_to_a_twin_is_checked_with_it(tmp_path):
+    """As the weights of an OpenVINO IR: a link in their place would bring another file into a bundle."""
+    _, artifact = shipped(tmp_path)
+    twin, weights = (artifact.path.with_name(f"compiled.{suffix}") for suffix in ("xml", "bin"))
+    twin.write_bytes(b"compiled")
+    weights.write_bytes(b"weights")
+    assert artifacts.with_compiled(artifact, twin, "").compiled == twin
+    sidecar = artifacts.beside(artifact.path)
+    assert artifacts.open_artifact(artifact.path).compiled == twin
+    (tmp_path / "secret").write_bytes(b"weights")
+    for change in (
+        lambda: weights.write_bytes(b"other"),
+        weights.unlink,
+        lambda: weights.symlink_to(tmp_path / "secret"),
+        lambda: rewrite(sidecar, companions={}),  # the link is still there
+    ):
+        change()
+        with pytest.raises(ArtifactError, match="compiled.bin is not the file that the compiler made"):
+            artifacts.open_artifact(artifact.path)
+    weights.unlink()
+    assert artifacts.open_artifact(artifact.path).compiled == twin  # as earlier versions wrote it
+    rewrite(sidecar, companions={"/../../secret": "0"})
+    with pytest.raises(ArtifactError, match="is no suffix"):
+        artifacts.open_artifact(artifact.path)
+
+
 @pytest.mark.parametrize("name", ["/etc/passwd", "../compiled.tflite", "sub/compiled.tflite", "..", "", 5, None, ["x"]])
 def test_a_twin_is_looked_for_in_the_artifacts_own_folder_only(compiled, name):
     artifact, _, sidecar = compiled
