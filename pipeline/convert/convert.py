@@ -195,7 +195,9 @@ def compile_artifact(
         file.unlink()
         compiled = dataclasses.replace(compiled, note=compiled.note.replace(str(stage), str(folder)))
         if compiled.path is not None:
-            artifact = artifacts.with_compiled(artifact, compiled.path, compiled.note)
+            artifact = artifacts.with_compiled(
+                artifact, compiled.path, compiled.note, target.files_of(compiled.path)[1:]
+            )
     if compiled.path is None and required:
         raise CompilerError(f"{artifact.path} is {compiled.note}")
     return artifact, dataclasses.replace(compiled, path=artifact.compiled if compiled.path else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 import select
@@ -58,6 +59,10 @@ def _work(work: Callable[[], object], seconds: int, memory_bytes: int, answer: i
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
+        faulthandler.disable()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):  # native code prints its stack where it ends the process
+            os.dup2(nowhere, stream)
         with open("/proc/self/statm") as sizes:
             most = int(sizes.read().split()[0]) * resource.getpagesize() + memory_bytes
         for limit, most_now in ((resource.RLIMIT_AS, most), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_CORE, 0)):

@@ -41,6 +41,11 @@ COUNTED_AT_ONCE = 1 << 20
 CUT_OFF = "it is truncated or damaged"
 PNG_SIGNATURE_BYTES, BMP_OFFSET_AT = 8, 10
 LOSSY = ("JPEG", "MPO")
+MOST_SCANS = 500
+"""Of a progressive JPEG; encoders write about ten. Each takes a pass over all pixels, and may have a hundred bytes."""
+JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
+START, END, SCAN, ALONE = 0xD8, 0xD9, 0xDA, 0x01
+"""Markers of a JPEG (ITU-T T.81, table B.1); behind all of them but START, END and ALONE the length of a segment."""
 ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -71,6 +76,8 @@ def open_image(path: Path, what: str) -> Iterator[Image.Image]:
     try:
         with open_regular(path, MOST_BYTES) as file, Image.open(file, formats=FORMATS) as image:
             _check_pixels(image.width * image.height, path, what)
+            if image.format in LOSSY and image.info.get("progressive"):
+                _check_scans(file)
             yield image
     except FileNotFoundError:
         raise DataError(f"{what} {path} does not exist: every image needs its label; add it or remove both.") from None
@@ -91,6 +98,21 @@ def _check_pixels(pixels: int, path: Path, what: str) -> None:
             f"{what} {path} has {pixels / 1e6:.0f} million pixels; allowed are {MOST_PIXELS / 1e6:.0f} million: scale"
             " it down or cut it into tiles."
         )
+
+
+def _check_scans(file: BinaryIO) -> None:
+    """Raises OSError for a progressive JPEG of so many scans that decoding it would take minutes."""
+    at = file.tell()
+    file.seek(0)
+    data, place, scans = file.read(), 0, 0
+    file.seek(at)
+    while (marker := JPEG_MARKER.search(data, place)) is not None and marker[1][0] != END:
+        place = marker.end()
+        if marker[1][0] not in (START, ALONE):
+            place += int.from_bytes(data[place : place + 2], "big")
+        scans += marker[1][0] == SCAN
+        if scans > MOST_SCANS:
+            raise OSError(f"it has more than {MOST_SCANS} scans")
 
 
 def orientation(image: Image.Image) -> int:

@@ -24,6 +24,8 @@ from pipeline.targets import targets
 SCHEMA = 1
 MACHINE = ("device", "cpu", "cores", "runtime", "threads")
 """What must be equal before two latencies are compared."""
+LEAST, MOST = 1e-6, 1e18
+"""Of milliseconds, ratios and counts: a nanosecond, and far more than there is. So a quotient of two is finite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +79,8 @@ class Standing:
         positive = {"size_bytes": self.size_bytes, "images": self.images, "median_ms": self.median_ms}
         positive["against's ratio"] = None if self.against is None else self.against[1]
         for name, value in positive.items():
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} is {value}, not above 0")
+            if value is not None and not LEAST <= value <= MOST:
+                raise ValueError(f"{name} is {value:g}, not from {LEAST:g} to {MOST:g}")
         if not self.iou_percent:
             raise ValueError("no class was scored, so no accuracy is known: its images have no labels")
         check_percents(self.miou_percent, *self.iou_percent.values())

@@ -7,7 +7,7 @@ import functools
 import glob
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +76,10 @@ def lacks_metadata(artifact: Artifact) -> bool:
     return KEY not in graph.metadata and refusal(graph, artifact.recipe) is None
 
 
-def with_compiled(artifact: Artifact, compiled: Path, note: str) -> Artifact:
-    """Records the compiled twin in JSON, in the folder in which the twin lies now."""
-    companions = {file.suffix: sha256(file) for file in sorted(_companions(compiled))}
-    twin = {"file": compiled.name, "sha256": sha256(compiled), "companions": companions, "note": note}
+def with_compiled(artifact: Artifact, compiled: Path, note: str, companions: Sequence[Path] = ()) -> Artifact:
+    """Records the compiled twin, and what belongs to it, in JSON, in the folder in which they lie now."""
+    digests = {file.suffix: sha256(file) for file in companions}
+    twin = {"file": compiled.name, "sha256": sha256(compiled), "companions": digests, "note": note}
     write_record(artifact, compiled.parent, twin)
     return dataclasses.replace(artifact, compiled=artifact.path.with_name(compiled.name))
 
@@ -127,7 +127,8 @@ def _compiled_beside(path: Path, data: bytes) -> Path | None:
         return None
     compiled = path.parent / twin.file
     digests = {compiled: twin.sha256, **{compiled.with_suffix(s): digest for s, digest in twin.companions.items()}}
-    for file in (compiled, *sorted({*digests, *_companions(compiled)} - {compiled})):
+    beside_it = compiled.parent.glob(f"{glob.escape(compiled.stem)}.*")
+    for file in (compiled, *sorted({*digests, *beside_it} - {compiled})):
         unlike = file in digests and (not file.is_file() or sha256(file) != digests[file])
         if file.is_symlink() or unlike:
             raise ArtifactError(
@@ -135,11 +136,6 @@ def _compiled_beside(path: Path, data: bytes) -> Path | None:
                 " link): run `convert` to make both again."
             )
     return compiled
-
-
-def _companions(compiled: Path) -> list[Path]:
-    """What lies beside a compiled file and differs from it in the suffix alone, such as its weights."""
-    return [file for file in compiled.parent.glob(f"{glob.escape(compiled.stem)}.*") if file.name != compiled.name]
 
 
 def _cut_off(folder: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import re
 import tempfile
@@ -15,6 +16,7 @@ import tensorflow as tf
 import tf_keras
 
 import models
+from pipeline.core.confined import why_unsafe
 from pipeline.core.errors import RunError, WeightsError
 from pipeline.core.files import open_regular, sha256, unreadable
 from pipeline.core.run import FILE, Run
@@ -26,6 +28,7 @@ from pipeline.measure.score import score_masks
 from pipeline.train.train import keras_infer
 from pipeline.weights import checkpoint
 from pipeline.weights import layers as weights
+from pipeline.weights.hdf5 import MOST_DATASET_BYTES
 from pipeline.weights.layers import Source
 from pipeline.weights.weight_files import is_hdf5, open_weights
 
@@ -35,6 +38,8 @@ ALLOWED = (
 )
 MOST_LIST_BYTES = 1 << 20
 """Of a folder's list of checkpoints, which names a few."""
+READ_SECONDS = 8
+"""Of the processor, for reading a whole checkpoint; half a gigabyte takes one or two."""
 
 
 def adopt(run: Run, path: Path, say: Say, *, force: bool = False) -> FloatResult:
@@ -138,6 +143,8 @@ def _in_checkpoint(prefix: Path) -> Iterator[Source]:
             raise WeightsError(f"its {part.name} {reason}")
     try:
         with _without_wildcards(prefix) as plain:
+            if (why := why_unsafe(lambda: _read_all(str(plain)), READ_SECONDS)) is not None:
+                raise WeightsError(f"it is a broken TensorFlow checkpoint ({why})")
             reader = tf.train.load_checkpoint(str(plain))
             yield weights.checkpoint_source(
                 reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map(), reader.get_tensor
@@ -145,6 +152,16 @@ def _in_checkpoint(prefix: Path) -> Iterator[Source]:
     except (tf.errors.OpError, ValueError, TypeError, RuntimeError, OSError) as error:
         why = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise WeightsError(f"it is a broken TensorFlow checkpoint ({why})") from None
+
+
+def _read_all(prefix: str) -> None:
+    """Reads what this process may read, in a child: TensorFlow ends the process where an index makes no sense."""
+    reader = tf.train.load_checkpoint(prefix)
+    dtypes = reader.get_variable_to_dtype_map()
+    for name, shape in reader.get_variable_to_shape_map().items():
+        if dtypes[name].is_floating and dtypes[name].size * math.prod(shape) <= MOST_DATASET_BYTES:
+            with contextlib.suppress(tf.errors.OpError):  # of what this network does not have it does not matter
+                reader.get_tensor(name)
 
 
 @contextlib.contextmanager

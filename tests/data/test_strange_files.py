@@ -143,3 +143,21 @@ def test_a_line_without_end_is_no_class_and_a_million_are_too_many(tmp_path: Pat
     path.write_text("road\n" + "a " * 2000)
     with pytest.raises(DataError, match="a line of 3999 characters"):
         read_classes(path)
+
+
+def test_a_jpeg_of_a_thousand_scans_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch) -> None:
+    """Each takes a pass over all pixels and 20 bytes: a megabyte of them would take minutes."""
+    path = tmp_path / "scans.jpg"
+    Image.new("L", (64, 64), 128).save(path, progressive=True)
+    whole = path.read_bytes()
+    scans = [place for place in range(len(whole)) if whole[place : place + 2] == b"\xff\xda"]
+    assert len(scans) == 6 and read_image(path).shape == (64, 64, 3)
+    extra = whole[scans[2] : scans[3]]  # with its Huffman table
+    for count, comment in ((decode.MOST_SCANS - 6, b""), (1000, b""), (1000, b"\xff\x01\xff\xfe\0\4\xff\xd9")):
+        path.write_bytes(whole[: scans[1]] + comment + extra * count + whole[scans[1] :])
+        if count < decode.MOST_SCANS:
+            assert (read_image(path) == 128).all()
+            continue
+        monkeypatch.setattr(Image.Image, "convert", None)  # no pixel is decoded
+        with pytest.raises(DataError, match="it has more than 500 scans"):
+            read_image(path)

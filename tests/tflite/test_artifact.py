@@ -51,7 +51,7 @@ def test_what_belongs_to_a_twin_is_checked_with_it(tmp_path):
     twin, weights = (artifact.path.with_name(f"compiled.{suffix}") for suffix in ("xml", "bin"))
     twin.write_bytes(b"compiled")
     weights.write_bytes(b"weights")
-    assert artifacts.with_compiled(artifact, twin, "").compiled == twin
+    assert artifacts.with_compiled(artifact, twin, "", [weights]).compiled == twin
     sidecar = artifacts.beside(artifact.path)
     assert artifacts.open_artifact(artifact.path).compiled == twin
     (tmp_path / "secret").write_bytes(b"weights")

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
@@ -363,6 +364,32 @@ def test_an_encoders_weights_are_those_of_vgg16_and_of_nothing_that_looks_like_i
     for path, words in (("x.onnx", "an ONNX model"), ("", "is a folder")):
         with pytest.raises(WeightsError, match=words):
             load_encoder(same, str(tmp_path / path))
+
+
+def test_an_index_that_ends_tensorflows_process_is_refused_in_a_sentence(tmp_path, capfd):
+    """Its checksum is right, and an entry in it is none: TensorFlow's reader checks that by ending the process."""
+    prefix = tf.train.Checkpoint(v=tf.Variable(tf.ones([3, 5]))).write(str(tmp_path / "x"))
+    index = bytearray(Path(f"{prefix}.index").read_bytes())
+    end = index.index(b"\x00\x00\x00\x00\x01\x00\x00\x00") + 9  # of the first block: its restarts, its compression
+    assert int.from_bytes(index[end : end + 4], "little") == masked_crc32c(bytes(index[:end]))
+    shape = index.index(b"\x12\x08\x12\x02\x08\x03")
+    index[shape + 1] = 127  # bytes of a message, more than there are
+    index[end : end + 4] = masked_crc32c(bytes(index[:end])).to_bytes(4, "little")
+    Path(f"{prefix}.index").write_bytes(index)
+    with pytest.raises(WeightsError, match="broken TensorFlow checkpoint .it ends its reader with SIGABRT"):
+        load(network(), Path(prefix))
+    assert capfd.readouterr().err == ""
+
+
+def masked_crc32c(data):
+    """As a TensorFlow checkpoint's blocks have it (RFC 3720, appendix B.4; tsl/lib/hash/crc32c.h, Mask)."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def test_a_checkpoint_is_found_in_a_folder_of_any_name_and_in_no_other(tmp_path):
