@@ -75,8 +75,10 @@ class Parent:
 def parent_of(run: Run, artifact: Artifact) -> Parent:
     """The parent of an existing artifact; raises RunError where the run has other weights by now."""
     recipe, origin = artifact.recipe, artifact.recipe.known_origin
-    checkpoint = run.path / origin.parent.checkpoint
-    if not checkpoint.is_file() or sha256(checkpoint) != origin.parent.sha256:
+    named = Path(origin.parent.checkpoint)
+    checkpoint = run.path / named
+    outside = named.is_absolute() or ".." in named.parts  # the file may be a stranger's
+    if outside or not checkpoint.is_file() or sha256(checkpoint) != origin.parent.sha256:
         raise RunError(f"{checkpoint} is not what {artifact.path} was made from: `convert` again.")
     per_tensor = recipe.file.per_tensor
     return Parent(origin.method, checkpoint, recipe.ranges, origin.calibration, per_tensor, origin.kept_start)

@@ -54,6 +54,8 @@ def open_voc(folder: str) -> Dataset:
 def _split(root: Path, split: str, labels: Labels) -> tuple[Sample, ...]:
     listed = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     names = read_list(listed, "image list", LAYOUT)
+    if (elsewhere := next((name for name in names if name != Path(name).name), None)) is not None:
+        raise DataError(f"{listed} lists {elsewhere!r}, which is no name of an image: expected names without folders.")
     pairs = [(root / "JPEGImages" / f"{name}.jpg", root / "SegmentationClass" / f"{name}.png") for name in names]
     for image, _ in pairs:
         if not image.is_file():

@@ -134,7 +134,13 @@ def test_voc_a_listed_image_that_is_not_there_is_an_error(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("content", "expected"), [(b"2007_000032\n2007_000032\n", "twice"), (b"\xff\xfe\x00", "cannot be read")], ids=str
+    ("content", "expected"),
+    [
+        (b"2007_000032\n2007_000032\n", "twice"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (b"../JPEGImages/2007_000032\n", "no name of an image"),  # it would lead anywhere on this machine
+    ],
+    ids=str,
 )
 def test_voc_a_bad_list_is_an_error(content: bytes, expected: str, tmp_path: Path) -> None:
     make_voc(tmp_path)
