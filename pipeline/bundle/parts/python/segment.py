@@ -20,11 +20,13 @@ from PIL import Image, ImageOps
 HOME = Path(__file__).resolve().parent.parent
 NETWORK: dict[str, Any] = json.loads((HOME / "network.json").read_text("utf-8"))
 BAND_ROWS = 32
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
+"""Whatever a file's name: Pillow gives some others to programs outside, such as Ghostscript."""
 
 
 def read_image(path: Path) -> np.ndarray:
     """uint8 [height, width, 3], RGB, turned as its EXIF data say."""
-    return np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+    return np.asarray(ImageOps.exif_transpose(Image.open(path, formats=FORMATS)).convert("RGB"))
 
 
 def to_input(image: np.ndarray) -> np.ndarray:
