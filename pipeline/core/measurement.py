@@ -92,6 +92,11 @@ class FileMeasurement:
     peak_memory_bytes: int | None
     confusion: tuple[tuple[int, ...], ...] | None = None
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no file is."""
+        if not self.size_bytes > 0:
+            raise ValueError(f"the size of {self.file[:40]} is {self.size_bytes} bytes")
+
 
 @dataclasses.dataclass(frozen=True)
 class Head:

@@ -19,6 +19,8 @@ import tf_keras
 import models
 from pipeline.core.dataset import Dataset, TrainingDefaults
 from pipeline.core.errors import BadSpec, RunError
+from pipeline.core.from_json import from_json
+from pipeline.core.json_file import BadJson, made
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.progress import waiting
 from pipeline.core.run import Run
@@ -103,6 +105,19 @@ class FloatTraining:
     init: str | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class _StartedFrom:
+    file: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Began:
+    """How a training began, as its settings say, which may be a stranger's."""
+
+    encoder_weights: str | None = None
+    init: _StartedFrom | None = None
+
+
 def float_training(
     run: Run, steps: int | None, batch: int, encoder_weights: str | None, init: str | None = None
 ) -> FloatTraining | None:
@@ -124,9 +139,10 @@ def float_training(
             )
         return None
     if steps is None and isinstance(schedule, dict):
-        with contextlib.suppress(TypeError):  # settings of another version: is_finished reports them
-            started_from = (settings.get("init") or {}).get("file")
-            return FloatTraining(Schedule(**schedule), settings.get("encoder_weights"), init or started_from)
+        with contextlib.suppress(TypeError, BadJson):  # settings of another version: is_finished reports them
+            began = made(settings, functools.partial(from_json, _Began))
+            started_from = began.init.file if began.init is not None else None
+            return FloatTraining(Schedule(**schedule), began.encoder_weights, init or started_from)
     return FloatTraining(float_schedule(run, steps, batch, None, tuning=init is not None), encoder_weights, init)
 
 

@@ -262,6 +262,8 @@ def change(data, path, value):
         (("target",), 5),
         (("drop_points",), {}),
         (("artifact", "size_bytes"), 0),
+        (("parent", "size_bytes"), 0),
+        (("artifact", "latency", "median_ms"), 5e-324),
         (("artifact", "latency", "median_ms"), 0.0),
         (("artifact", "score", "miou_percent"), 101),
         (("artifact", "score", "iou_percent", "a"), -1),

@@ -13,11 +13,12 @@ from pipeline.core.dataset import Sample
 from pipeline.core.ranges import ranges_from_json
 from pipeline.core.recipe import Recipe
 from pipeline.core.run import create, open_run
+from pipeline.core.spec import ModelSpec
 from pipeline.core.training import plain
 from pipeline.tflite.artifact import open_artifact
 from pipeline.train.held_out import hold_out
 from pipeline.train.judge import fewest_held_out, judge_gain
-from pipeline.train.train import float_schedule, float_training
+from pipeline.train.train import FloatTraining, float_schedule, float_training
 from pipeline.weights import checkpoint
 
 SHORT = ("--steps", "3", "--batch", "2", "--evaluations", "1")
@@ -282,6 +283,19 @@ def test_every_way_to_calibrate_is_scored_once(parent, cli):
     assert (home / "sweep.json.1").is_file()
     wrong = cli(*command, "--calibration", "entropi", cwd=home)
     assert wrong.returncode == 2 and "did you mean 'entropy'" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"init": "x"}, {"init": [1]}, {"init": {"file": 5}}, {"encoder_weights": [1]}], ids=str
+)
+def test_a_start_of_nonsense_in_the_settings_is_not_taken_for_one(tmp_path, wrong):
+    """A stranger's run, whose float training was interrupted; ``is_finished`` then names what differs."""
+    run = create(tmp_path / "run", ModelSpec("fast-scnn", 72, 104, 5), "synthetic", "abcde", [], 0)
+    usual, begun = float_schedule(run, None, 2, None), float_schedule(run, 7, 3, 0.01)
+    run.float_training.begin({"schedule": plain(begun), "encoder_weights": None, "init": {"file": "w.h5"}})
+    assert float_training(run, None, 2, None) == FloatTraining(begun, None, "w.h5")
+    run.float_training.begin({"schedule": plain(begun), **wrong}, force=True)
+    assert float_training(run, None, 2, None) == FloatTraining(usual)
 
 
 def test_the_float_steps_are_said_and_can_be_set(parent, cli):
