@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.configuration import record
 from pipeline.cli.given import no_effect
 from pipeline.cli.options import COMPILER, JSON, LEVEL, SOC, Number, complete, say, write_numbers
 from pipeline.cli.resolve import newest_artifact
@@ -73,6 +74,8 @@ def inspect(
     texts = names or (made_for(file),)
     targets = [target.with_compiler(compiler_command) for target in with_selectors(texts, level, soc)]
     files = [artifact_for(file, target.text if names else None) for target in targets]
+    if file.is_dir():
+        record(open_run(file))
     inspections = []
     for each, target in zip(files, targets, strict=True):
         with say.waiting(f"asking {target.title}"):

@@ -55,7 +55,7 @@ def report(paths: tuple[Path, ...], kind: str, out: str | None) -> None:
 
     if len(paths) > 1 and out is None:
         raise RunError(f"a report of {len(paths)} runs belongs to none of them: say where it goes with --out FILE.")
-    runs = paths if len(paths) > 1 else (run_to_use(paths[0] if paths else None, say).path,)
+    runs = tuple(run_to_use(path, say).path for path in paths or (None,))
     say(f"reading {', '.join(map(str, runs))}")
     page = making.page_of(runs, VERSION)
     text = making.html(page) if kind == "html" else making.markdown(page)

@@ -175,7 +175,8 @@ def newest_artifact(run: Run, target: str | None, say: Say) -> Artifact:
     path = next(each for each in paths if each.parent.name == chosen)
     if target is None:
         others = len({each.parent.name for each in paths}) - 1
-        more = f"; {others} other target{'s' if others > 1 else ''}: --target NAME" if others else ""
+        why = _why_default(run, chosen) if others else ""
+        more = f"{why}; {others} other target{'s' if others > 1 else ''}: --target NAME" if others else ""
         say(f"artifact {path.relative_to(run.path)} (target {chosen}{more})")
     artifact = open_artifact(path)
     if artifact.recipe.target not in targets():
@@ -204,6 +205,12 @@ def _default_target(run: Run, converted: set[str]) -> str:
         return "cpu"
     newest = max((run.artifacts(name) for name in converted), key=lambda folder: folder.stat().st_mtime_ns)
     return newest.name
+
+
+def _why_default(run: Run, chosen: str) -> str:
+    if chosen == run.named_target():
+        return ", which `convert` was last given by name"
+    return "" if chosen == "cpu" else ", the newest"
 
 
 def float_parent(run: Run, artifact: Artifact) -> Artifact | None:

@@ -165,6 +165,20 @@ def test_what_a_section_lacks_is_named_as_the_file_would_name_it(tmp_path, secti
     assert result.exit_code == 2 and f"the section {section.partition(':')[0]!r} lacks {key!r}" in result.stderr
 
 
+def test_runs_that_stand_beside_each_other_or_as_a_file_keep_the_call_too(tmp_path):
+    runs = [shipped(tmp_path / name)[0].path for name in "ab"]
+    write(
+        tmp_path,
+        f"inspect: {{file: {runs[0]}, no-compiler: true}}\nreport: {{run: {list(map(str, runs))}, format: md}}",
+    )
+    for command in ("inspect", "report"):
+        out = ["--out", str(tmp_path / "r.md")] if command == "report" else []
+        result = CliRunner().invoke(main, [command, "--config", str(tmp_path / "c.yaml"), *out])
+        assert result.exit_code == 0, result.output
+    kept = [sorted(file.name for file in (run / "configuration").iterdir()) for run in runs]
+    assert kept == [["inspect.yaml", "report.yaml"], ["report.yaml"]]
+
+
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 def test_the_examples_in_docs_name_options_that_there_are(file):
     import click

@@ -180,6 +180,7 @@ def test_without_a_name_it_is_the_target_named_last_else_cpu_and_said(tmp_path):
     )
     run.name_target("edgetpu")
     assert chosen() == "edgetpu" and chosen("web") == "web" and len(messages) == 1
+    assert "(target edgetpu, which `convert` was last given by name; 2 other targets: --" in messages.pop()
     run.name_target("gone")
     assert chosen() == "cpu"
     (run.path / "artifacts/named.json").write_text("{")
