@@ -22,7 +22,7 @@ from typing import Any
 
 import click
 
-from pipeline.core.errors import BadSpec, UnknownName
+from pipeline.core.errors import BadSpec, UnknownName, nearest
 from pipeline.core.files import may_name, unreadable, write_atomically
 from pipeline.core.printable import LONGEST_NAME, printable, well_formed
 from pipeline.core.run import Run
@@ -71,9 +71,10 @@ def read(path: Path, names: Sequence[str], load: Callable[[str], click.Command])
         elif key in names:
             sections[key] = tuple(_section(path, key, load(key), each) for each in _entries(path, key, value))
         elif having := [name for name in names if key in options_of(load(name))]:
+            near = nearest(key, COMMON)
             raise BadSpec(
                 f"{path}: {key!r} cannot stand above the sections: put it into the section of a command that has this"
-                f" option ({', '.join(having)})."
+                f" option ({', '.join(having)})" + (f"; or did you mean {near!r}?" if near is not None else ".")
             )
         else:
             raise UnknownName(f"key of {path}", key, {*COMMON, *names})

@@ -70,9 +70,10 @@ def inspect(
     """
     if no_compiler:
         no_effect("--no-compiler", "compiler_command", "wait")
+    named = with_selectors(names, level, soc)
     file = run_called(file)
-    texts = names or (made_for(file),)
-    targets = [target.with_compiler(compiler_command) for target in with_selectors(texts, level, soc)]
+    targets = named or with_selectors((made_for(file),), level, soc)
+    targets = [target.with_compiler(compiler_command) for target in targets]
     files = [artifact_for(file, target.text if names else None) for target in targets]
     if file.is_dir():
         record(open_run(file))

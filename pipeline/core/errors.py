@@ -60,11 +60,17 @@ class UnknownName(SegquantError):
             what = f"it is called {named[0]} here" if len(named) == 1 else f"choose {' or '.join(named)}"
             super().__init__(f"unknown {kind} {name!r}: {what}. Known: {', '.join(known)}.")
             return
-        folded = {each.lower(): each for each in known}
-        near = [each for each in folded if "-" in each and name.lower() == "".join(w[:1] for w in each.split("-"))]
-        near = near or difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
-        hint = f"did you mean {folded[near[0]]!r}? " if near else ""
+        near = nearest(name, known)
+        hint = f"did you mean {near!r}? " if near is not None else ""
         super().__init__(f"unknown {kind} {name!r}: {hint}Known: {', '.join(known)}.")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that ``name`` is most like, or whose words begin with its letters (lr, learning-rate)."""
+    folded = {each.lower(): each for each in known}
+    near = [each for each in folded if "-" in each and name.lower() == "".join(w[:1] for w in each.split("-"))]
+    near = near or difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
+    return folded[near[0]] if near else None
 
 
 class BadSpec(SegquantError):

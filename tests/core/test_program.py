@@ -132,7 +132,8 @@ def test_a_thread_whose_programs_are_ended_for_good_starts_no_more():
         time.sleep(0.05)
     program.end_those_of(thread, for_good=True)
     thread.join(10)
-    assert ends == [-signal.SIGKILL, "Operation canceled", "Operation canceled"] and gone(MARKED)
+    assert ends[0] in (-signal.SIGKILL, "Operation canceled")  # the latter where it was only just starting
+    assert ends[1:] == ["Operation canceled", "Operation canceled"] and gone(MARKED)
     assert shell("exit 3").code == 3
 
 
