@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import sys
+from collections.abc import Iterator
 
 from pipeline.core.dataset import Dataset, DatasetSource
 from pipeline.core.errors import DataError, RunError, UnknownName
@@ -27,7 +28,7 @@ def source_of(text: str) -> DatasetSource:
     """The registered source that ``'name:DIR'`` names; raises UnknownName, which names the source of a folder."""
     name, colon, _ = text.partition(":")
     if not colon and name not in sources() and os.path.isdir(name):
-        fitting = [source for source in sources().values() if source.layout and _opens(source, name)]
+        fitting = [source for source, _ in _fitting(name)]
         named = fitting or [source for source in sources().values() if source.layout]
         raise UnknownName("dataset", name, sources(), {f"{source.name}:{name}": source.title for source in named})
     return find(sys.modules[__name__], DatasetSource, "dataset", name)
@@ -42,21 +43,17 @@ def open_dataset(text: str) -> Dataset:
     return source.open(argument)
 
 
-def _opens(source: DatasetSource, folder: str) -> bool:
-    try:
-        source.open(folder)
-    except DataError:
-        return False
-    return True
-
-
 def dataset_in(folder: str) -> Dataset | None:
     """The dataset whose layout the folder has; None where it has none."""
+    return next((dataset for _, dataset in _fitting(folder)), None)
+
+
+def _fitting(folder: str) -> Iterator[tuple[DatasetSource, Dataset]]:
+    """The sources whose layout the folder has, each with what it holds there."""
     for source in sources().values():
         if source.layout:
             with contextlib.suppress(DataError):
-                return source.open(folder)
-    return None
+                yield source, source.open(folder)
 
 
 def absolute(folder: str | None) -> str | None:
