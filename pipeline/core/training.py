@@ -15,7 +15,7 @@ import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -270,6 +270,12 @@ def forced(folder: Path) -> str:
 def plain(noun: Any) -> dict[str, Any]:
     """A dataclass as JSON returns it, so that settings can be compared with those on disk."""
     return dict(json.loads(json.dumps(dataclasses.asdict(noun))))
+
+
+def plain_without_defaults(noun: Any, later: Sequence[str]) -> dict[str, Any]:
+    """As ``plain``, without the fields of ``later`` that have their defaults: earlier versions did not have them."""
+    defaults = {field.name: field.default for field in dataclasses.fields(noun)}
+    return {name: value for name, value in plain(noun).items() if name not in later or value != defaults[name]}
 
 
 def changes(before: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:

@@ -13,7 +13,7 @@ from pipeline.core.dataset import IGNORE, TrainingDefaults
 from pipeline.core.errors import BadSpec, DataError
 from pipeline.core.number import real
 from pipeline.core.preprocessing import SCALE
-from pipeline.core.training import plain
+from pipeline.core.training import plain_without_defaults
 from pipeline.data.decoded import Decoded
 from pipeline.drivers.litert_worker import cores
 
@@ -62,9 +62,8 @@ class Augmentation:
         return cls(defaults.scale, True, defaults.colour, defaults.exposure, defaults.gamma, defaults.paste)
 
     def as_setting(self) -> dict[str, Any]:
-        """What a training keeps. What earlier versions did not have is left out while it is off."""
-        later = ("exposure", "gamma", "paste", "balance")
-        return {key: value for key, value in plain(self).items() if value or key not in later}
+        """What a training keeps."""
+        return plain_without_defaults(self, ("exposure", "gamma", "paste", "balance"))
 
 
 def augment(

@@ -11,7 +11,7 @@ import tf_keras
 
 from pipeline.core.errors import RunError
 from pipeline.core.number import MOST_IMAGES, MOST_RATE, MOST_STEPS, real, whole
-from pipeline.core.training import plain
+from pipeline.core.training import plain_without_defaults
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Schedule:
             raise RunError("without labels, the teacher is all there is to learn from: its weight must not be 0.")
 
     def as_setting(self) -> dict[str, Any]:
-        """What a training keeps. What earlier versions did not have is left out while it has its default."""
-        return {k: v for k, v in plain(self).items() if (k, v) not in (("auxiliary", 0.4), ("hard", 0.0))}
+        """What a training keeps."""
+        return plain_without_defaults(self, ("auxiliary", "hard"))
 
     @property
     def scoring_steps(self) -> set[int]:
