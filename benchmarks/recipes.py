@@ -63,6 +63,7 @@ RECIPES = {
     "shipped-colour": Recipe({**SHIPPED, "colour": 0.6}),
     "shipped-decay": Recipe(SHIPPED, {"weight_decay": 0.1}),
     "shipped-hard": Recipe(SHIPPED, {"hard": 0.7}),
+    "shipped-hard-decay": Recipe(SHIPPED, {"hard": 0.7, "weight_decay": 0.1}),
     "shipped-hard-wide-decay": Recipe({**SHIPPED, "scale": (0.5, 2.5)}, {"hard": 0.7, "weight_decay": 0.1}),
     "shipped-light": Recipe({**SHIPPED, **LIGHT}),
     "shipped-no-aux": Recipe(SHIPPED, {"auxiliary": 0.0}),

@@ -80,6 +80,7 @@ class TrainingDefaults:
       steps, qat_steps: weight updates of the float training and of quantization-aware training.
       tuning_steps, tuning_learning_rate: of a float training that starts from trained weights.
       evaluations: how often the validation images are scored during the float training.
+      weight_decay, hard: of a float training; see pipeline.train.schedule.Schedule.
       scale, colour, exposure, gamma, paste: see pipeline.train.feed.Augmentation.
     """
 
@@ -91,6 +92,8 @@ class TrainingDefaults:
     tuning_steps: int = 800
     tuning_learning_rate: float = 1e-3
     evaluations: int = 10
+    weight_decay: float = 0.01
+    hard: float = 0.0
     scale: tuple[float, float] = (0.6, 1.8)
     colour: float = 0.25
     exposure: float = 0.0

@@ -87,6 +87,8 @@ def float_schedule(
         steps,
         batch,
         learning_rate or (defaults.tuning_learning_rate if tuning else defaults.learning_rate),
+        weight_decay=defaults.weight_decay,
+        hard=defaults.hard,
         evaluations=max(1, min(defaults.evaluations, steps // 100)),
     )
 

@@ -15,6 +15,7 @@ from pipeline.core.recipe import Recipe
 from pipeline.core.run import create, open_run
 from pipeline.core.spec import ModelSpec
 from pipeline.core.training import plain
+from pipeline.data.camvid import CAMVID
 from pipeline.tflite.artifact import open_artifact
 from pipeline.train.held_out import hold_out
 from pipeline.train.judge import fewest_held_out, judge_gain
@@ -296,6 +297,16 @@ def test_a_start_of_nonsense_in_the_settings_is_not_taken_for_one(tmp_path, wron
     assert float_training(run, None, 2, None) == FloatTraining(begun, None, "w.h5")
     run.float_training.begin({"schedule": plain(begun), **wrong}, force=True)
     assert float_training(run, None, 2, None) == FloatTraining(usual)
+
+
+@pytest.mark.parametrize("network, rate", [("fast-scnn", 1.0), ("fcn8", 0.25)])
+def test_the_schedule_is_the_datasets(tmp_path, network, rate):
+    run = create(tmp_path / "run", ModelSpec(network, 72, 104, 5), "camvid:x", "abcde", [], 0)
+    schedule, camvid = float_schedule(run, None, 8, None), CAMVID.training
+    assert (schedule.steps, schedule.evaluations) == (camvid.steps, camvid.evaluations)
+    assert schedule.learning_rate == pytest.approx(rate * camvid.learning_rate)
+    assert (schedule.hard, schedule.weight_decay) == (camvid.hard, camvid.weight_decay) == (0.7, 0.1)
+    assert float_schedule(run, None, 8, None, tuning=True).hard == 0.7
 
 
 def test_the_float_steps_are_said_and_can_be_set(parent, cli):
