@@ -4,6 +4,8 @@
 
 DRIVE is the beginning of the images' names, such as 0016E5; several with + between them. The runs go to runs/recipes/,
 and can be interrupted; each result is added to results/recipes.json. RECIPES has what can be compared.
+Those with "scenes" start from a network of the built-in scenes, which is to be trained first: `python cli.py train
+--run runs/recipes/scenes --data synthetic --size 180x240 --steps 2500`.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class Recipe:
 
 MILD = {"colour": 0.3, "exposure": 0.6, "gamma": 0.3}
 LIGHT = {"colour": 0.4, "exposure": 1.2, "gamma": 0.5}
+HARD_DECAY = {"hard": 0.7, "weight_decay": 0.1}
 SHIPPED = dataclasses.asdict(Augmentation.of(CAMVID.training))
 RECIPES = {
     "close": Recipe({"scale": (0.75, 2.0)}),
@@ -63,8 +66,12 @@ RECIPES = {
     "shipped-colour": Recipe({**SHIPPED, "colour": 0.6}),
     "shipped-decay": Recipe(SHIPPED, {"weight_decay": 0.1}),
     "shipped-hard": Recipe(SHIPPED, {"hard": 0.7}),
-    "shipped-hard-decay": Recipe(SHIPPED, {"hard": 0.7, "weight_decay": 0.1}),
-    "shipped-hard-wide-decay": Recipe({**SHIPPED, "scale": (0.5, 2.5)}, {"hard": 0.7, "weight_decay": 0.1}),
+    "shipped-hard-decay": Recipe(SHIPPED, HARD_DECAY),
+    "shipped-hard-decay-no-average": Recipe(SHIPPED, {**HARD_DECAY, "average": 0}),
+    "shipped-hard-decay-no-aux": Recipe(SHIPPED, {**HARD_DECAY, "auxiliary": 0.0}),
+    "shipped-hard-decay-no-paste": Recipe({**SHIPPED, "paste": 0.0}, HARD_DECAY),
+    "shipped-hard-decay-scenes": Recipe(SHIPPED, HARD_DECAY, "runs/recipes/scenes/float/best.weights.h5"),
+    "shipped-hard-wide-decay": Recipe({**SHIPPED, "scale": (0.5, 2.5)}, HARD_DECAY),
     "shipped-light": Recipe({**SHIPPED, **LIGHT}),
     "shipped-no-aux": Recipe(SHIPPED, {"auxiliary": 0.0}),
     "shipped-no-average": Recipe(SHIPPED, {"average": 0}),
