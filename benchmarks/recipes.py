@@ -25,7 +25,6 @@ from pipeline.core.files import write_atomically
 from pipeline.core.run import FILE, Run, open_run
 from pipeline.core.spec import ModelSpec, parse_size
 from pipeline.data import dataset_of, open_dataset, source_of
-from pipeline.data.camvid import CAMVID
 from pipeline.train.feed import Augmentation
 from pipeline.train.schedule import Schedule
 from pipeline.train.train import train
@@ -50,7 +49,7 @@ class Recipe:
 MILD = {"colour": 0.3, "exposure": 0.6, "gamma": 0.3}
 LIGHT = {"colour": 0.4, "exposure": 1.2, "gamma": 0.5}
 HARD_DECAY = {"hard": 0.7, "weight_decay": 0.1}
-SHIPPED = dataclasses.asdict(Augmentation.of(CAMVID.training))
+BASE = {"scale": (0.6, 2.0), "colour": 0.3, "exposure": 0.6, "gamma": 0.3, "paste": 0.25}
 RECIPES = {
     "close": Recipe({"scale": (0.75, 2.0)}),
     "light": Recipe(LIGHT),
@@ -61,24 +60,24 @@ RECIPES = {
     "mild": Recipe(MILD),
     "paste": Recipe({"paste": 0.5}),
     "plain": Recipe(),
-    "shipped": Recipe(SHIPPED),
-    "shipped-balance": Recipe({**SHIPPED, "balance": 0.5}),
-    "shipped-colour": Recipe({**SHIPPED, "colour": 0.6}),
-    "shipped-decay": Recipe(SHIPPED, {"weight_decay": 0.1}),
-    "shipped-hard": Recipe(SHIPPED, {"hard": 0.7}),
-    "shipped-hard-decay": Recipe(SHIPPED, HARD_DECAY),
-    "shipped-hard-decay-no-average": Recipe(SHIPPED, {**HARD_DECAY, "average": 0}),
-    "shipped-hard-decay-no-aux": Recipe(SHIPPED, {**HARD_DECAY, "auxiliary": 0.0}),
-    "shipped-hard-decay-no-paste": Recipe({**SHIPPED, "paste": 0.0}, HARD_DECAY),
-    "shipped-hard-decay-scenes": Recipe(SHIPPED, HARD_DECAY, "runs/recipes/scenes/float/best.weights.h5"),
-    "shipped-hard-wide-decay": Recipe({**SHIPPED, "scale": (0.5, 2.5)}, HARD_DECAY),
-    "shipped-light": Recipe({**SHIPPED, **LIGHT}),
-    "shipped-no-aux": Recipe(SHIPPED, {"auxiliary": 0.0}),
-    "shipped-no-average": Recipe(SHIPPED, {"average": 0}),
-    "shipped-no-jaccard": Recipe(SHIPPED, {"jaccard": 0.0}),
-    "shipped-no-paste": Recipe({**SHIPPED, "paste": 0.0}),
-    "shipped-paste": Recipe({**SHIPPED, "paste": 0.5}),
-    "shipped-wide": Recipe({**SHIPPED, "scale": (0.5, 2.5)}),
+    "base": Recipe(BASE),
+    "base-balance": Recipe({**BASE, "balance": 0.5}),
+    "base-colour": Recipe({**BASE, "colour": 0.6}),
+    "base-decay": Recipe(BASE, {"weight_decay": 0.1}),
+    "base-hard": Recipe(BASE, {"hard": 0.7}),
+    "base-hard-decay": Recipe(BASE, HARD_DECAY),
+    "base-hard-decay-no-average": Recipe(BASE, {**HARD_DECAY, "average": 0}),
+    "base-hard-decay-no-aux": Recipe(BASE, {**HARD_DECAY, "auxiliary": 0.0}),
+    "base-hard-decay-no-paste": Recipe({**BASE, "paste": 0.0}, HARD_DECAY),
+    "base-hard-decay-scenes": Recipe(BASE, HARD_DECAY, "runs/recipes/scenes/float/best.weights.h5"),
+    "base-hard-wide-decay": Recipe({**BASE, "scale": (0.5, 2.5)}, HARD_DECAY),
+    "base-light": Recipe({**BASE, **LIGHT}),
+    "base-no-aux": Recipe(BASE, {"auxiliary": 0.0}),
+    "base-no-average": Recipe(BASE, {"average": 0}),
+    "base-no-jaccard": Recipe(BASE, {"jaccard": 0.0}),
+    "base-no-paste": Recipe({**BASE, "paste": 0.0}),
+    "base-paste": Recipe({**BASE, "paste": 0.5}),
+    "base-wide": Recipe({**BASE, "scale": (0.5, 2.5)}),
 }
 
 

@@ -57,7 +57,7 @@ def _split(root: Path, split: str, labels: Labels, layout: str = LAYOUT) -> tupl
 
 
 TRAINING = TrainingDefaults(
-    size="360x480", weight_decay=0.1, hard=0.7, scale=(0.6, 2.0), colour=0.3, exposure=0.6, gamma=0.3, paste=0.25
+    size="360x480", weight_decay=0.1, hard=0.7, scale=(0.5, 2.5), colour=0.3, exposure=0.6, gamma=0.3, paste=0.25
 )
 """One drive of its three was filmed at dusk, and half of its classes have a hundredth of the pixels each."""
 
