@@ -39,11 +39,13 @@ class Recipe:
     Attributes:
       augmentation, schedule: fields of ``Augmentation`` and ``Schedule``.
       init: weights to start all but the head from.
+      teachers: recipes whose networks, trained before on the same images, are distilled: (recipe, seed) of each.
     """
 
     augmentation: dict[str, Any] = dataclasses.field(default_factory=dict)
     schedule: dict[str, Any] = dataclasses.field(default_factory=dict)
     init: str | None = None
+    teachers: tuple[tuple[str, int], ...] = ()
 
 
 MILD = {"colour": 0.3, "exposure": 0.6, "gamma": 0.3}
@@ -66,6 +68,9 @@ RECIPES = {
     "base-decay": Recipe(BASE, {"weight_decay": 0.1}),
     "base-hard": Recipe(BASE, {"hard": 0.7}),
     "base-hard-decay": Recipe(BASE, HARD_DECAY),
+    "base-hard-decay-distil": Recipe(
+        BASE, {**HARD_DECAY, "distil": 1.0}, teachers=tuple(("base-hard-decay", seed) for seed in range(3))
+    ),
     "base-hard-decay-no-average": Recipe(BASE, {**HARD_DECAY, "average": 0}),
     "base-hard-decay-no-aux": Recipe(BASE, {**HARD_DECAY, "auxiliary": 0.0}),
     "base-hard-decay-no-paste": Recipe({**BASE, "paste": 0.0}, HARD_DECAY),
@@ -91,15 +96,19 @@ RECIPES = {
 def main(data: str, name: str, drive: str, steps: int, size: str, seed: int) -> None:
     """Trains Fast-SCNN by a recipe on all drives of DATA but DRIVE, and scores it on that one."""
     quiet_tensorflow()
-    run = run_of(data, Path("runs/recipes") / f"{name}-{drive}-{size}-{steps}-{seed}", drive, size, seed)
-    recipe = RECIPES[name]
+
+    def folder(name: str, seed: int) -> Path:
+        return Path("runs/recipes") / f"{name}-{drive}-{size}-{steps}-{seed}"
+
+    run, recipe = run_of(data, folder(name, seed), drive, size, seed), RECIPES[name]
+    teachers = [open_run(folder(*each)) for each in recipe.teachers]
     augmentation = dataclasses.replace(Augmentation(), **recipe.augmentation)
     schedule = Schedule(
         steps,
         **{"batch": 8, "learning_rate": source_of(data).training.learning_rate, "evaluations": 4, **recipe.schedule},
     )
     with say.opened():
-        result = train(run, schedule, augmentation, say, init=recipe.init)
+        result = train(run, schedule, augmentation, say, init=recipe.init, teachers=teachers)
     add(
         {
             "recipe": name,
@@ -111,6 +120,7 @@ def main(data: str, name: str, drive: str, steps: int, size: str, seed: int) -> 
             "augmentation": augmentation.as_setting(),
             "schedule": dataclasses.asdict(schedule),
             "init": recipe.init,
+            "teachers": [f"{name}, seed {seed}" for name, seed in recipe.teachers],
             "last_miou_percent": result.last_val_miou_percent,
             "best_miou_percent": result.best_val_miou_percent,
             "step_seconds": result.step_seconds,

@@ -41,12 +41,13 @@ def check_inference(model: Any, what: str) -> None:
 def check_training(model: Any, batch: int, teacher: Any | None = None) -> None:
     """Raises BadSpec where a training step of ``batch`` images is more than what is free; says how many fit.
 
-    ``teacher``: a network that predicts the same images, and keeps nothing of them.
+    ``teacher``: a network that predicts the same images, and keeps nothing of them; it may be made of several.
     """
     weights = OPTIMIZED * FLOAT32_BYTES * model.count_params()
     an_image = FLOAT32_BYTES * sum(_elements(layer.output) for layer in model.layers)
     if teacher is not None:
-        an_image += FLOAT32_BYTES * max(_elements(layer.output) for layer in teacher.layers)
+        layers = [inner for layer in teacher.layers for inner in getattr(layer, "layers", [layer])]
+        an_image += FLOAT32_BYTES * max(_elements(layer.output) for layer in layers)
     free = free_bytes()
     fitting = 0 if free is None else int((free / SLACK - weights) / max(1, an_image))
     remedy = f"--batch {fitting}" if fitting > 0 else "a smaller --size or --alpha"

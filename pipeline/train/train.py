@@ -9,7 +9,7 @@ import functools
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,8 @@ from pipeline.train.health import Health
 from pipeline.train.initialize import as_setting, initialize, weights_file
 from pipeline.train.precision import Precision, computing_in_float16, note_without_gpu
 from pipeline.train.schedule import Schedule
+from pipeline.train.teachers import as_setting as as_settings
+from pipeline.train.teachers import teacher_of
 from pipeline.train.update import Lesson
 from pipeline.weights import checkpoint
 
@@ -251,13 +253,14 @@ def train(  # long: each is an option of the command
     *,
     encoder_weights: str | None = None,
     init: str | None = None,
+    teachers: Sequence[Run] = (),
     precision: Precision = "float32",
     force: bool = False,
 ) -> FloatResult:
     """Trains the run's float network, or resumes its training, or reuses its result; returns the result.
 
-    ``encoder_weights``, ``init``: see ``FloatTraining``. ``precision``: of the training; scored is the network in
-    float32.
+    ``encoder_weights``, ``init``: see ``FloatTraining``. ``teachers``: runs whose float networks the schedule distils,
+    their mean where they are several. ``precision``: of the training; scored is the network in float32.
     """
     training = run.float_training
     start = None if init is None else weights_file(init, run.config.model.network)
@@ -266,6 +269,7 @@ def train(  # long: each is an option of the command
         "augmentation": augmentation.as_setting(),
         "encoder_weights": encoder_weights,
         "init": None if start is None else as_setting(start),
+        "teachers": as_settings(teachers),
         "precision": None if precision == "float32" else precision,
     }
     if training.is_finished(settings, force):
@@ -301,7 +305,9 @@ def train(  # long: each is an option of the command
     if not chooses:
         say("note: val is trained on, so its score says nothing about other images, and the last checkpoint is kept")
     checkpoints = FloatCheckpoints(model, validation, dataset.classes, weights, training, say, chooses, trained)
-    lesson = Lesson(images, weights, augmentation, seed, spec.resize, family.auxiliary if schedule.auxiliary else ())
+    auxiliary = family.auxiliary if schedule.auxiliary else ()
+    teacher = teacher_of(teachers, run, model, weights) if teachers else None
+    lesson = Lesson(images, weights, augmentation, seed, spec.resize, auxiliary, teacher)
     fitted = fit(trained or model, lesson, schedule, checkpoints, training.folder, say)
     assert fitted.best_percent is not None  # every checkpoint is scored
     result = FloatResult(fitted.best_percent, fitted.last_percent, fitted.seconds, fitted.step_seconds, fitted.history)
