@@ -24,10 +24,10 @@ from pipeline.core.division import Division
 from pipeline.core.files import write_atomically
 from pipeline.core.run import FILE, Run, open_run
 from pipeline.core.spec import ModelSpec, parse_size
-from pipeline.data import dataset_of, open_dataset, source_of
+from pipeline.data import dataset_of, open_dataset
 from pipeline.train.feed import Augmentation
 from pipeline.train.schedule import Schedule
-from pipeline.train.train import train
+from pipeline.train.train import defaults_of, train
 
 RESULTS = Path("results/recipes.json")
 
@@ -40,12 +40,15 @@ class Recipe:
       augmentation, schedule: fields of ``Augmentation`` and ``Schedule``.
       init: weights to start all but the head from.
       teachers: recipes whose networks, trained before on the same images, are distilled: (recipe, seed) of each.
+      network, alpha: what is trained.
     """
 
     augmentation: dict[str, Any] = dataclasses.field(default_factory=dict)
     schedule: dict[str, Any] = dataclasses.field(default_factory=dict)
     init: str | None = None
     teachers: tuple[tuple[str, int], ...] = ()
+    network: str = "fast-scnn"
+    alpha: float = 1.0
 
 
 MILD = {"colour": 0.3, "exposure": 0.6, "gamma": 0.3}
@@ -54,6 +57,7 @@ HARD_DECAY = {"hard": 0.7, "weight_decay": 0.1}
 BASE = {"scale": (0.6, 2.0), "colour": 0.3, "exposure": 0.6, "gamma": 0.3, "paste": 0.25}
 RECIPES = {
     "close": Recipe({"scale": (0.75, 2.0)}),
+    "fcn8-quarter": Recipe(BASE, HARD_DECAY, network="fcn8", alpha=0.25),
     "light": Recipe(LIGHT),
     "light-close": Recipe({**LIGHT, "scale": (0.75, 2.0)}),
     "light-decay": Recipe(LIGHT, {"weight_decay": 0.1}),
@@ -94,18 +98,19 @@ RECIPES = {
 @click.option("--size", default="240x320", show_default=True, metavar="HEIGHTxWIDTH")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def main(data: str, name: str, drive: str, steps: int, size: str, seed: int) -> None:
-    """Trains Fast-SCNN by a recipe on all drives of DATA but DRIVE, and scores it on that one."""
+    """Trains a network by a recipe on all drives of DATA but DRIVE, and scores it on that one."""
     quiet_tensorflow()
 
     def folder(name: str, seed: int) -> Path:
         return Path("runs/recipes") / f"{name}-{drive}-{size}-{steps}-{seed}"
 
-    run, recipe = run_of(data, folder(name, seed), drive, size, seed), RECIPES[name]
+    recipe = RECIPES[name]
+    run = run_of(data, folder(name, seed), drive, size, seed, recipe)
     teachers = [open_run(folder(*each)) for each in recipe.teachers]
     augmentation = dataclasses.replace(Augmentation(), **recipe.augmentation)
     schedule = Schedule(
         steps,
-        **{"batch": 8, "learning_rate": source_of(data).training.learning_rate, "evaluations": 4, **recipe.schedule},
+        **{"batch": 8, "learning_rate": defaults_of(run).learning_rate, "evaluations": 4, **recipe.schedule},
     )
     with say.opened():
         result = train(run, schedule, augmentation, say, init=recipe.init, teachers=teachers)
@@ -129,11 +134,10 @@ def main(data: str, name: str, drive: str, steps: int, size: str, seed: int) -> 
     )
 
 
-def run_of(data: str, path: Path, drive: str, size: str, seed: int) -> Run:
+def run_of(data: str, path: Path, drive: str, size: str, seed: int, recipe: Recipe) -> Run:
     if (path / FILE).exists():
         return open_run(path)
-    height, width = parse_size(size)
-    spec = ModelSpec("fast-scnn", height, width, len(open_dataset(data).classes))
+    spec = ModelSpec(recipe.network, *parse_size(size), len(open_dataset(data).classes), recipe.alpha)
     return create_run(path, spec, data, seed=seed, division=Division("train+val", tuple(drive.split("+"))))
 
 
