@@ -428,7 +428,7 @@ def test_a_server_that_starts_anew_keeps_what_runs_and_is_waited_for(file, serve
     with contextlib.ExitStack() as stack:
         first = connect("ssh:board")
         server.process.terminate()
-        server.process.wait(10)
+        server.process.wait(60)
         again = threading.Timer(1, lambda: stack.enter_context(subprocess.Popen(server.process.args)))
         again.start()
         second = connect("ssh:board")
