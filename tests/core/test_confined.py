@@ -46,7 +46,12 @@ def fail():
 )
 def test_whatever_it_does_is_a_sentence(work, why, monkeypatch):
     children, fork = [], os.fork
-    monkeypatch.setattr(os, "fork", lambda: children.append(fork()) or children[-1])
+
+    def forked():
+        children.append(fork())
+        return children[-1]
+
+    monkeypatch.setattr(os, "fork", forked)
     assert why_unsafe(work, 1, 256 << 20) == why
     with pytest.raises(ChildProcessError):  # it was waited for
         os.waitpid(children[0], os.WNOHANG)
