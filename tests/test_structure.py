@@ -415,8 +415,10 @@ QUICK = "--runs 3 --seconds 0 --starts 2"
 def extended(tmp_path_factory):
     """A copy of the project with one new file of each kind and nothing else changed."""
     copy = tmp_path_factory.mktemp("extended")
-    for name in ("cli.py", "pipeline", "models", "calib"):
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, copy / name)
+    compiled = shutil.ignore_patterns("__pycache__")  # another process may write there meanwhile
+    for name in ("pipeline", "models", "calib"):
+        shutil.copytree(ROOT / name, copy / name, ignore=compiled)
+    shutil.copy(ROOT / "cli.py", copy)
     for name, text in NEW_FILES.items():
         (copy / name).write_text(text)
 

@@ -157,7 +157,7 @@ def test_a_compiler_that_never_ends_is_ended(artifact, tmp_path):
     started = time.monotonic()
     with pytest.raises(CompilerError, match="did not finish in 1 s"):
         Program((), (str(tmp_path / "slow"),)).run(artifact, 1)
-    assert time.monotonic() - started < 10 and len(list(artifact.parent.iterdir())) == 1
+    assert time.monotonic() - started < 30 and len(list(artifact.parent.iterdir())) == 1
 
 
 @pytest.mark.parametrize(
@@ -222,11 +222,12 @@ def test_a_real_ssh_server(server, artifact, far, tmp_path):
 @pytest.mark.real
 def test_a_compiler_behind_a_real_ssh_server_ends_with_us(server, artifact, far):
     """It is ended there with what it began when this side gives up: sshd itself tells it nothing."""
-    executable(far / "bin" / "edgetpu_compiler", "sleep 86397 & exec sleep 86397")
+    endless = f"sleep 86397.{os.getpid():07}"
+    executable(far / "bin" / "edgetpu_compiler", f"{endless} & exec {endless}")
     with pytest.raises(CompilerError, match="did not finish in 2 s"):
         program(server, "edgetpu_compiler").run(artifact, 2)
-    assert gone("sleep 86397")
-    until = time.monotonic() + 5
+    assert gone(endless)
+    until = time.monotonic() + 30
     while list((far / "tmp").iterdir()) and time.monotonic() < until:
         time.sleep(0.05)
     assert not list((far / "tmp").iterdir())

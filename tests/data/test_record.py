@@ -26,7 +26,11 @@ from tests.conftest import ROOT
 
 
 def picture(path: Path, seed: int) -> None:
-    """An image of noise and its mask of three classes, of which the third is in image 0 alone."""
+    """An image of noise and its mask of three classes, of which the third is in image 0 alone.
+
+    Images are of one size in bytes, and of times of their own: on some file systems a clock's tick is longer than it
+    takes to write several.
+    """
     rng = np.random.default_rng(seed)
     for kind in ("images", "masks"):
         (path / kind).mkdir(parents=True, exist_ok=True)
@@ -34,6 +38,8 @@ def picture(path: Path, seed: int) -> None:
     ids = rng.integers(0, 2, (12, 16), np.uint8)
     ids[0, 0] = 2 if seed == 0 else 0
     Image.fromarray(ids).save(path / "masks" / f"i{seed}.png")
+    for kind in ("images", "masks"):
+        os.utime(path / kind / f"i{seed}.png", ns=(seed + 10, seed + 10))
 
 
 @pytest.fixture

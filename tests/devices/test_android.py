@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_a_network_runs_there_as_it_runs_here(attached, tmp_path):
     assert np.array_equal(runner.infer(images[2]), expected[2])
     block, here = runner.time(20), host.time(20)
     assert block.runs == 20 and {"median", "mean", "min", "max", "p95"} <= set(block.summary_ms)
-    assert here.typical_ms / 30 < block.typical_ms < here.typical_ms * 30  # ms both, on a busy machine
+    assert here.typical_ms / 300 < block.typical_ms < here.typical_ms * 300  # ms both, on a busy machine
     assert runner.facts.init_ms > 0 and runner.facts.first_ms > 0
     assert 1 << 24 < runner.peak_memory_bytes() < 1 << 31
     facts = connection.describe()
@@ -150,9 +151,16 @@ def test_what_ran_when_the_server_was_killed_does_not_run_on(attached):
     handset = attached()
     adb.adb(["connect", handset.serial])
     client = adb.Phone(handset.serial)
-    threading.Timer(1, adb.adb, (["kill-server"],)).start()
-    assert client.run(["sh", "-c", "echo $$ >>/data/begun; [ $(wc -l </data/begun) = 2 ] || sleep 86397"]).code == 0
-    assert "86397" not in handset.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout
+
+    def kill_once_it_runs():
+        until = time.monotonic() + 60
+        while handset.shell("[ -s /data/begun ]").returncode and time.monotonic() < until:
+            time.sleep(0.1)
+        adb.adb(["kill-server"])
+
+    threading.Thread(target=kill_once_it_runs, daemon=True).start()
+    assert client.run(["sh", "-c", "echo $$ >>/data/begun; [ $(wc -l </data/begun) = 2 ] || sleep 86395"]).code == 0
+    assert "86395" not in handset.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout
 
 
 def test_unplugged_while_it_measures(attached, tmp_path):
@@ -222,7 +230,8 @@ def test_a_binary_of_another_processor(attached, tmp_path):
     ],
 )
 def test_a_benchmark_model_that_fails(attached, tmp_path, monkeypatch, kind, sentence):
-    monkeypatch.setattr(benchmark_model, "INFERENCE_SECONDS", 0.5)
+    if kind == "hang":  # the others end by themselves, in a second or not
+        monkeypatch.setattr(benchmark_model, "INFERENCE_SECONDS", 0.5)
     handset = attached()
     connection = opened(handset, tmp_path, kind)
     with pytest.raises(DeviceError, match=sentence):

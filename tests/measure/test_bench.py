@@ -210,20 +210,28 @@ def test_a_lock_that_another_user_planted_is_not_followed_and_stops_nobody(tmp_p
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_one_measurement_at_a_time_on_a_machine():
+def test_one_measurement_at_a_time_on_a_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # no other run of these tests takes the lock
     order: list[str] = []
     messages: list[str] = []
+    waits = threading.Event()
+
+    def said(message):
+        messages.append(message)
+        waits.set()
+
     with alone_on("some:machine", messages.append):
-        other = threading.Thread(target=lambda: order.append(enter(messages)))
+        other = threading.Thread(target=lambda: order.append(enter(said)))
         other.start()
+        assert waits.wait(60)
         time.sleep(0.3)
         order.append("first")
-    other.join(5)
+    other.join(60)
     assert order == ["first", "second"] and messages == ["waiting: another measurement runs on some:machine"]
 
 
-def enter(messages):
-    with alone_on("some:machine", messages.append):
+def enter(say):
+    with alone_on("some:machine", say):
         return "second"
 
 

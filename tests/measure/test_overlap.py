@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from pipeline.core.errors import ArtifactError, DataError
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.data.decoded import Decoded
 from pipeline.drivers.litert_worker import cores
+from pipeline.measure import threads
 from pipeline.measure.score import masks_of, runner_infer, score_masks
 from pipeline.measure.threads import in_threads
 from tests.support.stand_in_runner import StandInRunner
@@ -98,12 +100,21 @@ def test_a_runner_that_fails_does_not_keep_the_others_waiting():
         list(masks_of(Decoded(samples(9)), runner_infer(Dies(), Preprocessing(12, 16))))
 
 
-def test_an_interrupt_leaves_the_rest_undone():
-    begun = []
+def test_an_interrupt_leaves_the_rest_undone(monkeypatch):
+    """What is under way ends when the threads are waited for, and not before."""
+    begun, waited_for = [], threading.Event()
+
+    class Waited(ThreadPoolExecutor):
+        def __exit__(self, *raised):
+            waited_for.set()
+            return super().__exit__(*raised)
 
     def work(i):
         begun.append(i)
-        time.sleep(0 if i == 0 else 0.2)
+        if i:
+            waited_for.wait()
+
+    monkeypatch.setattr(threads, "ThreadPoolExecutor", Waited)
 
     results = in_threads(work, 1000)
     next(results)

@@ -14,7 +14,7 @@ from pipeline.bundle.parts.browser import serve
 from pipeline.compilers import browser
 
 DRIVER = Path(__file__).with_name("page_driver.html")
-TIMEOUT_SECONDS = 120
+TIMEOUT_SECONDS = 600
 CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
 

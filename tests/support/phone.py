@@ -74,7 +74,7 @@ class Phone:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        until = time.monotonic() + 20
+        until = time.monotonic() + 90
         while not self._inside(f"cat /proc/net/tcp /proc/net/tcp6 | grep -q ':{PORT:04X} .* 0A '"):  # it listens
             if self._process.poll() is not None or time.monotonic() > until:
                 self.close()

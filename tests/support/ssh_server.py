@@ -69,11 +69,12 @@ def serving(home: Path, environment: str) -> Iterator[Server]:
     )
     (home / "known").write_text(f"[127.0.0.1]:{port} {(home / 'host.pub').read_text()}")
     process = subprocess.Popen([sshd, "-D", "-e", "-f", str(config)], stderr=open(home / "sshd.log", "w"))
-    for _ in range(100):
+    until = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < until:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 break
         time.sleep(0.05)
     yield Server(home, port, process)
     process.terminate()
-    process.wait(10)
+    process.wait(60)

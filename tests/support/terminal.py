@@ -37,7 +37,7 @@ def in_terminal(command, cwd, env=None, piped_stdout=False) -> Seen:
         stdout=subprocess.PIPE if piped_stdout else theirs,
     )
     os.close(theirs)
-    written, silences, last = b"", [], time.monotonic()
+    written, silences, last = b"", [], 0.0
     while True:
         try:
             data = os.read(ours, 65536)
@@ -45,7 +45,8 @@ def in_terminal(command, cwd, env=None, piped_stdout=False) -> Seen:
             break
         if not data:
             break
-        silences.append(time.monotonic() - last)
+        if written:  # before, Python starts
+            silences.append(time.monotonic() - last)
         written, last = written + data, time.monotonic()
     stdout = process.stdout.read().decode() if process.stdout else ""
     os.close(ours)

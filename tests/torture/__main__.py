@@ -38,6 +38,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--moments", type=int, default=40, help="for each command and signal [default: 40]")
     parser.add_argument("--only", default="", metavar="COMMAND,...", help="[default: all]")
     parser.add_argument("--cases", default="", metavar="NAME,...", help="these alone, named as the table names them")
+    parser.add_argument("--most", type=int, metavar="N", help="the first N cases alone [default: all]")
     parser.add_argument("--every-error", action="store_true", help="let each change fail with each error")
     parser.add_argument(
         "--minutes", type=float, default=57, help="no case begins later, fuzzing included [default: 57]"
@@ -129,6 +130,7 @@ def main() -> int:
     cases = draw({name: references[name] for name in only}, asked.seed, asked.moments, asked.every_error)
     if asked.cases:
         cases = [Case.parse(name) for name in asked.cases.split(",")]
+    cases = cases[: asked.most]
     verdicts: list[Verdict] = []
     interrupted = False
     try:

@@ -158,7 +158,7 @@ def together(home, *commands):
     cuts = [["after", STEP, number, command.split(), f"{i}.log"] for i, (command, number) in enumerate(commands)]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
     command = [sys.executable, str(CUT_OFF), json.dumps(cuts)]
-    result = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=400, check=True, env=environment)
+    result = subprocess.run(command, cwd=home, capture_output=True, text=True, check=True, env=environment)
     codes = json.loads(result.stdout.splitlines()[-1])
     return [(code, (home / f"{i}.log").read_text()) for i, code in enumerate(codes)]
 

@@ -134,7 +134,7 @@ def cut(uninterrupted):
         cwd=uninterrupted,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1500,
         check=False,
     )
     assert process.returncode == 0, process.stderr
