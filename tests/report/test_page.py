@@ -19,6 +19,7 @@ from pipeline.gate.checks import Limits, gate
 from pipeline.gate.standing import of_run
 from pipeline.measure.saved import GATE, keep
 from pipeline.report.page import charts
+from pipeline.report.page.evidence import evidence_of
 from pipeline.report.page.report import html, markdown, page_of
 from tests.support.reported import add_the_rest, measured_run, with_names
 
@@ -100,6 +101,18 @@ def test_the_sections_stand_in_their_order_and_each_figure_is_that_of_the_json(f
     assert "0.125" in cells(page.sections["ranges"])
     assert {ours["sha256"], parent["sha256"]} - set(re.findall("[0-9a-f]{64}", " ".join(page.text))) == set()
     assert not any("To add it" in text for text in page.text if "its compiler" not in text)
+
+
+def test_of_two_measurements_of_one_second_the_later_is_shown(measured, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(measured[0].path, copy)
+    (file,) = (copy / "measurements").glob("bench-*.json")
+    data = json.loads(file.read_text())
+    data["artifact"]["size_bytes"] += 1
+    file.with_name(f"{file.stem}-2.json").write_text(json.dumps(data))
+    (evidence,) = evidence_of([copy])
+    assert [bench.artifact.size_bytes for bench in evidence.benches] == [data["artifact"]["size_bytes"]]
+    assert evidence.older_benches == 1
 
 
 def test_figures_stand_under_how_they_came_about_and_each_section_says_where(full_run, written):

@@ -132,7 +132,7 @@ def label_of(own: tuple[str, ...], parts: Sequence[tuple[str, ...]]) -> str:
 def _evidence(run: Run, label: str) -> Evidence:
     problems: list[str] = []
     artifacts = tuple(_artifacts(run, problems))
-    benches = sorted(_benches(run, problems), key=lambda bench: bench.when, reverse=True)
+    benches = sorted(_benches(run, problems), key=lambda bench: bench.when)[::-1]  # of equal times the later file
     heads = sorted(_saved(run, HEADS, HeadsMeasurement, problems), key=lambda each: each.when)
     newest: dict[tuple[str, str, str], Measurement] = {}
     for bench in benches:
