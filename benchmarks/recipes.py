@@ -39,6 +39,7 @@ class Recipe:
     Attributes:
       augmentation, schedule: fields of ``Augmentation`` and ``Schedule``.
       init: weights to start all but the head from.
+      after: a recipe whose network, trained before on the same images with the same seed, it starts from likewise.
       teachers: recipes whose networks, trained before on the same images, are distilled: (recipe, seed) of each.
       network, alpha: what is trained.
     """
@@ -46,6 +47,7 @@ class Recipe:
     augmentation: dict[str, Any] = dataclasses.field(default_factory=dict)
     schedule: dict[str, Any] = dataclasses.field(default_factory=dict)
     init: str | None = None
+    after: str | None = None
     teachers: tuple[tuple[str, int], ...] = ()
     network: str = "fast-scnn"
     alpha: float = 1.0
@@ -67,6 +69,8 @@ RECIPES = {
     "paste": Recipe({"paste": 0.5}),
     "plain": Recipe(),
     "base": Recipe(BASE),
+    "base-again": Recipe(BASE, after="base"),
+    "base-again-hard-wide-decay": Recipe({**BASE, "scale": (0.5, 2.5)}, HARD_DECAY, after="base"),
     "base-balance": Recipe({**BASE, "balance": 0.5}),
     "base-colour": Recipe({**BASE, "colour": 0.6}),
     "base-decay": Recipe(BASE, {"weight_decay": 0.1}),
@@ -106,6 +110,7 @@ def main(data: str, name: str, drive: str, steps: int, size: str, seed: int) -> 
 
     recipe = RECIPES[name]
     run = run_of(data, folder(name, seed), drive, size, seed, recipe)
+    init = recipe.init if recipe.after is None else str(folder(recipe.after, seed) / "float" / "last.weights.h5")
     teachers = [open_run(folder(*each)) for each in recipe.teachers]
     augmentation = dataclasses.replace(Augmentation(), **recipe.augmentation)
     schedule = Schedule(
@@ -113,7 +118,7 @@ def main(data: str, name: str, drive: str, steps: int, size: str, seed: int) -> 
         **{"batch": 8, "learning_rate": defaults_of(run).learning_rate, "evaluations": 4, **recipe.schedule},
     )
     with say.opened():
-        result = train(run, schedule, augmentation, say, init=recipe.init, teachers=teachers)
+        result = train(run, schedule, augmentation, say, init=init, teachers=teachers)
     add(
         {
             "recipe": name,
@@ -125,6 +130,7 @@ def main(data: str, name: str, drive: str, steps: int, size: str, seed: int) -> 
             "augmentation": augmentation.as_setting(),
             "schedule": dataclasses.asdict(schedule),
             "init": recipe.init,
+            "after": recipe.after,
             "teachers": [f"{name}, seed {seed}" for name, seed in recipe.teachers],
             "last_miou_percent": result.last_val_miou_percent,
             "best_miou_percent": result.best_val_miou_percent,
