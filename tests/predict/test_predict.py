@@ -20,6 +20,7 @@ from pipeline.predict.source import Still, Stills, source_for
 from pipeline.predict.stills import predict_stills
 from pipeline.report import pictures
 from pipeline.tflite.read import packed, unpacked_model
+from tests.conftest import ROOT
 from tests.measure.test_score import bilinear_from_definition
 from tests.support.shipped import COLOURS, shipped
 
@@ -67,6 +68,15 @@ def test_the_mask_of_a_photo_is_the_files_at_the_photos_own_size_and_stands_upri
         mixed = (pixels + np.asarray(COLOURS)[expected]) / 2
         assert np.abs(overlay - mixed).mean() < 12  # JPEG
     assert len(set(np.unique(expected))) > 1, "one class everywhere proves nothing"
+
+
+def test_the_int8_file_that_ships_runs_where_it_stands(cli, tmp_path):
+    photo(tmp_path / "a.png", (360, 480))
+    file = ROOT / "results" / "camvid" / "fast-scnn-360x480-qat-int8.tflite"
+    result = cli("predict", "a.png", "--model", str(file), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    mask = np.asarray(Image.open(tmp_path / "predictions" / "a" / "mask" / "a.png"))
+    assert mask.shape == (360, 480) and mask.max() < 11 and len(np.unique(mask)) > 1
 
 
 def test_a_folder_gives_a_picture_each_and_nothing_that_is_there_is_overwritten(cli, run_and_artifact, tmp_path):
