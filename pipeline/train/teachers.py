@@ -10,8 +10,8 @@ import tf_keras
 
 from pipeline.convert.parent import load_float
 from pipeline.core.errors import BadSpec
-from pipeline.core.files import sha256
 from pipeline.core.run import Run
+from pipeline.train.initialize import as_setting
 from pipeline.train.update import training_outputs
 from pipeline.weights import checkpoint
 
@@ -37,15 +37,14 @@ def teacher_of(runs: Sequence[Run], student: Run, model: tf_keras.Model, class_w
         network = tf_keras.Model(logits.input, logits.output, name=f"teacher_{place}")
         votes.append(tf_keras.layers.Rescaling(1.0, missing, name=f"weights_{place}")(network(image)))
     mean = votes[0] if len(votes) == 1 else tf_keras.layers.Average()(votes)
-    return tf_keras.Model(image, tf_keras.layers.Activation("linear")(mean))
+    return tf_keras.Model(image, mean)
 
 
-def as_setting(runs: Sequence[Run]) -> list[dict[str, str]] | None:
+def settings_of(runs: Sequence[Run]) -> list[dict[str, str]] | None:
     """What a training keeps of its teachers; None without any. Raises RunError for one that is not trained."""
     for run in runs:
         run.float_training.check_trained(run.path)
-    files = [run.float_training.best for run in runs]
-    return [{"file": str(file), "sha256": sha256(file)} for file in files] or None
+    return [as_setting(run.float_training.best) for run in runs] or None
 
 
 def _check_lesson(run: Run, student: Run) -> None:

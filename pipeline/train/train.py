@@ -39,8 +39,7 @@ from pipeline.train.health import Health
 from pipeline.train.initialize import as_setting, initialize, weights_file
 from pipeline.train.precision import Precision, computing_in_float16, note_without_gpu
 from pipeline.train.schedule import Schedule
-from pipeline.train.teachers import as_setting as as_settings
-from pipeline.train.teachers import teacher_of
+from pipeline.train.teachers import settings_of, teacher_of
 from pipeline.train.update import Lesson
 from pipeline.weights import checkpoint
 
@@ -269,7 +268,7 @@ def train(  # long: each is an option of the command
         "augmentation": augmentation.as_setting(),
         "encoder_weights": encoder_weights,
         "init": None if start is None else as_setting(start),
-        "teachers": as_settings(teachers),
+        "teachers": settings_of(teachers),
         "precision": None if precision == "float32" else precision,
     }
     if training.is_finished(settings, force):
