@@ -57,6 +57,9 @@ test-real: install compiler
 	test -x .mediapipe/bin/python || $(PYTHON) -m venv .mediapipe
 	.mediapipe/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-mediapipe.txt \
 		|| echo "make: no MediaPipe, so its tests are skipped"
+	test -x .jax/bin/python || $(PYTHON) -m venv .jax
+	.jax/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements-jax.txt \
+		|| echo "make: no JAX, so its tests are skipped"
 	$(PY) -m pytest -n 2 --dist loadfile -m real
 
 # MINUTES, SEED, MOMENTS (for each command and signal), ONLY=train,qat and CASES=train:SIGKILL:change:12 choose.
@@ -89,9 +92,9 @@ lock:
 	for name in dev cluster ethos qualcomm openvino web video fuzz; do \
 		uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate \
 			-c requirements.txt requirements-$$name.in -o requirements-$$name.txt || exit; done
-	for name in mediapipe peers; do \
+	for name in mediapipe jax peers; do \
 		uv pip compile -q --generate-hashes --python-version 3.11 --no-header --no-annotate \
 			requirements-$$name.in -o requirements-$$name.txt || exit; done
 
 clean:
-	rm -rf $(VENV) .torture .adbd .arm64 .mediapipe .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .torture .adbd .arm64 .mediapipe .jax .pytest_cache .mypy_cache .ruff_cache

@@ -64,3 +64,30 @@ def input_sizes() -> str:
         times = [times_as_fast(data["latency"], f"{row['size']} {kind}") for kind in ("float", "int8")]
         rows.append([row["size"], *(percent(row[f"{kind}_miou_percent"]) for kind in ("float", "int8")), pair(times)])
     return markdown(("input", "float mIoU", "int8 mIoU", "times as fast as the first in float, float / int8"), rows)
+
+
+def side_by_side() -> str:
+    """Of benchmarks/side_by_side: what recipes reach on a drive and on parts of another that they left out."""
+    data = load("side_by_side/recipes.json")
+    drive, parts = data["plan"]["networks"][0]["left_out"]
+    head = ["recipe", "what differs", *(f"mIoU in {', '.join(f'`{name}`' for name in x)}" for x in (drive, parts))]
+    known = {"name", "left_out", "seed", "init_seed", "group", "keep"}
+    rows = []
+    for network, scores in zip(data["plan"]["networks"], data["history"][-1]["miou_percent"], strict=True):
+        changed = [f"{name} {value:g}" for name, value in network.items() if name not in known]
+        seed = [f"{name} {network[name]}" for name in ("seed", "init_seed") if name in network]
+        rows.append([network["name"], ", ".join(changed + seed).replace("_", " "), *map(percent, scores)])
+    return markdown(head, rows)
+
+
+def long_run() -> str:
+    """Of benchmarks/side_by_side: what a long training reaches on what it left out, by its steps."""
+    data = load("side_by_side/stage5.json")
+    images, batch = data["images"][1], data["plan"]["batch"]
+    drive, parts = data["plan"]["networks"][1]["left_out"]
+    head = ["steps", "epochs", *(f"mIoU in {', '.join(f'`{name}`' for name in x)}" for x in (drive, parts))]
+    rows = [
+        [f"{entry['step']:,}", f"{entry['step'] * batch / images:.0f}", *map(percent, entry["miou_percent"][1])]
+        for entry in data["history"]
+    ]
+    return markdown(head, rows)

@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from benchmarks.coverage import table as coverage_table  # noqa: E402
 from docs.cells import TITLES, interval, load, markdown, percent, points  # noqa: E402
-from docs.compared import input_sizes, networks  # noqa: E402
+from docs.compared import input_sizes, long_run, networks, side_by_side  # noqa: E402
 from docs.pages import generated  # noqa: E402
 
 HEADS = {
@@ -273,6 +273,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "calibration": calibration,
     "weights": weights,
     "recipes": recipes,
+    "side-by-side": side_by_side,
+    "long-run": long_run,
     "networks": networks,
     "input-sizes": input_sizes,
     "heads": heads,
