@@ -174,7 +174,7 @@ def pool(x: Array, bins: int) -> Array:
     return jnp.einsum("Hh,bhwc,Ww->bHWc", rows, x, columns, precision="highest")
 
 
-def logits_of(layers: Layers, images: Array, classes: int) -> list[Array]:
+def logits_of(layers: Layers, images: Array, classes: int, auxiliary: bool = True) -> list[Array]:
     """float32 [b, h, w, 3] → logits [b, ⌈h/8⌉, ⌈w/8⌉, classes], and while training those of each auxiliary head."""
 
     def separable(x: Array, filters: int, stride: int, name: str) -> Array:
@@ -203,7 +203,7 @@ def logits_of(layers: Layers, images: Array, classes: int) -> list[Array]:
     x = separable(x, 128, 1, "head_ds1")
     x = layers.dropout(separable(x, 128, 1, "head_ds2"))
     outputs = [layers.conv(x, classes, 1, norm=False, relu=False, bias=True, name="head_logits")]
-    if layers.training:
+    if layers.training and auxiliary:
         for name, x in layers.outputs.items():
             outputs.append(layers.conv(x, classes, 1, norm=False, relu=False, bias=True, name=f"aux_{name}"))
     return outputs

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.side_by_side import batch, network, update
+from benchmarks.side_by_side import batch, network, settle, update
 
 jax.config.update("jax_platforms", "cpu")
 case = dict(np.load(sys.argv[1]))
@@ -55,4 +55,6 @@ for n in range(int(case["steps"])):
 out["losses"] = np.array(losses)
 out |= {f"w:{name}": x for name, x in state["weights"].items()}
 out |= {f"a:{name}": x for name, x in state["averages"].items()}
+settled = settle.settled(weights, case["pictures"][:8], 0.25)
+out |= {name: settled[f"ltd_conv_bn/{name}"] for name in network.MOVING}
 np.savez(sys.argv[2], **dict[str, Any]({name: np.asarray(x) for name, x in out.items()}))

@@ -81,6 +81,9 @@ def made(folder: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     chosen = np.zeros((9, 256), bool)
     chosen[:, :CLASSES] = rng.uniform(size=(9, CLASSES)) < 0.3
     ours["pasted"], ours["pasted_labels"] = feed.paste(ours["augmented"], ours["augmented_labels"], chosen)
+    seen = [tf.nn.conv2d(x / 255, case["w:ltd_conv/kernel"], 2, "SAME") for x in (pictures[:8], pictures[:8, :, ::-1])]
+    ours["moving_mean"] = np.mean([np.mean(x, (0, 1, 2)) for x in seen], 0)
+    ours["moving_variance"] = np.mean([np.var(x, (0, 1, 2), ddof=1) for x in seen], 0)
     fold = tf.random.experimental.stateless_fold_in
     case["look"] = np.stack([tf.random.stateless_uniform([12], s) for s in seeds])
     case["light"] = np.stack([tf.random.stateless_uniform([2], fold(s, feed.LIGHT)) for s in seeds])
@@ -127,3 +130,10 @@ def test_a_short_training_has_the_same_losses_and_ends_with_the_same_statistics(
     for name in ("w:ltd_conv/kernel", "a:ltd_conv/kernel", "w:ltd_conv_bn/moving_variance", "a:head_ds2_pw/kernel"):
         far = np.linalg.norm(theirs[name] - ours[name]) / np.linalg.norm(ours[name])
         assert far < 0.1, (name, far)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("what", "before"), [("moving_mean", 0), ("moving_variance", 1)])
+def test_statistics_settle_a_quarter_of_the_way_to_those_of_plain_images(both, what, before):
+    ours, theirs = both
+    np.testing.assert_allclose(theirs[what], 0.75 * before + 0.25 * ours[what], rtol=1e-4, atol=1e-5)
