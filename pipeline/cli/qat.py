@@ -77,6 +77,13 @@ from pipeline.data import dataset_of
     help="Share of the steps after which batch norm's statistics are frozen; 0 keeps the parent's.",
 )
 @click.option("--evaluations", type=STEPS, help="How many checkpoints to choose from.  [default: one every 50 steps]")
+@click.option(
+    "--keep",
+    type=click.Choice(["judged", "last"]),
+    default="judged",
+    show_default=True,
+    help="The best checkpoint if it is judged better than the start, else the start; or the last checkpoint anyway.",
+)
 @PER_TENSOR
 @calibration_options
 @click.option(
@@ -100,6 +107,7 @@ def qat(  # long: one line per option
     ranges: str,
     freeze_statistics: float,
     evaluations: int | None,
+    keep: str,
     per_tensor: bool,
     method: str | None,
     selection: str | None,
@@ -119,7 +127,8 @@ def qat(  # long: one line per option
     images, 40 at most, is held out, and the int8 file of each checkpoint is scored on them. The best checkpoint
     replaces the start if its gain there is larger than chance explains: a one-sided test at 5 %, by the standard error
     of the gain, corrected for the number of checkpoints. With too few images held out to tell (fewer than 5 with one
-    checkpoint, 7 with four) the start is kept. The validation images are only reported on; they choose nothing.
+    checkpoint, 7 with four) the start is kept. --keep last keeps the last checkpoint instead: images held out that the
+    float parent was trained on hardly show a gain. The validation images are only reported on; they choose nothing.
     """
     if parent is not None and float_steps is not None:
         raise BadSpec("--float-steps is for training a float parent, and --parent gives one: leave one of them out.")
@@ -158,6 +167,7 @@ def qat(  # long: one line per option
         per_tensor,
         ranges == "learned",
         control,
+        keep == "last",
     )
     settle_bad_images(run, on_bad_image, ("train", "val"), folder, renew=force)
     if encoder_weights is not None:

@@ -294,9 +294,10 @@ class TrainingLoop:
         with progress.averaged():
             percent, symptoms = self._judge()
             with waiting(self._say, "saving the checkpoint"):
-                if percent is not None and (percent > float(progress.best) or not self._checkpoints.chooses):
+                if not self._checkpoints.chooses or (percent is not None and percent > float(progress.best)):
                     self._checkpoints.keep_best()
-                    progress.best.assign(percent)  # after the file: an interruption between the two writes it again
+                    if percent is not None:
+                        progress.best.assign(percent)  # after the file: cut between the two, it is written again
                 self._checkpoints.keep_last()
         self._scoring_times.append(time.monotonic() - began)
         with waiting(self._say, "saving the training"):

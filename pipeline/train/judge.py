@@ -38,25 +38,33 @@ class Verdict:
       needed: the gain that luck alone exceeds once in 1 / LUCK trainings; UNREACHABLE if it was not tested, as then
         no gain is enough.
       why_not: why it was not tested; None if it was.
+      asked: whether the last checkpoint is to be kept, whatever it gains.
     """
 
     points: float | None = None
     error: float | None = None
     needed: float = UNREACHABLE
     why_not: str | None = None
+    asked: bool = False
 
     @property
     def gained(self) -> bool:
         return self.points is not None and self.points > self.needed
 
+    @property
+    def replaces(self) -> bool:
+        """Whether a checkpoint replaces the start."""
+        return self.asked or self.gained
+
     def __str__(self) -> str:
+        if self.asked and self.why_not is not None:
+            return f"the last step is kept, as asked; whether it gains was not tested: {self.why_not}"
         if self.why_not is not None:
             return f"the start is kept: {self.why_not}"
-        if self.gained:
-            return f"the best step is kept: it gains {self.points:+.2f} points, luck alone may give {self.needed:.2f}"
-        return (
-            f"the start is kept: the best step gains {self.points:+.2f} points, luck alone may give {self.needed:.2f}"
-        )
+        kept = "the last step is kept, as asked: it" if self.asked else "the best step is kept: it"
+        if not self.replaces:
+            kept = "the start is kept: the best step"
+        return f"{kept} gains {self.points:+.2f} points, luck alone may give {self.needed:.2f}"
 
 
 def too_few(held_out: int, evaluations: int, images: int, what: str = "held out") -> str | None:
@@ -70,18 +78,19 @@ def too_few(held_out: int, evaluations: int, images: int, what: str = "held out"
     )
 
 
-def judge_gain(before: np.ndarray, after: np.ndarray, evaluations: int, images: int) -> Verdict:
+def judge_gain(before: np.ndarray, after: np.ndarray, evaluations: int, images: int, asked: bool = False) -> Verdict:
     """Whether the best of ``evaluations`` checkpoints gained, and by how much.
 
     ``before`` and ``after``: confusions [held out, classes, classes] of the start and of that checkpoint. ``images``:
-    how many are held out or trained on.
+    how many are held out or trained on. ``asked``: see ``Verdict``.
     """
     labelled = int((before.sum((1, 2)) > 0).sum())
     if (why_not := too_few(labelled, evaluations, images, "held out with labels")) is not None:
-        return Verdict(why_not=why_not)
+        return Verdict(why_not=why_not, asked=asked)
     points, error = gain(before, after)
     if points > 0 and error < 1e-9:
         return Verdict(
-            why_not="the images held out are all alike, so a gain cannot be told from luck. Give images that differ."
+            why_not="the images held out are all alike, so a gain cannot be told from luck. Give images that differ.",
+            asked=asked,
         )
-    return Verdict(points, error, error * NormalDist().inv_cdf(1 - LUCK / evaluations))
+    return Verdict(points, error, error * NormalDist().inv_cdf(1 - LUCK / evaluations), asked=asked)

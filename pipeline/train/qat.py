@@ -26,7 +26,7 @@ from pipeline.core.run import Run
 from pipeline.core.say import Say
 from pipeline.core.score import iou_percent, only_class
 from pipeline.core.target import FLOAT, Target
-from pipeline.core.training import QatResult, StartingRanges, Symptom, Training, plain
+from pipeline.core.training import QatResult, StartingRanges, Symptom, Training, plain_without_defaults
 from pipeline.data import dataset_of
 from pipeline.data.census import check_labelled, count_pixels, take_census
 from pipeline.data.decoded import Decoded
@@ -59,6 +59,7 @@ class QatOptions:
       per_tensor: one scale for each kernel instead of one per output channel.
       learned_ranges: whether the ranges are trained too, from their calibrated values.
       control: train in float instead: shows what the parent gains by the steps alone.
+      keep_last: keep the last checkpoint, whatever it gains.
     """
 
     augmentation: Augmentation
@@ -66,10 +67,11 @@ class QatOptions:
     per_tensor: bool = False
     learned_ranges: bool = True
     control: bool = False
+    keep_last: bool = False
 
     def as_settings(self) -> dict[str, Any]:
         """What a training keeps."""
-        return {**plain(self), "augmentation": self.augmentation.as_setting()}
+        return {**plain_without_defaults(self, ("keep_last",)), "augmentation": self.augmentation.as_setting()}
 
 
 def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: bool = False) -> QatResult:
@@ -78,8 +80,8 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
     Each checkpoint is scored by the mIoU of the int8 file that it converts to, on images held out of the training
     split: against their labels or, without labels, as the expected mIoU under the float parent's class probabilities
     (see ``believed``). The best checkpoint replaces the start only if it gains more than luck would give the best of as
-    many; if too few images are held out to test that, the start is kept. The validation images are scored once, at the
-    end, and choose nothing.
+    many; if too few images are held out to test that, the start is kept. ``options`` may ask for the last one
+    instead. The validation images are scored once, at the end, and choose nothing.
     """
     training = run.control_training if options.control else run.qat_training
     parent = run.float_training.best
@@ -98,11 +100,12 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
         student = _student(run, options, lambda: _to_calibrate(run, schedule, options, images, say), training, say)
     teacher = load_float(run, parent) if schedule.distil else None
     scorer = _scorer(run, images, None if schedule.labels else teacher, say)
-    evaluations = min(schedule.evaluations, schedule.steps)
+    evaluations = 1 if options.keep_last else min(schedule.evaluations, schedule.steps)
     why_not = too_few(images.held_out_count, evaluations, images.count)
-    _announce(run, name, schedule, images, why_not, say)
+    _announce(run, name, schedule, images, why_not if not options.keep_last else None, say)
     health = Health(student.network, images.held_out or images.training)
     checkpoints = QatCheckpoints(student, scorer, training, run.config.classes, health, say)
+    checkpoints.chooses = not options.keep_last
     team = joined()
     follows = team is not None and not team.workers.leads  # then the chief scores
     start_file, start_confusions = (b"", None) if follows else checkpoints.score_start()
@@ -113,12 +116,12 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
     lesson = Lesson(images.training, images.class_weights, options.augmentation, seed, resize, teacher=teacher)
     fitted = fit(student.trained, lesson, schedule, checkpoints, training.folder, say)
 
-    verdict = Verdict(why_not=why_not)
+    verdict = Verdict(why_not=why_not, asked=options.keep_last)
     if scorer is not None and start_confusions is not None and not why_not:
         best_confusions = scorer.confusions(checkpoints.best_file())
-        verdict = judge_gain(start_confusions, best_confusions, evaluations, images.count)
+        verdict = judge_gain(start_confusions, best_confusions, evaluations, images.count, options.keep_last)
     say(str(verdict))
-    if verdict.gained:
+    if verdict.replaces:
         kept_file = checkpoints.best_file()
         write_atomically(training.best, training.candidate.read_bytes())
     else:
@@ -291,9 +294,7 @@ def _scorer(run: Run, images: QatImages, parent: tf_keras.Model | None, say: Say
 
 
 class QatCheckpoints:
-    """Scores each checkpoint as the file that it converts to; saves the best as the training's candidate."""
-
-    chooses = True
+    """Scores each checkpoint as the file that it converts to; saves the best, or the last, as the candidate."""
 
     def __init__(
         self,
@@ -304,6 +305,7 @@ class QatCheckpoints:
         health: Health,
         say: Say,
     ) -> None:
+        self.chooses = True
         self._student, self._scorer, self._training = student, scorer, training
         self._classes, self._health, self._say = classes, health, say
         self._scored_file = b""
@@ -375,7 +377,7 @@ def _result(
 ) -> QatResult:
     return QatResult(
         val_miou_percent=val_miou_percent,
-        kept_step=fitted.best_step if verdict.gained else 0,
+        kept_step=schedule.steps if verdict.asked else fitted.best_step if verdict.gained else 0,
         held_out_start_percent=None if start_confusions is None else percent_of(start_confusions),
         held_out_best_percent=fitted.best_percent,
         best_step=fitted.best_step,

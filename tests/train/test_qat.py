@@ -254,6 +254,33 @@ def test_the_control_is_float_and_touches_nothing_and_without_images_held_out_th
     assert all(np.array_equal(a, b) for a, b in zip(parent_weights, model.get_weights(), strict=True))
 
 
+@pytest.mark.parametrize("images", [3, 25])
+def test_the_last_step_is_kept_where_that_is_asked(parent, cli, tmp_path, images):
+    """Though nothing is gained (of 25), or nothing can tell (of 3)."""
+    for i in range(images):
+        Image.fromarray(np.full((80, 90, 3), 9 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    options = ("--no-labels", "--images-from", str(tmp_path), "--keep", "last", "--evaluations", "2")
+    run, process = start(parent, cli, f"last-{images}", *options, "--learning-rate", "1e-5")
+    result = json.loads((run.qat_dir / "result.json").read_text())
+    assert result["kept_step"] == 3 and (result["held_out_images"] == 0) == (images == 3)
+    assert "the last step is kept, as asked" in process.stderr and "the start" not in process.stderr.replace(
+        "start  m", ""
+    )
+    assert ("was not tested" in process.stderr) == (images == 3)
+    models_weights = []
+    for path in (run.qat_dir / "best.weights.h5", run.qat_dir / "last.weights.h5", run.float_dir / "best.weights.h5"):
+        model = models.build(run.config.model)
+        checkpoint.load(model, path)
+        models_weights.append(np.concatenate([x.reshape(-1) for x in model.get_weights()]))
+    best, last, before = models_weights
+    assert np.array_equal(best, last) and not np.array_equal(best, before)
+    assert ranges_of_checkpoint(run.qat_dir / "best.weights.h5") == ranges_of_checkpoint(
+        run.qat_dir / "last.weights.h5"
+    )
+    says_so(run, parent[0], cli, False, process.stderr)
+    start(parent, cli, f"last-{images}", *options, "--learning-rate", "1e-5")  # the settings are those it knows
+
+
 def test_a_parent_is_copied_scored_and_checked(parent, cli, tmp_path):
     home, arguments = parent
     run, process = start(parent, cli, "adopted")
