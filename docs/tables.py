@@ -128,18 +128,20 @@ def weights() -> str:
 
 def recipes() -> str:
     """What each recipe reached on images that were left out, those with the same images and steps together."""
-    results = sorted(load("recipes.json"), key=lambda row: (row["drive"], row["size"], row["steps"]))
-    rows = [
-        [
-            ", ".join(f"`{part}`" for part in row["drive"].split("+")),
-            row["size"],
-            str(row["steps"]),
-            row["recipe"],
-            percent(row["last_miou_percent"]),
-        ]
-        for row in results
-    ]
+    scores: dict[tuple[str, ...], list[float]] = {}
+    for row in sorted(load("recipes.json"), key=lambda row: (row["drive"], row["size"], row["steps"])):
+        left_out = ", ".join(f"`{part}`" for part in row["drive"].split("+"))
+        case = left_out, row["size"], str(row["steps"]), row["recipe"]
+        scores.setdefault(case, []).append(row["last_miou_percent"])
+    rows = [[*case, seeds(each)] for case, each in scores.items()]
     return markdown(("left out", "size", "steps", "recipe", "mIoU there"), rows)
+
+
+def seeds(scores: list[float]) -> str:
+    """Of several seeds, the mean and the standard deviation."""
+    if len(scores) == 1:
+        return percent(scores[0])
+    return f"{statistics.mean(scores):.2f} ± {statistics.stdev(scores):.2f} % ({len(scores)} seeds)"
 
 
 def calibration() -> str:
