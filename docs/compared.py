@@ -66,11 +66,15 @@ def input_sizes() -> str:
     return markdown(("input", "float mIoU", "int8 mIoU", "times as fast as the first in float, float / int8"), rows)
 
 
+def left_out(network: dict[str, Any]) -> list[str]:
+    """A column for each part that a network left out."""
+    return [f"mIoU in {', '.join(f'`{name}`' for name in part)}" for part in network["left_out"]]
+
+
 def side_by_side() -> str:
     """Of benchmarks/side_by_side: what recipes reach on a drive and on parts of another that they left out."""
     data = load("side_by_side/recipes.json")
-    drive, parts = data["plan"]["networks"][0]["left_out"]
-    head = ["recipe", "what differs", *(f"mIoU in {', '.join(f'`{name}`' for name in x)}" for x in (drive, parts))]
+    head = ["recipe", "what differs", *left_out(data["plan"]["networks"][0])]
     known = {"name", "left_out", "seed", "init_seed", "group", "keep"}
     rows = []
     for network, scores in zip(data["plan"]["networks"], data["history"][-1]["miou_percent"], strict=True):
@@ -84,8 +88,7 @@ def long_run() -> str:
     """Of benchmarks/side_by_side: what a long training reaches on what it left out, by its steps."""
     data = load("side_by_side/stage5.json")
     images, batch = data["images"][1], data["plan"]["batch"]
-    drive, parts = data["plan"]["networks"][1]["left_out"]
-    head = ["steps", "epochs", *(f"mIoU in {', '.join(f'`{name}`' for name in x)}" for x in (drive, parts))]
+    head = ["steps", "epochs", *left_out(data["plan"]["networks"][1])]
     rows = [
         [f"{entry['step']:,}", f"{entry['step'] * batch / images:.0f}", *map(percent, entry["miou_percent"][1])]
         for entry in data["history"]

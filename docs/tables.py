@@ -51,15 +51,19 @@ PEERS_TO_LOGITS = {"ONNX Runtime int8": "ONNX Runtime int8", "OpenVINO int8": "O
 """Where no mask is made."""
 
 
+def mean(scores: list[float]) -> str:
+    """Of one or several seeds, with their standard deviation."""
+    spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
+    return f"{statistics.mean(scores):.2f}{spread} %"
+
+
 def trained(title: str, files: Sequence[str], what: str = "") -> list[str]:
     """One row: the mean of some trainings from one parent, ± their standard deviation."""
     runs = [load(f"camvid/{file}.json") for file in files]
     miou = [run["val_miou_percent"] for run in runs]
     before = runs[-1]["float"]["best_val_miou_percent"]
-    spread = f" ± {statistics.stdev(miou):.2f}" if len(miou) > 1 else ""
-    after = f"{statistics.mean(miou):.2f}{spread} %"
     kept = sum(run["kept_step"] == 0 for run in runs)
-    return [title, percent(before), after + what, points(statistics.mean(miou) - before), f"{kept} of {len(runs)}"]
+    return [title, percent(before), mean(miou) + what, points(statistics.mean(miou) - before), f"{kept} of {len(runs)}"]
 
 
 def quantized(title: str, before: float, after: float) -> list[str]:
@@ -133,15 +137,8 @@ def recipes() -> str:
         left_out = ", ".join(f"`{part}`" for part in row["drive"].split("+"))
         case = left_out, row["size"], str(row["steps"]), row["recipe"]
         scores.setdefault(case, []).append(row["last_miou_percent"])
-    rows = [[*case, seeds(each)] for case, each in scores.items()]
+    rows = [[*case, mean(each) + (f" ({len(each)} seeds)" if len(each) > 1 else "")] for case, each in scores.items()]
     return markdown(("left out", "size", "steps", "recipe", "mIoU there"), rows)
-
-
-def seeds(scores: list[float]) -> str:
-    """Of several seeds, the mean and the standard deviation."""
-    if len(scores) == 1:
-        return percent(scores[0])
-    return f"{statistics.mean(scores):.2f} ± {statistics.stdev(scores):.2f} % ({len(scores)} seeds)"
 
 
 def calibration() -> str:

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pipeline.core.dataset import IGNORE
+
 Array = Any
-IGNORE = 255
 
 
-@dataclasses.dataclass(frozen=True)
-class Draws:
-    """What ``pipeline.train.feed.augment`` draws for an image: [12] and [2], uniform in [0, 1)."""
+def augment(  # long: an image, what is drawn for it, and what is made of it
+    image: Array, label: Array, look: Array, light: Array, size: tuple[int, int], settings: dict[str, Array]
+) -> tuple[Array, Array]:
+    """uint8 [h, w, 3] and [h, w] → float32 [*size, 3] in [0, 1] and int32 [*size].
 
-    look: Array
-    light: Array
-
-
-def augment(image: Array, label: Array, draws: Draws, size: tuple[int, int], settings: dict[str, Array]) -> Any:
-    """uint8 [h, w, 3] and [h, w] → float32 [*size, 3] in [0, 1] and int32 [*size]. ``settings``: of one network."""
-    look, light = draws.look, draws.light
+    ``look``, ``light``: what ``pipeline.train.feed.augment`` draws, [12] and [2], uniform in [0, 1). ``settings``: of
+    one network.
+    """
     low, high = jnp.log(settings["scale_from"]), jnp.log(settings["scale_to"])
     zoom, aspect = jnp.exp(low + look[0] * (high - low)), jnp.exp(-0.1 + look[1] * 0.2)
     extents = jnp.stack([1 / (zoom * aspect), aspect / zoom])
@@ -107,12 +105,9 @@ def batch_of(
     """
     keys = jax.random.split(key, 4)
     count = len(images)
-    draws = Draws(jax.random.uniform(keys[0], (count, 12)), jax.random.uniform(keys[1], (count, 2)))
-
-    def one(image: Array, label: Array, look: Array, light: Array) -> tuple[Array, Array]:
-        return augment(image, label, Draws(look, light), size, settings)  # type: ignore[no-any-return]
-
-    images, labels = jax.vmap(one)(images, labels, draws.look, draws.light)
+    look, light = jax.random.uniform(keys[0], (count, 12)), jax.random.uniform(keys[1], (count, 2))
+    one = functools.partial(augment, size=size, settings=settings)
+    images, labels = jax.vmap(one)(images, labels, look, light)
     drawn = jax.random.uniform(keys[2], (count, IGNORE + 1))
     images, labels = paste(images, labels, drawn < shares)
     return cut(images, labels, jax.random.uniform(keys[3], (count - 1, 5)), settings["cut"])

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.side_by_side.batch import IGNORE
 from benchmarks.side_by_side.network import resize
+from pipeline.core.dataset import IGNORE
 
 Array = Any
 

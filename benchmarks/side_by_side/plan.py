@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.side_by_side.batch import IGNORE
 from benchmarks.side_by_side.network import fresh
 from benchmarks.side_by_side.update import Many, Plan
+from pipeline.core.dataset import IGNORE
 
 CLASSES = 11
 SETTINGS = {

@@ -12,6 +12,8 @@ import numpy as np
 
 from benchmarks.side_by_side.network import resize
 from benchmarks.side_by_side.update import Many, Plan, scores_of
+from pipeline.core.score import mean_iou_percent
+from pipeline.measure.confusion import confusion
 
 TAKEN_BACK = 0.5
 """How much of the class weights' logarithm comes off the logits (``pipeline.train.balance``)."""
@@ -29,10 +31,7 @@ def score(plan: Plan, averages: Many, images: Any, labels: np.ndarray, left_out:
     def count(at: np.ndarray, masks: np.ndarray, net: int) -> None:
         for part in range(parts):
             chosen = left_out[net, part, at]
-            truth, guess = labels[at[chosen]].astype(np.int64), masks[net, : len(at)][chosen]
-            known = truth < plan.classes
-            pairs = truth[known] * plan.classes + guess[known]
-            total[net, part] += np.bincount(pairs, minlength=plan.classes**2).reshape(plan.classes, -1)
+            total[net, part] += confusion(labels[at[chosen]], masks[net, : len(at)][chosen], plan.classes)
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         for start in range(0, len(wanted), plan.batch):
@@ -55,10 +54,6 @@ def masks_of(plan: Plan, averages: Many, images: Any) -> Any:
     return jax.lax.map(lambda x: one(*x), (averages, plan.class_weights))
 
 
-def miou_percent(confusion: np.ndarray) -> np.ndarray:
-    """[…, classes, classes] → […]: the mean over the classes that occur; NaN without any pixel."""
-    both = np.diagonal(confusion, axis1=-2, axis2=-1)
-    union = confusion.sum(-1) + confusion.sum(-2) - both
-    iou = np.where(union > 0, both / np.maximum(1, union), 0.0)
-    occurring = (union > 0).sum(-1)
-    return np.where(occurring > 0, 100 * iou.sum(-1) / np.maximum(1, occurring), np.nan)
+def miou_percent(confusions: np.ndarray) -> np.ndarray:
+    """[…, classes, classes] → […]: the mean over the classes that occur; NaN where nothing was left out."""
+    return np.where(confusions.any((-2, -1)), mean_iou_percent(confusions), np.nan)

@@ -78,19 +78,18 @@ def too_few(held_out: int, evaluations: int, images: int, what: str = "held out"
     )
 
 
-def judge_gain(before: np.ndarray, after: np.ndarray, evaluations: int, images: int, asked: bool = False) -> Verdict:
+def judge_gain(before: np.ndarray, after: np.ndarray, evaluations: int, images: int) -> Verdict:
     """Whether the best of ``evaluations`` checkpoints gained, and by how much.
 
     ``before`` and ``after``: confusions [held out, classes, classes] of the start and of that checkpoint. ``images``:
-    how many are held out or trained on. ``asked``: see ``Verdict``.
+    how many are held out or trained on.
     """
     labelled = int((before.sum((1, 2)) > 0).sum())
     if (why_not := too_few(labelled, evaluations, images, "held out with labels")) is not None:
-        return Verdict(why_not=why_not, asked=asked)
+        return Verdict(why_not=why_not)
     points, error = gain(before, after)
     if points > 0 and error < 1e-9:
         return Verdict(
-            why_not="the images held out are all alike, so a gain cannot be told from luck. Give images that differ.",
-            asked=asked,
+            why_not="the images held out are all alike, so a gain cannot be told from luck. Give images that differ."
         )
-    return Verdict(points, error, error * NormalDist().inv_cdf(1 - LUCK / evaluations), asked=asked)
+    return Verdict(points, error, error * NormalDist().inv_cdf(1 - LUCK / evaluations))

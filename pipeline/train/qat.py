@@ -104,8 +104,7 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
     why_not = too_few(images.held_out_count, evaluations, images.count)
     _announce(run, name, schedule, images, why_not if not options.keep_last else None, say)
     health = Health(student.network, images.held_out or images.training)
-    checkpoints = QatCheckpoints(student, scorer, training, run.config.classes, health, say)
-    checkpoints.chooses = not options.keep_last
+    checkpoints = QatCheckpoints(student, scorer, training, run.config.classes, health, say, not options.keep_last)
     team = joined()
     follows = team is not None and not team.workers.leads  # then the chief scores
     start_file, start_confusions = (b"", None) if follows else checkpoints.score_start()
@@ -116,10 +115,11 @@ def qat(run: Run, schedule: Schedule, options: QatOptions, say: Say, *, force: b
     lesson = Lesson(images.training, images.class_weights, options.augmentation, seed, resize, teacher=teacher)
     fitted = fit(student.trained, lesson, schedule, checkpoints, training.folder, say)
 
-    verdict = Verdict(why_not=why_not, asked=options.keep_last)
+    verdict = Verdict(why_not=why_not)
     if scorer is not None and start_confusions is not None and not why_not:
         best_confusions = scorer.confusions(checkpoints.best_file())
-        verdict = judge_gain(start_confusions, best_confusions, evaluations, images.count, options.keep_last)
+        verdict = judge_gain(start_confusions, best_confusions, evaluations, images.count)
+    verdict = dataclasses.replace(verdict, asked=options.keep_last)
     say(str(verdict))
     if verdict.replaces:
         kept_file = checkpoints.best_file()
@@ -304,8 +304,9 @@ class QatCheckpoints:
         classes: tuple[str, ...],
         health: Health,
         say: Say,
+        chooses: bool,
     ) -> None:
-        self.chooses = True
+        self.chooses = chooses
         self._student, self._scorer, self._training = student, scorer, training
         self._classes, self._health, self._say = classes, health, say
         self._scored_file = b""

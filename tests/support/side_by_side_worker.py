@@ -3,7 +3,7 @@
     python side_by_side_worker.py CASE.npz OUT.npz
 
 CASE: weights by "w:layer/variable"; images float32, labels uint8, class_weights; pictures and masks uint8, with the
-draws look and light, and pasted, bool [n + 1, 256]. OUT: what tests/real/test_side_by_side.py compares.
+draws look and light, and chosen, bool [n + 1, 256]. OUT: what tests/train/test_side_by_side.py compares.
 """
 
 import sys
@@ -27,7 +27,7 @@ out["shapes"] = np.array(sorted(f"{n} {x.shape}" for n, x in network.fresh(tuple
 @jax.jit
 @jax.vmap
 def augmented(image, mask, look, light):
-    return batch.augment(image, mask, batch.Draws(look, light), tuple(size), settings)
+    return batch.augment(image, mask, look, light, tuple(size), settings)
 
 
 pixels, ids = augmented(case["pictures"], case["masks"], case["look"], case["light"])

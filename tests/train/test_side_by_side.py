@@ -46,7 +46,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, np.ndarray
 
 def made(folder: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     rng = np.random.default_rng(3)
-    tf.keras.utils.set_random_seed(5)
+    tf_keras.utils.set_random_seed(5)
     model = models.build(ModelSpec("fast-scnn", *SIZE, CLASSES, dropout=0.0))
     class_weights = rng.uniform(0.2, 3, CLASSES).astype(np.float32)
     images = rng.uniform(0, 1, (2, *SIZE, 3)).astype(np.float32)
@@ -65,7 +65,6 @@ def made(folder: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     case |= {"images": images, "labels": labels, "class_weights": class_weights, "steps": STEPS}
 
     ours: dict[str, Any] = {}
-
     ours["logits"] = tf_keras.Model(model.input, model.get_layer("logits_resize").input)(images).numpy()
     _, gradients = tf.function(update._gradients)(images, labels, True)
     ours |= {f"g:{name_of(v)}": g.numpy() for v, g in zip(update._trained, gradients, strict=True)}
