@@ -1,9 +1,9 @@
 """What each way to a full-size mask costs, and how accurate it is: python benchmarks/heads.py --data camvid:DIR
 
-The trained CamVid Fast-SCNN as int8 at 360x480 on the validation images, and a random one with 19 classes at 512x1024
-on noise; one thread, LiteRT. Every round runs every head on one image, in turns; the rounds are shared out among
-several processes, one after the other, and a ratio is summed up over rounds and processes as `bench` does. Expansion to
-full size is in every mask's time. Writes results/heads.json, prints a table.
+The CamVid Fast-SCNN that ships as int8 on the validation images, at the size it was trained for, and a random one with
+19 classes at 512x1024 on noise; one thread, LiteRT. Every round runs every head on one image, in turns; the rounds are
+shared out among several processes, one after the other, and a ratio is summed up over rounds and processes as `bench`
+does. Expansion to full size is in every mask's time. Writes results/heads.json, prints a table.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from pipeline.heads.exact import exact_mask  # noqa: E402
 from pipeline.heads.native import NativeMask  # noqa: E402
 from pipeline.measure.timing import Timed, ratio_of  # noqa: E402
 
-WEIGHTS = ROOT / "results" / "camvid" / "fast-scnn-360x480.weights.h5"
 CALIBRATION_IMAGES = 32
 BASELINE = "logits, stride 8"
 STARTS = 10
@@ -66,16 +65,18 @@ def trained(data: str) -> tuple[Any, Any, Any]:
     """The CamVid network, its ranges by minimum and maximum over some training images, and the dataset."""
     import models
     from calib.ranges import measure
+    from models.pretrained import pretrained
     from pipeline.core.preprocessing import Preprocessing
-    from pipeline.core.spec import ModelSpec
+    from pipeline.core.spec import ModelSpec, parse_size
     from pipeline.data import open_dataset
     from pipeline.quantize.plan import plan
     from pipeline.weights import checkpoint
 
-    dataset = open_dataset(data)
-    model = models.build(ModelSpec("fast-scnn", 360, 480, len(dataset.classes)))
-    checkpoint.load(model, WEIGHTS)
-    preprocessing = Preprocessing(360, 480)
+    dataset, weights = open_dataset(data), pretrained("fast-scnn")["camvid"]
+    size = parse_size(checkpoint.size_in(weights) or "")
+    model = models.build(ModelSpec("fast-scnn", *size, len(dataset.classes)))
+    checkpoint.load(model, weights)
+    preprocessing = Preprocessing(*size)
     samples = dataset.splits["train"]
     chosen = samples[:: max(1, len(samples) // CALIBRATION_IMAGES)]
     planned = plan(model)
@@ -253,8 +254,8 @@ def main(data: str, out: Path, rounds: int, images: int | None, core: int | None
         os.sched_setaffinity(0, {core})
     machine, cases = connect("host").describe(), {}
 
-    grid = Grid(360, 480, "align_corners")
     model, ranges, dataset = trained(data)
+    grid = Grid(*model.input_shape[1:3], "align_corners")
     contents = files(model, ranges)
     frames = [Preprocessing(*grid.size).tensor(sample.image(), "uint8") for sample in dataset.splits["val"]]
     click.echo("scoring", err=True)
@@ -263,7 +264,7 @@ def main(data: str, out: Path, rounds: int, images: int | None, core: int | None
     result = measured(contents, frames, grid, rounds, len(dataset.classes))
     for name, value in percent.items():
         result["heads"][name]["miou_percent"] = value
-    cases["360x480, CamVid"] = result
+    cases[f"{grid.height}x{grid.width}, CamVid"] = result
     if large:
         grid = Grid(512, 1024, "align_corners")
         model, ranges = network("fast-scnn", "512x1024", 1.0, 19)

@@ -37,9 +37,12 @@ def refusal(network: str, size: str) -> str | None:
 @click.argument("data")
 @click.option("--weights", required=True, type=click.Path(exists=True, path_type=Path), help="Of the trained network.")
 @click.option("--model", "network", default="fast-scnn", show_default=True)
-@click.option("--size", "sizes", multiple=True, default=("360x480", "180x240", "90x120"), metavar="HEIGHTxWIDTH")
-def main(data: str, weights: Path, network: str, sizes: tuple[str, ...]) -> None:
+@click.option("--size", "sizes", multiple=True, default=("720x960", "360x480", "180x240"), metavar="HEIGHTxWIDTH")
+@click.option("--hold-out", multiple=True, metavar="PREFIX", help="Score on these of the labelled images, not on val.")
+def main(data: str, weights: Path, network: str, sizes: tuple[str, ...], hold_out: tuple[str, ...]) -> None:
     """Measures WEIGHTS at each size on the validation images of DATA."""
+    division = [x for prefix in hold_out for x in ("--hold-out", prefix)]
+    division += ["--train-on", "train+val"] if hold_out else []
     rows: list[dict[str, Any]] = []
     files: dict[str, Path] = {}
     for size in sizes:
@@ -48,7 +51,20 @@ def main(data: str, weights: Path, network: str, sizes: tuple[str, ...]) -> None
             continue
         run = Path("runs/sizes") / f"{network}-{size}"
         if not (run / "float" / "best.weights.h5").exists():
-            command("train", "--run", run, "--model", network, "--data", data, "--size", size, "--parent", weights)
+            command(
+                "train",
+                "--run",
+                run,
+                "--model",
+                network,
+                "--data",
+                data,
+                "--size",
+                size,
+                "--parent",
+                weights,
+                *division,
+            )
         bench = measured(run)
         row: dict[str, Any] = {"size": size}
         for kind, which in KINDS.items():
@@ -60,6 +76,7 @@ def main(data: str, weights: Path, network: str, sizes: tuple[str, ...]) -> None
         "weights_sha256": sha256(weights),
         "data": data.partition(":")[0],
         "split": "val",
+        "held_out": list(hold_out),
         "sizes": rows,
         "latency": in_turns(files),
     }

@@ -85,12 +85,13 @@ def side_by_side() -> str:
 
 
 def long_run() -> str:
-    """Of benchmarks/side_by_side: what a long training reaches on what it left out, by its steps."""
-    data = load("side_by_side/stage5.json")
-    images, batch = data["images"][1], data["plan"]["batch"]
-    head = ["steps", "epochs", *left_out(data["plan"]["networks"][1])]
-    rows = [
-        [f"{entry['step']:,}", f"{entry['step'] * batch / images:.0f}", *map(percent, entry["miou_percent"][1])]
-        for entry in data["history"]
-    ]
-    return markdown(head, rows)
+    """Of benchmarks/side_by_side: what long trainings at two sizes reach on what they left out, by their steps."""
+    rows = []
+    for file in ("stage5", "stage6"):
+        data = load(f"side_by_side/{file}.json")
+        images, batch = data["images"][1], data["plan"]["batch"]
+        size = "x".join(map(str, data["plan"]["size"]))
+        for entry in data["history"]:
+            epochs = f"{entry['step'] * batch / images:.0f}"
+            rows.append([size, f"{entry['step']:,}", epochs, *map(percent, entry["miou_percent"][1])])
+    return markdown(["input", "steps", "epochs", *left_out(data["plan"]["networks"][1])], rows)

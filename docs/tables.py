@@ -59,11 +59,15 @@ def mean(scores: list[float]) -> str:
 
 def trained(title: str, files: Sequence[str], what: str = "") -> list[str]:
     """One row: the mean of some trainings from one parent, ± their standard deviation."""
-    runs = [load(f"camvid/{file}.json") for file in files]
+    runs = [load(f"{file}.json") for file in files]
     miou = [run["val_miou_percent"] for run in runs]
     before = runs[-1]["float"]["best_val_miou_percent"]
     kept = sum(run["kept_step"] == 0 for run in runs)
     return [title, percent(before), mean(miou) + what, points(statistics.mean(miou) - before), f"{kept} of {len(runs)}"]
+
+
+def seeds(name: str) -> list[str]:
+    return [f"{name}{seed}" for seed in (1, 2, 3)]
 
 
 def quantized(title: str, before: float, after: float) -> list[str]:
@@ -72,21 +76,32 @@ def quantized(title: str, before: float, after: float) -> list[str]:
 
 def shipped_scores() -> list[dict[str, Any]]:
     """On val, of the weights that ship: float, and their int8 file."""
-    return [load(f"camvid/fast-scnn-360x480-{kind}.json") for kind in ("float", "int8")]
+    return [load(f"camvid/fast-scnn-720x960-{kind}.json") for kind in ("float", "int8")]
+
+
+def elsewhere_rows() -> list[list[str]]:
+    """Of a network trained as the one that ships, on images that it left out."""
+    before, after = (load(f"side_by_side/twin-{kind}.json") for kind in ("float", "ptq"))
+    title = f"Fast-SCNN, 720x960, on {before['images']} images of streets left out, post-training quantization"
+    return [
+        quantized(title, before["miou_percent"], after["miou_percent"]),
+        trained("the same, QAT", seeds("side_by_side/twin-qat-")),
+    ]
 
 
 def accuracy_rows() -> list[list[str]]:
     scores = (score["miou_percent"] for score in shipped_scores())
     fastfcn8 = load("camvid/fastfcn8-ptq.json")
     return [
-        quantized("Fast-SCNN, 360x480, post-training quantization", *scores),
-        trained("the same, QAT", ["qat-seed1", "qat-seed2", "qat-seed3"]),
+        *elsewhere_rows(),
+        quantized("the one that ships, on val, which it was trained on, post-training quantization", *scores),
+        trained("the same, QAT", seeds("camvid/qat-seed")),
         quantized(
-            "FastFCN8, 192x256, post-training quantization",
+            "FastFCN8, 192x256, on val, post-training quantization",
             *(fastfcn8[which]["score"]["miou_percent"] for which in ("parent", "artifact")),
         ),
-        trained("the same, QAT", ["fastfcn8-qat", "fastfcn8-qat-seed2", "fastfcn8-qat-seed3"]),
-        trained("the same, trained on in float", ["fastfcn8-control-seed1"], " (a float file)"),
+        trained("the same, QAT", [f"camvid/fastfcn8-qat{seed}" for seed in ("", "-seed2", "-seed3")]),
+        trained("the same, trained on in float", ["camvid/fastfcn8-control-seed1"], " (a float file)"),
     ]
 
 
@@ -98,12 +113,10 @@ def earlier_rows() -> list[list[str]]:
         for row in calibration["rows"]
         if (row["method"], row["selection"], row["images"]) == ("min-max", "random", 100)
     )
-    each = {
-        kind: [f"{kind}-seed{seed}" for seed in (1, 2, 3)]
-        for kind in ("qat-labels", "qat-nolabels", "qat-per-tensor", "control")
-    }
+    each = {kind: seeds(f"camvid/{kind}-seed") for kind in ("qat-labels", "qat-nolabels", "qat-per-tensor", "control")}
+    title = "Fast-SCNN, 360x480, earlier weights, on val"
     return [
-        quantized("Fast-SCNN, earlier weights, post-training quantization", calibration["float_miou_percent"], default),
+        quantized(f"{title}, post-training quantization", calibration["float_miou_percent"], default),
         trained("the same, QAT", each["qat-labels"]),
         trained("the same, QAT without labels", each["qat-nolabels"]),
         trained("the same, QAT, one scale for each kernel", each["qat-per-tensor"]),
@@ -112,19 +125,19 @@ def earlier_rows() -> list[list[str]]:
 
 
 def accuracy() -> str:
-    head = ("CamVid val", "float mIoU", "int8 file", "difference", "QAT runs that kept the calibrated start")
+    head = ("CamVid", "float mIoU", "int8 file", "difference", "QAT runs that kept the calibrated start")
     return markdown(head, [*accuracy_rows(), *earlier_rows()])
 
 
 def summary() -> str:
     """Of the above what a reader of README.md needs first."""
     rows = [row[:4] for row in accuracy_rows() if "in float" not in row[0]]
-    return markdown(("CamVid val", "float mIoU", "int8 file", "difference"), rows)
+    return markdown(("CamVid", "float mIoU", "int8 file", "difference"), rows)
 
 
 def weights() -> str:
     """The weights that ship, class by class."""
-    scores = [*shipped_scores(), load("camvid/fast-scnn-360x480-after-qat.json")]
+    scores = [*shipped_scores(), load("camvid/fast-scnn-720x960-after-qat.json")]
     rows = [[name, *(percent(score["iou_percent"][name]) for score in scores)] for name in scores[0]["iou_percent"]]
     mean = ["**mean**", *(f"**{percent(score['miou_percent'])}**" for score in scores)]
     return markdown(("IoU on val, which was trained on", "float", "int8 file", "int8 file after QAT"), [*rows, mean])
@@ -157,7 +170,8 @@ def calibration() -> str:
 
 
 def heads() -> str:
-    camvid, random = load("heads.json")["cases"].values()
+    cases = load("heads.json")["cases"]
+    camvid, random = cases.values()
     rows = []
     for name, title in HEADS.items():
         camvid_head, random_head = camvid["heads"][name], random["heads"][name]
@@ -176,7 +190,7 @@ def heads() -> str:
             *(f"{case['worst_case_ratio']:.2f}" for case in (camvid, random)),
         ]
     )
-    return markdown(("head", "mIoU", "360x480, CamVid", "512x1024, 19 classes, random weights"), rows)
+    return markdown(("head", "mIoU", *cases), rows)
 
 
 def peers(case: str, head: str) -> str:

@@ -1,10 +1,10 @@
 """Weights between a Keras file and the .npz of ``benchmarks.side_by_side``; runs where TensorFlow is.
 
-    python -m benchmarks.side_by_side.keras_file FROM.weights.h5 TO.npz [--size 360x480]
-    python -m benchmarks.side_by_side.keras_file OUT/weightsN.npz TO.weights.h5 --name NETWORK [--size 360x480]
+    python -m benchmarks.side_by_side.keras_file FROM.weights.h5 TO.npz
+    python -m benchmarks.side_by_side.keras_file OUT/weightsN.npz TO.weights.h5 --name NETWORK
 
 The second takes a part of the class weights' logarithm off the logits and notes what is left of it, as ``train`` does
-with what it keeps; OUT/results.json has the class weights.
+with what it keeps; OUT/results.json has the class weights and the input size.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import numpy as np
 
 import models
 from pipeline.cli.options import quiet_tensorflow
-from pipeline.core.spec import ModelSpec, parse_size
+from pipeline.core.spec import ModelSpec
 from pipeline.train.balance import adjusted
 from pipeline.weights import checkpoint
 
-CLASSES = 11
+CLASSES, ANY_SIZE = 11, (360, 480)
 
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path, exists=True))
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--name")
-@click.option("--size", default="360x480", show_default=True, metavar="HEIGHTxWIDTH")
-def main(source: Path, target: Path, name: str | None, size: str) -> None:
+def main(source: Path, target: Path, name: str | None) -> None:
     """Copies the weights of Fast-SCNN from one kind of file to the other."""
     quiet_tensorflow()
-    model = models.build(ModelSpec("fast-scnn", *parse_size(size), CLASSES))
+    results = json.loads((source.parent / "results.json").read_text()) if name else {"plan": {"size": ANY_SIZE}}
+    model = models.build(ModelSpec("fast-scnn", *results["plan"]["size"], CLASSES))
     variables = {variable.name.removesuffix(":0"): variable for variable in model.weights}
     if name is None:
         checkpoint.load(model, source)
@@ -41,7 +41,6 @@ def main(source: Path, target: Path, name: str | None, size: str) -> None:
     arrays = np.load(source)
     for each, variable in variables.items():
         variable.assign(arrays[f"{name}:{each}"])
-    results = json.loads((source.parent / "results.json").read_text())
     names = [network["name"] for network in results["plan"]["networks"]]
     with adjusted(model, np.array(results["class_weights"][names.index(name)], np.float32)) as left:
         checkpoint.write(model, target, class_weights=left.tolist())

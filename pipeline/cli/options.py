@@ -215,7 +215,11 @@ NEW_RUN = [
         help="Keep the images whose names begin so out of training: they become the validation images. May be repeated;"
         " for whole drives, sites or cameras.",
     ),
-    click.option("--size", metavar="HEIGHTxWIDTH", help="Input size, such as 360x480.  [default: the dataset's]"),
+    click.option(
+        "--size",
+        metavar="HEIGHTxWIDTH",
+        help="Input size, such as 360x480.  [default: that of --parent, else the dataset's]",
+    ),
     click.option(
         "--seed", type=click.IntRange(0, MOST_SEED), help="Seed of weights, order and augmentation.  [default: 0]"
     ),

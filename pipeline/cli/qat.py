@@ -26,7 +26,7 @@ from pipeline.cli.options import (
     say,
     tell,
 )
-from pipeline.cli.resolve import Wanted
+from pipeline.cli.resolve import Wanted, sized_as
 from pipeline.cli.train import check_start, train_float_parent
 from pipeline.cli.workers import run_of_workers, worker_options, workers_of
 from pipeline.core.calibration import Calibration
@@ -147,7 +147,8 @@ def qat(  # long: one line per option
     from pipeline.train.schedule import Schedule
     from pipeline.train.train import defaults_of, float_training
 
-    run = click.get_current_context().with_resource(run_of_workers(team, run_path, Wanted(**wanted)))
+    described = sized_as(parent, Wanted(**wanted), run_path, say)
+    run = click.get_current_context().with_resource(run_of_workers(team, run_path, described))
     force = force and (team is None or team.leads)  # the chief has begun anew already
     defaults = defaults_of(run)
     steps = steps or defaults.qat_steps

@@ -22,7 +22,7 @@ from pipeline.cli.options import (
     say,
     tell,
 )
-from pipeline.cli.resolve import Wanted
+from pipeline.cli.resolve import Wanted, sized_as
 from pipeline.cli.workers import run_of_workers, worker_options, workers_of
 from pipeline.core.errors import BadSpec
 
@@ -110,7 +110,8 @@ def train(
     from pipeline.train.adopt import adopt
     from pipeline.train.train import FloatTraining, float_schedule
 
-    run = click.get_current_context().with_resource(run_of_workers(team, run_path, Wanted(**wanted)))
+    described = sized_as(parent, Wanted(**wanted), run_path, say)
+    run = click.get_current_context().with_resource(run_of_workers(team, run_path, described))
     force = force and (team is None or team.leads)  # the chief has begun anew already
     settle_bad_images(run, on_bad_image, ("train", "val"), renew=force)
     if parent is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,12 +24,15 @@ from pipeline.core.json_file import BadJson, made, parse
 from pipeline.core.ranges import Range, Ranges, ranges_from_json, ranges_to_json
 from pipeline.weights import layers as weights
 from pipeline.weights.hdf5 import open_hdf5
+from pipeline.weights.weight_files import is_hdf5
 
 if TYPE_CHECKING:
     import tf_keras
 
 RANGES = "segquant_ranges"
 CLASS_WEIGHTS = "segquant_class_weights"
+SIZE = "segquant_size"
+"""The input size that the network was trained for, such as 360x480; other sizes have the same weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +52,7 @@ def write(
     image = io.BytesIO()
     with h5py.File(image, "w") as file:
         weights.write_layers(model, file)
+        file.attrs[SIZE] = "x".join(map(str, model.input_shape[1:3]))
         if ranges is not None:
             file.attrs[RANGES] = json.dumps(ranges_to_json(ranges))
         if class_weights is not None:
@@ -84,6 +89,19 @@ def _attribute(path: Path, name: str) -> str | None:
         if value is not None and not isinstance(value, str):
             raise WeightsError(f"its {name} is not text")
         return value
+
+
+def size_in(path: Path) -> str | None:
+    """The input size that the weights were trained for, such as 360x480; None for files that do not say.
+
+    Raises WeightsError for a file that is broken or says nonsense.
+    """
+    if not path.is_file() or not is_hdf5(path):
+        return None
+    size = _attribute(path, SIZE)
+    if size is not None and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", size):
+        raise WeightsError(f"its {SIZE} is {size[:20]!r}, not like 360x480")
+    return size
 
 
 def ranges_in(path: Path) -> dict[str, Range]:

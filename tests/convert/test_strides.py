@@ -10,6 +10,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 import models
+from models.pretrained import pretrained
 from pipeline.convert.convert import convert, float_reference, spec_for
 from pipeline.convert.parent import choose_parent
 from pipeline.core.calibration import Calibration, Quantization
@@ -32,7 +33,7 @@ from pipeline.targets import target
 from pipeline.tflite.artifact import beside, open_artifact
 from pipeline.tflite.read import packed, unpacked_model
 from pipeline.weights import checkpoint
-from tests.conftest import ROOT, noise_images, still
+from tests.conftest import noise_images, still
 from tests.support.stand_in_runner import StandInRunner
 
 
@@ -254,7 +255,7 @@ def test_the_trained_network_on_real_images(real_data, tmp_path):
     from tests.heads.test_mask import dense
 
     model = models.build(ModelSpec("fast-scnn", 360, 480, 11))
-    checkpoint.load(model, ROOT / "results" / "camvid" / "fast-scnn-360x480.weights.h5")
+    checkpoint.load(model, pretrained("fast-scnn")["camvid"])
     splits, preprocessing = open_dataset(f"camvid:{real_data / 'camvid'}").splits, Preprocessing(360, 480)
     planned = plan(model)
     images = [preprocessing.tensor(sample.image(), "float32") for sample in splits["train"][:4]]

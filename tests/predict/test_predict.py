@@ -72,7 +72,7 @@ def test_the_mask_of_a_photo_is_the_files_at_the_photos_own_size_and_stands_upri
 
 def test_the_int8_file_that_ships_runs_where_it_stands(cli, tmp_path):
     photo(tmp_path / "a.png", (360, 480))
-    file = ROOT / "results" / "camvid" / "fast-scnn-360x480-qat-int8.tflite"
+    file = ROOT / "results" / "camvid" / "fast-scnn-720x960-qat-int8.tflite"
     result = cli("predict", "a.png", "--model", str(file), cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     mask = np.asarray(Image.open(tmp_path / "predictions" / "a" / "mask" / "a.png"))

@@ -18,6 +18,7 @@ import tf_keras
 
 import models
 from models.fcn8 import load_encoder
+from models.pretrained import pretrained
 from pipeline.core.errors import RunError, WeightsError
 from pipeline.core.run import create
 from pipeline.core.say import quiet
@@ -152,8 +153,8 @@ def test_another_parent_is_refused_and_with_force_sets_the_first_aside(tmp_path,
 
 
 def test_the_weights_in_the_repository_are_read_as_keras_reads_them():
-    path = ROOT / "results" / "camvid" / "fast-scnn-360x480.weights.h5"
-    by_keras, by_us = (models.build(ModelSpec("fast-scnn", 360, 480, 11)) for _ in range(2))
+    path = pretrained("fast-scnn")["camvid"]
+    by_keras, by_us = (models.build(ModelSpec("fast-scnn", 96, 128, 11)) for _ in range(2))
     by_keras.load_weights(str(path))
     checkpoint.load(by_us, path)
     assert all(np.array_equal(a, b) for a, b in zip(by_keras.get_weights(), by_us.get_weights(), strict=True))

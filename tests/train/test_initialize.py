@@ -3,13 +3,14 @@
 import json
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
 import models
 from models.pretrained import pretrained
 from pipeline.core.errors import RunError, WeightsError
-from pipeline.core.run import create
+from pipeline.core.run import create, open_run
 from pipeline.core.spec import ModelSpec
 from pipeline.train.initialize import as_setting, check_started_from, initialize, weights_file
 from pipeline.weights import checkpoint
@@ -88,7 +89,7 @@ def test_train_starts_from_them_keeps_which_and_goes_on_in_qat(cli, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "all layers but head_logits start from" in result.stderr
     settings = json.loads((tmp_path / "r" / "float" / "settings.json").read_text())
-    assert settings["init"]["file"].endswith("fast-scnn-360x480.weights.h5") and len(settings["init"]["sha256"]) == 64
+    assert settings["init"]["file"].endswith("fast-scnn-720x960.weights.h5") and len(settings["init"]["sha256"]) == 64
     assert settings["schedule"]["learning_rate"] == pytest.approx(1e-3)
     # The first layer has hardly moved from the weights that ship; from scratch it would be elsewhere.
     spec = ModelSpec("fast-scnn", 161, 193, 5)
@@ -104,3 +105,22 @@ def test_train_starts_from_them_keeps_which_and_goes_on_in_qat(cli, tmp_path):
     assert again.returncode == 0 and "reused" in again.stderr
     both = cli("train", *options, "--init", "camvid", "--parent", "x", cwd=tmp_path)
     assert both.returncode == 2 and "leave one out" in both.stderr
+
+
+def test_a_parents_size_is_the_networks_where_none_is_given(cli, tmp_path):
+    data = small_data(tmp_path, 161, 193)
+    spec = ModelSpec("fast-scnn", 168, 200, 5)
+    checkpoint.write(models.build(spec), tmp_path / "w.weights.h5")
+    ask = ("train", "--data", data, "--parent", "w.weights.h5", "--run")
+    result = cli(*ask, "r", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "input size 168x200, as w.weights.h5 was trained for" in result.stderr
+    assert open_run(tmp_path / "r").config.model.size == "168x200"
+    assert cli(*ask, "r", cwd=tmp_path).returncode == 0  # the run is there, and has its size
+    assert cli(*ask, "other", "--size", "161x193", cwd=tmp_path).returncode == 0
+    assert open_run(tmp_path / "other").config.model.size == "161x193"
+    with h5py.File(tmp_path / "w.weights.h5", "a") as file:
+        file.attrs["segquant_size"] = "huge"
+    refused = cli(*ask, "new", cwd=tmp_path)
+    assert refused.returncode == 2 and "w.weights.h5: its segquant_size is 'huge'" in refused.stderr
+    assert not (tmp_path / "new").exists()
