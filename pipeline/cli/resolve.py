@@ -15,7 +15,7 @@ from pipeline.core.artifact import Artifact
 from pipeline.core.compared import ComparedFile
 from pipeline.core.contained import check_contained
 from pipeline.core.division import Division, TrainOn
-from pipeline.core.errors import ArtifactError, BadSpec, RunError, WeightsError
+from pipeline.core.errors import ArtifactError, BadSpec, RunError
 from pipeline.core.files import newest_first, sha256
 from pipeline.core.lock import writing
 from pipeline.core.run import FILE, Run, check_free, create, latest, new_path, open_run, remove_if_empty
@@ -65,18 +65,12 @@ def _listed(prefixes: tuple[str, ...]) -> str:
 
 
 def sized_as(parent: Path | None, wanted: Wanted, path: Path | None, say: Say) -> Wanted:
-    """``wanted`` with the input size of the weights ``parent``, where no size is given and no run is at ``path``.
-
-    Raises WeightsError for a file that is broken.
-    """
+    """``wanted`` with the input size of the weights ``parent``, where no size is given and no run is at ``path``."""
     if parent is None or wanted.size is not None or (path is not None and (path / FILE).exists()):
         return wanted
     from pipeline.weights.checkpoint import size_in
 
-    try:
-        size = size_in(parent)
-    except WeightsError as error:
-        raise WeightsError(f"--parent {parent}: {error}. Restore the file, or give other weights.") from None
+    size = size_in(parent)
     if size is None:
         return wanted
     say(f"input size {size}, as {parent} was trained for")

@@ -292,7 +292,9 @@ def train(  # long: each is an option of the command
         family.load_encoder(model, encoder_weights)
     if start is not None:
         head = initialize(model, spec, start)
-        say(f"all layers but {', '.join(sorted(head))} start from {start}")
+        size = checkpoint.size_in(start)
+        before = f" (trained at {size})" if size else ""
+        say(f"all layers but {', '.join(sorted(head))} start from {start}{before}")
     note_without_gpu(precision, say)
     trained = None
     if precision == "mixed":

@@ -98,9 +98,12 @@ def size_in(path: Path) -> str | None:
     """
     if not path.is_file() or not is_hdf5(path):
         return None
-    size = _attribute(path, SIZE)
-    if size is not None and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", size):
-        raise WeightsError(f"its {SIZE} is {size[:20]!r}, not like 360x480")
+    try:
+        size = _attribute(path, SIZE)
+        if size is not None and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", size):
+            raise WeightsError(f"its {SIZE} is {size[:20]!r}, not like 360x480")
+    except WeightsError as error:
+        raise WeightsError(f"weights {path}: {error}. Restore the file, or give other weights.") from None
     return size
 
 

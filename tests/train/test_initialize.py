@@ -87,7 +87,7 @@ def test_train_starts_from_them_keeps_which_and_goes_on_in_qat(cli, tmp_path):
     options = ("--run", "r", "--data", data, "--size", "161x193", "--batch", "2")
     result = cli("train", *options, "--init", "camvid", "--steps", "2", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "all layers but head_logits start from" in result.stderr
+    assert "all layers but head_logits start from" in result.stderr and "(trained at 720x960)" in result.stderr
     settings = json.loads((tmp_path / "r" / "float" / "settings.json").read_text())
     assert settings["init"]["file"].endswith("fast-scnn-720x960.weights.h5") and len(settings["init"]["sha256"]) == 64
     assert settings["schedule"]["learning_rate"] == pytest.approx(1e-3)
