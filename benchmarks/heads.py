@@ -255,7 +255,8 @@ def main(data: str, out: Path, rounds: int, images: int | None, core: int | None
     machine, cases = connect("host").describe(), {}
 
     model, ranges, dataset = trained(data)
-    grid = Grid(*model.input_shape[1:3], "align_corners")
+    height, width = model.input_shape[1:3]
+    grid = Grid(height, width, "align_corners")
     contents = files(model, ranges)
     frames = [Preprocessing(*grid.size).tensor(sample.image(), "uint8") for sample in dataset.splits["val"]]
     click.echo("scoring", err=True)
@@ -264,7 +265,7 @@ def main(data: str, out: Path, rounds: int, images: int | None, core: int | None
     result = measured(contents, frames, grid, rounds, len(dataset.classes))
     for name, value in percent.items():
         result["heads"][name]["miou_percent"] = value
-    cases[f"{grid.height}x{grid.width}, CamVid"] = result
+    cases[f"{height}x{width}, CamVid"] = result
     if large:
         grid = Grid(512, 1024, "align_corners")
         model, ranges = network("fast-scnn", "512x1024", 1.0, 19)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -31,8 +32,11 @@ CLASSES, ANY_SIZE = 11, (360, 480)
 def main(source: Path, target: Path, name: str | None) -> None:
     """Copies the weights of Fast-SCNN from one kind of file to the other."""
     quiet_tensorflow()
-    results = json.loads((source.parent / "results.json").read_text()) if name else {"plan": {"size": ANY_SIZE}}
-    model = models.build(ModelSpec("fast-scnn", *results["plan"]["size"], CLASSES))
+    results: dict[str, Any] = (
+        json.loads((source.parent / "results.json").read_text()) if name else {"plan": {"size": ANY_SIZE}}
+    )
+    height, width = results["plan"]["size"]
+    model = models.build(ModelSpec("fast-scnn", height, width, CLASSES))
     variables = {variable.name.removesuffix(":0"): variable for variable in model.weights}
     if name is None:
         checkpoint.load(model, source)
