@@ -92,11 +92,14 @@ def _attribute(path: Path, name: str) -> str | None:
 
 
 def size_in(path: Path) -> str | None:
-    """The input size that the weights were trained for, such as 360x480; None for files that do not say.
+    """The input size that the weights were trained for, such as 360x480; None for files that do not say or open.
 
     Raises WeightsError for a file that is broken or says nonsense.
     """
-    if not path.is_file() or not is_hdf5(path):
+    try:
+        if not path.is_file() or not is_hdf5(path):
+            return None
+    except OSError:
         return None
     try:
         size = _attribute(path, SIZE)

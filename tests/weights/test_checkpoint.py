@@ -58,12 +58,15 @@ def test_keras_and_we_read_it_again(tmp_path):
     assert checkpoint.ranges_in(path) == {"a": Range(0.0, 1.0)} and checkpoint.class_weights_in(path) == (0.5, 1.5)
 
 
-def test_a_checkpoint_says_the_size_it_was_trained_for_where_we_wrote_it(tmp_path):
+def test_a_checkpoint_says_the_size_it_was_trained_for_where_we_wrote_it(tmp_path, monkeypatch):
     path, by_keras = tmp_path / "x.weights.h5", tmp_path / "keras.weights.h5"
     checkpoint.write(network(), path)
     network().save_weights(str(by_keras))
     assert checkpoint.size_in(path) == "8x8"
     assert checkpoint.size_in(by_keras) is checkpoint.size_in(tmp_path) is checkpoint.size_in(tmp_path / "no") is None
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "is_hdf5", lambda path: os.listdir(path))  # as where it may not be read
+        assert checkpoint.size_in(path) is None
     for nonsense in ("8", "0x8", "8x8x8", "8x8\n", "[/]", 8):
         with h5py.File(path, "a") as file:
             file.attrs["segquant_size"] = nonsense
