@@ -3,8 +3,8 @@
     python -m benchmarks.input_sizes camvid:DIR --weights FILE [--model fast-scnn] [--size 360x480 --size 180x240]
 
 Images are resized to the network's input, and its masks back to theirs. Each size is converted and measured by the
-commands of cli.py, in a run of its own in runs/sizes/; then all files are timed in turns. A size that the network
-refuses is kept with its reason. Writes results/input_sizes.json.
+commands of cli.py, in a run of its own in runs/sizes/; `train` refuses one that is of other weights or images. Then all
+files are timed in turns. A size that the network refuses is kept with its reason. Writes results/input_sizes.json.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ def refusal(network: str, size: str) -> str | None:
 @click.option("--hold-out", multiple=True, metavar="PREFIX", help="Score on these of the labelled images, not on val.")
 def main(data: str, weights: Path, network: str, sizes: tuple[str, ...], hold_out: tuple[str, ...]) -> None:
     """Measures WEIGHTS at each size on the validation images of DATA."""
-    division = [x for prefix in hold_out for x in ("--hold-out", prefix)]
-    division += ["--train-on", "train+val"] if hold_out else []
+    options = ["--model", network, "--data", data, "--parent", weights]
+    options += [x for prefix in hold_out for x in ("--hold-out", prefix)]
+    options += ["--train-on", "train+val"] if hold_out else []
     rows: list[dict[str, Any]] = []
     files: dict[str, Path] = {}
     for size in sizes:
@@ -50,21 +51,7 @@ def main(data: str, weights: Path, network: str, sizes: tuple[str, ...], hold_ou
             rows.append({"size": size, "refused": reason})
             continue
         run = Path("runs/sizes") / f"{network}-{size}"
-        if not (run / "float" / "best.weights.h5").exists():
-            command(
-                "train",
-                "--run",
-                run,
-                "--model",
-                network,
-                "--data",
-                data,
-                "--size",
-                size,
-                "--parent",
-                weights,
-                *division,
-            )
+        command("train", "--run", run, "--size", size, *options)
         bench = measured(run)
         row: dict[str, Any] = {"size": size}
         for kind, which in KINDS.items():

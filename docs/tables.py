@@ -139,8 +139,8 @@ def weights() -> str:
     """The weights that ship, class by class."""
     scores = [*shipped_scores(), load("camvid/fast-scnn-720x960-after-qat.json")]
     rows = [[name, *(percent(score["iou_percent"][name]) for score in scores)] for name in scores[0]["iou_percent"]]
-    mean = ["**mean**", *(f"**{percent(score['miou_percent'])}**" for score in scores)]
-    return markdown(("IoU on val, which was trained on", "float", "int8 file", "int8 file after QAT"), [*rows, mean])
+    last = ["**mean**", *(f"**{percent(score['miou_percent'])}**" for score in scores)]
+    return markdown(("IoU on val, which was trained on", "float", "int8 file", "int8 file after QAT"), [*rows, last])
 
 
 def recipes() -> str:

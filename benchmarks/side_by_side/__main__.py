@@ -90,9 +90,8 @@ class Training:
             confusion = self.confusion(state)
             percent, mean = miou_percent(confusion), np.asarray(losses).mean(0)
             seconds = time.monotonic() - began
-            known = [
-                [None if np.isnan(part) else part for part in parts] for parts in percent.tolist()
-            ]  # JSON has no NaN
+            # JSON has no NaN
+            known = [[None if np.isnan(part) else part for part in parts] for parts in percent.tolist()]
             history.append({"step": at, "seconds": seconds, "loss": mean.tolist(), "miou_percent": known})
             say(f"step {at} of {steps}: " + ", ".join("/".join(f"{x:.2f}" for x in parts) for parts in percent))
             self.write(out, at, history, confusion)

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 import numpy as np
+import tf_keras
 
 import models
 from pipeline.cli.options import quiet_tensorflow
@@ -32,17 +33,27 @@ CLASSES, ANY_SIZE = 11, (360, 480)
 def main(source: Path, target: Path, name: str | None) -> None:
     """Copies the weights of Fast-SCNN from one kind of file to the other."""
     quiet_tensorflow()
-    results: dict[str, Any] = (
-        json.loads((source.parent / "results.json").read_text()) if name else {"plan": {"size": ANY_SIZE}}
-    )
-    height, width = results["plan"]["size"]
-    model = models.build(ModelSpec("fast-scnn", height, width, CLASSES))
-    variables = {variable.name.removesuffix(":0"): variable for variable in model.weights}
     if name is None:
-        checkpoint.load(model, source)
-        np.savez(target, **{each: variable.numpy() for each, variable in variables.items()})
-        return
-    arrays = np.load(source)
+        to_arrays(source, target)
+    else:
+        to_keras(source, target, name)
+
+
+def network(height: int, width: int) -> tuple[tf_keras.Model, dict[str, Any]]:
+    """Fast-SCNN, and its variables by name."""
+    model = models.build(ModelSpec("fast-scnn", height, width, CLASSES))
+    return model, {variable.name.removesuffix(":0"): variable for variable in model.weights}
+
+
+def to_arrays(source: Path, target: Path) -> None:
+    model, variables = network(*ANY_SIZE)
+    checkpoint.load(model, source)
+    np.savez(target, **{name: variable.numpy() for name, variable in variables.items()})
+
+
+def to_keras(source: Path, target: Path, name: str) -> None:
+    results, arrays = json.loads((source.parent / "results.json").read_text()), np.load(source)
+    model, variables = network(*results["plan"]["size"])
     for each, variable in variables.items():
         variable.assign(arrays[f"{name}:{each}"])
     names = [network["name"] for network in results["plan"]["networks"]]

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from pipeline.core.errors import RunError, WeightsError
-from pipeline.core.files import write_atomically
+from pipeline.core.files import unreadable, write_atomically
 from pipeline.core.from_json import from_json
 from pipeline.core.json_file import BadJson, made, parse
 from pipeline.core.ranges import Range, Ranges, ranges_from_json, ranges_to_json
@@ -96,10 +96,7 @@ def size_in(path: Path) -> str | None:
 
     Raises WeightsError for a file that is broken or says nonsense.
     """
-    try:
-        if not path.is_file() or not is_hdf5(path):
-            return None
-    except OSError:
+    if unreadable(path) is not None or not is_hdf5(path):
         return None
     try:
         size = _attribute(path, SIZE)
