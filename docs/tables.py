@@ -218,7 +218,7 @@ def fastest() -> str:
 
     return (
         "To a full-size mask at 360x480 on one thread, `openvino-ir` with the exact mask in C is the fastest\n"
-        "that we measured on that machine, whose latency says nothing about a phone's.\n"
+        "that we measured on an Intel Xeon, whose latency says nothing about a phone's.\n"
         f"The same network takes {times_as_long('LiteRT int8, exact mask in C')} in our LiteRT file with that mask,\n"
         f"{times_as_long('OpenVINO int8')} in the int8 file of OpenVINO's own tool, and\n"
         f"{times_as_long('LiteRT float, mask in the graph')} in a float file in LiteRT."
